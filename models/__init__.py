@@ -1,0 +1,1 @@
+"""Networks, training, bundles, runtimes, calibration and verdicts. Knows no documents."""

@@ -1,0 +1,84 @@
+"""What Braggwatch says of one coherent X-ray diffraction pattern."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+
+class Outcome(StrEnum):
+    """How the judgement of one run ended. Only ``classified`` and ``partial`` may name a class."""
+
+    CLASSIFIED = "classified"
+    UNSURE = "unsure"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
+    PARTIAL = "partial"
+    INVALID = "invalid"
+    ABORTED = "aborted"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+class ModelIdentity(BaseModel):
+    """Which model spoke: a verdict never travels without it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Bundle name, e.g. 'cxdp-fcc'.")
+    version: str = Field(description="Bundle version, e.g. '1.0.0'.")
+    sha256: str = Field(description="SHA-256 of model.onnx, hexadecimal.")
+    runtime: str = Field(description="What ran it, e.g. 'onnxruntime-cpu'.")
+
+    @property
+    def id(self) -> str:
+        """Name and version in one word, e.g. ``cxdp-fcc/1.0.0``."""
+        return f"{self.name}/{self.version}"
+
+
+class Verdict(BaseModel):
+    """An immutable judgement with its uncertainty.
+
+    Probabilities are calibrated (temperature scaling) and sum to one; they are present whenever a network ran,
+    also where the outcome is not a class, so that a user can see what was set aside.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outcome: Outcome
+    label: str | None = Field(default=None, description="The class, e.g. 'perfect'; none unless it may be trusted.")
+    reason: str | None = Field(default=None, description="Why there is no class, in words for an operator.")
+    probabilities: dict[str, FiniteFloat] = Field(default_factory=dict)
+    confidence: FiniteFloat | None = Field(default=None, ge=0.0, le=1.0)
+    prediction_set: tuple[str, ...] = Field(
+        default=(), description="Class-conditional conformal set: every class that can't be ruled out."
+    )
+    p_values: dict[str, FiniteFloat] = Field(default_factory=dict)
+    ood_score: FiniteFloat | None = Field(default=None, description="Mahalanobis distance of the features.")
+    ood_threshold: FiniteFloat | None = None
+    flip_spread: FiniteFloat | None = Field(
+        default=None, description="Standard deviation of the label's probability over the symmetry copies."
+    )
+    model: ModelIdentity | None = None
+
+    @model_validator(mode="after")
+    def _class_only_where_allowed(self) -> Verdict:
+        if self.label is not None and self.outcome not in (Outcome.CLASSIFIED, Outcome.PARTIAL):
+            raise ValueError(f"outcome {self.outcome} must not carry a class")
+        if self.outcome is Outcome.CLASSIFIED and (self.label is None or self.model is None):
+            raise ValueError("a classified verdict needs a class and a model identity")
+        if self.label is None and self.outcome is not Outcome.CLASSIFIED and not self.reason:
+            raise ValueError(f"outcome {self.outcome} needs a reason")
+        return self
+
+    @property
+    def headline(self) -> str:
+        """One word for a table or a PV: the class where there is one, else the outcome."""
+        if self.outcome is Outcome.CLASSIFIED and self.label is not None:
+            return self.label
+        return self.outcome.value
+
+    @classmethod
+    def without_class(cls, outcome: Outcome, reason: str) -> Verdict:
+        """Build a verdict that names no class, with the reason an operator reads."""
+        return cls(outcome=outcome, reason=reason)

@@ -1,0 +1,1 @@
+"""Processes: receiver, screening, store, feedback, page, metrics, recording, replay, CLI."""

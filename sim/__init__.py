@@ -1,0 +1,1 @@
+"""Forward physics: geometry, crystals, scattering, nuisance, datasets, simulated beamline."""

@@ -1,0 +1,1 @@
+"""Crystals: shapes, dislocations and displacement fields."""

@@ -1,0 +1,1 @@
+"""Diffractometer geometry: circles, detector, angles to Q and back, presets."""

@@ -1,0 +1,113 @@
+"""The diffractometer as numbers: everything that is needed to turn angles and pixels into Q.
+
+Laboratory frame: NeXus/McStas (z along the beam, y up, x completes the right-handed set). An axis such as ``"y+"``
+is a right-handed rotation about +y, ``"y-"`` about -y; for pixel directions it is the direction in which the index
+grows, with all detector circles at zero. Q = k_out - k_in with |k| = 2 pi / lambda, in 1/angstrom.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Axis = Literal["x+", "x-", "y+", "y-", "z+", "z-"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Circle(_Frozen):
+    """One rotation circle at one position."""
+
+    name: str = Field(description="Motor name as the documents give it, e.g. 'th'.")
+    axis: Axis
+    angle_deg: float = Field(description="Reading in degrees; for the scanned circle any value of the scan.")
+    offset_deg: float = Field(description="Added to every reading before use, in degrees.")
+
+
+class RockingGeometry(_Frozen):
+    """Geometry of one rocking curve, every field stated, nothing defaulted.
+
+    Pixel coordinates are (row, column), zero-based, of pixel centres. A delivered frame's pixel (r, c) is, before
+    binning, at full-chip pixel ``roi_origin + binning * (r, c) + (binning - 1) / 2``, after undoing ``transposed``.
+    """
+
+    energy_keV: float = Field(gt=0)
+    sample_circles: tuple[Circle, ...] = Field(min_length=1, description="Outer to inner.")
+    scanned: str = Field(description="Name of the sample circle that rocks.")
+    detector_circles: tuple[Circle, ...] = Field(description="Outer to inner.")
+    distance_m: float = Field(gt=0, description="Sample to detector along the direct beam.")
+    pixel_size_m: tuple[float, float] = Field(description="Unbinned, (row step, column step).")
+    row_direction: Axis = Field(description="Laboratory direction of growing row index, circles at zero.")
+    column_direction: Axis = Field(description="Laboratory direction of growing column index, circles at zero.")
+    direct_beam_px: tuple[float, float] = Field(description="Direct beam (row, column) in full-chip pixels.")
+    direct_beam_angles_deg: tuple[float, ...] = Field(
+        description="Detector circle readings at which direct_beam_px was measured, same order as detector_circles."
+    )
+    chip_shape: tuple[int, int]
+    roi_origin: tuple[int, int] = Field(description="First full-chip (row, column) in a delivered frame.")
+    binning: tuple[int, int]
+    frame_shape: tuple[int, int] = Field(description="Shape of a delivered frame, (rows, columns).")
+    transposed: bool = Field(description="True where delivered frames are the transpose of the chip's layout.")
+    material: str | None = Field(description="e.g. 'Au'; None where unknown.")
+    lattice_parameter_A: float | None = Field(description="Cubic lattice parameter in angstrom; None where unknown.")
+    hkl: tuple[int, int, int] | None = Field(description="Reflection; None where unknown.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RockingGeometry:
+        if self.scanned not in {c.name for c in self.sample_circles}:
+            raise ValueError(f"scanned circle {self.scanned!r} is not among the sample circles")
+        if len(self.direct_beam_angles_deg) != len(self.detector_circles):
+            raise ValueError("direct_beam_angles_deg needs one angle for each detector circle")
+        if self.row_direction[0] == self.column_direction[0]:
+            raise ValueError("pixel rows and columns must point along different axes")
+        return self
+
+
+class Signal(_Frozen):
+    """A number that the documents carry: looked up by field name, never guessed."""
+
+    signal: str = Field(description="Field name in start document, descriptor configuration, baseline or event.")
+    scale: float = Field(description="Multiplies the field's value, e.g. 1e-3 for mm to m.")
+
+
+Value = float | Signal
+
+
+class CirclePreset(_Frozen):
+    """One circle of a beamline preset: its reading is a number or comes from a signal."""
+
+    name: str
+    axis: Axis
+    angle_deg: Value
+    offset_deg: float
+
+
+class GeometryPreset(_Frozen):
+    """One beamline's geometry as data (``sim/geometry/presets/NAME.json``). See `RockingGeometry` for the fields."""
+
+    name: str
+    description: str
+    energy_keV: Value
+    sample_circles: tuple[CirclePreset, ...] = Field(min_length=1)
+    scanned: str
+    detector_circles: tuple[CirclePreset, ...]
+    distance_m: Value
+    pixel_size_m: tuple[float, float]
+    row_direction: Axis
+    column_direction: Axis
+    direct_beam_px: tuple[Value, Value]
+    direct_beam_angles_deg: tuple[float, ...]
+    chip_shape: tuple[int, int]
+    roi_origin: tuple[Value, Value]
+    binning: tuple[int, int]
+    transposed: bool
+    detector_field: str = Field(description="Data key of the frames in the event, resource or stream resource.")
+    monitor_field: str | None
+    transmission_field: str | None
+    saturation_counts: float | None = Field(description="Counts a pixel at which the detector saturates.")
+    material: str | None
+    lattice_parameter_A: float | None
+    hkl: tuple[int, int, int] | None
