@@ -1,0 +1,129 @@
+"""Random crystals: the distribution that training data and the simulated sample are drawn from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from .build import CrystalSpec, Element
+from .dislocations import LineSpec
+from .fcc import BURGERS, Miller, family, g_dot_b
+from .shapes import ShapeSpec
+from .strain import StrainSpec
+
+
+class PopulationSpec(BaseModel):
+    """What may be drawn. The defaults are the shipped bundle's training population."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    elements: tuple[Element, ...] = ("Al", "Ag", "Au", "Pt")
+    reflections: tuple[tuple[Miller, float], ...] = Field(
+        default=(((1, 1, 1), 0.5), ((2, 0, 0), 0.25), ((2, 2, 0), 0.15), ((3, 1, 1), 0.1)),
+        description="Families and their weights.",
+    )
+    size_nm: tuple[float, float] = (100.0, 600.0)
+    points_across: tuple[int, int] = (17, 22)
+    centred_fraction: float = Field(default=0.4, description="Share of lines within 0.1 of the centre (CD).")
+    max_line_offset: float = Field(default=0.32, description="Farthest line from the centre, in particle sizes (RPD).")
+    strained_fraction: float = Field(default=0.85, description="Share of crystals that carry smooth strain.")
+    random_rad: float = Field(default=0.7, description="Largest rms of each of the two random fields.")
+    facet_rad: float = 1.0
+    bend_rad: float = 0.8
+    facet_jitter: tuple[float, float] = (0.03, 0.35)
+
+
+DEFAULT_POPULATION = PopulationSpec()
+
+
+def _shape(population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
+    stretch = np.exp(rng.normal(scale=0.12, size=3))
+    interface: Miller | None = None
+    if rng.random() < 0.6:
+        members = family((1, 1, 1))
+        interface = members[int(rng.integers(len(members)))]
+    return ShapeSpec(
+        ratio_100=float(rng.uniform(0.75, 1.35)),
+        ratio_110=float(rng.uniform(0.95, 1.5)),
+        facet_jitter=float(rng.uniform(*population.facet_jitter)),
+        interface=interface,
+        height_fraction=float(rng.uniform(0.6, 0.9)),
+        elongation=(float(stretch[0]), float(stretch[1]), float(stretch[2])),
+    )
+
+
+def _strain(population: PopulationSpec, rng: np.random.Generator) -> StrainSpec:
+    if rng.random() >= population.strained_fraction:
+        return StrainSpec(random_rad=(), correlation=(), facet_rad=0.0, facet_depth=0.1, bend_rad=0.0)
+    return StrainSpec(
+        random_rad=tuple(float(v) for v in rng.uniform(0.0, population.random_rad, size=2)),
+        correlation=tuple(float(v) for v in rng.uniform(1 / 6, 1 / 2, size=2)),
+        facet_rad=float(rng.uniform(0.0, population.facet_rad)) if rng.random() < 0.5 else 0.0,
+        facet_depth=float(rng.uniform(0.06, 0.3)),
+        bend_rad=float(rng.uniform(0.0, population.bend_rad)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def _line(
+    population: PopulationSpec,
+    hkl: Miller,
+    label: Literal["screw", "edge", "mixed"],
+    visible: bool,
+    rng: np.random.Generator,
+) -> LineSpec:
+    choices = [b for b in BURGERS if (g_dot_b(hkl, b) != 0) == visible]
+    burgers = choices[int(rng.integers(len(choices)))]
+    centred = rng.random() < population.centred_fraction
+    radius = (0.1 if centred else population.max_line_offset) * float(np.sqrt(rng.random()))
+    angle = float(rng.uniform(0, 2 * np.pi))
+    character = {"screw": 0.0, "edge": 90.0}.get(label)
+    return LineSpec(
+        burgers=burgers,
+        plane=1 if rng.random() < 0.5 else 0,
+        character_deg=float(rng.choice((30.0, 60.0))) if character is None else character,
+        offset=(radius * float(np.cos(angle)), radius * float(np.sin(angle))),
+    )
+
+
+def random_crystal_spec(
+    rng: np.random.Generator,
+    label: Literal["perfect", "screw", "edge", "mixed"],
+    population: PopulationSpec = DEFAULT_POPULATION,
+    *,
+    hkl: Miller | None = None,
+    visible: bool = True,
+) -> CrystalSpec:
+    """Draw one crystal of a class.
+
+    Parameters
+    ----------
+    rng
+        Source of every draw.
+    label
+        What to put in.
+    population
+        The distribution.
+    hkl
+        The reflection; drawn from the population where None.
+    visible
+        Whether the line must be seen (g·b ≠ 0) or must not (g·b = 0) at the reflection.
+    """
+    if hkl is None:
+        weights = np.asarray([w for _, w in population.reflections])
+        chosen = population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
+        members = family(chosen)
+        hkl = members[int(rng.integers(len(members)))]
+    element = population.elements[int(rng.integers(len(population.elements)))]
+    low, high = np.log(population.size_nm[0]), np.log(population.size_nm[1])
+    return CrystalSpec(
+        element=element,
+        size_nm=float(np.exp(rng.uniform(low, high))),
+        points_across=int(rng.integers(population.points_across[0], population.points_across[1] + 1)),
+        shape=_shape(population, rng),
+        line=None if label == "perfect" else _line(population, hkl, label, visible, rng),
+        strain=_strain(population, rng),
+        hkl=hkl,
+        seed=int(rng.integers(2**31)),
+    )
