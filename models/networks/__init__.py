@@ -1,0 +1,1 @@
+"""Networks. Importing a module here imports torch: only training and export do."""
