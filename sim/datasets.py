@@ -16,16 +16,15 @@ from typing import Literal, Protocol
 
 import h5py
 import numpy as np
+from braggwatch.sim.crystal import PopulationSpec, build_crystal, random_crystal_spec
+from braggwatch.sim.crystal.population import DEFAULT_POPULATION
+from braggwatch.sim.geometry.model import RockingGeometry
+from braggwatch.sim.geometry.q import pixel_q
+from braggwatch.sim.nuisance import measure, random_nuisance
+from braggwatch.sim.scattering import amplitude_at
+from braggwatch.sim.setup import DiffractionSetup, random_setup
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-
-from .crystal import PopulationSpec, build_crystal, random_crystal_spec
-from .crystal.population import DEFAULT_POPULATION
-from .geometry.model import RockingGeometry
-from .geometry.q import pixel_q
-from .nuisance import measure, random_nuisance
-from .scattering import amplitude_at
-from .setup import DiffractionSetup, random_setup
 
 Label = Literal["perfect", "screw", "edge", "mixed"]
 SHARD_SCHEMA = 1

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import finufft
 import numpy as np
+from braggwatch.sim.crystal.build import Crystal
+from braggwatch.sim.crystal.fcc import form_factor
 from numpy.typing import NDArray
-
-from .crystal.build import Crystal
-from .crystal.fcc import form_factor
 
 
 def amplitude_at(

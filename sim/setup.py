@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from braggwatch.sim.crystal.build import CrystalSpec
+from braggwatch.sim.geometry.model import Circle, RockingGeometry
+from braggwatch.sim.geometry.q import pixel_q
 from numpy.typing import NDArray
-
-from .crystal.build import CrystalSpec
-from .geometry.model import Circle, RockingGeometry
-from .geometry.q import pixel_q
 
 _HC_KEV_NM = 1.2398419843
 _PIXEL_M = 55e-6

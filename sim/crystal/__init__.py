@@ -1,11 +1,11 @@
 """Crystals: shapes, dislocations and displacement fields."""
 
-from .build import Crystal, CrystalSpec, build_crystal
-from .dislocations import LineSpec
-from .fcc import BURGERS, METALS, Metal, form_factor, g_dot_b, slip_planes
-from .population import PopulationSpec, random_crystal_spec
-from .shapes import Polyhedron, ShapeSpec
-from .strain import NO_STRAIN, StrainSpec
+from braggwatch.sim.crystal.build import Crystal, CrystalSpec, build_crystal
+from braggwatch.sim.crystal.dislocations import LineSpec
+from braggwatch.sim.crystal.fcc import BURGERS, METALS, Metal, form_factor, g_dot_b, slip_planes
+from braggwatch.sim.crystal.population import PopulationSpec, random_crystal_spec
+from braggwatch.sim.crystal.shapes import Polyhedron, ShapeSpec
+from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec
 
 __all__ = [
     "BURGERS",

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from braggwatch.sim.crystal.fcc import Miller, slip_planes
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-
-from .fcc import Miller, slip_planes
 
 Character = Literal["screw", "edge", "mixed"]
 
@@ -51,7 +50,7 @@ def line_frame(line: LineSpec) -> NDArray[np.float64]:
     angle = np.deg2rad(line.character_deg)
     # rotating b about the normal by the character angle gives the line; at 90° b lies along +x of the frame
     z = np.cos(angle) * b + np.sin(angle) * np.cross(b, normal)
-    return np.stack([np.cross(normal, z), normal, z])
+    return np.asarray([np.cross(normal, z), normal, z], dtype=np.float64)
 
 
 def displacement(

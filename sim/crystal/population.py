@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from braggwatch.sim.crystal.build import CrystalSpec, Element
+from braggwatch.sim.crystal.dislocations import LineSpec
+from braggwatch.sim.crystal.fcc import BURGERS, Miller, family, g_dot_b
+from braggwatch.sim.crystal.shapes import ShapeSpec
+from braggwatch.sim.crystal.strain import StrainSpec
 from pydantic import BaseModel, ConfigDict, Field
-
-from .build import CrystalSpec, Element
-from .dislocations import LineSpec
-from .fcc import BURGERS, Miller, family, g_dot_b
-from .shapes import ShapeSpec
-from .strain import StrainSpec
 
 
 class PopulationSpec(BaseModel):
