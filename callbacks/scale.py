@@ -1,0 +1,120 @@
+"""Particle size from the autocorrelation, which sets the scale of the model input.
+
+|IFFT(I)| is the autocorrelation of the complex object; the radius where its radial mean falls to 3 % is 0.805 L
+whatever the defect, within 2.1 % (measured over perfect, strained, screw and edge crystals). The voxel then is
+``2 pi / (sigma L)`` so that fringes have a period of sigma voxels for any particle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+_LEVEL = 0.03
+_RADIUS_TO_SIZE = 0.805
+_RISE = 0.06
+_LEAST_RADIUS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class SizeEstimate:
+    """Size of the particle.
+
+    Attributes
+    ----------
+    size_nm
+        L, nanometre.
+    trusted
+        False where the profile doesn't behave as one particle's autocorrelation does.
+    doubt
+        Why not, in words; empty where trusted.
+    """
+
+    size_nm: float
+    trusted: bool
+    doubt: str
+
+
+@lru_cache(maxsize=8)
+def _radial_bins(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bin index and weight of each rfftn sample, and the mean radius of each bin."""
+    axes = [np.abs(fft.fftfreq(n, 1.0 / n)) for n in shape[:-1]]
+    axes.append(np.arange(shape[-1] // 2 + 1, dtype=np.float64))
+    grids = np.meshgrid(*axes, indexing="ij", sparse=True)
+    squares = sum((g**2 for g in grids), start=np.zeros(()))
+    radius = np.sqrt(squares)
+    weight = np.full(radius.shape, 2.0)
+    weight[..., 0] = 1.0
+    if shape[-1] % 2 == 0:
+        weight[..., -1] = 1.0
+    index = np.rint(radius).astype(np.int64).ravel()
+    norm = np.bincount(index, weights=weight.ravel())
+    mean_radius = np.bincount(index, weights=(weight * radius).ravel()) / norm
+    return index, (weight.ravel() / norm[index]), mean_radius
+
+
+def radial_autocorrelation(intensity: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return radius (in samples of the inverse transform) and radial mean of |IFFT(I)|, one at zero radius.
+
+    Constant background and counting noise both sit in the single sample at zero, so the value there is extrapolated
+    from its neighbours; the floor that noise leaves at large radii is taken off in quadrature.
+
+    Parameters
+    ----------
+    intensity
+        Two- or three-dimensional, float32.
+    """
+    index, weight, radius = _radial_bins(intensity.shape)
+    transform = fft.rfftn(intensity, workers=1)
+    power = (transform.real**2 + transform.imag**2).ravel()
+    reach = min(intensity.shape) // 2
+    outside = np.bincount(index, weights=power * weight)[reach - 3 : reach + 1]
+    profile = np.bincount(index, weights=np.sqrt(np.maximum(power - outside.min(), 0.0)) * weight)[: reach + 1]
+    radius = radius[: reach + 1]
+    zero = profile[1] + (profile[1] - profile[2]) * radius[1] / (radius[2] - radius[1])
+    profile = profile / zero if zero > 0 else np.zeros_like(profile)
+    profile[0] = 1.0
+    return radius, profile
+
+
+def estimate_size(intensity: NDArray[np.float32], voxel_size_inv_A: float) -> SizeEstimate | None:
+    """Estimate L from a peak on an orthonormal grid.
+
+    Parameters
+    ----------
+    intensity
+        Two- or three-dimensional peak, sampled at least twice finer than Sayre's criterion asks.
+    voxel_size_inv_A
+        Grid step, 1/angstrom.
+
+    Returns
+    -------
+    The estimate, or None where the autocorrelation never falls to 3 % (no signal, or far too coarse a grid).
+    """
+    radius, profile = radial_autocorrelation(intensity)
+    below = np.flatnonzero(profile < _LEVEL)
+    if below.size == 0 or below[0] < 1:
+        return None
+    i = int(below[0])
+    upper, lower = profile[i - 1], max(float(profile[i]), 1e-6)
+    fraction = np.log(upper / _LEVEL) / np.log(upper / lower)
+    crossing = float(radius[i - 1] + fraction * (radius[i] - radius[i - 1]))
+    sample_nm = 2.0 * np.pi / (intensity.shape[0] * voxel_size_inv_A) / 10.0
+    size_nm = crossing * sample_nm / _RADIUS_TO_SIZE
+    beyond = profile[radius > 1.25 * crossing]
+    if crossing < _LEAST_RADIUS:
+        return SizeEstimate(size_nm, False, "the peak is wider than the grid resolves")
+    if beyond.size == 0:
+        return SizeEstimate(size_nm, False, "the grid is too coarse for the particle")
+    if beyond.max() > _RISE:
+        return SizeEstimate(size_nm, False, "the autocorrelation rises again (second particle or artefact)")
+    return SizeEstimate(size_nm, True, "")
+
+
+def voxel_size(size_nm: float, fringe_period_voxels: float) -> float:
+    """Return the voxel edge in 1/angstrom that makes the fringes of an L = ``size_nm`` particle that many voxels."""
+    return 2.0 * np.pi / (fringe_period_voxels * size_nm * 10.0)
