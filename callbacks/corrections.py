@@ -197,21 +197,16 @@ def survey(
     counts = np.zeros(3, dtype=np.int64)
     where = np.zeros(3, dtype=np.int64)
     hot = np.zeros((_MOST_OUTLIERS, 2), dtype=np.int64)
-    peak = _survey(
-        frames,
-        present,
-        gain,
-        valid_from,
-        valid_below,
-        np.inf if saturation_counts is None else saturation_counts,
-        hot_ratio,
-        hot_counts,
-        image,
-        totals,
-        counts,
-        where,
-        hot,
-    )
+    usable = (gain > 0).astype(np.float64)
+    saturation = np.inf if saturation_counts is None else saturation_counts
+    peak = 0.0
+    # Rows without a count of `hot_counts` are only summed; where that leaves no peak at all every row is looked at.
+    for least in (hot_counts, 0.0):
+        image[:], totals[:], counts[:] = 0.0, 0.0, 0
+        limits = (valid_from, valid_below, saturation, hot_ratio, hot_counts, least)
+        peak = _survey(frames, present, gain, usable, *limits, image, totals, counts, where, hot)
+        if peak > 0:
+            break
     found = hot[: counts[2]]
     per_pixel = np.bincount(found[:, 1], minlength=rows * columns)
     static = (per_pixel >= _STATIC_HOT_FRAMES).reshape(rows, columns)
@@ -239,16 +234,18 @@ def survey(
     return corrections, statistics
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def _survey(  # pragma: no cover - compiled
     frames,
     present,
     gain,
+    usable,
     valid_from,
     valid_below,
     saturation,
     hot_ratio,
     hot_counts,
+    least,
     image,
     totals,
     counts,
@@ -257,11 +254,25 @@ def _survey(  # pragma: no cover - compiled
 ):
     n_frames, n_rows, n_columns = frames.shape
     peak = 0.0
+    plain_below = min(valid_below, saturation, least)
     for n in range(n_frames):
         if not present[n]:
             continue
         frame_total = 0.0
         for r in range(n_rows):
+            # Most rows hold background alone: no branch per pixel there. A NaN fails both comparisons.
+            special = 0
+            for c in range(n_columns):
+                raw = frames[n, r, c]
+                special += not (raw >= valid_from and raw < plain_below)
+            if special == 0:
+                row_total = 0.0
+                for c in range(n_columns):
+                    value = frames[n, r, c] * usable[r, c]
+                    row_total += value
+                    image[r, c] += value
+                frame_total += row_total
+                continue
             for c in range(n_columns):
                 raw = frames[n, r, c]
                 if raw == 0:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 IDEAL_ANGLES_DEG = (54.7356, 70.5288, 90.0)
@@ -41,7 +42,7 @@ class _Shell:
     directions
         (m, 3) evenly spread over half the sphere.
     cone
-        (m, m) bool, which directions lie within the smoothing cone of each other (as lines).
+        (m, m) sparse ones where directions lie within the smoothing cone of each other (as lines).
     """
 
     place: NDArray[np.int64]
@@ -50,7 +51,7 @@ class _Shell:
     unit: NDArray[np.float64]
     voxel_bin: NDArray[np.int64]
     directions: NDArray[np.float64]
-    cone: NDArray[np.float32]
+    cone: csr_array
 
 
 @lru_cache(maxsize=2)
@@ -81,7 +82,7 @@ def _shell(size: int) -> _Shell:
         unit=unit,
         voxel_bin=voxel_bin,
         directions=directions,
-        cone=cone.astype(np.float32),
+        cone=csr_array(cone.astype(np.float64)),
     )
 
 
@@ -107,8 +108,8 @@ def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32])
     number = np.bincount(shell.radius_bin, weights=seen)
     level = np.bincount(shell.radius_bin, weights=value) / np.maximum(number, 1)
     value = np.where(seen, value / np.maximum(level[shell.radius_bin], 1e-9), 0.0)
-    count = shell.cone @ np.bincount(shell.voxel_bin, weights=seen, minlength=_DIRECTIONS).astype(np.float32)
-    summed = shell.cone @ np.bincount(shell.voxel_bin, weights=value, minlength=_DIRECTIONS).astype(np.float32)
+    count = shell.cone @ np.bincount(shell.voxel_bin, weights=seen, minlength=_DIRECTIONS)
+    summed = shell.cone @ np.bincount(shell.voxel_bin, weights=value, minlength=_DIRECTIONS)
     score = np.where(count > 0.5 * np.median(count), summed / np.maximum(count, 1), 0.0)
     middle = float(np.median(score))
     spread = 1.4826 * float(np.median(np.abs(score - middle)))

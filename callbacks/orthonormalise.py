@@ -8,6 +8,7 @@ the measured angles for the bracketing frames and interpolates trilinearly betwe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from braggwatch.callbacks.corrections import PixelCorrections
@@ -21,6 +22,7 @@ CENTRE = CUBE // 2
 """Index of the Bragg peak along each axis of the model input."""
 
 _FIT_NODES = np.array([-1.0, -0.9, -0.6, -0.2, 0.2, 0.6, 0.9, 1.0])
+_POWERS = tuple((a, b, c) for a in range(4) for b in range(4 - a) for c in range(4 - a - b))
 _MINIMUM_WEIGHT = 0.25
 _SUPERSAMPLE_FROM = 1.6
 
@@ -140,18 +142,24 @@ def fit_index(grid: QGrid, mapping: RockingMap, near_angle_deg: float) -> IndexP
     ValueError
         If part of the grid can't be reached by rocking (the voxel is far too large for this reflection).
     """
-    x, y, z = np.meshgrid(_FIT_NODES, _FIT_NODES, _FIT_NODES, indexing="ij")
-    nodes = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=-1)
+    nodes, design, inverse = _fit_design()
     exact = mapping.index(grid.q(CENTRE + CENTRE * nodes), near_angle_deg)
     if not np.isfinite(exact).all():
         raise ValueError("part of the grid can't be reached by rocking")
-    powers = [(a, b, c) for a in range(4) for b in range(4 - a) for c in range(4 - a - b)]
-    design = np.stack([nodes[:, 0] ** a * nodes[:, 1] ** b * nodes[:, 2] ** c for a, b, c in powers], axis=1)
-    solution = np.linalg.lstsq(design, exact, rcond=None)[0]
+    solution = inverse @ exact
     coefficients = np.zeros((3, 4, 4, 4))
-    for (a, b, c), values in zip(powers, solution, strict=True):
+    for (a, b, c), values in zip(_POWERS, solution, strict=True):
         coefficients[:, a, b, c] = values
     return IndexPolynomial(coefficients, np.abs(design @ solution - exact).max(axis=0))
+
+
+@lru_cache(maxsize=1)
+def _fit_design() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes (n, 3), monomials at the nodes (n, 20) and their pseudo-inverse: the same for every fit."""
+    x, y, z = np.meshgrid(_FIT_NODES, _FIT_NODES, _FIT_NODES, indexing="ij")
+    nodes = np.stack([x.ravel(), y.ravel(), z.ravel()], axis=-1)
+    design = np.stack([nodes[:, 0] ** a * nodes[:, 1] ** b * nodes[:, 2] ** c for a, b, c in _POWERS], axis=1)
+    return nodes, design, np.linalg.pinv(design)
 
 
 def zoom(polynomial: IndexPolynomial, order: FrameOrder) -> NDArray[np.float64]:
@@ -294,34 +302,49 @@ def _gather(  # pragma: no cover - compiled
                             t = (angle - angles[h]) / width if width > 0.0 else 0.5
                             fr = row - r
                             fc = column - s
+                            g00 = gain[r, s]
+                            g01 = gain[r, s + 1]
+                            g10 = gain[r + 1, s]
+                            g11 = gain[r + 1, s + 1]
+                            w00 = (1.0 - fr) * (1.0 - fc) if g00 > 0.0 else 0.0
+                            w01 = (1.0 - fr) * fc if g01 > 0.0 else 0.0
+                            w10 = fr * (1.0 - fc) if g10 > 0.0 else 0.0
+                            w11 = fr * fc if g11 > 0.0 else 0.0
                             for side in range(2):
                                 n = frame_of[h + side]
                                 wt = (t if side == 1 else 1.0 - t) * trusted
-                                begin = outlier_start[n]
-                                end = outlier_start[n + 1]
-                                scale = frame_scale[n]
-                                for corner in range(4):
-                                    rr = r + (corner >> 1)
-                                    cc = s + (corner & 1)
-                                    g = gain[rr, cc]
-                                    if g <= 0.0:
-                                        continue
-                                    value = float(frames[n, rr, cc])
-                                    if not (value >= valid_from and value < valid_below):
-                                        continue
-                                    if end > begin:
-                                        pixel = rr * n_columns + cc
-                                        hot = False
-                                        for e in range(begin, end):
-                                            if outlier_pixel[e] == pixel:
-                                                hot = True
-                                        if hot:
-                                            continue
-                                    w = wt * (fr if corner >> 1 else 1.0 - fr) * (fc if corner & 1 else 1.0 - fc)
-                                    if has_dark:
-                                        value -= dark[rr, cc]
-                                    total[k] += w * value * g * scale
-                                    weight[k] += w
+                                v00 = float(frames[n, r, s])
+                                v01 = float(frames[n, r, s + 1])
+                                v10 = float(frames[n, r + 1, s])
+                                v11 = float(frames[n, r + 1, s + 1])
+                                u00, u01, u10, u11 = w00, w01, w10, w11
+                                # A NaN fails both comparisons, so it leaves here too.
+                                if not (v00 >= valid_from and v00 < valid_below):
+                                    v00, u00 = 0.0, 0.0
+                                if not (v01 >= valid_from and v01 < valid_below):
+                                    v01, u01 = 0.0, 0.0
+                                if not (v10 >= valid_from and v10 < valid_below):
+                                    v10, u10 = 0.0, 0.0
+                                if not (v11 >= valid_from and v11 < valid_below):
+                                    v11, u11 = 0.0, 0.0
+                                for e in range(outlier_start[n], outlier_start[n + 1]):
+                                    off = outlier_pixel[e] - (r * n_columns + s)
+                                    if off == 0:
+                                        u00 = 0.0
+                                    elif off == 1:
+                                        u01 = 0.0
+                                    elif off == n_columns:
+                                        u10 = 0.0
+                                    elif off == n_columns + 1:
+                                        u11 = 0.0
+                                if has_dark:
+                                    v00 -= dark[r, s]
+                                    v01 -= dark[r, s + 1]
+                                    v10 -= dark[r + 1, s]
+                                    v11 -= dark[r + 1, s + 1]
+                                signal = u00 * v00 * g00 + u01 * v01 * g01 + u10 * v10 * g10 + u11 * v11 * g11
+                                total[k] += wt * frame_scale[n] * signal
+                                weight[k] += wt * (u00 + u01 + u10 + u11)
             for k in range(size):
                 covered = weight[k] * per_voxel
                 coverage[i, j, k] = min(covered, 1.0)

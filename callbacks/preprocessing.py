@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _PATCH = 128
 _SIZE_MARGIN = 1.15
 _SCALE_ROUNDS = 3
+# Within this range of assumed over true size the estimate doesn't depend on the grid (to 0.5 %).
+_SIZE_BAND = (0.8, 1.7)
 _NEAR_PEAK_VOXELS = 5.0
 
 
@@ -250,15 +252,13 @@ def _model_input(scan: _Scan, geometry: RockingGeometry, settings: Preprocessing
     for _ in range(_SCALE_ROUNDS):
         step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
         grid, cube, _ = _gathered(scan, center, step, near, single=True)
-        shift = peak_centre(cube, 2.0 * settings.fringe_period_voxels)
-        center = grid.q(shift)
         estimate = estimate_size(cube, step)
-        if estimate is None:
-            size *= 1.5
-            continue
-        if 0.95 <= size / estimate.size_nm <= 1.25:
+        # The window holds two true fringes, also on a grid that is not yet at the right scale.
+        true_size = size if estimate is None else estimate.size_nm
+        center = grid.q(peak_centre(cube, min(4.0 * np.pi / (10.0 * true_size * step), CENTRE / 2)))
+        if estimate is not None and _SIZE_BAND[0] <= size / estimate.size_nm <= _SIZE_BAND[1]:
             break
-        size = estimate.size_nm * 1.05
+        size = 1.5 * size if estimate is None else _SIZE_MARGIN * estimate.size_nm
     doubts = _scale_doubts(estimate, statistics)
     if estimate is not None and not doubts:
         size = estimate.size_nm

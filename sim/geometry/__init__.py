@@ -1,1 +1,23 @@
 """Diffractometer geometry: circles, detector, angles to Q and back, presets."""
+
+from braggwatch.sim.geometry.model import Circle, CirclePreset, GeometryPreset, RockingGeometry, Signal
+from braggwatch.sim.geometry.presets import load_preset, preset_names
+from braggwatch.sim.geometry.q import RockingMap, pixel_q, q_index, rocking_map
+from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_values, preset_signals
+
+__all__ = [
+    "Circle",
+    "CirclePreset",
+    "GeometryPreset",
+    "MissingGeometry",
+    "RockingGeometry",
+    "RockingMap",
+    "Signal",
+    "geometry_from_values",
+    "load_preset",
+    "pixel_q",
+    "preset_names",
+    "preset_signals",
+    "q_index",
+    "rocking_map",
+]
