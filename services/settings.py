@@ -1,0 +1,235 @@
+"""Every knob of the service, each described; read from a TOML file and the environment.
+
+A variable is named like ``BRAGGWATCH_STREAM__ADDRESS``. The environment wins over the file, so that a container can
+override one value of a site's file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from braggwatch.callbacks.assembly_settings import AssemblySettings
+from braggwatch.services.codec import PayloadFormat
+from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the text names each wrong field, for an operator."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CurveKeys(_Group):
+    """ZeroMQ CURVE keys of a client, as `zmq.auth.create_certificates` writes them."""
+
+    secret_key: Path = Field(description="Our own secret key file (NAME.key_secret).")
+    server_public_key: Path = Field(description="The proxy's public key file (NAME.key).")
+
+
+class StreamSettings(_Group):
+    """Where documents come from, and when to distrust the socket."""
+
+    address: str = Field(default="tcp://127.0.0.1:5578", description="The proxy's out-address.")
+    prefix: str = Field(default="", description="Only documents with this prefix; empty takes every prefix.")
+    payload_format: PayloadFormat = Field(default=PayloadFormat.AUTO, description="How documents are serialised.")
+    curve: CurveKeys | None = Field(default=None, description="Keys where the proxy demands CURVE.")
+    enum_modules: tuple[str, ...] = Field(
+        default=DEFAULT_ENUM_MODULES,
+        description="Packages whose pickled enumeration members are taken as bare values, without an import.",
+    )
+    receive_high_water_mark: int = Field(default=20_000, gt=0, description="Messages ZeroMQ itself may hold for us.")
+    max_message_bytes: int = Field(default=64 * 1024 * 1024, gt=1024, description="Larger messages are refused.")
+    max_depth: int = Field(default=32, gt=0, description="Deepest nesting of a document.")
+    max_nodes: int = Field(default=500_000, gt=0, description="Most values in one document; an array counts as one.")
+    heartbeat_interval_s: float = Field(default=0.5, gt=0, description="ZeroMQ's own ping of the proxy.")
+    heartbeat_timeout_s: float = Field(
+        default=1.0, gt=0, description="Unanswered for so long, the connection is cut; one frame must fit in it."
+    )
+    reconnect_grace_s: float = Field(
+        default=0.25, gt=0, description="A lost connection that ZeroMQ does not retry gets a fresh socket after this."
+    )
+    silence_s: float = Field(
+        default=30.0, gt=0, description="No document for so long while a run is open: a fresh socket, to be sure."
+    )
+    gap_grace_s: float = Field(default=2.0, ge=0, description="Documents that come out of order by less aren't lost.")
+
+    @field_validator("address")
+    @classmethod
+    def _with_transport(cls, address: str) -> str:
+        return normalise_address(address)
+
+    @field_validator("prefix")
+    @classmethod
+    def _without_space(cls, prefix: str) -> str:
+        if " " in prefix:
+            raise ValueError("may not contain a space")
+        return prefix
+
+
+class QueueSettings(_Group):
+    """What may wait between receiver and worker; beyond it whole runs are set aside."""
+
+    max_documents: int = Field(default=50_000, gt=0, description="Documents waiting.")
+    max_bytes: int = Field(default=1_000_000_000, gt=0, description="Their bytes on the wire.")
+
+
+class PreprocessingChoices(_Group):
+    """Detector arrays and thresholds of the preprocessing."""
+
+    mask_path: Path | None = Field(default=None, description=".npy or .tif, non-zero where a pixel must not be used.")
+    flat_path: Path | None = Field(default=None, description=".npy or .tif white field.")
+    dark_path: Path | None = Field(default=None, description=".npy or .tif dark frame, counts.")
+    hot_ratio: float = Field(default=10.0, gt=1, description="Hot: this many times its third largest neighbour.")
+    hot_counts: float = Field(default=20.0, gt=0, description="Fewer raw counts than this are never called hot.")
+    saturation_counts: float | None = Field(default=None, gt=0, description="None: the geometry preset's.")
+    fringe_period_voxels: float = Field(default=3.5, ge=2, le=16, description="Target period of the fringes, voxels.")
+    min_completeness: float = Field(default=0.5, ge=0, le=1, description="Fraction of frames needed for a class.")
+    min_frames: int = Field(default=8, ge=2, description="Frames needed for a class.")
+    min_coverage: float = Field(default=0.25, ge=0, le=1, description="Measured fraction of the grid that is needed.")
+    max_d_deviation: float = Field(default=0.02, gt=0, description="Relative d-spacing deviation that is flagged.")
+    facets: bool = Field(default=True, description="Look for facet streaks and check their angles.")
+
+
+class ScreeningSettings(_Group):
+    """Geometry, model and deadlines of the pipeline."""
+
+    geometry: str = Field(default="34idc", description="Name of a geometry preset, or path of a preset file.")
+    model: str = Field(default="production", description="Name or alias of a bundle in the registry, or its path.")
+    registry: Path | None = Field(default=None, description="Folder of model bundles; None for the packaged ones.")
+    threads: int = Field(default=2, gt=0, description="Threads of the CPU runtime.")
+    expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
+    stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")
+
+
+class StoreSettings(_Group):
+    """Where results are kept."""
+
+    path: Path = Field(default=Path("braggwatch.sqlite"), description="SQLite file; its folder must be writable.")
+    max_array_bytes: int = Field(
+        default=4_000_000_000, ge=0, description="Stored model inputs; the oldest arrays go, records stay."
+    )
+    max_pending: int = Field(default=10_000, gt=0, description="Results held in memory while the disk refuses them.")
+    retry_interval_s: float = Field(default=1.0, gt=0, description="How often a refusing disk is tried again.")
+
+
+class PublisherSettings(_Group):
+    """The derived runs that carry verdicts back."""
+
+    enabled: bool = Field(default=False, description="Publish a derived run for each result.")
+    address: str = Field(default="tcp://127.0.0.1:5577", description="A proxy's in-address, or the address to bind.")
+    mode: Literal["connect", "bind"] = Field(
+        default="connect", description="connect: to a proxy, which must be there; bind: consumers connect to us."
+    )
+    prefix: str = Field(default="braggwatch", description="Prefix of the derived documents; not the raw one.")
+    payload_format: PayloadFormat = Field(default=PayloadFormat.PICKLE, description="pickle is the stock default.")
+    curve: CurveKeys | None = Field(default=None, description="Keys where the proxy demands CURVE; connect only.")
+
+    @field_validator("address")
+    @classmethod
+    def _with_transport(cls, address: str) -> str:
+        return normalise_address(address)
+
+    @model_validator(mode="after")
+    def _writable(self) -> Self:
+        if self.payload_format is PayloadFormat.AUTO:
+            raise ValueError("payload_format must be pickle or msgpack")
+        if " " in self.prefix:
+            raise ValueError("prefix may not contain a space")
+        if self.mode == "bind" and self.curve is not None:
+            raise ValueError("CURVE keys are a client's: use mode connect")
+        return self
+
+
+class FeedbackSettings(_Group):
+    """Who is told of results."""
+
+    publisher: PublisherSettings = Field(default_factory=PublisherSettings, description="Derived runs over ZeroMQ.")
+    retry_first_s: float = Field(default=0.5, gt=0, description="First pause after a sink failed; it doubles.")
+    retry_longest_s: float = Field(default=30.0, gt=0, description="Longest such pause.")
+
+
+class PageSettings(_Group):
+    """The HTTP page, its events and its metrics."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; any but loopback needs tokens.")
+    port: int = Field(default=8080, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
+    read_token: SecretStr | None = Field(default=None, description="Token to look; needed off loopback.")
+    operate_token: SecretStr | None = Field(default=None, description="Token to label and comment; off loopback.")
+    client_queue: int = Field(default=256, gt=0, description="Events a browser may fall behind before it is dropped.")
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> Self:
+        if self.host not in _LOOPBACK and self.read_token is None:
+            raise ValueError(f"host {self.host} is reachable from elsewhere: set read_token")
+        return self
+
+
+class Settings(BaseSettings):
+    """All settings of one service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BRAGGWATCH_", env_nested_delimiter="__", frozen=True, extra="forbid", title="Braggwatch settings"
+    )
+
+    stream: StreamSettings = Field(default_factory=StreamSettings, description="Where documents come from.")
+    queue: QueueSettings = Field(default_factory=QueueSettings, description="Bounds of the backlog.")
+    assembly: AssemblySettings = Field(default_factory=AssemblySettings, description="How runs are put together.")
+    preprocessing: PreprocessingChoices = Field(
+        default_factory=PreprocessingChoices, description="Corrections and thresholds."
+    )
+    screening: ScreeningSettings = Field(default_factory=ScreeningSettings, description="Geometry, model, deadlines.")
+    store: StoreSettings = Field(default_factory=StoreSettings, description="Where results are kept.")
+    feedback: FeedbackSettings = Field(default_factory=FeedbackSettings, description="Who is told of results.")
+    page: PageSettings = Field(default_factory=PageSettings, description="The HTTP page.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (the base class says so)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the base class says so)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the base class says so)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment before the values given, which come from the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings from a TOML file, if any, and the environment.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each wrong field, where the file is absent, not TOML, or holds a wrong value.
+    """
+    values: dict[str, object] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: not TOML: {error}") from error
+    try:
+        return Settings(**values)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        source = str(path) if path is not None else "environment"
+        lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise SettingsError("\n".join([f"{source}: {len(lines)} wrong setting(s)", *lines])) from error
+
+
+def normalise_address(address: str) -> str:
+    """Add ``tcp://`` where an address has no transport, as bluesky's own sockets do."""
+    if not address.strip():
+        raise ValueError("address is empty")
+    return address if "://" in address else f"tcp://{address}"
