@@ -1,0 +1,204 @@
+"""From one volume to one verdict: the network, and every reason not to believe it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from braggwatch.models.bundle import Bundle
+from braggwatch.models.ood import sample_scores
+from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
+from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
+from braggwatch.models.runtimes.self_test import golden_difference
+from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
+from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.models.volume_checks import measure_volume, violations
+from numpy.typing import NDArray
+
+
+class Classifier(Protocol):
+    """Judges volumes. Safe to call from several threads."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model speaks, and what runs it."""
+        ...
+
+    def classify(self, intensity: NDArray[np.float32]) -> Verdict:
+        """Judge one (64, 64, 64) volume of raw non-negative counts, axis 0 along Q; never raises for bad data."""
+        ...
+
+
+class BundleClassifier:
+    """Judges volumes with the network and the thresholds of a bundle.
+
+    A class is named only where all of this holds: the volume is finite, non-negative and not empty; it passes the
+    bundle's volume checks; its features are close to the training data; the calibrated probability, averaged over
+    mirror images, reaches the confidence threshold; and the conformal set holds that class alone.
+
+    Parameters
+    ----------
+    bundle
+        A verified bundle.
+    runtime
+        Runs its graph.
+    copies
+        Mirror images to average, 1, 2, 4 or 8; None for the number that the bundle was calibrated with. Fewer are
+        faster and less accurate, and the stated uncertainties then hold only about.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: Runtime, copies: SymmetryCopies | None = None) -> None:
+        self._bundle = bundle
+        self._runtime = runtime
+        self._copies: SymmetryCopies = bundle.manifest.symmetry_copies if copies is None else copies
+        manifest = bundle.manifest
+        self._identity = ModelIdentity(
+            name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name
+        )
+
+    @classmethod
+    def load(
+        cls,
+        bundle_path: Path,
+        threads: int = 2,
+        copies: SymmetryCopies | None = None,
+        prefer: RuntimePreference = "auto",
+    ) -> BundleClassifier:
+        """Read a bundle, verify it, open a runtime and run the golden self-test.
+
+        Raises
+        ------
+        BundleError
+            If the bundle is incomplete or changed.
+        RuntimeUnavailableError
+            If nothing here can run it, or not to its golden outputs.
+        """
+        bundle = Bundle.load(bundle_path)
+        runtime, _ = open_runtime(bundle, prefer, threads)
+        return cls(bundle, runtime, copies)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model speaks, and what runs it."""
+        return self._identity
+
+    @property
+    def bundle(self) -> Bundle:
+        """What it was made from."""
+        return self._bundle
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return self._bundle.manifest.classes
+
+    def warm_up(self) -> None:
+        """Run once at the batch size in use, so that the first scan doesn't pay for lazy set-up."""
+        self.classify(self._bundle.golden.counts[0])
+
+    def self_test(self) -> float:
+        """Run the golden inputs again; returns the largest deviation, raises :class:`GoldenMismatchError`."""
+        return golden_difference(self._runtime, self._bundle)
+
+    def classify(self, intensity: NDArray[np.float32]) -> Verdict:
+        """Judge one volume.
+
+        Parameters
+        ----------
+        intensity
+            (64, 64, 64) finite, non-negative counts on an orthonormal grid, axis 0 along Q, the peak at the centre,
+            the fringe period at the bundle's ``fringe_period_voxels``.
+
+        Returns
+        -------
+        Verdict
+            ``invalid`` for a volume that can't be judged, ``error`` where the network failed; neither raises.
+        """
+        problem = self._unusable(intensity)
+        if problem is not None:
+            return self._without_network(Outcome.INVALID, problem)
+        try:
+            output = self._runtime.run(symmetry_batch(intensity, self._copies))
+        except InferenceError as error:
+            return self._without_network(Outcome.ERROR, str(error))
+        for name in ("logits", "probabilities", "features"):
+            if not np.isfinite(getattr(output, name)).all():
+                return self._without_network(Outcome.ERROR, f"the network's {name} are not finite numbers")
+        return self._judge(intensity, output)
+
+    def _without_network(self, outcome: Outcome, reason: str) -> Verdict:
+        return Verdict(outcome=outcome, reason=reason, model=self._identity)
+
+    def _unusable(self, intensity: NDArray[np.float32]) -> str | None:
+        shape = self._bundle.manifest.input.shape
+        if intensity.shape != shape:
+            return f"the volume has shape {intensity.shape}, the model takes {shape}"
+        if intensity.dtype.kind not in "fiu":
+            return f"the volume holds {intensity.dtype}, not real numbers"
+        if not np.isfinite(intensity).all():
+            return "the volume holds values that are not finite numbers"
+        if float(intensity.min()) < 0.0:
+            return "the volume holds negative counts"
+        if float(intensity.max()) <= 0.0:
+            return "the volume is empty"
+        return None
+
+    def _judge(self, intensity: NDArray[np.float32], output: RuntimeOutput) -> Verdict:
+        manifest, trust = self._bundle.manifest, self._bundle.trust
+        per_copy = output.probabilities.astype(np.float64)
+        mean = per_copy.mean(axis=0)
+        mean = mean / mean.sum()
+        best = int(mean.argmax())
+        p_values = trust.conformal.p_values(mean)
+        members = trust.conformal.prediction_set(mean, manifest.thresholds.significance)
+        score = float(sample_scores(trust.detector, output.features[None])[0])
+        confidence = min(float(mean[best]), 1.0)
+
+        outcome, reason = self._gate(intensity, score, best, confidence, members)
+        return Verdict(
+            outcome=outcome,
+            label=manifest.classes[best] if outcome is Outcome.CLASSIFIED else None,
+            reason=reason,
+            probabilities={name: float(value) for name, value in zip(manifest.classes, mean, strict=True)},
+            confidence=confidence,
+            prediction_set=tuple(manifest.classes[number] for number in members),
+            p_values={name: float(value) for name, value in zip(manifest.classes, p_values, strict=True)},
+            ood_score=score,
+            ood_threshold=manifest.thresholds.ood,
+            flip_spread=float(per_copy[:, best].std()),
+            model=self._identity,
+        )
+
+    def _gate(
+        self, intensity: NDArray[np.float32], score: float, best: int, confidence: float, members: tuple[int, ...]
+    ) -> tuple[Outcome, str | None]:
+        thresholds, classes = self._bundle.manifest.thresholds, self.classes
+        alien = self._alien(intensity, score)
+        if alien is not None:
+            return Outcome.OUT_OF_DISTRIBUTION, alien
+        if confidence < thresholds.confidence:
+            return (
+                Outcome.UNSURE,
+                f"{classes[best]} at {confidence:.2f}, at least {thresholds.confidence:.2f} is asked for",
+            )
+        if not members:
+            return Outcome.UNSURE, "no class fits the calibration samples"
+        if members != (best,):
+            return Outcome.UNSURE, "can't rule out " + " or ".join(classes[number] for number in members)
+        return Outcome.CLASSIFIED, None
+
+    def _alien(self, intensity: NDArray[np.float32], score: float) -> str | None:
+        thresholds = self._bundle.manifest.thresholds
+        peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts
+        if peak < lowest:
+            return f"a peak of {peak:.3g} counts, the model was trained from {lowest:.3g}"
+        if thresholds.volume is not None:
+            broken = violations(
+                measure_volume(intensity, thresholds.volume.second_peak_radius_voxels), thresholds.volume
+            )
+            if broken:
+                return "; ".join(broken)
+        if score > thresholds.ood:
+            return f"unlike the training data (distance {score:.2f}, at most {thresholds.ood:.2f})"
+        return None

@@ -1,0 +1,187 @@
+"""A folder of bundles, ``NAME/VERSION/``, and an index that pins their hashes and gives them aliases."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from braggwatch.models.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, BundleError
+from braggwatch.models.runtimes.base import RuntimeUnavailableError
+from braggwatch.models.runtimes.factory import open_runtime
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+INDEX_FILE = "index.json"
+PRODUCTION = "production"
+
+
+class RegistryError(Exception):
+    """A name can't be resolved or the index can't be used; the message says what is there."""
+
+
+class RegistryIndex(BaseModel):
+    """The whole of ``index.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(default=1, ge=1, le=1)
+    aliases: dict[str, str] = Field(default_factory=dict, description="Alias to bundle id, e.g. 'production'.")
+    bundles: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of SHA256SUMS of each bundle that has an alias, by id."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """Outcome of checking one bundle; ``problem`` is None where it is sound."""
+
+    bundle_id: str
+    problem: str | None
+    golden_difference: float | None = None
+    runtime: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the bundle may be used."""
+        return self.problem is None
+
+
+def default_root() -> Path:
+    """Folder of the bundles that come with the package."""
+    return Path(__file__).parent / "bundles"
+
+
+class Registry:
+    """Finds bundles by name or alias.
+
+    Parameters
+    ----------
+    root
+        Folder of bundles; None for those that come with the package.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = default_root() if root is None else root
+
+    @property
+    def index(self) -> RegistryIndex:
+        """The index as it is on disk now; empty where there is none.
+
+        Raises
+        ------
+        RegistryError
+            If it can't be read.
+        """
+        path = self.root / INDEX_FILE
+        try:
+            return RegistryIndex.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return RegistryIndex()
+        except (OSError, ValidationError) as error:
+            raise RegistryError(f"{path} can't be used: {error}") from error
+
+    def list(self) -> tuple[str, ...]:
+        """Ids, ``name/version``, of every bundle in the folder, sorted."""
+        found = (path.parent for path in self.root.glob(f"*/*/{MANIFEST_FILE}"))
+        return tuple(sorted(f"{path.parent.name}/{path.name}" for path in found if not path.name.startswith(".")))
+
+    def aliases(self) -> dict[str, str]:
+        """Aliases and the ids that they stand for."""
+        return dict(self.index.aliases)
+
+    def resolve(self, name: str) -> Path:
+        """Folder of a bundle.
+
+        Parameters
+        ----------
+        name
+            An alias ('production'), an id ('cxdp-fcc/1.0.0'), or a bare name with one version ('cxdp-fcc').
+
+        Raises
+        ------
+        RegistryError
+            If nothing, or more than one version, goes by that name, or a bundle isn't the one that its alias was
+            given to.
+        """
+        index, known = self.index, self.list()
+        bundle_id = index.aliases.get(name, name)
+        if bundle_id not in known:
+            versions = [one for one in known if one.split("/")[0] == bundle_id]
+            if len(versions) != 1:
+                there = f"bundles {list(known)}, aliases {sorted(index.aliases)}"
+                what = f"{name!r} has several versions" if versions else f"no bundle goes by {name!r}"
+                raise RegistryError(f"{what} in {self.root}; there are {there}")
+            bundle_id = versions[0]
+        path = self.root / bundle_id
+        pinned = index.bundles.get(bundle_id)
+        if name in index.aliases and pinned != _sums_digest(path):
+            raise RegistryError(f"{path} isn't the bundle that the alias {name!r} was given to; promote it again")
+        return path
+
+    def verify(self, bundle_id: str | None = None) -> tuple[VerificationReport, ...]:
+        """Check hashes, schema and golden outputs of one bundle or of all; never raises for a bad bundle."""
+        if bundle_id is None:
+            return tuple(self._verify_one(one) for one in self.list())
+        try:
+            path = self.resolve(bundle_id)
+        except RegistryError as error:
+            return (VerificationReport(bundle_id, str(error)),)
+        return (self._verify_one(f"{path.parent.name}/{path.name}"),)
+
+    def _verify_one(self, bundle_id: str) -> VerificationReport:
+        try:
+            bundle = Bundle.load(self.root / bundle_id)
+            if bundle.manifest.id != bundle_id:
+                return VerificationReport(bundle_id, f"the manifest calls itself {bundle.manifest.id}")
+            runtime, difference = open_runtime(bundle)
+        except (BundleError, RuntimeUnavailableError) as error:
+            return VerificationReport(bundle_id, str(error))
+        return VerificationReport(bundle_id, None, difference, runtime.name)
+
+    def promote(self, alias: str, bundle_id: str) -> None:
+        """Verify a bundle and let an alias stand for it from now on; readers see the old or the new index.
+
+        Raises
+        ------
+        RegistryError
+            If the bundle fails its verification or the alias looks like an id.
+        """
+        if not alias or "/" in alias:
+            raise RegistryError(f"{alias!r} can't be an alias: it must be a word without '/'")
+        if bundle_id not in self.list():
+            raise RegistryError(f"no bundle {bundle_id!r} in {self.root}; there are {list(self.list())}")
+        report = self._verify_one(bundle_id)
+        if report.problem is not None:
+            raise RegistryError(f"{bundle_id} is not promoted: {report.problem}")
+        index = self.index
+        aliases = {**index.aliases, alias: bundle_id}
+        pins = {**index.bundles, bundle_id: _sums_digest(self.root / bundle_id)}
+        self._write(
+            RegistryIndex(
+                aliases=dict(sorted(aliases.items())),
+                bundles={one: digest for one, digest in sorted(pins.items()) if one in aliases.values()},
+            )
+        )
+
+    def _write(self, index: RegistryIndex) -> None:
+        handle, name = tempfile.mkstemp(prefix=f".{INDEX_FILE}.", dir=self.root)
+        staging = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(index.model_dump_json(indent=2) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            staging.chmod(0o644)
+            staging.replace(self.root / INDEX_FILE)
+        except BaseException:
+            staging.unlink(missing_ok=True)
+            raise
+
+
+def _sums_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256((path / SUMS_FILE).read_bytes()).hexdigest()
+    except OSError as error:
+        raise RegistryError(f"{path / SUMS_FILE} can't be read: {error}") from error

@@ -1,0 +1,57 @@
+"""What every runtime offers, whatever runs the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT_NAME = "counts"
+OUTPUT_NAMES = ("logits", "probabilities", "features")
+
+
+class InferenceError(RuntimeError):
+    """A runtime could not run a batch; the message is for an operator."""
+
+
+class RuntimeUnavailableError(RuntimeError):
+    """A runtime can't be used on this machine or with this bundle; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOutput:
+    """The three outputs of the graph for a batch of B volumes.
+
+    Attributes
+    ----------
+    logits
+        (B, K) float32.
+    probabilities
+        (B, K) float32, softmax at the bundle's temperature.
+    features
+        (B, F) float32, the penultimate layer.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+class Runtime(Protocol):
+    """Runs the graph of one bundle. Safe to call from several threads."""
+
+    @property
+    def name(self) -> str:
+        """What runs it, e.g. 'onnxruntime-cpu'."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of what runs it."""
+        ...
+
+    def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
+        """Run (B, 64, 64, 64) float32 raw counts, B ≥ 1; raises :class:`InferenceError`."""
+        ...

@@ -1,0 +1,98 @@
+"""Choose what runs a bundle: the best that this machine has and that reproduces the golden outputs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from braggwatch.models.runtimes.base import Runtime, RuntimeUnavailableError
+from braggwatch.models.runtimes.onnx import OnnxRuntime
+from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
+
+if TYPE_CHECKING:
+    from braggwatch.models.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+
+RuntimePreference = Literal["auto", "onnxruntime-cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCandidate:
+    """One way to run a bundle.
+
+    Attributes
+    ----------
+    name
+        As in :attr:`Runtime.name`.
+    probe
+        Cheap and safe on any machine: None where it may be opened, else why not, in words.
+    open
+        Makes the runtime from a bundle and a number of CPU threads; raises :class:`RuntimeUnavailableError`.
+    """
+
+    name: str
+    probe: Callable[[], str | None]
+    open: Callable[[Bundle, int], Runtime]
+
+
+# Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime stays last: it runs
+# everywhere.
+CANDIDATES: tuple[RuntimeCandidate, ...] = (
+    RuntimeCandidate(
+        name="onnxruntime-cpu",
+        probe=lambda: None,
+        open=lambda bundle, threads: OnnxRuntime(bundle.model, threads),
+    ),
+)
+
+
+def open_runtime(
+    bundle: Bundle,
+    prefer: RuntimePreference = "auto",
+    threads: int = 2,
+    candidates: tuple[RuntimeCandidate, ...] = CANDIDATES,
+) -> tuple[Runtime, float]:
+    """Open a runtime and check it against the bundle's golden arrays.
+
+    Parameters
+    ----------
+    bundle
+        A verified bundle.
+    prefer
+        A runtime's name, or 'auto' for the best that works here. A named one is never replaced by another.
+    threads
+        CPU threads of a CPU runtime.
+    candidates
+        Ways to run it, best first.
+
+    Returns
+    -------
+    tuple
+        The runtime, and its largest deviation from a golden logit or probability.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If the named runtime, or with 'auto' every runtime, can't be used; with the reason for each.
+    """
+    wanted = [one for one in candidates if prefer in ("auto", one.name)]
+    if not wanted:
+        raise RuntimeUnavailableError(f"unknown runtime {prefer!r}; known: {[one.name for one in candidates]}")
+    reasons: list[str] = []
+    for candidate in wanted:
+        reason = candidate.probe()
+        if reason is None:
+            try:
+                runtime = candidate.open(bundle, threads)
+                difference = golden_difference(runtime, bundle)
+            except (RuntimeUnavailableError, GoldenMismatchError) as error:
+                reason = str(error)
+                logger.warning("%s can't run %s: %s", candidate.name, bundle.manifest.id, reason)
+            else:
+                logger.info("%s runs %s, golden outputs within %.2g", runtime.name, bundle.manifest.id, difference)
+                return runtime, difference
+        reasons.append(f"{candidate.name}: {reason}")
+    raise RuntimeUnavailableError(f"nothing can run {bundle.manifest.id}; " + "; ".join(reasons))

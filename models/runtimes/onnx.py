@@ -1,0 +1,99 @@
+"""ONNX Runtime on the CPU: the default, and the fallback of every other runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from braggwatch.models.runtimes.base import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    InferenceError,
+    RuntimeOutput,
+    RuntimeUnavailableError,
+)
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore[reportAttributeAccessIssue]
+
+# ONNX Runtime's exceptions share no base class but Exception.
+_ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class OnnxRuntime:
+    """One ONNX Runtime session on the CPU with fixed inputs and outputs.
+
+    Parameters
+    ----------
+    model
+        The bytes of ``model.onnx``.
+    threads
+        Threads within one operator, at least 1. They sleep between runs instead of spinning: a service shares its
+        machine with the acquisition.
+
+    Raises
+    ------
+    RuntimeUnavailableError
+        If the graph can't be loaded or hasn't the inputs and outputs of a bundle.
+    """
+
+    def __init__(self, model: bytes, threads: int = 2) -> None:
+        if threads < 1:
+            raise ValueError(f"at least one thread is needed, got {threads}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _ORT_ERRORS as error:
+            raise RuntimeUnavailableError(f"ONNX Runtime can't load the model: {error}") from error
+        inputs = [(one.name, one.type, len(one.shape)) for one in self._session.get_inputs()]
+        outputs = {one.name for one in self._session.get_outputs()}
+        if inputs != [(INPUT_NAME, "tensor(float)", 4)] or not outputs.issuperset(OUTPUT_NAMES):
+            raise RuntimeUnavailableError(
+                f"the graph must map {INPUT_NAME!r} (N, n, n, n) float32 to {OUTPUT_NAMES}, "
+                f"it has inputs {inputs} and outputs {sorted(outputs)}"
+            )
+        self._shape = tuple(int(size) for size in self._session.get_inputs()[0].shape[1:])
+
+    @property
+    def name(self) -> str:
+        """Always 'onnxruntime-cpu'."""
+        return "onnxruntime-cpu"
+
+    @property
+    def version(self) -> str:
+        """Version of ONNX Runtime."""
+        return str(onnxruntime.__version__)
+
+    def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
+        """Run a batch.
+
+        Parameters
+        ----------
+        batch
+            (B, n, n, n) float32 raw counts, B ≥ 1, of the graph's input shape.
+
+        Raises
+        ------
+        InferenceError
+            If the batch has another shape or dtype, or ONNX Runtime fails.
+        """
+        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[0] < 1 or batch.shape[1:] != self._shape:
+            raise InferenceError(f"expected (B, {self._shape}) float32, got {batch.shape} {batch.dtype}")
+        try:
+            logits, probabilities, features = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: batch})
+        except _ORT_ERRORS as error:
+            raise InferenceError(f"ONNX Runtime failed: {error}") from error
+        return RuntimeOutput(np.asarray(logits), np.asarray(probabilities), np.asarray(features))

@@ -1,0 +1,53 @@
+"""Check that a runtime still gives the outputs that the bundle was made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from braggwatch.models.runtimes.base import InferenceError, Runtime
+
+if TYPE_CHECKING:
+    from braggwatch.models.bundle import Bundle
+
+
+class GoldenMismatchError(RuntimeError):
+    """A runtime doesn't reproduce the golden outputs of a bundle."""
+
+
+def golden_difference(runtime: Runtime, bundle: Bundle) -> float:
+    """Run the golden inputs and compare.
+
+    Returns
+    -------
+    float
+        Largest absolute deviation of a logit or probability.
+
+    Raises
+    ------
+    GoldenMismatchError
+        If the batch can't be run, an output isn't finite or of the stated shape, or the deviation is larger than
+        the bundle's tolerance. Features are compared relative to their largest value.
+    """
+    golden, tolerance = bundle.golden, bundle.manifest.golden_tolerance
+    try:
+        output = runtime.run(golden.counts)
+    except InferenceError as error:
+        raise GoldenMismatchError(f"golden inputs can't be run: {error}") from error
+    worst = 0.0
+    scale = max(float(np.abs(golden.features).max()), 1e-12)
+    for name, got, expected, unit in (
+        ("logits", output.logits, golden.logits, 1.0),
+        ("probabilities", output.probabilities, golden.probabilities, 1.0),
+        ("features", output.features, golden.features, scale),
+    ):
+        if got.shape != expected.shape:
+            raise GoldenMismatchError(f"golden {name} have shape {expected.shape}, {runtime.name} gives {got.shape}")
+        difference = float(np.abs(got - expected).max()) / unit
+        if not difference <= tolerance:
+            raise GoldenMismatchError(
+                f"{runtime.name} differs from the golden {name} by {difference:.3g}, allowed {tolerance:.3g}"
+            )
+        if name != "features":
+            worst = max(worst, difference)
+    return worst

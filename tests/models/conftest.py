@@ -1,0 +1,119 @@
+"""A small trained-by-construction network, its calibration volumes and its bundle, made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
+from braggwatch.models.trust import FittedTrust, collect_outputs, fit_trust
+from numpy.typing import NDArray
+
+CLASSES = ("perfect", "screw", "edge")
+PERIOD = 3.5
+
+
+def blob(label: int, rng: np.random.Generator, peak: float = 2000.0) -> NDArray[np.float32]:
+    """Counts of a Gaussian peak near the centre, elongated along the axis that stands for its class."""
+    width = rng.uniform(2.4, 2.8, size=3)
+    width[label] *= rng.uniform(1.7, 2.0)
+    grid = np.indices((64, 64, 64)) - 32 - rng.uniform(-0.5, 0.5, size=3)[:, None, None, None]
+    intensity = peak * np.exp(-0.5 * ((grid / width[:, None, None, None]) ** 2).sum(axis=0))
+    return rng.poisson(intensity + 0.02).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TrainedParts:
+    """What a bundle is written from."""
+
+    model: bytes
+    trust: FittedTrust
+    golden: GoldenArrays
+    labels: NDArray[np.int64]
+
+
+@pytest.fixture(scope="session")
+def make_blob() -> Callable[..., NDArray[np.float32]]:
+    return blob
+
+
+@pytest.fixture(scope="session")
+def parts() -> TrainedParts:
+    """Export, calibration and golden arrays of a network that measures the elongation along each axis."""
+    torch = pytest.importorskip("torch", reason="torch isn't installed: no network to export")
+    pytest.importorskip("onnxscript", reason="onnxscript isn't installed: the exporter needs it")
+    from braggwatch.models.export import export_onnx
+    from braggwatch.models.runtimes import OnnxRuntime
+
+    class Moments(torch.nn.Module):
+        """Logits and features from the spread of the normalised volume along each axis."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("squares", (torch.arange(64.0) - 31.5) ** 2)
+
+        def forward(self, x):
+            weight = torch.nn.functional.relu(x - 0.3)
+            total = weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+            along = [weight.sum(dim=[d for d in (1, 2, 3) if d != axis]) @ self.squares for axis in (1, 2, 3)]
+            features = torch.stack([torch.sqrt(one / total) for one in along], dim=1)
+            return 5.0 * (features - features.mean(dim=1, keepdim=True)), features
+
+    rng = np.random.default_rng(7)
+    labels = np.arange(60) % 3
+    volumes = [blob(int(label), rng, peak=10 ** rng.uniform(3, 4)) for label in labels]
+    network = Moments()
+    first = OnnxRuntime(export_onnx(network), threads=1)
+    trust = fit_trust(collect_outputs(first, volumes, PERIOD, copies=2), labels)
+    model = export_onnx(network, trust.temperature)
+    golden = GoldenArrays.record(OnnxRuntime(model, threads=1), np.stack(volumes[:3]))
+    return TrainedParts(model, trust, golden, labels)
+
+
+@pytest.fixture(scope="session")
+def manifest_for(parts: TrainedParts) -> Callable[[str], Manifest]:
+    """Make the manifest of a version."""
+
+    def make(version: str) -> Manifest:
+        return Manifest(
+            name="blobs",
+            version=version,
+            classes=CLASSES,
+            input=InputSpec(fringe_period_voxels=PERIOD),
+            features=3,
+            temperature=parts.trust.temperature,
+            symmetry_copies=2,
+            thresholds=parts.trust.thresholds,
+            valid_domain=ValidDomain(min_peak_counts=100.0),
+            provenance=Provenance(training_sets={"blobs.h5": "0" * 64}, code_version="0.1.0", seed=7),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_version(parts: TrainedParts, manifest_for: Callable[[str], Manifest]) -> Callable[[Path, str], Path]:
+    """Write a version of the test bundle under a root."""
+
+    def write(root: Path, version: str) -> Path:
+        return write_bundle(
+            root,
+            manifest_for(version),
+            model=parts.model,
+            trust=parts.trust.arrays,
+            golden=parts.golden,
+            weights=b"weights",
+            card="# blobs\n",
+        )
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory, write_version: Callable[[Path, str], Path]) -> Path:
+    """A sound bundle; read only."""
+    return write_version(tmp_path_factory.mktemp("bundles"), "1.0.0")
