@@ -123,7 +123,7 @@ def make_sample(spec: DatasetSpec, config: int, preprocess: Preprocess) -> Sampl
     crystal_spec = random_crystal_spec(rng, label, spec.population, visible=spec.visible)
     crystal = build_crystal(crystal_spec)
     setup = random_setup(crystal_spec, rng)
-    intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-4), crystal.g_inv_nm)
+    intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
     peak = np.unravel_index(int(intensity.argmax()), intensity.shape)
     shape = (intensity.shape[0], intensity.shape[1], intensity.shape[2])
     nuisance = random_nuisance(rng, (int(peak[0]), int(peak[1]), int(peak[2])), shape, setup.fringe, spec.peak_counts)

@@ -62,7 +62,7 @@ def orient(direction: NDArray[np.float64], onto: NDArray[np.float64], rng: np.ra
 
 
 def random_setup(
-    spec: CrystalSpec, rng: np.random.Generator, *, box_fringes: float = 18.3, max_points: int = 450_000
+    spec: CrystalSpec, rng: np.random.Generator, *, box_fringes: float = 18.3, max_points: int = 350_000
 ) -> DiffractionSetup:
     """Draw a set-up whose detector sees ``box_fringes`` fringes around the peak, more or less.
 

@@ -28,9 +28,9 @@ class PopulationSpec(BaseModel):
     centred_fraction: float = Field(default=0.4, description="Share of lines within 0.1 of the centre (CD).")
     max_line_offset: float = Field(default=0.32, description="Farthest line from the centre, in particle sizes (RPD).")
     strained_fraction: float = Field(default=0.85, description="Share of crystals that carry smooth strain.")
-    random_rad: float = Field(default=0.7, description="Largest rms of each of the two random fields.")
-    facet_rad: float = 1.0
-    bend_rad: float = 0.8
+    random_rad: float = Field(default=0.8, description="Largest rms of each of the two random fields.")
+    facet_rad: float = 1.2
+    bend_rad: float = 1.0
     facet_jitter: tuple[float, float] = (0.03, 0.35)
 
 
@@ -38,7 +38,7 @@ DEFAULT_POPULATION = PopulationSpec()
 
 
 def _shape(population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
-    stretch = np.exp(rng.normal(scale=0.12, size=3))
+    stretch = np.exp(rng.normal(scale=0.15, size=3))
     interface: Miller | None = None
     if rng.random() < 0.6:
         members = family((1, 1, 1))
