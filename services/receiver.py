@@ -1,4 +1,4 @@
-"""Receives documents on a thread of its own; notices refusals, loss and deafness, as the stock dispatcher does not."""
+"""Receives documents on a thread of its own, and notices refusals, loss and deafness."""
 
 from __future__ import annotations
 
