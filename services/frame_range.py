@@ -1,0 +1,118 @@
+"""Cut a recorded run down to some of its frames, so that the rest is a whole, shorter scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Document = dict[str, object]
+
+
+class FrameRange(BaseModel):
+    """Frames ``first`` to ``stop - 1`` of the stream, zero-based, as a Python slice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: int = Field(ge=0)
+    stop: int = Field(ge=1)
+    stream: str = "primary"
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> FrameRange:
+        if self.stop <= self.first:
+            raise ValueError(f"frames {self.first}:{self.stop} are none")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> FrameRange:
+        """Read ``50:150``.
+
+        Raises
+        ------
+        ValueError
+            If the text is no range.
+        """
+        first, separator, stop = text.partition(":")
+        if not separator or not first.strip().isdigit() or not stop.strip().isdigit():
+            raise ValueError(f"{text!r} is no frame range: write FIRST:STOP, e.g. 50:150 for frames 50 to 149")
+        return cls(first=int(first), stop=int(stop))
+
+
+class FrameRangeFilter:
+    """Keep only the events and stream datums of a range; number them from one again and say so in start and stop.
+
+    A datum whose event is left out may stay: nothing refers to it. Pages are not split.
+    """
+
+    def __init__(self, frames: FrameRange) -> None:
+        self._range = frames
+        self._descriptors: set[str] = set()
+        self._kept: dict[str, int] = {}
+
+    def __call__(self, name: str, doc: Mapping[str, object]) -> Document | None:
+        """Return the document to publish instead, or None where it is left out.
+
+        Raises
+        ------
+        ValueError
+            If the stream was recorded as event pages.
+        """
+        match name:
+            case "start":
+                return self._start(doc)
+            case "descriptor":
+                if doc.get("name") == self._range.stream:
+                    self._descriptors.add(str(doc.get("uid")))
+                return dict(doc)
+            case "event" if str(doc.get("descriptor")) in self._descriptors:
+                return self._event(doc)
+            case "stream_datum" if str(doc.get("descriptor")) in self._descriptors:
+                return self._stream_datum(doc)
+            case "event_page" if str(doc.get("descriptor")) in self._descriptors:
+                raise ValueError("a frame range can't be cut out of event pages")
+            case "stop":
+                return self._stop(doc)
+            case _:
+                return dict(doc)
+
+    def _start(self, doc: Mapping[str, object]) -> Document:
+        result = dict(doc)
+        points = doc.get("num_points")
+        if isinstance(points, int):
+            left = max(min(self._range.stop, points) - self._range.first, 0)
+            result["num_points"] = left
+            if "num_intervals" in result:
+                result["num_intervals"] = max(left - 1, 0)
+        result["replay_frames"] = [self._range.first, self._range.stop]
+        return result
+
+    def _event(self, doc: Mapping[str, object]) -> Document | None:
+        index = int(cast("int", doc["seq_num"])) - 1
+        if not self._range.first <= index < self._range.stop:
+            return None
+        descriptor = str(doc["descriptor"])
+        self._kept[descriptor] = self._kept.get(descriptor, 0) + 1
+        return dict(doc) | {"seq_num": index - self._range.first + 1}
+
+    def _stream_datum(self, doc: Mapping[str, object]) -> Document | None:
+        numbers = cast("Mapping[str, int]", doc["seq_nums"])
+        indices = cast("Mapping[str, int]", doc["indices"])
+        first = max(numbers["start"], self._range.first + 1)
+        stop = min(numbers["stop"], self._range.stop + 1)
+        if first >= stop:
+            return None
+        begin = indices["start"] + first - numbers["start"]
+        return dict(doc) | {
+            "seq_nums": {"start": first - self._range.first, "stop": stop - self._range.first},
+            "indices": {"start": begin, "stop": begin + stop - first},
+        }
+
+    def _stop(self, doc: Mapping[str, object]) -> Document:
+        result = dict(doc)
+        events = doc.get("num_events")
+        if isinstance(events, Mapping) and self._range.stream in events:
+            kept = sum(self._kept.values())
+            result["num_events"] = dict(cast("Mapping[str, object]", events)) | {self._range.stream: kept}
+        return result

@@ -1,0 +1,1 @@
+"""Importers: each turns one beamline's own files into a Bluesky recording, so that replay has one format."""

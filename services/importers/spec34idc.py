@@ -1,0 +1,373 @@
+"""APS 34-ID-C scans, SPEC file plus one TIFF a point, as Bluesky documents.
+
+Every geometry value is taken from the scan's own motors or from what the user states, and the start document says
+which (``import_origins``); a value found in neither place is an error. The detector's counts leave no doubt about
+the pairing of frame and angle: SPEC's ``ImageTot`` has to be the sum of the frame of the same number.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
+from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
+from braggwatch.services.recordings import RecordedDocument, RecordingWriter
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+logger = logging.getLogger(__name__)
+
+DETECTOR_FIELD = "34idcTIM2_image"
+MONITOR_FIELD = "monitor"
+IMAGE_TOTAL_COLUMN = "ImageTot"
+MONITOR_COLUMN = "Monitor"
+EPOCH_COLUMN = "Epoch"
+
+SIGNAL_MOTORS: Mapping[str, tuple[str, float, str]] = {
+    "energy": ("Energy", 1.0, "keV"),
+    "delta": ("Delta", 1.0, "deg"),
+    "gamma": ("Gamma", 1.0, "deg"),
+    "chi": ("Chi", 1.0, "deg"),
+    "phi": ("Phi", 1.0, "deg"),
+    "detector_distance": ("camdist", 1e-3, "m"),
+}
+"""Signal: SPEC motor, factor to our unit, our unit. ``camdist`` is in millimetre."""
+
+SAMPLE_MOTORS: Mapping[str, str] = {"sample_x": "Sample_X", "sample_y": "Sample_Y"}
+"""Where the sample stood: a map of a sample wants it, the geometry doesn't, so it may be absent."""
+
+_NAMESPACE = uuid.UUID("3b1de5c1-52a8-5c94-9a3e-34dc34dc34dc")
+
+
+class ImportFailedError(ValueError):
+    """The scan can't be turned into documents without guessing; the message says what is missing and what to do."""
+
+
+class ImportOptions(BaseModel):
+    """What to import and what the user states."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec_file: Path
+    scan: int = Field(ge=0, description="Scan number as in '#S'.")
+    frames: Path = Field(description="Folder of the TIFFs.")
+    occurrence: int | None = Field(default=None, ge=1, description="Where the file holds the number twice: which one.")
+    stated: dict[str, FiniteFloat] = Field(
+        default_factory=dict, description="Signals stated by the user (keV, deg, m): they win over the motors."
+    )
+    sample: str | None = None
+    allow_missing_frames: bool = Field(default=False, description="Leave out points that have no file.")
+    allow_total_mismatch: bool = Field(default=False, description="Import though ImageTot differs, and say so.")
+
+
+class ImportReport(BaseModel):
+    """What an import found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_uid: str
+    scan: int
+    points: int
+    frames: int
+    frame_shape: tuple[int, int]
+    missing_points: tuple[int, ...] = Field(description="Points without a file.")
+    total_mismatches: tuple[int, ...] = Field(description="Points whose ImageTot is not their frame's sum.")
+    stray_lines: tuple[str, ...] = Field(description="Lines of the data block that are no data, passed over.")
+    signals: dict[str, FiniteFloat]
+    origins: dict[str, str] = Field(description="Where each signal came from.")
+
+
+def import_scan(
+    options: ImportOptions,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportReport:
+    """Write the scan as a recording.
+
+    Parameters
+    ----------
+    options
+        What to import.
+    output
+        Recording to create.
+    overwrite
+        Replace an existing file.
+    progress
+        Called with (frames done, frames in all).
+
+    Raises
+    ------
+    ImportFailedError, SpecFileError, FrameFilesError, FileNotFoundError
+        If something is missing, ambiguous or contradictory; no output is left behind.
+    FileExistsError
+        If the output is there and ``overwrite`` is False.
+    """
+    scan = Scan34IDC(options)
+    writing = output.with_name(output.name + ".partial")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} is there already")
+    try:
+        with RecordingWriter(
+            writing, source=f"34idc: {options.spec_file.name} scan {options.scan}", overwrite=True
+        ) as w:
+            for record in scan.documents(progress):
+                w.write(record)
+        writing.replace(output)
+    finally:
+        writing.unlink(missing_ok=True)
+    return scan.report()
+
+
+class Scan34IDC:
+    """One scan, checked and ready to be told as documents.
+
+    Raises
+    ------
+    ImportFailedError, SpecFileError, FrameFilesError, FileNotFoundError
+        If it can't be imported; see `import_scan`.
+    """
+
+    def __init__(self, options: ImportOptions) -> None:
+        self._options = options
+        self._scan = read_spec_scan(options.spec_file, options.scan, occurrence=options.occurrence)
+        self._files = find_frames(options.frames, options.scan)
+        self._signals, self._origins = _signals(self._scan, options.stated)
+        self._angles = _column(self._scan, self._scan.mnemonics.get(self._scan.scanned, self._scan.scanned))
+        self._totals = _column(self._scan, IMAGE_TOTAL_COLUMN)
+        self._monitor = _column(self._scan, MONITOR_COLUMN)
+        self._times = _times(self._scan)
+        self._mismatches: list[int] = []
+        self._missing = tuple(i for i in range(self._scan.rows) if i not in self._files)
+        self._check_files()
+        self._shape, self._dtype = self._first_frame()
+        self._uid = str(uuid.uuid5(_NAMESPACE, f"{self._scan.digest} {sorted(self._signals.items())}"))
+
+    @property
+    def run_uid(self) -> str:
+        """Uid of the run: the same scan with the same stated values always has the same one."""
+        return self._uid
+
+    def report(self) -> ImportReport:
+        """Say what was found; the totals are known once `documents` was consumed."""
+        return ImportReport(
+            run_uid=self._uid,
+            scan=self._scan.number,
+            points=self._scan.rows,
+            frames=self._scan.rows - len(self._missing),
+            frame_shape=self._shape,
+            missing_points=self._missing,
+            total_mismatches=tuple(self._mismatches),
+            stray_lines=self._scan.stray_lines,
+            signals=self._signals,
+            origins=self._origins,
+        )
+
+    def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
+        """Yield start, baseline, descriptor, one event a frame, stop, with the times of the measurement.
+
+        Raises
+        ------
+        ImportFailedError
+            If a frame's sum is not SPEC's ImageTot and that was not allowed.
+        FrameFilesError
+            If a frame can't be read or its shape or dtype differs from the first one's.
+        """
+        began = self._scan.started_at if self._scan.started_at is not None else float(self._times[0])
+        yield RecordedDocument(0.0, "start", self._start(began))
+        yield from (RecordedDocument(0.0, name, doc) for name, doc in self._baseline(began))
+        descriptor = self._id("primary descriptor")
+        yield RecordedDocument(0.0, "descriptor", self._primary_descriptor(descriptor, began))
+        last = began
+        points = [i for i in range(self._scan.rows) if i not in self._missing]
+        for done, index in enumerate(points, start=1):
+            last = float(self._times[index])
+            yield RecordedDocument(max(last - began, 0.0), "event", self._event(descriptor, index, last))
+            if progress is not None:
+                progress(done, len(points))
+        yield RecordedDocument(max(last - began, 0.0), "stop", self._stop(last, len(points)))
+
+    def _start(self, time: float) -> dict[str, object]:
+        scan = self._scan
+        start: dict[str, object] = {
+            "uid": self._uid,
+            "time": time,
+            "scan_id": scan.number,
+            "plan_name": scan.command.split()[0],
+            "plan_type": "generator",
+            "spec_command": scan.command,
+            "spec_file": self._options.spec_file.name,
+            "beamline_id": "34-ID-C",
+            "detectors": ["34idcTIM2"],
+            "motors": [scan.scanned],
+            "num_points": scan.expected_rows,
+            "num_intervals": scan.expected_rows - 1,
+            "hints": {"dimensions": [[[scan.scanned], "primary"]]},
+            "import_origins": dict(self._origins),
+        }
+        if self._options.sample is not None:
+            start["sample_name"] = self._options.sample
+        return start
+
+    def _baseline(self, time: float) -> Iterator[tuple[str, dict[str, object]]]:
+        uid = self._id("baseline descriptor")
+        values = dict(self._signals)
+        keys: dict[str, object] = {
+            name: _number_key(self._origins[name], SIGNAL_MOTORS[name][2] if name in SIGNAL_MOTORS else None)
+            for name in values
+        }
+        for name, motor in SAMPLE_MOTORS.items():
+            if motor in self._scan.motors and name not in values:
+                values[name] = self._scan.motors[motor]
+                keys[name] = _number_key(f"SPEC motor {motor} ({self._scan.motor_lines[motor]})", None)
+        yield "descriptor", self._descriptor(uid, "baseline", time, keys)
+        yield "event", self._event_document(uid, self._id("baseline event"), 1, time, dict(values))
+
+    def _primary_descriptor(self, uid: str, time: float) -> dict[str, object]:
+        keys: dict[str, object] = {
+            DETECTOR_FIELD: {
+                "source": f"TIFF {self._options.frames.name}",
+                "dtype": "array",
+                "dtype_numpy": self._dtype.str,
+                "shape": list(self._shape),
+            },
+            self._scan.scanned: _number_key("SPEC column of the scanned motor", "deg"),
+            MONITOR_FIELD: _number_key(f"SPEC column {MONITOR_COLUMN}", None),
+        }
+        keys.update({name: _number_key(f"SPEC column {label}", None) for name, label in self._counters().items()})
+        return self._descriptor(uid, "primary", time, keys)
+
+    def _counters(self) -> dict[str, str]:
+        """Give every other column a field name, e.g. ``spec_ImageTot``, so that nothing recorded is lost."""
+        taken = {self._scan.mnemonics.get(self._scan.scanned, self._scan.scanned), MONITOR_COLUMN}
+        return {"spec_" + re.sub(r"\W+", "_", label): label for label in self._scan.columns if label not in taken}
+
+    def _event(self, descriptor: str, index: int, time: float) -> dict[str, object]:
+        frame = self._frame(index)
+        total = int(frame.sum(dtype=np.int64)) if frame.dtype.kind in "iu" else float(frame.sum(dtype=np.float64))
+        if total != self._totals[index]:
+            message = (
+                f"scan {self._scan.number}, point {index}: the frame {self._files[index].name} sums to {total}, "
+                f"SPEC's {IMAGE_TOTAL_COLUMN} says {self._totals[index]:g}: is it the right folder?"
+            )
+            if not self._options.allow_total_mismatch:
+                raise ImportFailedError(message)
+            logger.warning("%s", message)
+            self._mismatches.append(index)
+        data: dict[str, object] = {
+            DETECTOR_FIELD: frame,
+            self._scan.scanned: float(self._angles[index]),
+            MONITOR_FIELD: float(self._monitor[index]),
+        }
+        data.update({name: float(self._scan.columns[label][index]) for name, label in self._counters().items()})
+        return self._event_document(descriptor, self._id(f"event {index}"), index + 1, time, data)
+
+    def _stop(self, time: float, events: int) -> dict[str, object]:
+        whole = self._scan.rows >= self._scan.expected_rows
+        return {
+            "uid": self._id("stop"),
+            "run_start": self._uid,
+            "time": time,
+            "exit_status": "success" if whole else "abort",
+            "reason": ""
+            if whole
+            else f"SPEC wrote {self._scan.rows} of {self._scan.expected_rows} points: the scan was cut short",
+            "num_events": {"baseline": 1, "primary": events},
+        }
+
+    def _descriptor(self, uid: str, stream: str, time: float, keys: dict[str, object]) -> dict[str, object]:
+        return {
+            "uid": uid,
+            "run_start": self._uid,
+            "time": time,
+            "name": stream,
+            "data_keys": keys,
+            "object_keys": {name: [name] for name in keys},
+            "configuration": {},
+            "hints": {},
+        }
+
+    @staticmethod
+    def _event_document(
+        descriptor: str, uid: str, seq_num: int, time: float, data: dict[str, object]
+    ) -> dict[str, object]:
+        return {
+            "uid": uid,
+            "descriptor": descriptor,
+            "seq_num": seq_num,
+            "time": time,
+            "data": data,
+            "timestamps": dict.fromkeys(data, time),
+            "filled": {},
+        }
+
+    def _id(self, what: str) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{self._uid} {what}"))
+
+    def _check_files(self) -> None:
+        surplus = sorted(set(self._files) - set(range(self._scan.rows)))
+        if surplus:
+            raise ImportFailedError(
+                f"scan {self._scan.number} has {self._scan.rows} points, but there are frames of points {surplus[:5]}"
+            )
+        if self._missing and not self._options.allow_missing_frames:
+            raise ImportFailedError(
+                f"scan {self._scan.number}: no frame for {len(self._missing)} of {self._scan.rows} points "
+                f"(first: {self._missing[0]}); allow missing frames to import the rest as a partial scan"
+            )
+
+    def _first_frame(self) -> tuple[tuple[int, int], np.dtype[np.generic]]:
+        frame = read_frame(self._files[min(self._files)])
+        rows, columns = frame.shape
+        return (rows, columns), frame.dtype
+
+    def _frame(self, index: int) -> NDArray[np.generic]:
+        frame = read_frame(self._files[index])
+        if frame.shape != self._shape or frame.dtype != self._dtype:
+            raise FrameFilesError(
+                f"{self._files[index].name} is {frame.shape} {frame.dtype}, the first frame {self._shape} {self._dtype}"
+            )
+        return frame
+
+
+def _signals(scan: SpecScan, stated: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
+    signals: dict[str, float] = dict(stated)
+    origins = dict.fromkeys(stated, "stated by the user at import")
+    for signal, (motor, factor, unit) in SIGNAL_MOTORS.items():
+        if signal in signals:
+            continue
+        if motor not in scan.motors:
+            raise ImportFailedError(
+                f"scan {scan.number} has no motor {motor!r} to take {signal} from: state it in {unit}, "
+                f"e.g. --set {signal}=VALUE"
+            )
+        signals[signal] = scan.motors[motor] * factor
+        line = scan.motor_lines[motor]
+        origins[signal] = f"SPEC motor {motor} ({line})" + (f" x {factor:g}" if factor != 1.0 else "")
+    return signals, origins
+
+
+def _column(scan: SpecScan, label: str) -> NDArray[np.float64]:
+    if label not in scan.columns:
+        raise ImportFailedError(f"scan {scan.number} has no column {label!r} (there are: {', '.join(scan.columns)})")
+    return scan.columns[label]
+
+
+def _times(scan: SpecScan) -> NDArray[np.float64]:
+    """Seconds since the epoch of each point."""
+    if scan.file_epoch is None:
+        raise ImportFailedError(f"scan {scan.number}: the file has no #E line, so its points have no times")
+    return scan.file_epoch + _column(scan, EPOCH_COLUMN)
+
+
+def _number_key(source: str, units: str | None) -> dict[str, object]:
+    key: dict[str, object] = {"source": source, "dtype": "number", "shape": []}
+    if units is not None:
+        key["units"] = units
+    return key

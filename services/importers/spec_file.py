@@ -1,0 +1,276 @@
+"""Read one scan out of a SPEC data file, by its number.
+
+Format: certified scientific software, "SPEC standard data file format" (``#F #E #D #O #o #S #P #N #L`` lines).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_SCAN_LINE = re.compile(r"#S\s+(\d+)\s*(.*)")
+_INDEXED = re.compile(r"#([OoP])(\d+)\s?(.*)")
+_DATE_FORMAT = "%a %b %d %H:%M:%S %Y"
+_COMMAND_WORDS = 6
+
+
+class SpecFileError(ValueError):
+    """The SPEC file lacks the scan or holds something that can't be read with certainty."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecScan:
+    """One scan of a SPEC file.
+
+    Attributes
+    ----------
+    number, command
+        From the ``#S`` line, e.g. 54 and ``"ascan  th -0.28 0.72  200 0.25"``.
+    started_at
+        Seconds since the epoch of the scan's ``#D`` line, or None where the file's ``#E`` and ``#D`` are missing.
+    file_epoch
+        The file header's ``#E``: the ``Epoch`` column counts from it.
+    motors
+        Positions at the start of the scan, by label (``#O``) as written, e.g. ``{"Delta": 32.174}``.
+    motor_lines
+        Where each motor was read, e.g. ``{"Delta": "#O0/#P0"}``.
+    mnemonics
+        Label by mnemonic (``#o``), e.g. ``{"del": "Delta"}``; empty in files without.
+    columns
+        (N,) float64 readings by column label, in the file's order.
+    stray_lines
+        Lines inside the data block that are neither data nor comment.
+    digest
+        SHA-256 of the scan's text, hexadecimal.
+    """
+
+    number: int
+    command: str
+    started_at: float | None
+    file_epoch: float | None
+    motors: Mapping[str, float]
+    motor_lines: Mapping[str, str]
+    mnemonics: Mapping[str, str]
+    columns: Mapping[str, NDArray[np.float64]]
+    stray_lines: tuple[str, ...]
+    digest: str
+
+    @property
+    def rows(self) -> int:
+        """Number of points that were written."""
+        return next(iter(self.columns.values())).size
+
+    @property
+    def scanned(self) -> str:
+        """Mnemonic of the scanned motor, e.g. ``th``.
+
+        Raises
+        ------
+        SpecFileError
+            If the command is no one-motor ``ascan``, ``dscan``, ``a2scan``-like command.
+        """
+        return self._command_words()[1]
+
+    @property
+    def expected_rows(self) -> int:
+        """Number of points that the command asked for: its intervals plus one.
+
+        Raises
+        ------
+        SpecFileError
+            As `scanned`.
+        """
+        return int(self._command_words()[4]) + 1
+
+    def _command_words(self) -> list[str]:
+        words = self.command.split()
+        if len(words) != _COMMAND_WORDS or words[0] not in {"ascan", "dscan", "lup"} or not words[4].isdigit():
+            raise SpecFileError(f"scan {self.number} is no one-motor scan: {self.command!r}")
+        return words
+
+
+@dataclass(slots=True)
+class _Header:
+    """The file header in force: a SPEC file may hold several."""
+
+    epoch: float | None = None
+    date: str | None = None
+    labels: dict[int, list[str]] | None = None
+    mnemonics: dict[int, list[str]] | None = None
+
+
+def read_spec_scan(path: Path, number: int, *, occurrence: int | None = None) -> SpecScan:
+    """Read the scan with this number (never the n-th scan of the file).
+
+    Parameters
+    ----------
+    path
+        SPEC data file.
+    number
+        Scan number as in ``#S``.
+    occurrence
+        1-based choice where the file holds the number more than once (SPEC starts again at 1 in an old file).
+
+    Raises
+    ------
+    SpecFileError
+        If the scan is absent, ambiguous or malformed.
+    FileNotFoundError
+        If there is no such file.
+    """
+    found: list[tuple[_Header, list[str]]] = []
+    numbers: set[int] = set()
+    for header, scan_number, block in _blocks(path):
+        numbers.add(scan_number)
+        if scan_number == number:
+            found.append((header, block))
+    if not found:
+        span = f"{min(numbers)} to {max(numbers)}" if numbers else "none"
+        raise SpecFileError(f"{path.name} holds no scan {number} (scans there: {span})")
+    if occurrence is None and len(found) > 1:
+        raise SpecFileError(f"{path.name} holds scan {number} {len(found)} times: say which, 1 to {len(found)}")
+    if occurrence is not None and not 1 <= occurrence <= len(found):
+        raise SpecFileError(f"{path.name} holds scan {number} {len(found)} times, not {occurrence}")
+    header, block = found[(occurrence or 1) - 1]
+    return _parse(header, number, block)
+
+
+def _blocks(path: Path) -> Iterator[tuple[_Header, int, list[str]]]:
+    header = _Header()
+    in_header = False
+    current: tuple[_Header, int, list[str]] | None = None
+    with path.open(encoding="latin-1") as file:
+        for raw in file:
+            line = raw.rstrip("\r\n")
+            if match := _SCAN_LINE.match(line):
+                if current is not None:
+                    yield current
+                current = (header, int(match[1]), [line])
+                in_header = False
+            elif line.startswith(("#F ", "#E ")) and not in_header:
+                if current is not None:
+                    yield current
+                current, header, in_header = None, _Header(), True
+                _add_to_header(header, line)
+            elif in_header:
+                _add_to_header(header, line)
+            elif current is not None:
+                current[2].append(line)
+    if current is not None:
+        yield current
+
+
+def _add_to_header(header: _Header, line: str) -> None:
+    if line.startswith("#E "):
+        header.epoch = float(line[3:])
+    elif line.startswith("#D ") and header.date is None:
+        header.date = line[3:].strip()
+    elif (match := _INDEXED.match(line)) and match[1] != "P":
+        separator = r"\s{2,}" if match[1] == "O" else r"\s+"
+        names = [name for name in re.split(separator, match[3].strip()) if name]
+        table = header.labels if match[1] == "O" else header.mnemonics
+        if table is None:
+            table = {}
+            if match[1] == "O":
+                header.labels = table
+            else:
+                header.mnemonics = table
+        table[int(match[2])] = names
+
+
+def _parse(header: _Header, number: int, block: list[str]) -> SpecScan:
+    command_match = _SCAN_LINE.match(block[0])
+    labels: list[str] = []
+    date: str | None = None
+    positions: dict[int, list[float]] = {}
+    rows: list[list[float]] = []
+    stray: list[str] = []
+    for line in block[1:]:
+        if line.startswith("#L "):
+            labels = [label for label in re.split(r"\s{2,}", line[3:].strip()) if label]
+        elif line.startswith("#D ") and date is None:
+            date = line[3:].strip()
+        elif (match := _INDEXED.match(line)) and match[1] == "P":
+            positions[int(match[2])] = [float(word) for word in match[3].split()]
+        elif line.strip() and not line.startswith("#"):
+            row = _numbers(line)
+            if row is None:
+                logger.warning("scan %d: passed over a line that is no data: %r", number, line)
+                stray.append(line)
+            else:
+                rows.append(row)
+    if not labels:
+        raise SpecFileError(f"scan {number} has no column labels (#L)")
+    for index, row in enumerate(rows):
+        if len(row) != len(labels):
+            raise SpecFileError(f"scan {number}, point {index}: {len(row)} numbers for {len(labels)} columns")
+    if not rows:
+        raise SpecFileError(f"scan {number} holds no data")
+    if len(set(labels)) != len(labels):
+        raise SpecFileError(f"scan {number} names a column twice")
+    motors, lines = _motors(header, number, positions)
+    table = np.array(rows, dtype=np.float64)
+    return SpecScan(
+        number=number,
+        command=command_match[2].strip() if command_match else "",
+        started_at=_started_at(header, date),
+        file_epoch=header.epoch,
+        motors=motors,
+        motor_lines=lines,
+        mnemonics=_mnemonics(header),
+        columns={label: table[:, column] for column, label in enumerate(labels)},
+        stray_lines=tuple(stray),
+        digest=hashlib.sha256("\n".join(block).encode("latin-1")).hexdigest(),
+    )
+
+
+def _numbers(line: str) -> list[float] | None:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError:
+        return None
+
+
+def _motors(header: _Header, number: int, positions: dict[int, list[float]]) -> tuple[dict[str, float], dict[str, str]]:
+    motors: dict[str, float] = {}
+    lines: dict[str, str] = {}
+    labels = header.labels or {}
+    for index, values in positions.items():
+        names = labels.get(index, [])
+        if len(names) != len(values):
+            raise SpecFileError(f"scan {number}: #P{index} has {len(values)} positions, #O{index} {len(names)} names")
+        for name, value in zip(names, values, strict=True):
+            motors[name] = value
+            lines[name] = f"#O{index}/#P{index}"
+    return motors, lines
+
+
+def _mnemonics(header: _Header) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for index, short in (header.mnemonics or {}).items():
+        long = (header.labels or {}).get(index, [])
+        if len(short) == len(long):
+            result.update(zip(short, long, strict=True))
+    return result
+
+
+def _started_at(header: _Header, date: str | None) -> float | None:
+    """Seconds since the epoch: SPEC dates carry no time zone, the file's own #E/#D pair supplies it."""
+    if header.epoch is None or header.date is None or date is None:
+        return None
+    try:
+        began = datetime.strptime(header.date, _DATE_FORMAT).replace(tzinfo=UTC)
+        scan = datetime.strptime(date, _DATE_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return header.epoch + (scan - began).total_seconds()
