@@ -25,6 +25,7 @@ __all__ = ["ResultStore", "StoreError"]
 logger = logging.getLogger(__name__)
 
 _PENDING_WITH_ARRAYS = 100
+_NEWEST = 2**62
 
 
 class ResultStore:
@@ -123,17 +124,21 @@ class ResultStore:
             row = self._one("SELECT record FROM results WHERE run_uid = ?", run_uid)
             return None if row is None else ScreeningResult.model_validate_json(row[0])
 
-    def latest(self, limit: int, after_id: int | None = None) -> list[ScreeningResult]:
-        """Return up to ``limit`` records, the newest first; with ``after_id`` only those stored after that one.
+    def latest(self, limit: int, after_id: str | None = None) -> list[ScreeningResult]:
+        """Return up to ``limit`` records, the newest first; with ``after_id``, a run's uid, only those older than it.
 
-        Records that still wait for the disk come first.
+        Records that still wait for the disk come first. An unknown ``after_id`` gives none.
         """
         with self._changed:
-            waiting = [report.result for report in reversed(self._pending.values())][:limit]
+            waiting = [report.result for report in reversed(self._pending.values())]
+            below = _NEWEST
+            if after_id is not None:
+                place = next((n for n, result in enumerate(waiting) if result.run_uid == after_id), None)
+                below = _NEWEST if place is not None else self.id_of(after_id) or 0
+                waiting = [] if place is None else waiting[place + 1 :]
+            waiting = waiting[:limit]
             rows = self._all(
-                "SELECT record FROM results WHERE id > ? ORDER BY id DESC LIMIT ?",
-                after_id or 0,
-                limit - len(waiting),
+                "SELECT record FROM results WHERE id < ? ORDER BY id DESC LIMIT ?", below, limit - len(waiting)
             )
             return waiting + [ScreeningResult.model_validate_json(record) for (record,) in rows]
 

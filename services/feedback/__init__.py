@@ -1,0 +1,1 @@
+"""Tells others of results: one sink a file, each on its own thread, none able to hold up another."""
