@@ -1,0 +1,7 @@
+"""The HTTP face: REST, live events, binary slices, metrics, health and the page itself."""
+
+from __future__ import annotations
+
+from braggwatch.services.page.app import create_app
+
+__all__ = ["create_app"]

@@ -1,0 +1,92 @@
+"""What an operator and a supervisor ask: alive, ready, metrics, and the page's header."""
+
+from __future__ import annotations
+
+import time
+
+from braggwatch.services.events import EventBroker
+from braggwatch.services.health import Health, HealthReport, HealthState
+from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+
+class ServiceStatus(BaseModel):
+    """The page's header in one record; None where nothing is known yet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    state: HealthState
+    reasons: tuple[str, ...]
+    connected: bool
+    last_document_age_s: float | None
+    lag_s: float | None
+    lost_documents: int
+    rejected_documents: int
+    runs_shed: int
+    runs_open: int
+    queue_documents: int
+    store_pending: int
+    watchers: int
+    model_id: str | None
+    model_sha256: str | None
+    runtime: str | None
+
+
+def operations_router(metrics: Metrics, health: Health, broker: EventBroker) -> APIRouter:
+    """Build ``/livez``, ``/readyz``, ``/metrics`` and ``/status``."""
+    router = APIRouter()
+
+    @router.get("/livez")
+    def livez() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        """Answer 200 while the pipeline's loop turns, else 503: restart it."""
+        report = health.report()
+        return _report(report, well=report.live)
+
+    @router.get("/readyz")
+    def readyz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        """Answer 200 where a run that arrives now would be judged (also ``degraded``), else 503, with the reasons."""
+        report = health.report()
+        return _report(report, well=report.ready)
+
+    @router.get("/metrics")
+    def exposition() -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Return the metrics in Prometheus' text format."""
+        return Response(metrics.exposition(), media_type=METRICS_CONTENT_TYPE)
+
+    @router.get("/status")
+    def status() -> ServiceStatus:  # pyright: ignore[reportUnusedFunction]
+        """Return what the page's header shows."""
+        return _status(metrics, health, broker)
+
+    return router
+
+
+def _report(report: HealthReport, *, well: bool) -> JSONResponse:
+    return JSONResponse(report.model_dump(mode="json"), 200 if well else 503)
+
+
+def _status(metrics: Metrics, health: Health, broker: EventBroker) -> ServiceStatus:
+    now = metrics.snapshot()
+    report = health.report()
+    age_s = None if now.last_document_at is None else max(0.0, time.time() - now.last_document_at)
+    return ServiceStatus(
+        epoch=broker.epoch,
+        state=report.state,
+        reasons=report.reasons,
+        connected=now.is_connected,
+        last_document_age_s=age_s,
+        lag_s=now.last_latency_s,
+        lost_documents=now.documents_lost,
+        rejected_documents=now.documents_rejected,
+        runs_shed=now.runs_shed,
+        runs_open=now.runs_open,
+        queue_documents=now.queue_documents,
+        store_pending=now.store_pending,
+        watchers=broker.clients,
+        model_id=now.model and now.model.id,
+        model_sha256=now.model and now.model.sha256,
+        runtime=now.model and now.model.runtime,
+    )

@@ -1,0 +1,83 @@
+// The vocabulary of verdicts: a letter and a shape for each, so that colour is never the only sign.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Classes in the order of the model's outputs. */
+export const CLASSES = ["perfect", "screw", "edge"];
+
+const KINDS = {
+  perfect: { letter: "P", name: "perfect", shape: "circle" },
+  screw: { letter: "S", name: "screw", shape: "diamond" },
+  edge: { letter: "E", name: "edge", shape: "triangle" },
+  partial: { letter: "½", name: "partial", shape: "half" },
+  unsure: { letter: "?", name: "unsure", shape: "hollow" },
+  out_of_distribution: { letter: "!", name: "unlike training", shape: "cross" },
+  invalid: { letter: "×", name: "invalid", shape: "cross" },
+  aborted: { letter: "–", name: "aborted", shape: "dash" },
+  timeout: { letter: "…", name: "timeout", shape: "dash" },
+  error: { letter: "×", name: "error", shape: "cross" },
+};
+
+const PATHS = {
+  circle: "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",
+  diamond: "M8 1.5l6.5 6.5l-6.5 6.5l-6.5-6.5z",
+  triangle: "M8 2l6.5 11.5h-13z",
+  hollow: "M8 3a5 5 0 1 0 0 10a5 5 0 1 0 0-10z",
+  half: "M8 2.5a5.5 5.5 0 0 0 0 11z",
+  cross: "M4 4l8 8M12 4l-8 8",
+  dash: "M3 8h10",
+};
+const STROKED = new Set(["hollow", "cross", "dash"]);
+
+/** The word shown for a result: its class where one may be named, else how the judgement ended. */
+export function headline(result) {
+  const { outcome, label } = result.verdict;
+  return outcome === "classified" && label ? label : outcome;
+}
+
+/** The class that a result may name, also where it is partial; else null. */
+export function namedClass(result) {
+  return result.verdict.label ?? null;
+}
+
+export function kind(name) {
+  return KINDS[name] ?? { letter: name.slice(0, 1).toUpperCase(), name, shape: "hollow" };
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+/** A shape within a 16 by 16 box centred on (0, 0), coloured by its class through CSS. */
+export function mark(name) {
+  const { shape } = kind(name);
+  return svg("path", {
+    d: PATHS[shape],
+    transform: "translate(-8 -8)",
+    class: `mark k-${name} ${STROKED.has(shape) ? "stroked" : "filled"}`,
+  });
+}
+
+export function glyph(name) {
+  return svg("svg", { viewBox: "-8 -8 16 16", class: "glyph", "aria-hidden": "true" }, mark(name));
+}
+
+export function tag(result) {
+  const name = headline(result);
+  const shown = document.createElement("span");
+  shown.className = `tag k-${name}`;
+  const label = namedClass(result);
+  const words = name === "partial" && label ? `${kind(label).name}, partial` : kind(name).name;
+  shown.append(glyph(name === "partial" && label ? label : name), words);
+  return shown;
+}
+
+/** Class probabilities in the models' order; classes this page does not know follow. */
+export function probabilities(result) {
+  const given = result.verdict.probabilities;
+  const order = [...CLASSES, ...Object.keys(given).filter((name) => !CLASSES.includes(name))];
+  return order.filter((name) => name in given).map((name) => [name, given[name]]);
+}

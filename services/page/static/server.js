@@ -1,0 +1,38 @@
+// Everything the page asks of the service: JSON, binary slices, and the stream of new results.
+
+async function answer(path) {
+  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
+  return response.json();
+}
+
+export const latest = (limit) => answer(`/runs?limit=${limit}`);
+export const status = () => answer("/status");
+export const rocking = (uid) => answer(`/runs/${encodeURIComponent(uid)}/rocking`);
+
+/** The three central slices as one Float32Array of log10(1 + counts), with their shape and voxel size; or null. */
+export async function slices(uid) {
+  const response = await fetch(`/runs/${encodeURIComponent(uid)}/slices`);
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`slices: ${response.status}`);
+  const voxel = Number(response.headers.get("X-Voxel-Size-Inv-A"));
+  return {
+    shape: response.headers.get("X-Shape").split(",").map(Number),
+    voxel: voxel > 0 ? voxel : null,
+    values: new Float32Array(await response.arrayBuffer()),
+  };
+}
+
+/**
+ * Follow new results. The browser reconnects by itself and names the last id it saw, so nothing is missed; where the
+ * service has restarted (another epoch) it says `reset`, and the list is read again.
+ */
+export function follow({ onResult, onReset, onConnection }) {
+  const source = new EventSource("/events");
+  source.addEventListener("open", () => onConnection(true));
+  source.addEventListener("error", () => onConnection(false));
+  source.addEventListener("result", (event) => onResult(JSON.parse(event.data)));
+  source.addEventListener("reset", () => onReset());
+  return source;
+}

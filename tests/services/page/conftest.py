@@ -1,0 +1,152 @@
+"""A page with a real store, broker and server, and results to put into them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from braggwatch.callbacks.records import ModelInput, Quality, ScreeningReport, ScreeningResult
+from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.services.events import EventBroker
+from braggwatch.services.health import Health
+from braggwatch.services.metrics import Metrics
+from braggwatch.services.page import create_app
+from braggwatch.services.settings import PageSettings
+from braggwatch.services.store import ResultStore
+from fastapi import FastAPI
+
+MODEL = ModelIdentity(name="cxdp-fcc", version="1.0.0", sha256="ab" * 32, runtime="onnxruntime-cpu")
+
+
+def make_quality(voxel_size_inv_A: float = 5e-4) -> Quality:
+    return Quality(
+        coverage=0.97,
+        peak_counts=5200.0,
+        total_counts=8.1e5,
+        saturated_pixels=0,
+        size_nm=210.0,
+        scale_valid=True,
+        voxel_size_inv_A=voxel_size_inv_A,
+        q_inv_A=2.668,
+        d_spacing_A=2.355,
+        d_deviation=4e-4,
+    )
+
+
+def make_result(uid: str = "run-0001", label: str | None = "screw", **changes: object) -> ScreeningResult:
+    if label is None:
+        verdict = Verdict.without_class(Outcome.INVALID, "frame shape changed")
+    else:
+        others = [name for name in ("perfect", "screw", "edge") if name != label]
+        probabilities = {label: 0.9, others[0]: 0.07, others[1]: 0.03}
+        verdict = Verdict(
+            outcome=Outcome.CLASSIFIED,
+            label=label,
+            probabilities=probabilities,
+            confidence=0.9,
+            prediction_set=(label,),
+            ood_score=4.0,
+            ood_threshold=10.0,
+            model=MODEL,
+        )
+    values: dict[str, object] = {
+        "run_uid": uid,
+        "scan_id": 54,
+        "revision": 1,
+        "verdict": verdict,
+        "frames_expected": 61,
+        "frames_received": 61,
+        "quality": make_quality(),
+        "sample": "gold on silicon",
+        "position": {"x": 1.5, "y": -2.0},
+        "truth": None,
+        "started_at": 1_700_000_000.0,
+        "finished_at": 1_700_000_060.0,
+        "latency_s": 0.4,
+    }
+    return ScreeningResult.model_validate(values | changes)
+
+
+def make_report(result: ScreeningResult, *, arrays: bool = True) -> ScreeningReport:
+    if not arrays:
+        return ScreeningReport(result=result, model_input=None)
+    axes = np.meshgrid(*[np.arange(64) - 32.0] * 3, indexing="ij")
+    intensity = (5200.0 * np.exp(-sum((a / s) ** 2 for a, s in zip(axes, (3, 6, 9), strict=True)))).astype(np.float32)
+    model_input = ModelInput(
+        run_uid=result.run_uid,
+        intensity=intensity,
+        basis=np.eye(3),
+        center_inv_A=np.array([0.0, 2.668, 0.0]),
+        quality=result.quality or make_quality(),
+    )
+    angles = np.linspace(-0.3, 0.3, 61)
+    curve = np.stack([angles, 1e4 * np.exp(-((angles / 0.08) ** 2))], axis=1)
+    return ScreeningReport(result=result, model_input=model_input, rocking_curve=curve)
+
+
+@dataclass
+class World:
+    """Everything that a page stands on."""
+
+    store: ResultStore
+    broker: EventBroker
+    metrics: Metrics
+    health: Health
+
+    def app(self, **settings: object) -> FastAPI:
+        return create_app(self.store, self.broker, self.metrics, self.health, PageSettings.model_validate(settings))
+
+    @contextlib.contextmanager
+    def served(self, **settings: object) -> Iterator[str]:
+        """A real server on a free loopback port, whatever host the settings name; yields its address."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            config = uvicorn.Config(self.app(**settings), log_level="warning", ws="none", lifespan="off")
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+            thread.start()
+            while not server.started:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            self.broker.close()
+            server.should_exit = True
+            thread.join(timeout=10)
+
+    @contextlib.contextmanager
+    def client(self, host_header: str | None = None, **settings: object) -> Iterator[httpx.Client]:
+        headers = {} if host_header is None else {"Host": host_header}
+        with self.served(**settings) as url, httpx.Client(base_url=url, headers=headers, timeout=20) as client:
+            yield client
+
+    def publish(self, result: ScreeningResult, *, arrays: bool = True) -> None:
+        self.store.put(make_report(result, arrays=arrays))
+        self.metrics.run_finished(result)
+        self.broker.publish(result)
+
+
+@pytest.fixture(name="result_of")
+def _result_of() -> Callable[..., ScreeningResult]:
+    return make_result
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    store = ResultStore(tmp_path / "results.sqlite")
+    metrics = Metrics()
+    yield World(store, EventBroker(epoch=7), metrics, Health(on_change=metrics.ready))
+    store.close()
+
+
+@pytest.fixture
+def http(world: World) -> Iterator[httpx.Client]:
+    with world.client() as client:
+        yield client

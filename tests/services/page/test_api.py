@@ -1,0 +1,164 @@
+"""The REST interface as a script or a plan uses it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from braggwatch.services.page.exports import safe_file_name
+from braggwatch.services.page.slices import central_slices
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_a_result_is_read_back_as_it_was_stored(world, result_of):
+    result = result_of("run-1")
+    world.publish(result)
+    with world.client() as client:
+        answer = client.get("/runs/run-1")
+    assert answer.status_code == 200
+    assert type(result).model_validate_json(answer.content) == result
+
+
+def test_a_run_without_a_result_is_404_everywhere(world):
+    with world.client() as client:
+        for path in ("", "/result", "/slices", "/rocking", "/model-input.npz"):
+            assert client.get(f"/runs/unknown{path}").status_code == 404
+
+
+def test_the_list_is_newest_first_and_a_poller_gets_what_came_since(world, result_of):
+    for n in range(5):
+        world.publish(result_of(f"run-{n}", scan_id=n, finished_at=1e9 + n), arrays=False)
+    with world.client() as client:
+        newest = client.get("/runs", params={"limit": 2}).json()
+        since = client.get("/runs", params={"after": "run-1"}).json()
+        nothing = client.get("/runs", params={"after": "run-4"}).json()
+    assert [r["scan_id"] for r in newest] == [4, 3]
+    assert [r["scan_id"] for r in since] == [4, 3, 2]
+    assert nothing == []
+
+
+def test_the_list_filters_by_class_and_by_outcome(world, result_of):
+    for n, label in enumerate(["screw", "edge", "screw", None]):
+        world.publish(result_of(f"run-{n}", label), arrays=False)
+    with world.client() as client:
+        screws = client.get("/runs", params={"label": "screw"}).json()
+        one = client.get("/runs", params={"label": "screw", "limit": 1}).json()
+        invalid = client.get("/runs", params={"label": "invalid"}).json()
+    assert [r["run_uid"] for r in screws] == ["run-2", "run-0"]
+    assert [r["run_uid"] for r in one] == ["run-2"]
+    assert [r["run_uid"] for r in invalid] == ["run-3"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "after=nobody"])
+def test_a_wrong_query_is_refused(world, query):
+    with world.client() as client:
+        assert client.get(f"/runs?{query}").status_code in (404, 422)
+
+
+def test_waiting_returns_at_once_where_the_result_is_there(world, result_of):
+    world.publish(result_of("run-1"))
+    with world.client() as client:
+        assert client.get("/runs/run-1/result?wait=60").json()["run_uid"] == "run-1"
+
+
+def test_waiting_in_vain_is_202_and_says_ask_again(world):
+    with world.client() as client:
+        answer = client.get("/runs/run-1/result?wait=0.05")
+    assert answer.status_code == 202
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_waiting_is_ended_by_the_result(world, http, result_of):
+    answers: list[httpx.Response] = []
+    waiter = threading.Thread(target=lambda: answers.append(http.get("/runs/run-1/result?wait=15")))
+    waiter.start()
+    while not world.broker.clients:
+        pass
+    world.publish(result_of("run-0"))
+    world.publish(result_of("run-1", "edge"))
+    waiter.join()
+    assert answers[0].status_code == 200
+    assert answers[0].json()["verdict"]["label"] == "edge"
+
+
+def test_slices_are_the_logarithm_of_the_central_planes(world, result_of):
+    world.publish(result_of("run-1"))
+    with world.client() as client:
+        answer = client.get("/runs/run-1/slices")
+        one = client.get("/runs/run-1/slices?axis=1")
+        small = client.get("/runs/run-1/slices?dtype=uint8")
+    assert answer.headers["x-shape"] == "3,64,64"
+    assert float(answer.headers["x-voxel-size-inv-a"]) == pytest.approx(5e-4)
+    planes = np.frombuffer(answer.content, "<f4").reshape(3, 64, 64)
+    expected = central_slices(world.store.model_input("run-1"))
+    np.testing.assert_array_equal(planes, expected)
+    np.testing.assert_array_equal(np.frombuffer(one.content, "<f4").reshape(64, 64), expected[1])
+    steps = np.frombuffer(small.content, np.uint8).reshape(3, 64, 64) * float(small.headers["x-log-unit"])
+    np.testing.assert_allclose(steps, expected, atol=expected.max() / 255)
+
+
+def test_a_slice_keeps_the_axes_in_order():
+    cube = np.zeros((8, 8, 8), np.float32)
+    cube[2, 4, 4] = 9.0
+    planes = central_slices(cube)
+    assert planes[0].max() == 0
+    assert planes[1, 2, 4] == pytest.approx(1.0)
+    assert planes[2, 2, 4] == pytest.approx(1.0)
+
+
+def test_a_damaged_array_is_drawn_without_nan():
+    assert np.isfinite(central_slices(np.full((4, 4, 4), np.nan, np.float32))).all()
+
+
+def test_a_run_without_arrays_says_so(world, result_of):
+    world.publish(result_of("run-1", None, quality=None), arrays=False)
+    with world.client() as client:
+        for path in ("slices", "rocking", "model-input.npz"):
+            answer = client.get(f"/runs/run-1/{path}")
+            assert answer.status_code == 404
+            assert "kept" in answer.json()["detail"]
+
+
+def test_the_rocking_curve_comes_with_its_angles(world, result_of):
+    world.publish(result_of("run-1"))
+    with world.client() as client:
+        curve = client.get("/runs/run-1/rocking").json()
+    assert len(curve["x"]) == len(curve["counts"]) == 61
+    assert curve["x"][0] == pytest.approx(-0.3)
+    assert max(curve["counts"]) == pytest.approx(1e4)
+
+
+def test_the_npz_loads_without_pickle(world, result_of):
+    world.publish(result_of("run-1"))
+    with world.client() as client:
+        answer = client.get("/runs/run-1/model-input.npz")
+    with np.load(io.BytesIO(answer.content), allow_pickle=False) as arrays:
+        assert arrays["intensity"].shape == (64, 64, 64)
+        assert arrays["intensity"].dtype == np.float32
+        assert json.loads(str(arrays["result"]))["run_uid"] == "run-1"
+
+
+@given(st.text(max_size=200))
+def test_a_download_name_is_harmless(uid):
+    name = safe_file_name(uid, ".npz")
+    assert name.isascii()
+    assert not set(name) & set("/\\\"'; \n\r")
+    assert name.count(".") == 1
+
+
+def test_csv_holds_each_run_and_no_formula(world, result_of):
+    world.publish(result_of("run-1", sample="=cmd|' /C calc'!A0"), arrays=False)
+    world.publish(result_of("run-2", None, quality=None, sample='plain, with "quotes"'), arrays=False)
+    with world.client() as client:
+        rows = list(csv.DictReader(io.StringIO(client.get("/runs.csv").text)))
+    assert [row["run_uid"] for row in rows] == ["run-2", "run-1"]
+    assert rows[0]["sample"] == 'plain, with "quotes"'
+    assert rows[0]["label"] == ""
+    assert rows[1]["sample"].startswith("'=")
+    assert rows[1]["p_screw"] == "0.9"
