@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
-from braggwatch.sim.datasets import DatasetSpec, SampleInfo, read_shard, write_shard
+from braggwatch.sim.datasets import DatasetSpec, SampleInfo, read_shard, store_samples, write_shard
 from braggwatch.sim.geometry.model import RockingGeometry
+from braggwatch.sim.outliers import OutlierKind, make_outlier
 from numpy.typing import NDArray
 
 SHARD_SIZE = 100
@@ -103,6 +104,20 @@ def _one_core_each(workers: int) -> ProcessPoolExecutor:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def make_outlier_shard(
+    path: Path, spec: DatasetSpec, kinds: tuple[OutlierKind, ...], start: int, stop: int
+) -> ShardDone:
+    """Make one shard of outliers, the kinds in turn; picklable. A shard that exists is left alone."""
+    if path.exists():
+        return ShardDone(path, stop - start, ())
+    samples = (
+        (config, make_outlier(spec, kinds[config % len(kinds)], config, live_preprocessing))
+        for config in range(start, stop)
+    )
+    refused = tuple(reason for _, reason in store_samples(path, spec, samples) if reason is not None)
+    return ShardDone(path, stop - start, refused)
 
 
 class ShardSource:

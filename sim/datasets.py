@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -160,6 +160,13 @@ def write_shard(
     """
     if path.exists():
         return
+    yield from store_samples(path, spec, ((config, make_sample(spec, config, preprocess)) for config in configs))
+
+
+def store_samples(
+    path: Path, spec: DatasetSpec, samples: Iterable[tuple[int, Sample | str]]
+) -> Iterator[tuple[int, str | None]]:
+    """Store samples as they are made, yielding (config, refusal reason or None); the file is renamed when complete."""
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:
         store = file.create_dataset(
@@ -168,8 +175,7 @@ def write_shard(
         store.attrs["meaning"] = "log1p(counts); axis 0 of each volume along Q"
         infos: list[str] = []
         refused: dict[str, int] = {}
-        for config in configs:
-            made = make_sample(spec, config, preprocess)
+        for config, made in samples:
             if isinstance(made, str):
                 refused[made] = refused.get(made, 0) + 1
                 yield config, made
