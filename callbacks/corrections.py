@@ -159,7 +159,7 @@ def valid_range(dtype: np.dtype[np.generic]) -> tuple[float, float]:
     pixels. Floats: anything finite (dark-subtracted frames go below zero).
     """
     if np.issubdtype(dtype, np.integer):
-        info = np.iinfo(dtype)
+        info = np.iinfo(dtype.str)
         return 0.0, float(info.max) + (1.0 if info.bits < 16 else 0.0)
     return -1e30, 1e30
 
@@ -236,22 +236,22 @@ def survey(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def _survey(  # pragma: no cover - compiled
-    frames,
-    present,
-    gain,
-    usable,
-    valid_from,
-    valid_below,
-    saturation,
-    hot_ratio,
-    hot_counts,
-    least,
-    image,
-    totals,
-    counts,
-    where,
-    hot,
-):
+    frames: NDArray[np.generic],
+    present: NDArray[np.bool_],
+    gain: NDArray[np.float32],
+    usable: NDArray[np.float64],
+    valid_from: float,
+    valid_below: float,
+    saturation: float,
+    hot_ratio: float,
+    hot_counts: float,
+    least: float,
+    image: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    where: NDArray[np.int64],
+    hot: NDArray[np.int64],
+) -> float:
     n_frames, n_rows, n_columns = frames.shape
     peak = 0.0
     plain_below = min(valid_below, saturation, least)

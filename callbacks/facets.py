@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 IDEAL_ANGLES_DEG = (54.7356, 70.5288, 90.0)
 """Angles between {111} and {100} normals of a cubic crystal, folded to 0..90 degrees."""
@@ -72,7 +72,7 @@ def _shell(size: int) -> _Shell:
     turn = np.pi * (1.0 + np.sqrt(5.0)) * step
     ring = np.sqrt(1.0 - height**2)
     directions = np.stack([height, ring * np.cos(turn), ring * np.sin(turn)], axis=1)
-    lines = cKDTree(np.concatenate([directions, -directions]))
+    lines = KDTree(np.concatenate([directions, -directions]))
     voxel_bin = np.asarray(lines.query(unit)[1], dtype=np.int64) % _DIRECTIONS
     cone = np.abs(directions @ directions.T) > np.cos(np.radians(_CONE_DEG))
     return _Shell(

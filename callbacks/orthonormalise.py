@@ -229,24 +229,24 @@ def gather(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather(  # pragma: no cover - compiled
-    frames,
-    angles,
-    frame_of,
-    trust,
-    gain,
-    dark,
-    frame_scale,
-    outlier_start,
-    outlier_pixel,
-    valid_from,
-    valid_below,
-    poly,
-    n0,
-    n1,
-    n2,
-    intensity,
-    coverage,
-):
+    frames: NDArray[np.generic],
+    angles: NDArray[np.float64],
+    frame_of: NDArray[np.int64],
+    trust: NDArray[np.float64],
+    gain: NDArray[np.float32],
+    dark: NDArray[np.float32],
+    frame_scale: NDArray[np.float64],
+    outlier_start: NDArray[np.int64],
+    outlier_pixel: NDArray[np.int64],
+    valid_from: float,
+    valid_below: float,
+    poly: NDArray[np.float64],
+    n0: int,
+    n1: int,
+    n2: int,
+    intensity: NDArray[np.float32],
+    coverage: NDArray[np.float32],
+) -> None:
     size = intensity.shape[0]
     half = size / 2.0
     last_frame = angles.shape[0] - 1

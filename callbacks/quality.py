@@ -21,6 +21,7 @@ def invalid_quality(reason: str) -> Quality:
         peak_counts=0.0,
         total_counts=0.0,
         saturated_pixels=0,
+        size_nm=None,
         scale_valid=False,
         voxel_size_inv_A=0.0,
         q_inv_A=0.0,

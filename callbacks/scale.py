@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 _LEVEL = 0.03
 _RADIUS_TO_SIZE = 0.805
@@ -42,7 +41,7 @@ class SizeEstimate:
 @lru_cache(maxsize=8)
 def _radial_bins(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Bin index and weight of each rfftn sample, and the mean radius of each bin."""
-    axes = [np.abs(fft.fftfreq(n, 1.0 / n)) for n in shape[:-1]]
+    axes = [np.abs(np.fft.fftfreq(n, 1.0 / n)) for n in shape[:-1]]
     axes.append(np.arange(shape[-1] // 2 + 1, dtype=np.float64))
     grids = np.meshgrid(*axes, indexing="ij", sparse=True)
     squares = sum((g**2 for g in grids), start=np.zeros(()))
@@ -52,8 +51,8 @@ def _radial_bins(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.
     if shape[-1] % 2 == 0:
         weight[..., -1] = 1.0
     index = np.rint(radius).astype(np.int64).ravel()
-    norm = np.bincount(index, weights=weight.ravel())
-    mean_radius = np.bincount(index, weights=(weight * radius).ravel()) / norm
+    norm: NDArray[np.float64] = np.bincount(index, weights=weight.ravel()).astype(np.float64)
+    mean_radius = np.bincount(index, weights=(weight * radius).ravel()).astype(np.float64) / norm
     return index, (weight.ravel() / norm[index]), mean_radius
 
 
@@ -69,11 +68,12 @@ def radial_autocorrelation(intensity: NDArray[np.float32]) -> tuple[NDArray[np.f
         Two- or three-dimensional, float32.
     """
     index, weight, radius = _radial_bins(intensity.shape)
-    transform = fft.rfftn(intensity, workers=1)
+    transform = np.fft.rfftn(intensity)
     power = (transform.real**2 + transform.imag**2).ravel()
     reach = min(intensity.shape) // 2
-    outside = np.bincount(index, weights=power * weight)[reach - 3 : reach + 1]
-    profile = np.bincount(index, weights=np.sqrt(np.maximum(power - outside.min(), 0.0)) * weight)[: reach + 1]
+    floor = float(np.bincount(index, weights=power * weight)[reach - 3 : reach + 1].min())
+    amplitude = np.sqrt(np.maximum(power - floor, 0.0))
+    profile: NDArray[np.float64] = np.bincount(index, weights=amplitude * weight)[: reach + 1].astype(np.float64)
     radius = radius[: reach + 1]
     zero = profile[1] + (profile[1] - profile[2]) * radius[1] / (radius[2] - radius[1])
     profile = profile / zero if zero > 0 else np.zeros_like(profile)
