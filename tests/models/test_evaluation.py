@@ -1,0 +1,163 @@
+"""An evaluation counts right, says how sure it is, and can be read in a browser without anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.evaluation import (
+    Evaluation,
+    LabelledVolume,
+    Prediction,
+    evaluate,
+    summarise,
+    wilson_interval,
+)
+from braggwatch.models.report import render_report, write_report
+from braggwatch.models.verdict import Outcome
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+CLASSES = ("perfect", "screw", "edge")
+
+
+@pytest.fixture(scope="module")
+def evaluation(bundle_path: Path, make_blob: Callable[..., NDArray[np.float32]]) -> Evaluation:
+    classifier = BundleClassifier.load(bundle_path, threads=1)
+
+    def labelled() -> Iterator[LabelledVolume]:
+        rng = np.random.default_rng(21)
+        for number in range(24):
+            label = number % 3
+            yield LabelledVolume(
+                make_blob(label, rng, peak=10.0 ** rng.uniform(2.5, 4.5)),
+                CLASSES[label],
+                configuration=f"crystal-{number // 6}-{label}",
+                element=("Pt", "Au")[number % 2],
+                line_offset=None if label == 0 else rng.uniform(0.0, 0.5),
+            )
+
+    def noise() -> Iterator[NDArray[np.float32]]:
+        rng = np.random.default_rng(22)
+        for _ in range(4):
+            yield rng.poisson(300.0, (64, 64, 64)).astype(np.float32)
+
+    def empty() -> Iterator[NDArray[np.float32]]:
+        yield np.zeros((64, 64, 64), np.float32)
+
+    return evaluate(classifier, CLASSES, labelled, {"flat noise": noise, "<empty>": empty})
+
+
+def test_a_bundle_is_measured_as_deployed(evaluation: Evaluation) -> None:
+    assert evaluation.model == "blobs/1.0.0"
+    assert evaluation.samples == 24
+    assert evaluation.configurations == 12
+    assert evaluation.overall.accuracy > 0.9
+    assert sum(map(sum, evaluation.confusion)) == 24
+    assert sum(evaluation.outcomes.values()) == 24
+    assert {one.group for one in evaluation.by_element} == {"Pt", "Au"}
+    assert sum(one.samples for one in evaluation.by_counts) == 24
+    assert sum(one.samples for one in evaluation.by_line_offset) == 16
+    noise, empty = evaluation.aliens
+    assert noise.set_aside == 1.0
+    assert noise.auroc is not None
+    assert empty.auroc is None
+    assert empty.set_aside == 1.0
+
+
+def test_it_survives_json_and_fits_a_manifest(evaluation: Evaluation) -> None:
+    assert Evaluation.from_json(evaluation.to_json()) == evaluation
+    metrics = evaluation.metrics()
+    assert metrics.accuracy == evaluation.overall.accuracy
+    assert set(metrics.ood_auroc) == {"flat noise"}
+    with pytest.raises(ValueError, match="validation error"):
+        Evaluation.from_json("{}")
+
+
+class Balanced(HTMLParser):
+    """Fails on tags that don't close, and collects what would be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.links += [value for name, value in attrs if name in {"src", "href"}]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_self_contained_and_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_report(evaluation, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert parser.links == []
+    assert "<script" not in page
+    assert page.count("<svg") == 3
+    assert "&lt;empty&gt;" in page
+    assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
+
+
+def test_a_report_without_groups_or_perfect_class_still_renders(evaluation: Evaluation) -> None:
+    page = render_report(
+        replace(evaluation, by_counts=(), by_element=(), perfect_vs_defect=None, named=None, aliens=())
+    )
+    assert "none" in page
+
+
+def said(label: str, probabilities: tuple[float, ...] | None, outcome: Outcome = Outcome.CLASSIFIED) -> Prediction:
+    return Prediction(label, "c", None, None, 1e3, outcome, probabilities, None)
+
+
+def test_confusion_and_two_class_accuracy_are_counted_by_hand() -> None:
+    summary = summarise(
+        [
+            said("perfect", (0.9, 0.1, 0.0)),
+            said("screw", (0.1, 0.2, 0.7)),
+            said("edge", (0.6, 0.1, 0.3), Outcome.UNSURE),
+            said("edge", None, Outcome.INVALID),
+        ],
+        CLASSES,
+        "m/1",
+        "r",
+    )
+    assert summary.confusion == ((1, 0, 0), (0, 0, 1), (1, 0, 0))
+    assert summary.overall.accuracy == pytest.approx(1 / 3)
+    assert summary.perfect_vs_defect is not None
+    assert summary.perfect_vs_defect.accuracy == pytest.approx(2 / 3)
+    assert summary.named is not None
+    assert summary.named.accuracy == pytest.approx(1 / 2)
+    assert summary.coverage == pytest.approx(1 / 2)
+    assert summary.outcomes == {"classified": 2, "invalid": 1, "unsure": 1}
+
+
+def test_what_cannot_be_counted_is_refused() -> None:
+    with pytest.raises(ValueError, match="twin"):
+        summarise([said("twin", (1.0, 0.0, 0.0))], CLASSES, "m", "r")
+    with pytest.raises(ValueError, match="no pattern"):
+        summarise([said("edge", None, Outcome.ERROR)], CLASSES, "m", "r")
+    with pytest.raises(ValueError, match="trial"):
+        wilson_interval(0, 0)
+
+
+@given(trials=st.integers(1, 10_000), share=st.floats(0.0, 1.0))
+def test_the_interval_holds_the_proportion_and_narrows_with_trials(trials: int, share: float) -> None:
+    low, high = wilson_interval(share * trials, trials)
+    assert 0.0 <= low <= share + 1e-9
+    assert share - 1e-9 <= high <= 1.0
+    wider = wilson_interval(share * trials, trials)
+    narrower = wilson_interval(share * 4 * trials, 4 * trials)
+    assert narrower[1] - narrower[0] <= wider[1] - wider[0] + 1e-12
