@@ -198,7 +198,7 @@ class ResultStore:
                         "DELETE FROM outbox WHERE sink = ? AND run_uid = ? AND revision <= ?",
                         (sink, result.run_uid, result.revision),
                     )
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 logger.warning("delivery of run %s to %s not noted: %s", result.run_uid, sink, error)
 
     def wait_for_change(self, timeout_s: float) -> None:
@@ -273,7 +273,7 @@ class ResultStore:
                     "INSERT OR REPLACE INTO outbox (sink, run_uid, revision) VALUES (?, ?, ?)",
                     [(sink, result.run_uid, result.revision) for sink in self._sinks],
                 )
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             logger.warning("run %s: result kept in memory, the store refuses it: %s", result.run_uid, error)
             return False
         return True

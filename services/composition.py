@@ -1,0 +1,123 @@
+"""Puts the service together from its settings: the one place that knows all parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
+from braggwatch.callbacks.records import ScreeningReport
+from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.registry import Registry
+from braggwatch.services.detector_arrays import read_detector_array
+from braggwatch.services.events import EventBroker
+from braggwatch.services.feedback.publisher import DerivedRunPublisher
+from braggwatch.services.feedback.sink import Sink
+from braggwatch.services.health import Health
+from braggwatch.services.screening import ScreeningService
+from braggwatch.services.settings import PreprocessingChoices, Settings
+from braggwatch.services.store import ResultStore
+from braggwatch.services.telemetry import ServiceMetrics
+from braggwatch.sim.geometry import load_preset
+from braggwatch.sim.geometry.model import GeometryPreset
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedService:
+    """A service with the parts that others read from."""
+
+    service: ScreeningService
+    store: ResultStore
+    broker: EventBroker
+    classifier: BundleClassifier
+
+    def close(self) -> None:
+        """Stop the service, end its watchers and close the store."""
+        self.service.stop()
+        self.broker.close()
+        self.store.close()
+
+
+def compose_service(
+    settings: Settings,
+    *,
+    metrics: ServiceMetrics | None = None,
+    health: Health | None = None,
+    on_beat: Callable[[], None] | None = None,
+    tap: Callable[[bytes], None] | None = None,
+) -> ComposedService:
+    """Load geometry and model, open the store, connect the sinks; nothing runs before ``service.start()``.
+
+    Raises
+    ------
+    SettingsError
+        Where a file or address that the settings name can't be used.
+    StoreError
+        Where the result store can't be opened.
+    LookupError, ValueError, OSError, BundleError, RegistryError, RuntimeUnavailableError
+        Where the geometry preset or the model bundle can't be used; the text says why.
+    """
+    screening = settings.screening
+    preset = load_preset(screening.geometry)
+    preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
+    classifier = BundleClassifier.load(_bundle_path(screening.model, screening.registry), threads=screening.threads)
+    names = ("zmq",) if settings.feedback.publisher.enabled else ()
+    store = ResultStore(
+        settings.store.path,
+        sinks=names,
+        max_array_bytes=settings.store.max_array_bytes,
+        max_pending=settings.store.max_pending,
+    )
+    try:
+        sinks: list[Sink] = []
+        if settings.feedback.publisher.enabled:
+            sinks.append(DerivedRunPublisher(settings.feedback.publisher, store.epoch))
+    except Exception:
+        store.close()
+        raise
+    broker = EventBroker(store.epoch, queue_size=settings.page.client_queue)
+
+    def make_callback(on_report: Callable[[ScreeningReport], None]) -> ScreeningCallback:
+        return ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly)
+
+    def prepare() -> None:
+        warm_up(preprocessor)
+        classifier.warm_up()
+
+    service = ScreeningService(
+        settings,
+        make_callback,
+        store,
+        broker,
+        sinks=sinks,
+        metrics=metrics,
+        health=health,
+        warm_up=prepare,
+        on_beat=on_beat,
+        tap=tap,
+    )
+    return ComposedService(service, store, broker, classifier)
+
+
+def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:
+    """Read the detector's arrays and add the preset's saturation where none is set.
+
+    Raises
+    ------
+    SettingsError
+        Where an array can't be read.
+    """
+    values: Mapping[str, object] = choices.model_dump(exclude={"mask_path", "flat_path", "dark_path"})
+    arrays = {
+        name: None if path is None else read_detector_array(path)
+        for name, path in (("mask", choices.mask_path), ("flat", choices.flat_path), ("dark", choices.dark_path))
+    }
+    saturation = choices.saturation_counts if choices.saturation_counts is not None else preset.saturation_counts
+    return PreprocessingSettings.model_validate({**values, **arrays, "saturation_counts": saturation})
+
+
+def _bundle_path(model: str, registry: Path | None) -> Path:
+    path = Path(model)
+    return path if path.is_dir() else Registry(registry).resolve(model)

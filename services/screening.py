@@ -1,0 +1,265 @@
+"""The running service: a receiver fills a queue, one worker judges, results are stored and then told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+from braggwatch.callbacks.counters import AssemblyCounters
+from braggwatch.callbacks.records import ScreeningReport
+from braggwatch.services.backlog import Backlog, QueuedDocument
+from braggwatch.services.events import EventBroker
+from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.feedback.sink import Sink
+from braggwatch.services.health import Health
+from braggwatch.services.receiver import Receiver, ReceiverStats
+from braggwatch.services.settings import Settings
+from braggwatch.services.store import ResultStore
+from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+
+logger = logging.getLogger(__name__)
+
+_MODEL: Final = "model"
+_STORE: Final = "store"
+_STREAM: Final = "stream"
+
+
+class DocumentCallback(Protocol):
+    """The part of `braggwatch.callbacks.screening.ScreeningCallback` that the worker drives."""
+
+    def __call__(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take one document; never raises."""
+        ...
+
+    def expire(self, now_monotonic: float) -> None:
+        """Report runs whose deadline is over."""
+        ...
+
+    def flush(self) -> None:
+        """End and report every open run."""
+        ...
+
+    @property
+    def open_runs(self) -> int:
+        """Runs that have begun and not ended."""
+        ...
+
+    @property
+    def counters(self) -> AssemblyCounters:
+        """Running totals."""
+        ...
+
+
+class ScreeningService:
+    """Screens a document stream until it is stopped.
+
+    Parameters
+    ----------
+    make_callback
+        Given where to report, makes the callback that judges; called once, at `start`.
+    warm_up
+        Called by the worker before the service is ready: compiles kernels, and runs the model once for real. What it
+        raises makes the service not ready, with the reason; documents are then still received, and their runs get
+        the callback's own error outcome.
+    on_beat
+        Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_callback: Callable[[Callable[[ScreeningReport], None]], DocumentCallback],
+        store: ResultStore,
+        broker: EventBroker,
+        *,
+        sinks: Sequence[Sink] = (),
+        metrics: ServiceMetrics | None = None,
+        health: Health | None = None,
+        warm_up: Callable[[], None] | None = None,
+        on_beat: Callable[[], None] | None = None,
+        tap: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._make_callback = make_callback
+        self._store = store
+        self._broker = broker
+        self._metrics: ServiceMetrics = metrics or NoMetrics()
+        self.health = health or Health(on_change=self._metrics.ready)
+        self._warm_up = warm_up
+        self._on_beat = on_beat
+        self._backlog = Backlog(settings.queue.max_documents, settings.queue.max_bytes)
+        self._receiver = Receiver(settings.stream, self._backlog, self._metrics, tap)
+        self._dispatcher = FeedbackDispatcher(
+            store,
+            sinks,
+            self._metrics,
+            retry_first_s=settings.feedback.retry_first_s,
+            retry_longest_s=settings.feedback.retry_longest_s,
+        )
+        self._worker: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._deadline = float("inf")
+        self._waited_s = 0.0
+        self._rejected: Counter[str] = Counter()
+        self._next_tick = 0.0
+        self._next_retry = 0.0
+
+    @property
+    def receiver_stats(self) -> ReceiverStats:
+        """What the receiver has seen so far."""
+        return self._receiver.stats
+
+    @property
+    def alive(self) -> bool:
+        """True while both threads run."""
+        return self._receiver.alive and self._worker is not None and self._worker.is_alive()
+
+    def start(self) -> None:
+        """Begin to receive, warm up, and judge; returns at once, `health` says when it is ready.
+
+        Raises
+        ------
+        SettingsError
+            Where the stream's address or keys can't be used.
+        """
+        self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
+        callback = self._make_callback(self._on_report)
+        # Receiving begins before the warm-up ends: its documents wait in the queue.
+        self._receiver.start()
+        self._dispatcher.start()
+        self._worker = threading.Thread(target=self._work, args=(callback,), name="braggwatch-screening", daemon=True)
+        self._worker.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the service is ready; False where it is not in time, `health` then says why."""
+        deadline = time.monotonic() + timeout_s
+        while not self.health.report().ready:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def stop(self) -> None:
+        """Stop receiving, judge what is queued until the deadline, end open runs, deliver, and return.
+
+        The store and the broker stay open: they belong to the caller.
+        """
+        self.health.stopping()
+        self._receiver.stop()
+        self._deadline = time.monotonic() + self._settings.screening.stop_deadline_s
+        self._stopping.set()
+        self._backlog.close()
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+        self._dispatcher.stop()
+
+    def _work(self, callback: DocumentCallback) -> None:
+        self._prepare()
+        interval_s = self._settings.screening.expire_interval_s
+        while True:
+            item = self._backlog.get(0.0 if self._stopping.is_set() else interval_s)
+            if item is not None:
+                self._handle(callback, item)
+            now = time.monotonic()
+            if now >= self._next_tick:
+                self._next_tick = now + interval_s
+                self._tick(callback, now)
+            if self._stopping.is_set() and (item is None or now >= self._deadline):
+                break
+        left = self._backlog.stats.documents
+        if left:
+            logger.warning("%d queued documents were not judged before the deadline", left)
+        self._waited_s = 0.0
+        callback.flush()
+        self._tick(callback, time.monotonic())
+
+    def _prepare(self) -> None:
+        if self._warm_up is None:
+            self.health.ok(_MODEL)
+            return
+        try:
+            self._warm_up()
+        except Exception as error:
+            # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
+            logger.exception("warm-up failed")
+            self.health.failed(_MODEL, f"{type(error).__name__}: {error}"[:300])
+            return
+        self.health.ok(_MODEL)
+
+    def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
+        self._waited_s = time.monotonic() - item.received_at
+        try:
+            callback(item.name, item.document)
+        except Exception:
+            # The callback promises not to raise; one broken promise must not cost the runs that follow.
+            logger.exception("document %s of run %s could not be handled", item.name, item.run_uid)
+            self._metrics.document_rejected("callback_error")
+        self._waited_s = 0.0
+
+    def _tick(self, callback: DocumentCallback, now: float) -> None:
+        self.health.beat()
+        if self._on_beat is not None:
+            self._on_beat()
+        callback.expire(now)
+        if now >= self._next_retry:
+            self._next_retry = now + self._settings.store.retry_interval_s
+            self._retry_store()
+        self._tell_stream()
+        counters = callback.counters
+        self._metrics.runs_open(callback.open_runs)
+        self._metrics.assembly_counters(_totals(counters))
+        for reason, count in counters.rejected.items():
+            for _ in range(count - self._rejected[reason]):
+                self._metrics.document_rejected(reason)
+            self._rejected[reason] = count
+
+    def _retry_store(self) -> None:
+        waiting = self._store.retry_pending()
+        self._metrics.store_pending(waiting)
+        if waiting:
+            self.health.degraded(_STORE, f"the disk refuses results, {waiting} wait in memory")
+        else:
+            self.health.ok(_STORE)
+
+    def _tell_stream(self) -> None:
+        if self._stopping.is_set():
+            return
+        stats = self._receiver.stats
+        if not self._receiver.alive:
+            self.health.failed(_STREAM, "the receiving thread has ended")
+        elif stats.connected:
+            self.health.ok(_STREAM)
+        else:
+            self.health.failed(_STREAM, stats.problem or "not connected")
+
+    def _on_report(self, report: ScreeningReport) -> None:
+        """Store, then tell: in this order, so that nothing is known that could be forgotten."""
+        result = report.result
+        waited = self._waited_s
+        stages = {**result.stage_seconds, "queue": waited}
+        result = result.model_copy(update={"latency_s": result.latency_s + waited, "stage_seconds": stages})
+        if not self._store.put(replace(report, result=result)):
+            logger.info("run %s has its record already; %s not published", result.run_uid, result.verdict.headline)
+            return
+        self._broker.publish(result)
+        self._metrics.run_finished(result)
+        for stage, seconds in stages.items():
+            self._metrics.stage(stage, seconds)
+        logger.info("run %s: %s", result.run_uid, result.verdict.headline)
+
+
+def _totals(counters: AssemblyCounters) -> dict[str, int]:
+    return {
+        "frames_expected": counters.frames_expected,
+        "frames_received": counters.frames_received,
+        "late": counters.late,
+        "duplicates": counters.duplicates,
+        "evictions": counters.evictions,
+        "joined_late": counters.joined_late,
+    }
