@@ -1,1 +1,11 @@
-"""A simulated beamline: devices, sample and plans."""
+"""A simulated Bragg CDI beamline: many particles, real Bluesky devices and plans.
+
+`braggwatch.sim.beamline.assembly.build_beamline` makes the devices, `braggwatch.sim.beamline.plans` scans them. What
+needs no control system stays apart: `sample`, `world` and `nuisance` import neither bluesky nor ophyd.
+"""
+
+from braggwatch.sim.beamline.nuisance import NuisanceSpec
+from braggwatch.sim.beamline.sample import Particle, SimulatedSample, Truth
+from braggwatch.sim.beamline.world import BeamSpec, SimulatedWorld
+
+__all__ = ["BeamSpec", "NuisanceSpec", "Particle", "SimulatedSample", "SimulatedWorld", "Truth"]
