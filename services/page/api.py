@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated
 
@@ -18,8 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 MAX_WAIT_S = 60.0
-TABLE_LIMIT = 100_000
-"""Most records that are read for one answer: a filtered list or a CSV file covers the newest this many runs."""
+_PAGE_SIZE = 500
 
 
 class RockingPlot(BaseModel):
@@ -32,6 +32,13 @@ class RockingPlot(BaseModel):
     counts: list[float | None]
 
 
+def _all_results(store: ResultSource, after: str | None = None) -> Iterator[ScreeningResult]:
+    # Page by page: a beamtime of records need not fit in memory at once.
+    while page := store.latest(_PAGE_SIZE, after):
+        yield from page
+        after = page[-1].run_uid
+
+
 def runs_router(store: ResultSource, broker: EventBroker) -> APIRouter:
     """Build everything under ``/runs``."""
     router = APIRouter()
@@ -39,23 +46,19 @@ def runs_router(store: ResultSource, broker: EventBroker) -> APIRouter:
     @router.get("/runs")
     def runs(  # pyright: ignore[reportUnusedFunction]
         limit: Annotated[int, Query(ge=1, le=1000, description="At most this many records.")] = 100,
-        after: Annotated[str | None, Query(max_length=128, description="Only what was stored after this uid.")] = None,
+        after: Annotated[str | None, Query(max_length=128, description="Go on below this run's uid.")] = None,
         label: Annotated[str | None, Query(max_length=64, description="A class or an outcome, e.g. 'screw'.")] = None,
     ) -> list[ScreeningResult]:
-        """Return the newest results, the newest first.
+        """Return results newest first; name the last record's uid as ``after`` to get the next page.
 
-        ``after`` is for a client that polls: name the newest uid you have, get what came since (404 where it has no
-        result). ``label`` picks a class, also where it is only partial, or an outcome.
+        ``label`` picks a class, also where it is only partial, or an outcome. An ``after`` without a result is 404.
         """
-        after_id = None if after is None else store.id_of(after)
-        if after is not None and after_id is None:
-            raise HTTPException(404, f"no result for run {after}")
+        if after is not None:
+            result_or_404(store, after)
         if label is None:
-            return store.latest(limit, after_id)
+            return store.latest(limit, after)
         matching = (
-            result
-            for result in store.latest(TABLE_LIMIT, after_id)
-            if label in {result.verdict.headline, result.verdict.label}
+            result for result in _all_results(store, after) if label in {result.verdict.headline, result.verdict.label}
         )
         return list(islice(matching, limit))
 
@@ -63,9 +66,7 @@ def runs_router(store: ResultSource, broker: EventBroker) -> APIRouter:
     def table() -> StreamingResponse:  # pyright: ignore[reportUnusedFunction]
         """Return every result as CSV, newest first."""
         headers = {"Content-Disposition": 'attachment; filename="braggwatch-runs.csv"'}
-        return StreamingResponse(
-            csv_lines(store.latest(TABLE_LIMIT)), media_type="text/csv; charset=utf-8", headers=headers
-        )
+        return StreamingResponse(csv_lines(_all_results(store)), media_type="text/csv; charset=utf-8", headers=headers)
 
     @router.get("/runs/{run_uid}")
     def run(run_uid: RunUid) -> ScreeningResult:  # pyright: ignore[reportUnusedFunction]

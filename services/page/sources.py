@@ -22,12 +22,8 @@ class ResultSource(Protocol):
         """Return a run's newest revision."""
         ...
 
-    def latest(self, limit: int, after_id: int | None = None) -> list[ScreeningResult]:
-        """Return the newest results, the newest first; only those stored after record ``after_id`` where given."""
-        ...
-
-    def id_of(self, run_uid: str) -> int | None:
-        """Return the number of a run's record, growing with each record stored."""
+    def latest(self, limit: int, after_id: str | None = None) -> list[ScreeningResult]:
+        """Return results newest first; only those older than run ``after_id`` where it is given."""
         ...
 
     def model_input(self, run_uid: str) -> NDArray[np.float32] | None:

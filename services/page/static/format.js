@@ -35,7 +35,7 @@ export const completeness = (result) =>
   result.frames_expected ? result.frames_received / result.frames_expected : null;
 
 /** Round tick positions over [low, high], about `count` of them. */
-export function ticks(low, high, count = 4) {
+function ticks(low, high, count = 4) {
   const span = high - low;
   if (!(span > 0)) return [low];
   const rough = span / count;
@@ -44,4 +44,13 @@ export function ticks(low, high, count = 4) {
   const out = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * span; i += 1) out.push(Number((i * step).toPrecision(12)));
   return out;
+}
+
+/** Pairs of tick position and its words, all with the decimals that their step needs. */
+export function labelled(low, high, count) {
+  const values = ticks(low, high, count);
+  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;
+  const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(step) - 1e-9)));
+  const large = values.some((value) => Math.abs(value) >= 1e5);
+  return values.map((value) => [value, (large ? figure(value, 2) : value.toFixed(decimals)).replace("-", "−")]);
 }

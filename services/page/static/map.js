@@ -2,7 +2,7 @@
 // the training data".
 
 import { headline, kind, mark, namedClass, svg } from "./classes.js";
-import { relativeOod, ticks } from "./format.js";
+import { labelled, relativeOod } from "./format.js";
 
 const BOX = { left: 44, right: 14, top: 12, bottom: 32 };
 
@@ -34,16 +34,16 @@ export function drawMap(node, results, selected, onSelect) {
   const [yLow, yHigh] = limits(shown.map((r) => r.position.y));
   const px = (x) => BOX.left + ((x - xLow) / (xHigh - xLow)) * (width - BOX.left - BOX.right);
   const py = (y) => height - BOX.bottom - ((y - yLow) / (yHigh - yLow)) * (height - BOX.top - BOX.bottom);
-  for (const x of ticks(xLow, xHigh, 4)) {
+  for (const [x, words] of labelled(xLow, xHigh, 4)) {
     node.append(svg("line", { x1: px(x), x2: px(x), y1: BOX.top, y2: height - BOX.bottom, class: "grid" }));
-    node.append(svg("text", { x: px(x), y: height - BOX.bottom + 14, class: "tick middle" }, `${x}`));
+    node.append(svg("text", { x: px(x), y: height - BOX.bottom + 14, class: "tick middle" }, words));
   }
-  for (const y of ticks(yLow, yHigh, 4)) {
+  for (const [y, words] of labelled(yLow, yHigh, 4)) {
     node.append(svg("line", { x1: BOX.left, x2: width - BOX.right, y1: py(y), y2: py(y), class: "grid" }));
-    node.append(svg("text", { x: BOX.left - 5, y: py(y) + 4, class: "tick end" }, `${y}`));
+    node.append(svg("text", { x: BOX.left - 5, y: py(y) + 4, class: "tick end" }, words));
   }
-  node.append(svg("text", { x: width - BOX.right, y: height - 4, class: "axis end" }, "sample x (motor units)"));
-  node.append(svg("text", { x: 2, y: height - 4, class: "axis" }, "y"));
+  node.append(svg("text", { x: width - BOX.right, y: height - 4, class: "axis end" }, "sample x →, motor units"));
+  node.append(svg("text", { x: 2, y: height - 4, class: "axis" }, "sample y ↑"));
 
   const scale = shown.length > 150 ? 0.6 : shown.length > 40 ? 0.75 : 0.95;
   // Oldest first, so that the newest lies on top where positions repeat.

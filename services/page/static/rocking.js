@@ -1,7 +1,7 @@
 // Rocking curve: summed counts of each frame against the scanned angle.
 
 import { svg } from "./classes.js";
-import { figure, ticks } from "./format.js";
+import { labelled } from "./format.js";
 
 const BOX = { left: 44, right: 10, top: 10, bottom: 32 };
 
@@ -22,15 +22,15 @@ export function drawRocking(node, curve) {
   const px = (x) => BOX.left + ((x - xLow) / (xHigh - xLow || 1)) * (width - BOX.left - BOX.right);
   const py = (y) => height - BOX.bottom - (y / yHigh) * (height - BOX.top - BOX.bottom);
 
-  for (const y of ticks(0, yHigh, 3)) {
+  for (const [y, words] of labelled(0, yHigh, 3)) {
     node.append(svg("line", { x1: BOX.left, x2: width - BOX.right, y1: py(y), y2: py(y), class: "grid" }));
-    node.append(svg("text", { x: BOX.left - 5, y: py(y) + 4, class: "tick end" }, figure(y, 2)));
+    node.append(svg("text", { x: BOX.left - 5, y: py(y) + 4, class: "tick end" }, words));
   }
-  for (const x of ticks(xLow, xHigh, 3)) {
-    node.append(svg("text", { x: px(x), y: height - BOX.bottom + 14, class: "tick middle" }, figure(x, 5)));
+  for (const [x, words] of labelled(xLow, xHigh, 3)) {
+    node.append(svg("text", { x: px(x), y: height - BOX.bottom + 14, class: "tick middle" }, words));
   }
-  node.append(svg("text", { x: width - BOX.right, y: height - 4, class: "axis end" }, curve.x_label));
-  node.append(svg("text", { x: 2, y: height - 4, class: "axis" }, "counts"));
+  node.append(svg("text", { x: width - BOX.right, y: height - 4, class: "axis end" }, `${curve.x_label} →`));
+  node.append(svg("text", { x: 2, y: height - 4, class: "axis" }, "counts ↑"));
 
   const path = points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
   node.append(svg("path", { d: `${path}L${px(xHigh)} ${py(0)}L${px(xLow)} ${py(0)}Z`, class: "area" }));

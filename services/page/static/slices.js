@@ -1,12 +1,13 @@
 // Three central log slices through the model input, drawn to one colour scale with axes in 1/Å.
 
 import { COLORMAP } from "./colormap.js";
-import { ticks } from "./format.js";
+import { labelled } from "./format.js";
 
 const AXES = ["q∥", "q⊥1", "q⊥2"];
 // Plane k is cut at the centre of axis k: its rows run along the first name, its columns along the second.
 const PLANES = [[1, 2], [0, 2], [0, 1]];
-const MARGIN = { left: 30, right: 6, top: 18, bottom: 30 };
+const MARGIN = { right: 2, top: 18, bottom: 20 };
+const LABELS_WIDTH = 28; // only the first plane carries the rows' numbers: all three share one scale
 
 function prepared(canvas) {
   const ratio = window.devicePixelRatio || 1;
@@ -45,10 +46,12 @@ function image(values, rows, columns, highest) {
   return buffer;
 }
 
-function drawPlane(canvas, values, size, voxel, highest, plane) {
-  const { context, width, height } = prepared(canvas);
-  const side = Math.min(width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom);
-  const [x0, y0] = [MARGIN.left, MARGIN.top];
+const leftOf = (plane) => (plane === 0 ? LABELS_WIDTH : 4);
+
+function drawPlane(canvas, values, size, voxel, highest, plane, side) {
+  const { context } = prepared(canvas);
+  const x0 = leftOf(plane);
+  const y0 = MARGIN.top;
   context.imageSmoothingEnabled = false;
   context.drawImage(image(values, size, size, highest), x0, y0, side, side);
   context.strokeRect(x0 - 0.5, y0 - 0.5, side + 1, side + 1);
@@ -59,15 +62,15 @@ function drawPlane(canvas, values, size, voxel, highest, plane) {
   const at = (value) => ((value - low) / (high - low)) * side;
   context.textBaseline = "top";
   context.textAlign = "center";
-  for (const value of ticks(low, high, 4)) {
+  for (const [value, words] of labelled(low, high, 4)) {
     context.fillRect(x0 + at(value) - 0.5, y0 + side, 1, 3);
-    context.fillText(`${value}`.replace("-", "−"), x0 + at(value), y0 + side + 5);
+    context.fillText(words, x0 + at(value), y0 + side + 5);
   }
   context.textBaseline = "middle";
   context.textAlign = "right";
-  for (const value of ticks(low, high, 4)) {
+  for (const [value, words] of labelled(low, high, 4)) {
     context.fillRect(x0 - 3, y0 + side - at(value) - 0.5, 3, 1);
-    context.fillText(`${value}`.replace("-", "−"), x0 - 5, y0 + side - at(value));
+    if (plane === 0) context.fillText(words, x0 - 5, y0 + side - at(value));
   }
   const [row, column] = PLANES[plane];
   context.font = context.font.replace("11px", "600 12px");
@@ -76,7 +79,6 @@ function drawPlane(canvas, values, size, voxel, highest, plane) {
   context.fillText(`${AXES[row]} ↑`, x0, y0 - 3);
   context.textAlign = "right";
   context.fillText(`${AXES[column]} →`, x0 + side, y0 - 3);
-  return side;
 }
 
 function drawColorbar(canvas, highest, side) {
@@ -104,16 +106,17 @@ function drawColorbar(canvas, highest, side) {
 
 /** Draw all three planes and the colour bar; returns the highest count shown, or null where there is nothing. */
 export function drawSlices(canvases, colorbar, data) {
+  const side = Math.floor(Math.min(...canvases.map((canvas, plane) => canvas.clientWidth - leftOf(plane) - MARGIN.right)));
+  for (const canvas of [...canvases, colorbar]) canvas.style.height = `${side + MARGIN.top + MARGIN.bottom}px`;
   if (!data) {
     for (const canvas of [...canvases, colorbar]) prepared(canvas);
     return null;
   }
   const size = data.shape[1];
   const highest = data.values.reduce((most, value) => Math.max(most, value), 0);
-  let side = 0;
   canvases.forEach((canvas, plane) => {
     const values = data.values.subarray(plane * size * size, (plane + 1) * size * size);
-    side = drawPlane(canvas, values, size, data.voxel, highest, plane);
+    drawPlane(canvas, values, size, data.voxel, highest, plane, side);
   });
   drawColorbar(colorbar, highest, side);
   return 10 ** highest - 1;

@@ -59,9 +59,9 @@ export function drawSummary(node, result) {
   parts.push(facts);
   const foot = document.createElement("div");
   foot.className = "foot";
-  const model = verdict.model ? `${verdict.model.name}/${verdict.model.version} on ${verdict.model.runtime}` : "no model ran";
+  const model = verdict.model ? `${verdict.model.name}/${verdict.model.version}` : "no model ran";
   const path = `/runs/${encodeURIComponent(result.run_uid)}`;
-  foot.append(text("span", "muted", `${dateTime(result.finished_at)} · revision ${result.revision} · ${model}`));
+  foot.append(text("span", "muted", `${dateTime(result.finished_at)} · rev. ${result.revision} · ${model}`));
   if (quality && !quality.invalid_reason) foot.append(link("NPZ", `${path}/model-input.npz`));
   foot.append(link("JSON", path));
   parts.push(foot);

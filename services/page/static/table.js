@@ -43,24 +43,36 @@ function frames(result) {
   return [fraction >= 1 ? `${result.frames_received}` : `${result.frames_received}/${result.frames_expected}`, words];
 }
 
+function verdictAndReason(result) {
+  const box = document.createElement("div");
+  box.append(tag(result));
+  const reason = result.verdict.reason ?? (result.quality?.flags ?? []).join("; ");
+  if (reason) {
+    const why = document.createElement("small");
+    why.className = "reason";
+    why.textContent = reason;
+    why.title = reason;
+    box.append(why);
+  }
+  return box;
+}
+
 function fill(row, result) {
   const { verdict } = result;
   const ood = relativeOod(verdict);
   const [frameWords, frameTitle] = frames(result);
-  const reason = verdict.reason ?? (result.quality?.flags ?? []).join("; ");
   const wrong = result.truth && verdict.label && result.truth !== verdict.label;
   row.replaceChildren(
     cell("time", time(result.finished_at), dateTime(result.finished_at)),
     cell("num", result.scan_id == null ? NONE : `${result.scan_id}`),
     cell("sample", result.sample ?? NONE, result.sample ?? ""),
     cell("uid", result.run_uid.slice(0, 8), result.run_uid),
-    cell("verdict", tag(result)),
+    cell("verdict", verdictAndReason(result)),
     cell("probability", probabilityBar(result)),
     cell("num", verdict.confidence == null ? NONE : verdict.confidence.toFixed(2)),
     cell(`num ${completeness(result) < 1 ? "alert" : ""}`, frameWords, frameTitle),
-    cell(`num ${ood > 1 ? "alert" : ""}`, ood == null ? NONE : figure(ood, 2), ood == null ? "" : `score ${figure(verdict.ood_score)}, threshold ${figure(verdict.ood_threshold)}`),
-    cell(`truth ${wrong ? "alert" : ""}`, result.truth ? `${wrong ? "≠ " : "= "}${result.truth}` : "", "simulated truth"),
-    cell("reason", reason, reason),
+    cell(`num ${ood > 1 ? "alert" : ""}`, ood == null ? NONE : ood.toFixed(2), ood == null ? "" : `score ${figure(verdict.ood_score)}, threshold ${figure(verdict.ood_threshold)}`),
+    cell(`truth ${wrong ? "alert" : ""}`, result.truth ? `${wrong ? "≠ " : ""}${result.truth}` : "", "simulated truth"),
   );
 }
 

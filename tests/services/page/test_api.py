@@ -31,16 +31,15 @@ def test_a_run_without_a_result_is_404_everywhere(world):
             assert client.get(f"/runs/unknown{path}").status_code == 404
 
 
-def test_the_list_is_newest_first_and_a_poller_gets_what_came_since(world, result_of):
+def test_the_list_is_newest_first_and_pages(world, result_of):
     for n in range(5):
         world.publish(result_of(f"run-{n}", scan_id=n, finished_at=1e9 + n), arrays=False)
     with world.client() as client:
-        newest = client.get("/runs", params={"limit": 2}).json()
-        since = client.get("/runs", params={"after": "run-1"}).json()
-        nothing = client.get("/runs", params={"after": "run-4"}).json()
-    assert [r["scan_id"] for r in newest] == [4, 3]
-    assert [r["scan_id"] for r in since] == [4, 3, 2]
-    assert nothing == []
+        first = client.get("/runs", params={"limit": 2}).json()
+        second = client.get("/runs", params={"after": first[-1]["run_uid"]}).json()
+        third = client.get("/runs", params={"after": second[-1]["run_uid"]}).json()
+    assert [r["scan_id"] for r in first + second] == [4, 3, 2, 1, 0]
+    assert third == []
 
 
 def test_the_list_filters_by_class_and_by_outcome(world, result_of):
