@@ -22,7 +22,7 @@ _INNER, _OUTER = 14.0, 30.0
 _CONE_DEG = 5.0
 _SEPARATION_DEG = 18.0
 _MOST_STREAKS = 7
-_SIGNIFICANCE = 4.0
+_SIGNIFICANCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ def _checked_scan(
 
 
 def _readable(frames: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the cube in a dtype the kernels read, copied only for byte order or booleans."""
+    """Return the cube in a dtype the kernels read, copied only where byte order or layout ask for it."""
     if frames.ndim != 3 or 0 in frames.shape or min(frames.shape[1:]) < 2:
         raise InvalidDataError(f"frames of shape {frames.shape} are no rocking curve")
     if frames.dtype.kind == "b":
@@ -237,7 +237,7 @@ def _readable(frames: NDArray[np.generic]) -> NDArray[np.generic]:
         return frames.astype(np.float32)
     if not frames.dtype.isnative:
         return frames.astype(frames.dtype.newbyteorder("="))
-    return frames
+    return np.ascontiguousarray(frames)
 
 
 def _model_input(scan: _Scan, geometry: RockingGeometry, settings: PreprocessingSettings, run_uid: str) -> ModelInput:
@@ -371,4 +371,7 @@ def warm_up(preprocessor: Preprocessor) -> None:
     Takes seconds the first time on a machine, then milliseconds from the cache on disk.
     """
     for dtype in (np.uint16, np.int32, np.uint32, np.float32):
-        preprocessor(artificial_curve(np.dtype(dtype)))
+        curve = artificial_curve(np.dtype(dtype))
+        preprocessor(curve)
+        curve.frames.flags.writeable = False  # read-only arrays have kernels of their own
+        preprocessor(curve)

@@ -10,8 +10,8 @@ from braggwatch.callbacks.records import Quality
 from braggwatch.sim.geometry.model import RockingGeometry
 from numpy.typing import NDArray
 
-_FEWEST_STREAKS = 3
-_FACET_ANGLE_LIMIT_DEG = 5.0
+_FEWEST_STREAKS = 4
+_FACET_ANGLE_LIMIT_DEG = 6.0
 
 
 def invalid_quality(reason: str) -> Quality:
@@ -98,7 +98,9 @@ def assess(
         if len(streaks) >= _FEWEST_STREAKS:
             error = ideal_angle_error_deg(np.asarray(angles))
             if error > _FACET_ANGLE_LIMIT_DEG:
-                noticed.append(f"facet streaks are {error:.1f}° off the fcc angles: check the geometry")
+                noticed.append(
+                    f"facet streaks are {error:.1f}° off the fcc angles: wrong geometry, or no faceted fcc particle"
+                )
     reason: str | None = None
     if covered < min_coverage:
         reason = f"only {covered:.0%} of the model input was measured"

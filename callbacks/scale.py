@@ -5,7 +5,8 @@ perfect crystals, and that where it falls to 1 % is 1.143 times further; the lat
 it by 2.6 ± 2.0 % only (the 3 % radius by 6.4 ± 3.2 %, the 10 % radius by 25 %), which would tell the class by the scale.
 With the noise taken off, counting statistics at a peak of 1e3 counts change it by 0.4 ± 0.3 %, and gaps, blur, aliens
 and background by 2.0 ± 2.5 %. The voxel then is ``2 pi / (sigma L)``: fringes have a period of sigma voxels for any
-particle.
+particle. A sphere's L is its diameter; for the other convex shapes it lies between the cube root of the volume and the
+largest width.
 """
 
 from __future__ import annotations
