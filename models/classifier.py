@@ -175,6 +175,8 @@ class BundleClassifier:
     ) -> tuple[Outcome, str | None]:
         thresholds, classes = self._bundle.manifest.thresholds, self.classes
         alien = self._alien(intensity, score)
+        if alien is None and classes[best] in self._bundle.manifest.alien_classes:
+            alien = f"the network takes it for {classes[best].replace('_', ' ')} ({confidence:.2f})"
         if alien is not None:
             return Outcome.OUT_OF_DISTRIBUTION, alien
         if confidence < thresholds.confidence:

@@ -133,6 +133,9 @@ class Manifest(_Frozen):
     version: str = Field(description="Bundle version, e.g. '1.0.0'.")
     task: str = Field(default="cxdp-defect", description="What is classified.")
     classes: tuple[str, ...] = Field(description="Class names in the order of the network's outputs.")
+    alien_classes: tuple[str, ...] = Field(
+        default=(), description="Those of the classes that stand for what is no single crystal's peak: never named."
+    )
     input: InputSpec
     features: int = Field(gt=0, description="Length of the feature vector.")
     temperature: FiniteFloat = Field(gt=0.0, description="Softmax temperature inside the graph.")
@@ -168,6 +171,12 @@ class Manifest(_Frozen):
         if len(value) < 2 or len(set(value)) != len(value):
             raise ValueError(f"at least two distinct classes are needed, got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _aliens_are_classes(self) -> Manifest:
+        if not set(self.alien_classes) < set(self.classes):
+            raise ValueError(f"alien classes {self.alien_classes} must be some, not all, of {self.classes}")
+        return self
 
     @property
     def id(self) -> str:

@@ -174,6 +174,7 @@ def fit_trust(
     confidence: float = 0.7,
     significance: float = 0.05,
     ood_quantile: float = 0.99,
+    volume_quantile: float = 0.995,
     shrinkage: float = 0.05,
     folds: int = 5,
 ) -> FittedTrust:
@@ -196,6 +197,8 @@ def fit_trust(
         Conformal error rate.
     ood_quantile
         Fraction of in-distribution samples that pass the OOD gate.
+    volume_quantile
+        Fraction that each volume check lets pass before its margin.
     shrinkage, folds
         Of the covariance; of the cross-fitting.
 
@@ -232,6 +235,6 @@ def fit_trust(
             confidence=confidence,
             ood=ood_threshold(held_out, ood_quantile),
             significance=significance,
-            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels),
+            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile),
         ),
     )

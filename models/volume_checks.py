@@ -87,7 +87,7 @@ def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: floa
 
 
 def fit_volume_limits(
-    measures: list[VolumeMeasures], fringe_period_voxels: float, quantile: float = 0.998, margin: float = 1.1
+    measures: list[VolumeMeasures], fringe_period_voxels: float, quantile: float = 0.995, margin: float = 1.1
 ) -> VolumeLimits:
     """Turn the measures of held-out in-distribution volumes into limits.
 

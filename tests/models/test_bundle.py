@@ -90,6 +90,8 @@ def test_a_missing_folder_and_a_broken_list_of_hashes_are_named(copy: Path, tmp_
         ("name", "../evil", "plain lower-case word"),
         ("temperature", 0.0, "temperature"),
         ("surprise", 1, "surprise"),
+        ("alien_classes", ["ghost"], "alien classes"),
+        ("alien_classes", ["perfect", "screw", "edge"], "not all"),
         ("input", {"axes": ["x", "y", "z"], "fringe_period_voxels": 3.5}, "'Q'"),
     ],
 )

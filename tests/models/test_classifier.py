@@ -141,6 +141,13 @@ def test_features_far_from_training_are_out_of_distribution(bundle_path: Path, m
     assert "unlike the training data" in str(verdict.reason)
 
 
+def test_a_class_for_aliens_is_never_named(bundle_path: Path, make_blob: Blob) -> None:
+    classifier = scripted(Bundle.load(bundle_path), [0.98, 0.01, 0.01], alien_classes=("perfect",))
+    verdict = classifier.classify(make_blob(0, np.random.default_rng(5)))
+    assert verdict.outcome is Outcome.OUT_OF_DISTRIBUTION
+    assert "perfect" in str(verdict.reason)
+
+
 def test_low_confidence_and_wide_sets_are_unsure(bundle_path: Path, make_blob: Blob) -> None:
     bundle = Bundle.load(bundle_path)
     volume = make_blob(0, np.random.default_rng(5))
