@@ -99,6 +99,8 @@ def estimate_size(intensity: NDArray[np.float32], voxel_size_inv_A: float) -> Si
     -------
     The estimate, or None where the autocorrelation never falls to 1 % (no signal, or far too coarse a grid).
     """
+    if not intensity.any():
+        return None
     radius, profile = radial_autocorrelation(intensity)
     below = np.flatnonzero(profile < _LEVEL)
     if below.size == 0 or below[0] < 1:
