@@ -1,0 +1,70 @@
+"""A verdict as an ophyd-async device: a plan reads it like any detector."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from braggwatch.callbacks.plans import PlanVerdict
+from braggwatch.callbacks.verdict_source import VerdictSource
+from ophyd_async.core import (
+    AsyncStatus,
+    StandardReadable,
+    StandardReadableFormat,
+    soft_signal_r_and_setter,
+    soft_signal_rw,
+)
+
+logger = logging.getLogger(__name__)
+
+_SLACK_S = 1.0
+
+
+class VerdictDevice(StandardReadable):
+    """Waits, when triggered, for the verdict on the run that `target` names, and is then read like a detector.
+
+    Set ``target`` to the raw run's uid, then trigger and read. Without an answer within ``timeout_s`` the signals
+    take the safe default: no class, outcome ``no_answer``. A trigger never fails because the service is down.
+
+    ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
+    document carries a NaN.
+    """
+
+    def __init__(self, source: VerdictSource, timeout_s: float = 10.0, name: str = "verdict") -> None:
+        self._source = source
+        self._timeout_s = timeout_s
+        self.target = soft_signal_rw(str)
+        with self.add_children_as_readables(StandardReadableFormat.HINTED_SIGNAL):
+            self.label, self._set_label = soft_signal_r_and_setter(str)
+            self.confidence, self._set_confidence = soft_signal_r_and_setter(float)
+        with self.add_children_as_readables():
+            self.outcome, self._set_outcome = soft_signal_r_and_setter(str)
+            self.completeness, self._set_completeness = soft_signal_r_and_setter(float)
+            self.run_uid, self._set_run_uid = soft_signal_r_and_setter(str)
+            self.model_id, self._set_model_id = soft_signal_r_and_setter(str)
+        super().__init__(name=name)
+
+    @AsyncStatus.wrap
+    async def trigger(self) -> None:
+        """Wait for the verdict on the run named by `target` and show it."""
+        self._show(await self._ask(await self.target.get_value()))
+
+    async def _ask(self, run_uid: str) -> PlanVerdict:
+        try:
+            async with asyncio.timeout(self._timeout_s + _SLACK_S):
+                result = await self._source.wait(run_uid, self._timeout_s)
+        except TimeoutError:
+            result = None
+        except Exception:
+            # Whatever a source does, a measurement goes on.
+            logger.exception("asking for the verdict on run %s failed", run_uid)
+            result = None
+        return PlanVerdict.no_answer(run_uid) if result is None else PlanVerdict.of(result)
+
+    def _show(self, verdict: PlanVerdict) -> None:
+        self._set_run_uid(verdict.run_uid)
+        self._set_label(verdict.label or "")
+        self._set_outcome(verdict.outcome)
+        self._set_confidence(verdict.confidence or 0.0)
+        self._set_completeness(verdict.completeness or 0.0)
+        self._set_model_id(verdict.model_id or "")
