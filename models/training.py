@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy
+from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,6 +47,8 @@ class TrainingConfig:
         Decay of the averaged weights.
     largest_shift
         Random shift in voxels.
+    turned_share
+        Share of samples that are turned about Q by any angle.
     """
 
     steps: int = 4000
@@ -56,6 +58,7 @@ class TrainingConfig:
     label_smoothing: float = 0.02
     ema: float = 0.998
     largest_shift: int = 1
+    turned_share: float = 0.6
     threads: int = 1
     bf16: bool = True
     seed: int = 1
@@ -112,7 +115,8 @@ def _batches(count: int, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
 
 def _to_device(volumes: NDArray[np.float16], config: TrainingConfig, generator: torch.Generator) -> Tensor:
     x = torch.from_numpy(volumes).float()
-    return normalise(shift_copy(symmetry_copy(x, generator), config.largest_shift, generator))
+    x = turn_copy(symmetry_copy(x, generator), config.turned_share, generator)
+    return normalise(shift_copy(x, config.largest_shift, generator))
 
 
 def train(

@@ -1,8 +1,9 @@
 """Network for CXDPs: a foveated 3D residual network.
 
 The vicinity of the Bragg peak decides (occlusion test of Lim et al., npj Comput. Mater. 2021), the facet streaks
-further out tell the shape. So the centre is seen at full resolution and the whole volume at half of it; both streams
-meet in one residual trunk. A quarter of the work of a network that sees all 64³ at full resolution.
+further out tell the shape. So the volume is seen three times on 16³ grids: the centre at full resolution, more of it
+at half and all of it at a quarter. A logarithm flattens the peak's own structure (a ring or two lobes differ from it
+by a tenth), so that the two inner streams also see a power of the intensity.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class FoveatedConfig:
     Attributes
     ----------
     stem
-        Channels of each of the two streams after their stride-2 stem (16³).
+        Channels of each of the three streams (16³).
     widths
         Channels of the trunk's stages at 16³, 8³ and 4³.
     blocks
@@ -33,7 +34,7 @@ class FoveatedConfig:
         Before the last layer.
     """
 
-    stem: int = 12
+    stem: int = 10
     widths: tuple[int, int, int] = (24, 48, 96)
     blocks: tuple[int, int, int] = (1, 2, 2)
     classes: int = 3
@@ -67,16 +68,25 @@ class _Residual(nn.Module):
         return functional.relu(self.second(functional.relu(self.first(x))) + self.skip(x))
 
 
+_CONTRAST = 7.0
+
+
+def _with_contrast(x: Tensor) -> Tensor:
+    """Add a channel that rises as the intensity to the power 7 / ln(maximum): 1 for a peak of 1e3, 0.5 for 1e6."""
+    return torch.cat([x, torch.exp(_CONTRAST * (x - 1.0))], dim=1)
+
+
 class FoveatedNet(nn.Module):
     """(B, 64, 64, 64) normalised log intensity, axis 1 along Q → logits (B, classes), features (B, 2·widths[-1])."""
 
     def __init__(self, config: FoveatedConfig) -> None:
         super().__init__()
         self.config = config
-        self.fovea = _conv(1, config.stem, 2)
-        self.context = _conv(1, config.stem, 2)
+        self.peak = _conv(2, config.stem, 1)
+        self.fringes = _conv(2, config.stem, 2)
+        self.streaks = _conv(1, config.stem, 2)
         stages: list[nn.Module] = []
-        inputs = 2 * config.stem
+        inputs = 3 * config.stem
         for index, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for block in range(count):
                 stages.append(_Residual(inputs, width, 2 if index and not block else 1))
@@ -88,10 +98,10 @@ class FoveatedNet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""
         x = x.unsqueeze(1)
-        centre = x[:, :, 16:48, 16:48, 16:48]
-        whole = functional.avg_pool3d(x, 2)
-        merged = functional.relu(torch.cat([self.fovea(centre), self.context(whole)], dim=1))
-        trunk = self.trunk(merged)
+        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
+        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
+        streaks = self.streaks(functional.avg_pool3d(x, 2))
+        trunk = self.trunk(functional.relu(torch.cat([peak, fringes, streaks], dim=1)))
         features = torch.cat([trunk.mean(dim=(2, 3, 4)), trunk.amax(dim=(2, 3, 4))], dim=1)
         return self.head(self.dropout(features)), features
 

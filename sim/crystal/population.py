@@ -20,17 +20,17 @@ class PopulationSpec(BaseModel):
 
     elements: tuple[Element, ...] = ("Al", "Ag", "Au", "Pt")
     reflections: tuple[tuple[Miller, float], ...] = Field(
-        default=(((1, 1, 1), 0.5), ((2, 0, 0), 0.25), ((2, 2, 0), 0.15), ((3, 1, 1), 0.1)),
+        default=(((1, 1, 1), 0.55), ((2, 0, 0), 0.25), ((2, 2, 0), 0.12), ((3, 1, 1), 0.08)),
         description="Families and their weights.",
     )
     size_nm: tuple[float, float] = (100.0, 600.0)
     points_across: tuple[int, int] = (17, 22)
     centred_fraction: float = Field(default=0.4, description="Share of lines within 0.1 of the centre (CD).")
-    max_line_offset: float = Field(default=0.32, description="Farthest line from the centre, in particle sizes (RPD).")
+    max_line_offset: float = Field(default=0.28, description="Farthest line from the centre, in particle sizes (RPD).")
     strained_fraction: float = Field(default=0.85, description="Share of crystals that carry smooth strain.")
-    random_rad: float = Field(default=0.8, description="Largest rms of each of the two random fields.")
-    facet_rad: float = 1.2
-    bend_rad: float = 1.0
+    random_rad: float = Field(default=0.65, description="Largest rms of each of the two random fields.")
+    facet_rad: float = 1.0
+    bend_rad: float = 0.6
     facet_jitter: tuple[float, float] = (0.03, 0.35)
 
 
@@ -59,9 +59,9 @@ def _strain(population: PopulationSpec, rng: np.random.Generator) -> StrainSpec:
     return StrainSpec(
         random_rad=tuple(float(v) for v in rng.uniform(0.0, population.random_rad, size=2)),
         correlation=tuple(float(v) for v in rng.uniform(1 / 6, 1 / 2, size=2)),
-        facet_rad=float(rng.uniform(0.0, population.facet_rad)) if rng.random() < 0.5 else 0.0,
+        facet_rad=float(rng.uniform(0.0, population.facet_rad)) if rng.random() < 0.4 else 0.0,
         facet_depth=float(rng.uniform(0.06, 0.3)),
-        bend_rad=float(rng.uniform(0.0, population.bend_rad)) if rng.random() < 0.4 else 0.0,
+        bend_rad=float(rng.uniform(0.0, population.bend_rad)) if rng.random() < 0.3 else 0.0,
     )
 
 
