@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters
+from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.run_table import RunTable
+from braggwatch.models.classifier import Classifier
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.geometry.model import GeometryPreset
 from pydantic import ValidationError
-
-if TYPE_CHECKING:  # their modules load numba and the runtimes, which a caller with others does not need
-    from braggwatch.callbacks.preprocessing import Preprocessor
-    from braggwatch.models.classifier import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +99,10 @@ class ScreeningCallback:
 
     def _judge_all(self, ended: list[AssembledRun]) -> None:
         for run in ended:
-            report = self._judge(run)
             try:
-                self._on_report(report)
+                self._on_report(self._judge(run))
             except Exception:
+                # Neither a full disk nor a closed socket behind on_report may stop the plan.
                 self._report_failures += 1
                 logger.exception("the report of run %s was not taken", run.run_uid)
 
