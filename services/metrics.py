@@ -22,6 +22,8 @@ from platform import python_version
 
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
+from braggwatch.services.rejection import RejectReason
+from braggwatch.services.watchdog import ResetCause
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -112,6 +114,10 @@ class Metrics:
         self._capacity_bytes = self._gauge("queue_capacity_bytes", "Bound of the queue in bytes.")
         for name in DOCUMENT_NAMES:
             self._received.labels(name)
+        for reason in RejectReason:
+            self._rejected.labels(reason.value)
+        for cause in ResetCause:
+            self._resets.labels(cause.value)
         for cause in ("sequence", "disconnected"):
             self._gaps.labels(cause)
 

@@ -1,7 +1,8 @@
 // Numbers and times as the page writes them.
 
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-const DAY = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
+// Sweden writes ISO 8601: unambiguous wherever the visiting users come from.
+const DAY = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 export const NONE = "–";
 

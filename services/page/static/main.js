@@ -102,7 +102,12 @@ function take(result, fresh) {
 }
 
 async function readAll() {
-  const list = await server.latest(KEPT);
+  let list;
+  try {
+    list = await server.latest(KEPT);
+  } catch {
+    return pollStatus(); // the stream reopens by itself, and then the list is read again
+  }
   for (const result of [...list].reverse()) take(result, false);
   drawSoon();
   if (!view.selected || $("#follow").checked) choose(newestFirst().find(matches)?.run_uid);
@@ -180,10 +185,8 @@ server.follow({
     drawSoon();
   },
   onReset: restart,
-  onConnection: (open) => {
-    if (!open) pollStatus();
-  },
+  // Read the list whenever the stream (re)opens: what came before it did is not sent again.
+  onConnection: (open) => (open ? readAll() : pollStatus()),
 });
-await readAll();
-await pollStatus();
+pollStatus();
 setInterval(pollStatus, STATUS_EVERY_MS);
