@@ -116,7 +116,8 @@ def xrayutilities_grid(case: Case, shape: tuple[int, int, int]) -> None:
     ]
     qx, qy, qz = conversion.area(*sample, *(c.angle_deg for c in geometry.detector_circles), deg=True)
     gridder = xu.FuzzyGridder3D(*shape)
-    widths = [float(np.ptp(q)) / n / 2 for q, n in zip((qx, qy, qz), shape, strict=True)]
+    # The extent of one raw pixel, as its users are told to give.
+    widths = [float(max(np.abs(np.diff(q[:2, :2, :2], axis=axis)).max() for axis in range(3))) for q in (qx, qy, qz)]
     gridder(qx, qy, qz, frames, width=widths)
 
 
