@@ -105,23 +105,34 @@ def test_the_environment_example_gives_working_settings(monkeypatch):
     assert settings.page.host == "127.0.0.1"
 
 
+def shown_help(*arguments: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"COLUMNS": "200", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 def test_commands_that_are_started_exist():
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     unit = (DEPLOY / "systemd/braggwatch.service").read_text()
-    lines = [service["command"] for name, service in services.items() if name in ("braggwatch", "simulator")]
-    lines.append(re.search(r"^ExecStart=\S+ (.+)$", unit, re.MULTILINE)[1].split())
-    for command, *options in lines:
-        shown = subprocess.run(
-            [sys.executable, "-m", "braggwatch.services.cli", command, "--help"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"COLUMNS": "200", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
-        )
-        assert shown.returncode == 0, shown.stderr
-        for option in options:
-            if option.startswith("--"):
-                assert option in shown.stdout
+    started = re.search(r"^ExecStart=\S+ (.+)$", unit, re.MULTILINE)
+    assert started
+    for command, *options in (services["braggwatch"]["command"], started[1].split()):
+        text = shown_help("braggwatch.services.cli", command)
+        assert all(option in text for option in options if option.startswith("--"))
+
+
+def test_the_simulator_that_is_started_exists():
+    script = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["simulator"]["command"][0]
+    started = re.search(r"python -m (\S+) (.*)", script)
+    assert started
+    text = shown_help(started[1])
+    assert all(option in text for option in re.findall(r"--\w+", started[2]))
 
 
 def test_the_image_holds_every_storey():
