@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter
@@ -40,8 +40,6 @@ SIGNAL_MOTORS: Mapping[str, tuple[str, float, str]] = {
 
 SAMPLE_MOTORS: Mapping[str, str] = {"sample_x": "Sample_X", "sample_y": "Sample_Y"}
 """Where the sample stood: a map of a sample wants it, the geometry doesn't, so it may be absent."""
-
-_NAMESPACE = uuid.UUID("3b1de5c1-52a8-5c94-9a3e-34dc34dc34dc")
 
 
 class ImportFailedError(ValueError):
@@ -147,7 +145,8 @@ class Scan34IDC:
         self._missing = tuple(i for i in range(self._scan.rows) if i not in self._files)
         self._check_files()
         self._shape, self._dtype = self._first_frame()
-        self._uid = str(uuid.uuid5(_NAMESPACE, f"{self._scan.digest} {sorted(self._signals.items())}"))
+        self._uid = run_uid(self._scan.digest, repr(sorted(self._signals.items())))
+        self._make = DocumentMaker(self._uid)
 
     @property
     def run_uid(self) -> str:
@@ -182,20 +181,19 @@ class Scan34IDC:
         began = self._scan.started_at if self._scan.started_at is not None else float(self._times[0])
         yield RecordedDocument(0.0, "start", self._start(began))
         yield from (RecordedDocument(0.0, name, doc) for name, doc in self._baseline(began))
-        descriptor = self._id("primary descriptor")
-        yield RecordedDocument(0.0, "descriptor", self._primary_descriptor(descriptor, began))
+        yield RecordedDocument(0.0, "descriptor", self._primary_descriptor(began))
         last = began
         points = [i for i in range(self._scan.rows) if i not in self._missing]
         for done, index in enumerate(points, start=1):
             last = float(self._times[index])
-            yield RecordedDocument(max(last - began, 0.0), "event", self._event(descriptor, index, last))
+            yield RecordedDocument(max(last - began, 0.0), "event", self._event(index, last))
             if progress is not None:
                 progress(done, len(points))
         yield RecordedDocument(max(last - began, 0.0), "stop", self._stop(last, len(points)))
 
-    def _start(self, time: float) -> dict[str, object]:
+    def _start(self, time: float) -> Document:
         scan = self._scan
-        start: dict[str, object] = {
+        start: Document = {
             "uid": self._uid,
             "time": time,
             "scan_id": scan.number,
@@ -215,40 +213,34 @@ class Scan34IDC:
             start["sample_name"] = self._options.sample
         return start
 
-    def _baseline(self, time: float) -> Iterator[tuple[str, dict[str, object]]]:
-        uid = self._id("baseline descriptor")
+    def _baseline(self, time: float) -> Iterator[tuple[str, Document]]:
         values = dict(self._signals)
-        keys: dict[str, object] = {
-            name: _number_key(self._origins[name], SIGNAL_MOTORS[name][2] if name in SIGNAL_MOTORS else None)
+        keys: Document = {
+            name: number_key(self._origins[name], SIGNAL_MOTORS[name][2] if name in SIGNAL_MOTORS else None)
             for name in values
         }
         for name, motor in SAMPLE_MOTORS.items():
             if motor in self._scan.motors and name not in values:
                 values[name] = self._scan.motors[motor]
-                keys[name] = _number_key(f"SPEC motor {motor} ({self._scan.motor_lines[motor]})", None)
-        yield "descriptor", self._descriptor(uid, "baseline", time, keys)
-        yield "event", self._event_document(uid, self._id("baseline event"), 1, time, dict(values))
+                keys[name] = number_key(f"SPEC motor {motor} ({self._scan.motor_lines[motor]})")
+        yield "descriptor", self._make.descriptor("baseline", time, keys)
+        yield "event", self._make.event("baseline", 1, time, dict(values))
 
-    def _primary_descriptor(self, uid: str, time: float) -> dict[str, object]:
-        keys: dict[str, object] = {
-            DETECTOR_FIELD: {
-                "source": f"TIFF {self._options.frames.name}",
-                "dtype": "array",
-                "dtype_numpy": self._dtype.str,
-                "shape": list(self._shape),
-            },
-            self._scan.scanned: _number_key("SPEC column of the scanned motor", "deg"),
-            MONITOR_FIELD: _number_key(f"SPEC column {MONITOR_COLUMN}", None),
+    def _primary_descriptor(self, time: float) -> Document:
+        keys: Document = {
+            DETECTOR_FIELD: array_key(f"TIFF {self._options.frames.name}", self._shape, self._dtype.str),
+            self._scan.scanned: number_key("SPEC column of the scanned motor", "deg"),
+            MONITOR_FIELD: number_key(f"SPEC column {MONITOR_COLUMN}"),
         }
-        keys.update({name: _number_key(f"SPEC column {label}", None) for name, label in self._counters().items()})
-        return self._descriptor(uid, "primary", time, keys)
+        keys.update({name: number_key(f"SPEC column {label}") for name, label in self._counters().items()})
+        return self._make.descriptor("primary", time, keys)
 
     def _counters(self) -> dict[str, str]:
         """Give every other column a field name, e.g. ``spec_ImageTot``, so that nothing recorded is lost."""
         taken = {self._scan.mnemonics.get(self._scan.scanned, self._scan.scanned), MONITOR_COLUMN}
         return {"spec_" + re.sub(r"\W+", "_", label): label for label in self._scan.columns if label not in taken}
 
-    def _event(self, descriptor: str, index: int, time: float) -> dict[str, object]:
+    def _event(self, index: int, time: float) -> Document:
         frame = self._frame(index)
         total = int(frame.sum(dtype=np.int64)) if frame.dtype.kind in "iu" else float(frame.sum(dtype=np.float64))
         if total != self._totals[index]:
@@ -260,55 +252,19 @@ class Scan34IDC:
                 raise ImportFailedError(message)
             logger.warning("%s", message)
             self._mismatches.append(index)
-        data: dict[str, object] = {
+        data: Document = {
             DETECTOR_FIELD: frame,
             self._scan.scanned: float(self._angles[index]),
             MONITOR_FIELD: float(self._monitor[index]),
         }
         data.update({name: float(self._scan.columns[label][index]) for name, label in self._counters().items()})
-        return self._event_document(descriptor, self._id(f"event {index}"), index + 1, time, data)
+        return self._make.event("primary", index + 1, time, data)
 
-    def _stop(self, time: float, events: int) -> dict[str, object]:
-        whole = self._scan.rows >= self._scan.expected_rows
-        return {
-            "uid": self._id("stop"),
-            "run_start": self._uid,
-            "time": time,
-            "exit_status": "success" if whole else "abort",
-            "reason": ""
-            if whole
-            else f"SPEC wrote {self._scan.rows} of {self._scan.expected_rows} points: the scan was cut short",
-            "num_events": {"baseline": 1, "primary": events},
-        }
-
-    def _descriptor(self, uid: str, stream: str, time: float, keys: dict[str, object]) -> dict[str, object]:
-        return {
-            "uid": uid,
-            "run_start": self._uid,
-            "time": time,
-            "name": stream,
-            "data_keys": keys,
-            "object_keys": {name: [name] for name in keys},
-            "configuration": {},
-            "hints": {},
-        }
-
-    @staticmethod
-    def _event_document(
-        descriptor: str, uid: str, seq_num: int, time: float, data: dict[str, object]
-    ) -> dict[str, object]:
-        return {
-            "uid": uid,
-            "descriptor": descriptor,
-            "seq_num": seq_num,
-            "time": time,
-            "data": data,
-            "timestamps": dict.fromkeys(data, time),
-            "filled": {},
-        }
-
-    def _id(self, what: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{self._uid} {what}"))
+    def _stop(self, time: float, events: int) -> Document:
+        short = None
+        if self._scan.rows < self._scan.expected_rows:
+            short = f"SPEC wrote {self._scan.rows} of {self._scan.expected_rows} points: the scan was cut short"
+        return self._make.stop(time, {"baseline": 1, "primary": events}, abort_reason=short)
 
     def _check_files(self) -> None:
         surplus = sorted(set(self._files) - set(range(self._scan.rows)))
@@ -364,10 +320,3 @@ def _times(scan: SpecScan) -> NDArray[np.float64]:
     if scan.file_epoch is None:
         raise ImportFailedError(f"scan {scan.number}: the file has no #E line, so its points have no times")
     return scan.file_epoch + _column(scan, EPOCH_COLUMN)
-
-
-def _number_key(source: str, units: str | None) -> dict[str, object]:
-    key: dict[str, object] = {"source": source, "dtype": "number", "shape": []}
-    if units is not None:
-        key["units"] = units
-    return key

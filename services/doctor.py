@@ -1,0 +1,206 @@
+"""Looks at everything a service needs and says what to do about what is not well."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from braggwatch.services.settings import Settings
+from pydantic import BaseModel, ConfigDict, Field
+
+_CONNECT_S = 3.0
+_LITTLE_DISK = 2_000_000_000
+_NO_DISK = 100_000_000
+_FEW_CORES = 2
+_GOLDEN_LIMIT = "golden outputs reproduced, largest difference"
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+class Status(StrEnum):
+    """How one part stands."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+class CheckResult(BaseModel):
+    """One look."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    status: Status
+    finding: str
+    advice: str | None = Field(default=None, description="What to do; None where nothing is to be done.")
+
+
+Check = Callable[[Settings], CheckResult]
+
+
+def examine(settings: Settings) -> Iterator[CheckResult]:
+    """Yield one result a part, in the order a scan passes them; no check raises or leaves anything behind."""
+    for name, check in _CHECKS.items():
+        try:
+            yield check(settings)
+        except Exception as error:  # noqa: BLE001 - a doctor reports whatever ails, a library's own errors included
+            yield CheckResult(name=name, status=Status.FAIL, finding=f"{type(error).__name__}: {error}")
+
+
+def _packages(settings: Settings) -> CheckResult:
+    del settings
+    found: list[str] = []
+    for name in ("bluesky", "event-model", "numpy", "onnxruntime", "pyzmq"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            return CheckResult(
+                name="packages", status=Status.FAIL, finding=f"{name} is not installed", advice="pip install braggwatch"
+            )
+    return CheckResult(name="packages", status=Status.OK, finding=", ".join(found))
+
+
+def _cores(settings: Settings) -> CheckResult:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    few = cores < _FEW_CORES
+    return CheckResult(
+        name="processor",
+        status=Status.WARN if few else Status.OK,
+        finding=f"{cores} cores, {settings.screening.threads} threads for the model",
+        advice="verdicts will take seconds: give the service two cores" if few else None,
+    )
+
+
+def _stream(settings: Settings) -> CheckResult:
+    from braggwatch.services.backlog import Backlog
+    from braggwatch.services.receiver import Receiver
+
+    receiver = Receiver(settings.stream, Backlog(1000, 100_000_000))
+    receiver.start()
+    try:
+        connected = receiver.wait_connected(_CONNECT_S)
+        problem = receiver.stats.problem
+    finally:
+        receiver.stop()
+    address = settings.stream.address
+    if connected:
+        return CheckResult(name="stream", status=Status.OK, finding=f"the proxy at {address} answers")
+    return CheckResult(
+        name="stream",
+        status=Status.FAIL,
+        finding=f"nothing answers at {address}" + (f": {problem}" if problem else ""),
+        advice="start 'bluesky-0MQ-proxy --in-address … --out-address …', or set [stream] address to its out-address",
+    )
+
+
+def _geometry(settings: Settings) -> CheckResult:
+    from braggwatch.sim.geometry import load_preset, preset_names
+
+    try:
+        preset = load_preset(settings.screening.geometry)
+    except (LookupError, ValueError, OSError) as error:
+        return CheckResult(
+            name="geometry",
+            status=Status.FAIL,
+            finding=str(error),
+            advice=f"set [screening] geometry to one of {', '.join(preset_names())} or to a preset file",
+        )
+    return CheckResult(name="geometry", status=Status.OK, finding=f"preset {preset.name}: {preset.detector_field}")
+
+
+def _model(settings: Settings) -> CheckResult:
+    from braggwatch.models.classifier import BundleClassifier
+    from braggwatch.models.registry import Registry
+
+    advice = "see 'braggwatch models verify'; reinstall the package if its own bundle is damaged"
+    name = settings.screening.model
+    try:
+        path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+        classifier = BundleClassifier.load(path, threads=settings.screening.threads)
+        difference = classifier.self_test()
+    except Exception as error:  # noqa: BLE001 - a bundle can be wrong in every way a file can
+        return CheckResult(name="model", status=Status.FAIL, finding=str(error), advice=advice)
+    identity = classifier.identity
+    return CheckResult(
+        name="model",
+        status=Status.OK,
+        finding=f"{identity.id} on {identity.runtime}, {_GOLDEN_LIMIT} {difference:.1e}",
+    )
+
+
+def _gpu(settings: Settings) -> CheckResult:
+    del settings
+    if not _NVIDIA_DRIVER.exists():
+        return CheckResult(name="accelerator", status=Status.OK, finding="no NVIDIA driver: the processor does it all")
+    from importlib.util import find_spec
+
+    missing = [name for name in ("cupy", "tensorrt") if find_spec(name) is None]
+    if missing:
+        return CheckResult(
+            name="accelerator",
+            status=Status.WARN,
+            finding=f"an NVIDIA driver, but no {' and no '.join(missing)}: the processor does the work",
+            advice="pip install 'braggwatch[gpu]' where verdicts should be faster",
+        )
+    return CheckResult(name="accelerator", status=Status.OK, finding="an NVIDIA driver, with cupy and tensorrt")
+
+
+def _store(settings: Settings) -> CheckResult:
+    path = settings.store.path.resolve()
+    folder = path.parent
+    if not folder.is_dir():
+        return CheckResult(
+            name="store", status=Status.FAIL, finding=f"no folder {folder}", advice="make it, or set [store] path"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return CheckResult(
+            name="store",
+            status=Status.FAIL,
+            finding=f"{folder} can't be written: {error.strerror}",
+            advice="give the service's user the right to write there, or set [store] path",
+        )
+    status = Status.FAIL if free < _NO_DISK else Status.WARN if free < _LITTLE_DISK else Status.OK
+    return CheckResult(
+        name="store",
+        status=status,
+        finding=f"{path}, {free / 1e9:.1f} GB free",
+        advice=None if status is Status.OK else "make room: results wait in memory while the disk is full",
+    )
+
+
+def _page(settings: Settings) -> CheckResult:
+    host, port = settings.page.host, settings.page.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return CheckResult(
+                name="page",
+                status=Status.WARN,
+                finding=f"{host}:{port} can't be listened on: {error.strerror}",
+                advice="well, if that is Braggwatch already running; else set [page] port",
+            )
+    return CheckResult(name="page", status=Status.OK, finding=f"{host}:{port} is free")
+
+
+_CHECKS: dict[str, Check] = {
+    "packages": _packages,
+    "processor": _cores,
+    "stream": _stream,
+    "geometry": _geometry,
+    "model": _model,
+    "accelerator": _gpu,
+    "store": _store,
+    "page": _page,
+}

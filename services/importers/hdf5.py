@@ -1,0 +1,136 @@
+"""A rocking curve in an HDF5 file (NeXus, BLISS, areaDetector, …) as Bluesky documents: the user names the datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import h5py
+import hdf5plugin
+import numpy as np
+from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
+from braggwatch.services.recordings import RecordedDocument
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+_STACK_DIMENSIONS = 3
+_PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
+
+
+class Hdf5ImportError(ValueError):
+    """The file lacks a dataset that was named, or its shape is not a rocking curve's."""
+
+
+class Hdf5Options(BaseModel):
+    """Which datasets hold what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    frames: str = Field(description="Dataset of the frames, (N, rows, columns).")
+    angles: str = Field(description="Dataset of the scanned circle's readback, (N,), degrees.")
+    monitor: str | None = Field(default=None, description="Dataset of the incident intensity, (N,).")
+    detector_field: str = Field(description="Field the frames get: the geometry preset's detector_field.")
+    scanned: str = Field(description="Field the angles get: the geometry preset's scanned circle.")
+    monitor_field: str | None = Field(default=None, description="Field the monitor gets.")
+    stated: dict[str, FiniteFloat] = Field(default_factory=dict, description="Signals stated by the user.")
+    read: dict[str, str] = Field(default_factory=dict, description="Signal → dataset with one number.")
+    sample: str | None = None
+
+
+def hdf5_documents(options: Hdf5Options) -> Iterator[RecordedDocument]:
+    """Yield the documents, one frame in memory at a time.
+
+    Raises
+    ------
+    Hdf5ImportError
+        If a dataset is absent, has the wrong shape, or the lengths differ.
+    OSError
+        If the file can't be opened.
+    """
+    with h5py.File(options.file, "r") as file:
+        frames = _dataset(file, options.frames)
+        if frames.ndim != _STACK_DIMENSIONS:
+            raise Hdf5ImportError(f"{options.frames} has shape {frames.shape}, not (N, rows, columns)")
+        angles = _column(file, options.angles, frames.shape[0])
+        monitor = _column(file, options.monitor, frames.shape[0]) if options.monitor is not None else None
+        if monitor is not None and options.monitor_field is None:
+            raise Hdf5ImportError("a monitor dataset is named, but the geometry preset has no monitor_field")
+        signals, origins = _signals(file, options)
+        yield from _documents(options, frames, angles, monitor, signals, origins)
+
+
+def _documents(
+    options: Hdf5Options,
+    frames: h5py.Dataset,
+    angles: NDArray[np.float64],
+    monitor: NDArray[np.float64] | None,
+    signals: Mapping[str, float],
+    origins: Mapping[str, str],
+) -> Iterator[RecordedDocument]:
+    status = options.file.stat()
+    uid = run_uid(
+        str(options.file.resolve()), str(status.st_size), str(status.st_mtime_ns), repr(sorted(signals.items()))
+    )
+    make, time = DocumentMaker(uid), status.st_mtime
+    count = int(frames.shape[0])
+    start: Document = {
+        "uid": uid,
+        "time": time,
+        "scan_id": 0,
+        "plan_name": "imported",
+        "source_file": options.file.name,
+        "motors": [options.scanned],
+        "num_points": count,
+        "num_intervals": count - 1,
+        "hints": {"dimensions": [[[options.scanned], "primary"]]},
+        "import_origins": dict(origins),
+    }
+    if options.sample is not None:
+        start["sample_name"] = options.sample
+    yield RecordedDocument(0.0, "start", start)
+    baseline = {name: number_key(origins[name]) for name in signals}
+    yield RecordedDocument(0.0, "descriptor", make.descriptor("baseline", time, baseline))
+    yield RecordedDocument(0.0, "event", make.event("baseline", 1, time, signals))
+    keys: Document = {
+        options.detector_field: array_key(f"dataset {options.frames}", frames.shape[1:], frames.dtype.str),
+        options.scanned: number_key(f"dataset {options.angles}", "deg"),
+    }
+    if monitor is not None and options.monitor_field is not None:
+        keys[options.monitor_field] = number_key(f"dataset {options.monitor}")
+    yield RecordedDocument(0.0, "descriptor", make.descriptor("primary", time, keys))
+    for index in range(count):
+        data: Document = {options.detector_field: np.asarray(frames[index]), options.scanned: float(angles[index])}
+        if monitor is not None and options.monitor_field is not None:
+            data[options.monitor_field] = float(monitor[index])
+        yield RecordedDocument(0.0, "event", make.event("primary", index + 1, time, data))
+    yield RecordedDocument(0.0, "stop", make.stop(time, {"baseline": 1, "primary": count}))
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        there: list[str] = []
+        file.visititems(lambda path, item: there.append(f"/{path}") if isinstance(item, h5py.Dataset) else None)
+        raise Hdf5ImportError(f"no dataset {name}; there are {', '.join(there[:20]) or 'none'}")
+    return found
+
+
+def _column(file: h5py.File, name: str, length: int) -> NDArray[np.float64]:
+    dataset = _dataset(file, name)
+    if dataset.shape != (length,):
+        raise Hdf5ImportError(f"{name} has shape {dataset.shape}, but there are {length} frames")
+    return np.asarray(dataset[()], dtype=np.float64)
+
+
+def _signals(file: h5py.File, options: Hdf5Options) -> tuple[dict[str, float], dict[str, str]]:
+    signals: dict[str, float] = dict(options.stated)
+    origins = dict.fromkeys(options.stated, "stated by the user at import")
+    for name, path in options.read.items():
+        dataset = _dataset(file, path)
+        if dataset.size != 1:
+            raise Hdf5ImportError(f"{path} holds {dataset.size} values, {name} needs one")
+        signals[name] = float(cast("NDArray[np.float64]", np.asarray(dataset[()])).reshape(-1)[0])
+        origins[name] = f"dataset {path}"
+    return signals, origins

@@ -1,0 +1,114 @@
+"""The service with its page: what ``braggwatch screen`` and the demo both run."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from braggwatch.services.composition import ComposedService, compose_service
+from braggwatch.services.health import Health
+from braggwatch.services.metrics import Metrics
+from braggwatch.services.page.app import create_app
+from braggwatch.services.settings import Settings, SettingsError
+from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+_START_S = 15.0
+_GRACE_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A started service.
+
+    Attributes
+    ----------
+    url
+        Where its page is, e.g. ``http://127.0.0.1:8080``.
+    """
+
+    composed: ComposedService
+    metrics: Metrics
+    health: Health
+    url: str
+
+
+@contextmanager
+def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> Generator[RunningService]:
+    """Run receiver, worker, store, feedback and page until the block is left; then stop in good order.
+
+    Raises
+    ------
+    SettingsError
+        Where the page's address is taken or can't be used; and whatever `compose_service` raises.
+    """
+    metrics = Metrics()
+    health = Health(on_change=metrics.ready)
+    listener = _listen(settings.page.host, settings.page.port)
+    try:
+        composed = compose_service(settings, metrics=metrics, health=health, on_beat=on_beat)
+    except BaseException:
+        listener.close()
+        raise
+    metrics.backend(composed.classifier.identity)
+    metrics.watch_disk("store", settings.store.path.resolve().parent)
+    host, port = listener.getsockname()[:2]
+    page = _PageThread(create_app(composed.store, composed.broker, metrics, health, settings.page), listener)
+    try:
+        page.start()
+        composed.service.start()
+        yield RunningService(composed, metrics, health, f"http://{host}:{port}")
+    finally:
+        # The page lives until the last result is stored and its watchers have been let go.
+        composed.service.stop()
+        composed.broker.close()
+        page.stop()
+        composed.store.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"the page can't listen on {host}:{port} ({error.strerror}): choose another port"
+        ) from error
+    return listener
+
+
+class _PageThread:
+    """Uvicorn in a thread: signals stay with the main thread, which stops everything in order."""
+
+    def __init__(self, app: FastAPI, listener: socket.socket) -> None:
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S)
+        self._server = uvicorn.Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name="braggwatch-page", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise SettingsError("the page did not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._listener.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listener])
