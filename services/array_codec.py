@@ -33,6 +33,6 @@ def unpack_volume(packed: bytes) -> NDArray[np.float32]:
     try:
         scale, *shape = _HEADER.unpack_from(packed)
         data = zlib.decompressobj().decompress(packed[_HEADER.size :], 2 * prod(shape))
-    except (struct.error, zlib.error) as error:
+    except (struct.error, zlib.error, OverflowError) as error:
         raise ValueError(f"not a packed volume: {error}") from error
     return np.asarray(np.frombuffer(data, dtype="<f2").reshape(shape).astype(np.float32) / np.float32(scale))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 logger = logging.getLogger(__name__)
 
 SHED_REASON = "shed by Braggwatch: documents came faster than they could be judged"
 
-_LARGEST_KEPT_START = 1_000_000
+# What still passes of a run that was given up: it says that the run was, and what of.
+_KEPT_NAMES = frozenset({"start", "descriptor", "stop"})
+_LARGEST_KEPT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,14 @@ class _RunInQueue:
     started: int
     delivered: bool = False
     waiting: int = 0
-    start: QueuedDocument | None = field(default=None)
 
 
 class Backlog:
     """First in, first out; bounded by documents and bytes.
 
-    Where a document does not fit, the newest run that waits gives way as a whole: its documents are dropped, those
-    still to come are too, and a stop document with ``exit_status: abort`` ends it, so that the run gets its record.
-    Runs already being worked on are given up last.
+    Where a document does not fit, the newest run that waits gives way as a whole: its events are dropped, those still
+    to come are too. Its start and descriptors go through, being small, and its stop document says ``abort`` with the
+    reason, so that the run gets its record. Runs already being worked on are given up last.
     """
 
     def __init__(self, max_documents: int, max_bytes: int, *, remembered_runs: int = 4096) -> None:
@@ -87,7 +87,7 @@ class Backlog:
         """
         with self._changed:
             if item.run_uid in self._shed:
-                self._shed_documents += 1
+                self._keep_or_drop(item)
                 return 0
             given_up = 0
             while not self._fits(item):
@@ -99,7 +99,7 @@ class Backlog:
                 self._give_up(victim)
                 given_up += 1
                 if victim == item.run_uid:
-                    self._take_leave(item)
+                    self._keep_or_drop(item)
                     self._changed.notify()
                     return given_up
             self._append(item)
@@ -119,7 +119,6 @@ class Backlog:
             if run is not None:
                 run.delivered = True
                 run.waiting -= 1
-                run.start = None if item.name == "start" else run.start
                 if item.name == "stop":
                     self._runs.pop(item.run_uid or "", None)
             return item
@@ -151,16 +150,16 @@ class Backlog:
             while len(self._runs) > self._remembered:
                 self._runs.popitem(last=False)
         run.waiting += 1
-        if item.name == "start":
-            run.start = item
 
-    def _take_leave(self, item: QueuedDocument) -> None:
-        # A run given up at its very start is still told of: its start and its ending go through, being small.
-        if item.name == "start" and item.run_uid is not None and item.size_bytes <= _LARGEST_KEPT_START:
-            self._items.extend((item, _ending(item.run_uid)))
-            self._bytes += item.size_bytes
-        else:
+    def _keep_or_drop(self, item: QueuedDocument) -> None:
+        """Take one document of a run that was given up."""
+        small = item.size_bytes <= _LARGEST_KEPT and len(self._items) < 2 * self._max_documents
+        if item.name not in _KEPT_NAMES or not small:
             self._shed_documents += 1
+            return
+        self._items.append(_aborted(item))
+        self._bytes += item.size_bytes
+        self._changed.notify()
 
     def _victim(self, item: QueuedDocument) -> str | None:
         candidates = [(run.delivered, -run.started, uid) for uid, run in self._runs.items() if run.waiting]
@@ -171,31 +170,26 @@ class Backlog:
         return min(candidates)[2] if candidates else None
 
     def _give_up(self, run_uid: str) -> None:
-        run = self._runs.pop(run_uid, None)
-        kept = [item for item in self._items if item.run_uid != run_uid]
-        dropped = len(self._items) - len(kept)
-        self._items = deque(kept)
-        if run is not None and run.start is not None and run.start.size_bytes <= _LARGEST_KEPT_START:
-            dropped -= 1
-            self._items.append(run.start)
-        if run is not None:
-            self._items.append(_ending(run_uid))
-        self._bytes = sum(item.size_bytes for item in self._items)
+        self._runs.pop(run_uid, None)
+        before = len(self._items)
+        kept: deque[QueuedDocument] = deque()
+        for item in self._items:
+            if item.run_uid != run_uid:
+                kept.append(item)
+            elif item.name in _KEPT_NAMES and item.size_bytes <= _LARGEST_KEPT:
+                kept.append(_aborted(item))
+        self._items = kept
+        self._bytes = sum(item.size_bytes for item in kept)
         self._shed[run_uid] = None
         while len(self._shed) > self._remembered:
             self._shed.popitem(last=False)
         self._shed_runs += 1
-        self._shed_documents += dropped
-        logger.warning("run %s shed: %d documents dropped, queue full", run_uid, dropped)
+        self._shed_documents += before - len(kept)
+        logger.warning("run %s shed: %d documents dropped, queue full", run_uid, before - len(kept))
 
 
-def _ending(run_uid: str) -> QueuedDocument:
-    document: dict[str, object] = {
-        "uid": f"shed-{run_uid}",
-        "run_start": run_uid,
-        "time": time.time(),
-        "exit_status": "abort",
-        "reason": SHED_REASON,
-        "num_events": {},
-    }
-    return QueuedDocument("stop", document, run_uid, 0, time.monotonic())
+def _aborted(item: QueuedDocument) -> QueuedDocument:
+    """Return a document of a run that was given up: its stop document says so, the others are as they were."""
+    if item.name != "stop":
+        return item
+    return replace(item, document={**item.document, "exit_status": "abort", "reason": SHED_REASON})

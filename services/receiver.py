@@ -162,10 +162,9 @@ class Receiver:
     def _receive(self) -> None:
         assert self._current is not None  # noqa: S101 (set before the thread starts)
         poller = zmq.Poller()
-        poller.register(self._current.socket, zmq.POLLIN)
-        poller.register(self._current.monitor, zmq.POLLIN)
-        if self._retiring is not None:
-            poller.register(self._retiring[0].socket, zmq.POLLIN)
+        for waited_for in (self._current.socket, self._current.monitor, self._retiring and self._retiring[0].socket):
+            if waited_for is not None:
+                poller.register(waited_for, zmq.POLLIN)
         poller.poll(_POLL_MS)
         for event in self._current.events():
             self._on_event(event)

@@ -97,7 +97,7 @@ class ResultStore:
         with self._changed:
             if self._standing_revision(result.run_uid) >= result.revision:
                 return False
-            if not self._pending and self._write(report):
+            if not self._pending and self._write(report, self._sinks):
                 self._changed.notify_all()
                 return True
             self._hold(report)
@@ -109,11 +109,13 @@ class ResultStore:
         with self._changed:
             while self._pending:
                 run_uid, report = next(iter(self._pending.items()))
-                if not self._write(report):
+                # Those that took it from memory meanwhile need not be offered it again.
+                sinks = [sink for sink in self._sinks if (sink, run_uid) in self._pending_deliveries]
+                if not self._write(report, sinks):
                     break
                 del self._pending[run_uid]
-                for sink in self._sinks:
-                    self._pending_deliveries.pop((sink, run_uid), None)
+                for sink in sinks:
+                    del self._pending_deliveries[sink, run_uid]
             return len(self._pending)
 
     def get(self, run_uid: str) -> ScreeningResult | None:
@@ -249,7 +251,7 @@ class ResultStore:
             lost, _ = self._pending.popitem(last=False)
             logger.error("run %s: result given up, the disk has refused %d results", lost, self._max_pending)
 
-    def _write(self, report: ScreeningReport) -> bool:
+    def _write(self, report: ScreeningReport, sinks: Sequence[str]) -> bool:
         result = report.result
         try:
             with self._database:
@@ -271,7 +273,7 @@ class ResultStore:
                 self._write_arrays(report, cursor.lastrowid or 0)
                 self._database.executemany(
                     "INSERT OR REPLACE INTO outbox (sink, run_uid, revision) VALUES (?, ?, ?)",
-                    [(sink, result.run_uid, result.revision) for sink in self._sinks],
+                    [(sink, result.run_uid, result.revision) for sink in sinks],
                 )
         except sqlite3.Error as error:
             logger.warning("run %s: result kept in memory, the store refuses it: %s", result.run_uid, error)

@@ -36,15 +36,16 @@ class Subscriber:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], settings: StreamSettings) -> None:
         self.socket = context.socket(zmq.SUB)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.monitor: zmq.Socket[bytes] | None = None
         try:
             self._configure(settings)
             self.monitor = self.socket.get_monitor_socket(_WATCHED)
             self.socket.connect(settings.address)
         except zmq.ZMQError as error:
-            self.socket.close()
+            self.close()
             raise SettingsError(f"stream.address {settings.address}: {error.strerror}") from error
         except SettingsError:
-            self.socket.close()
+            self.close()
             raise
 
     def _configure(self, settings: StreamSettings) -> None:
@@ -63,7 +64,7 @@ class Subscriber:
 
     def events(self) -> Iterator[int]:
         """Yield the monitor's events that wait."""
-        while True:
+        while self.monitor is not None:
             try:
                 message = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -80,10 +81,11 @@ class Subscriber:
 
     def close(self) -> None:
         """Close both sockets; may be called again."""
-        if not self.socket.closed:
+        if self.monitor is not None:
             self.socket.disable_monitor()
             self.monitor.close(linger=0)
-            self.socket.close(linger=0)
+            self.monitor = None
+        self.socket.close(linger=0)
 
 
 def set_client_keys(socket: zmq.Socket[bytes], keys: CurveKeys) -> None:
