@@ -13,7 +13,7 @@ import numpy as np
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
 from braggwatch.sim.datasets import DatasetSpec, SampleInfo, read_shard, store_samples, write_shard
 from braggwatch.sim.geometry.model import RockingGeometry
-from braggwatch.sim.outliers import OutlierKind, make_outlier
+from braggwatch.sim.outliers import EXPOSED_KINDS, OUTLIER_KINDS, OutlierKind, make_outlier
 from numpy.typing import NDArray
 
 SHARD_SIZE = 100
@@ -52,13 +52,30 @@ def make_shard(path: Path, spec: DatasetSpec, start: int, stop: int) -> ShardDon
     return ShardDone(path, stop - start, refused)
 
 
-def shard_paths(folder: Path, spec: DatasetSpec, samples: int, first: int = 0) -> list[tuple[Path, int, int]]:
+def shard_paths(
+    folder: Path, spec: DatasetSpec, samples: int, first: int = 0, prefix: str = "cxdp"
+) -> list[tuple[Path, int, int]]:
     """List (path, first configuration, one past the last) of each shard of a data set."""
     bounds = range(first, first + samples, SHARD_SIZE)
     return [
-        (folder / f"cxdp-{spec.digest()}-{start:06d}.h5", start, min(start + SHARD_SIZE, first + samples))
+        (folder / f"{prefix}-{spec.digest()}-{start:06d}.h5", start, min(start + SHARD_SIZE, first + samples))
         for start in bounds
     ]
+
+
+def outlier_kinds(which: str) -> tuple[OutlierKind, ...]:
+    """Return the kinds behind a word: 'exposed' (shown in training) or 'all'.
+
+    Raises
+    ------
+    ValueError
+        For any other word.
+    """
+    if which == "exposed":
+        return EXPOSED_KINDS
+    if which == "all":
+        return OUTLIER_KINDS
+    raise ValueError(f"outliers are 'exposed' or 'all', not {which!r}")
 
 
 def make_dataset(
@@ -68,6 +85,7 @@ def make_dataset(
     *,
     first: int = 0,
     workers: int = 1,
+    outliers: str | None = None,
     executor: Executor | None = None,
     on_shard: Callable[[ShardDone], None] | None = None,
 ) -> list[Path]:
@@ -79,15 +97,21 @@ def make_dataset(
         Configurations ``first`` to ``first + samples - 1``; the split by configuration is a split of these numbers.
     workers
         Processes where no ``executor`` is given.
+    outliers
+        'exposed' or 'all' for scans to be refused instead of crystals.
     on_shard
         Called in this process as shards finish, in any order.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = shard_paths(folder, spec, samples, first)
+    kinds = None if outliers is None else outlier_kinds(outliers)
+    wanted = shard_paths(folder, spec, samples, first, "cxdp" if kinds is None else f"outlier-{outliers}")
     pool = executor if executor is not None else _one_core_each(workers)
     try:
         futures: list[Future[ShardDone]] = [
-            pool.submit(make_shard, path, spec, start, stop) for path, start, stop in wanted
+            pool.submit(make_shard, path, spec, start, stop)
+            if kinds is None
+            else pool.submit(make_outlier_shard, path, spec, kinds, start, stop)
+            for path, start, stop in wanted
         ]
         for future in as_completed(futures):
             done = future.result()

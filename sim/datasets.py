@@ -56,7 +56,7 @@ class DatasetSpec(BaseModel):
     visible: bool = Field(default=True, description="False: only lines that the reflection can't see (g·b = 0).")
     peak_counts: tuple[float, float] = (1e3, 1e6)
     fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target.")
-    fringe_jitter: float = Field(default=0.06, description="Relative spread of that target from sample to sample.")
+    fringe_jitter: float = Field(default=0.08, description="Relative spread of that target from sample to sample.")
     seed: int = 1
 
     def digest(self) -> str:

@@ -18,6 +18,7 @@ class NuisanceSpec(BaseModel):
     blur: tuple[float, float, float] = Field(description="Gaussian sigma along (frame, row, column): coherence.")
     gap_rows: tuple[int, int] | None = Field(description="First and one past the last dead row.")
     gap_cols: tuple[int, int] | None
+    gain_spread: float = Field(ge=0, description="Relative spread of the pixels' gains: a flat field not corrected.")
     hot_pixels: int = Field(ge=0)
     aliens: int = Field(ge=0, description="Weak peaks of other particles.")
     alien_strength: float = Field(ge=0, description="Their height relative to the peak.")
@@ -59,6 +60,7 @@ def random_nuisance(
         blur=(blur[0], blur[1], blur[2]),
         gap_rows=gap(1),
         gap_cols=gap(2),
+        gain_spread=float(rng.uniform(0.02, 0.25)) if rng.random() < 0.4 else 0.0,
         hot_pixels=int(rng.integers(1, 6)) if rng.random() < 0.2 else 0,
         aliens=int(rng.integers(1, 3)) if rng.random() < 0.25 else 0,
         alien_strength=float(np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))),
@@ -99,6 +101,8 @@ def measure(
     for _ in range(spec.aliens):
         rate += _alien(rate.shape, spec, fringe, rng)
     rate += np.float32(spec.background)
+    if spec.gain_spread:
+        rate *= np.clip(rng.normal(1.0, spec.gain_spread, size=rate.shape[1:]), 0.1, None).astype(np.float32)
     counts = rng.poisson(rate).astype(np.uint32)
     if spec.hot_pixels:
         rows = rng.integers(counts.shape[1], size=spec.hot_pixels)

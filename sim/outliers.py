@@ -53,6 +53,7 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
         blur=(0.0, 0.0, 0.0),
         gap_rows=None,
         gap_cols=None,
+        gain_spread=0.0,
         hot_pixels=0,
         aliens=0,
         alien_strength=0.0,

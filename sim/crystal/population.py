@@ -9,7 +9,7 @@ from braggwatch.sim.crystal.build import CrystalSpec, Element
 from braggwatch.sim.crystal.dislocations import LineSpec
 from braggwatch.sim.crystal.fcc import BURGERS, Miller, family, g_dot_b
 from braggwatch.sim.crystal.shapes import ShapeSpec
-from braggwatch.sim.crystal.strain import StrainSpec
+from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -20,17 +20,19 @@ class PopulationSpec(BaseModel):
 
     elements: tuple[Element, ...] = ("Al", "Ag", "Au", "Pt")
     reflections: tuple[tuple[Miller, float], ...] = Field(
-        default=(((1, 1, 1), 0.55), ((2, 0, 0), 0.25), ((2, 2, 0), 0.12), ((3, 1, 1), 0.08)),
+        default=(((1, 1, 1), 0.6), ((2, 0, 0), 0.25), ((2, 2, 0), 0.1), ((3, 1, 1), 0.05)),
         description="Families and their weights.",
     )
     size_nm: tuple[float, float] = (100.0, 600.0)
     points_across: tuple[int, int] = (17, 22)
-    centred_fraction: float = Field(default=0.4, description="Share of lines within 0.1 of the centre (CD).")
-    max_line_offset: float = Field(default=0.28, description="Farthest line from the centre, in particle sizes (RPD).")
-    strained_fraction: float = Field(default=0.85, description="Share of crystals that carry smooth strain.")
-    random_rad: float = Field(default=0.65, description="Largest rms of each of the two random fields.")
-    facet_rad: float = 1.0
-    bend_rad: float = 0.6
+    centred_fraction: float = Field(default=0.45, description="Share of lines within 0.1 of the centre (CD).")
+    max_line_offset: float = Field(default=0.22, description="Farthest line from the centre, in particle sizes (RPD).")
+    unstrained_fraction: float = Field(default=0.15, description="Share of crystals without strain.")
+    strain_rad: float = Field(
+        default=0.35, description="Strain phase over the particle, rms: the scale of a half-normal distribution."
+    )
+    strong_fraction: float = Field(default=0.1, description="Share drawn uniformly from strong_strain_rad instead.")
+    strong_strain_rad: tuple[float, float] = (0.5, 1.1)
     facet_jitter: tuple[float, float] = (0.03, 0.35)
 
 
@@ -54,14 +56,23 @@ def _shape(population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
 
 
 def _strain(population: PopulationSpec, rng: np.random.Generator) -> StrainSpec:
-    if rng.random() >= population.strained_fraction:
-        return StrainSpec(random_rad=(), correlation=(), facet_rad=0.0, facet_depth=0.1, bend_rad=0.0)
+    kind = rng.random()
+    if kind < population.unstrained_fraction:
+        return NO_STRAIN
+    if kind > 1 - population.strong_fraction:
+        rms = float(rng.uniform(*population.strong_strain_rad))
+    else:
+        rms = abs(float(rng.normal(scale=population.strain_rad)))
+    present = np.array([True, rng.random() < 0.6, rng.random() < 0.4, rng.random() < 0.3])
+    share = np.sqrt(rng.dirichlet(np.ones(4)) * present)
+    first, second, facet, bend = (rms * share / np.linalg.norm(share)).tolist()
     return StrainSpec(
-        random_rad=tuple(float(v) for v in rng.uniform(0.0, population.random_rad, size=2)),
+        random_rad=(first, second),
         correlation=tuple(float(v) for v in rng.uniform(1 / 6, 1 / 2, size=2)),
-        facet_rad=float(rng.uniform(0.0, population.facet_rad)) if rng.random() < 0.4 else 0.0,
+        # a field that decays from a facet has an rms of about a third of its amplitude over the particle
+        facet_rad=3.0 * facet,
         facet_depth=float(rng.uniform(0.06, 0.3)),
-        bend_rad=float(rng.uniform(0.0, population.bend_rad)) if rng.random() < 0.3 else 0.0,
+        bend_rad=bend,
     )
 
 

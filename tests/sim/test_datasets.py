@@ -82,6 +82,7 @@ def test_counts_have_poisson_statistics_and_dead_pixels_are_zero() -> None:
             "blur": (0.0, 0.0, 0.0),
             "aliens": 0,
             "hot_pixels": 0,
+            "gain_spread": 0.0,
             "gap_rows": (3, 6),
             "gap_cols": None,
         }
