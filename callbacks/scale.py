@@ -1,10 +1,10 @@
 """Particle size from the autocorrelation, which sets the scale of the model input.
 
-|IFFT(I)| is the autocorrelation of the complex object. The radius where its radial mean falls to 3 % is 0.857 L for a
-sphere of diameter L; a dislocation shortens it by 6.4 ± 3.2 %. The 1 % radius is shortened by 2.6 ± 2.0 % only, but the
-fixed pattern of a detector without flat field moves it by 24 % on a measured scan, the 3 % radius by 9 %. The voxel
-then is ``2 pi / (sigma L)``: fringes have a period of sigma voxels for any particle. A sphere's L is its diameter; for the
-other convex shapes it lies between the cube root of the volume and the largest width.
+|IFFT(I)| is the autocorrelation of the complex object. The radius where its radial mean falls to 3 % is 0.857 L for
+a sphere of diameter L; a dislocation shortens it by 6.4 ± 3.2 %. The 1 % radius is shortened by 2.6 ± 2.0 % only, but
+the fixed pattern of a detector without flat field moves it by 24 % on a measured scan, the 3 % radius by 9 %. The
+voxel then is ``2 pi / (sigma L)``: fringes have a period of sigma voxels for any particle. For other convex shapes L
+lies between the cube root of the volume and the largest width.
 """
 
 from __future__ import annotations
