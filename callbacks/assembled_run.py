@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from braggwatch.callbacks.records import GeometryOrigin, RockingCurve
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.records import GeometryOrigin, RockingCurve
 
 
 class RunState(StrEnum):
@@ -44,8 +45,9 @@ class AssembledRun:
         Why the ending is not ``complete``, in words for an operator; None where it is.
     classifiable
         Whether enough frames are there, and those near the peak, for a class to be named.
-    rocking_sums
-        (N,) counts of each frame in scan order, NaN where absent; None where no frame arrived.
+    rocking_curve
+        (N, 2) float64 in scan order: readback of the scanned circle in degrees, without the geometry's offset, and
+        summed counts of the frame; NaN where a frame is absent. None where no frame arrived.
     last_document
         Monotonic seconds at which the run's last document came.
     """
@@ -64,5 +66,5 @@ class AssembledRun:
     truth: str | None = None
     position: Mapping[str, float] = field(default_factory=dict[str, float])
     origins: tuple[GeometryOrigin, ...] = ()
-    rocking_sums: NDArray[np.float64] | None = None
+    rocking_curve: NDArray[np.float64] | None = None
     extras: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
+
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending, RunState
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import MutableCounters
@@ -79,8 +80,9 @@ class RunAssembly:
         """Whether a stream has the preset's detector, or might have: its descriptor was lost."""
         if self._detector_stream is not None:
             return True
-        promised = self._promised()
-        return self._start is not None and any(n > 0 and name not in self._keys for name, n in promised.items())
+        if self._start is None and self._stop is not None and not self._keys:
+            return True
+        return any(n > 0 and name not in self._keys for name, n in self._promised().items())
 
     @property
     def joined_late(self) -> bool:
@@ -132,9 +134,10 @@ class RunAssembly:
                 return None
             return self.give_up(Ending.TIMEOUT, f"no stop document and silence for {self._settings.run_timeout_s:g} s")
         waited = now - self._stopped_at
-        if self._start is None:
-            return self.give_up(Ending.INVALID, "joined late") if waited >= self._settings.grace_s else None
         exit_status = self._stop.get("exit_status")
+        if self._start is None:
+            over = waited >= self._settings.grace_s
+            return self.give_up(Ending.INVALID, f"the run ended with {exit_status}") if over else None
         if exit_status != "success":
             reason = text(self._stop.get("reason")) or "no reason given"
             return self.give_up(Ending.ABORTED, f"the run ended with {exit_status}: {reason:.300}")
@@ -148,7 +151,7 @@ class RunAssembly:
     def give_up(self, ending: Ending, reason: str) -> AssembledRun:
         """End the run now without a curve and free its memory."""
         if self._start is None:
-            ending, reason = Ending.INVALID, f"joined late, the start document was lost ({reason})"
+            ending, reason = Ending.INVALID, f"joined late: the start document was never seen ({reason})"
         elif self._fault is not None:
             ending, reason = Ending.INVALID, self._fault
         return self._finish(ending, reason, len(self._beside))
@@ -328,7 +331,7 @@ class RunAssembly:
             truth=text(truth),
             position=self._position(),
             origins=built.origins if built is not None else (),
-            rocking_sums=built.rocking_sums if built is not None else None,
+            rocking_curve=built.rocking_curve if built is not None else None,
         )
         self._counters.runs[ending.value] += 1
         self._counters.joined_late += self._start is None

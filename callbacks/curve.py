@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.frames import FrameFields, FrameSource
 from braggwatch.callbacks.geometry_resolution import (
@@ -20,7 +22,6 @@ from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord, GeometryOrigin, RockingCurve
 from braggwatch.callbacks.volume import InconsistentFrame, Volume, usable_counts
 from braggwatch.sim.geometry.model import GeometryPreset
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,16 @@ class CurveMaterials:
 
 @dataclass(frozen=True, slots=True)
 class BuiltCurve:
-    """A curve and what to say of it; ``reason`` is None where no frame is missing."""
+    """A curve and what to say of it; ``reason`` is None where no frame is missing.
+
+    Attributes
+    ----------
+    rocking_curve
+        (N, 2) float64: angle in degrees and summed counts of each frame, NaN where absent.
+    """
 
     curve: RockingCurve
-    rocking_sums: NDArray[np.float64]
+    rocking_curve: NDArray[np.float64]
     reason: str | None
     classifiable: bool
     origins: tuple[GeometryOrigin, ...]
@@ -156,9 +163,10 @@ def build_curve(
     for array in (curve.frames, curve.angles_deg, curve.present):
         array.setflags(write=False)
     sums = rocking_sums(frames, present)
+    plotted = np.stack([curve.angles_deg, sums], axis=1)
     missing = length - int(present.sum())
     if missing == 0:
-        return BuiltCurve(curve, sums, None, True, resolved.origins)
+        return BuiltCurve(curve, plotted, None, True, resolved.origins)
     guarded = near_peak(sums, present, settings)
     parts = [f"{missing} of {length} frames missing"]
     if guarded:
@@ -170,7 +178,7 @@ def build_curve(
     if materials.source.problem is not None and materials.source.pending:
         parts.append(materials.source.problem)
     classifiable = not guarded and curve.completeness >= settings.min_completeness
-    return BuiltCurve(curve, sums, "; ".join(parts), classifiable, resolved.origins)
+    return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
 
 
 def _beside_frames(

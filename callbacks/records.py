@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from braggwatch.models.verdict import Verdict
-from braggwatch.sim.geometry.model import RockingGeometry
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from braggwatch.models.verdict import Verdict
+from braggwatch.sim.geometry.model import RockingGeometry
 
 
 class Route(StrEnum):
@@ -167,7 +168,14 @@ class ScreeningResult(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ScreeningReport:
-    """A result with the arrays that the page and the store may keep."""
+    """A result with the arrays that the page and the store may keep.
+
+    Attributes
+    ----------
+    rocking_curve
+        (N, 2) float64 in scan order: readback of the scanned circle in degrees, without the geometry's offset, and
+        summed counts of the frame; NaN where a frame is absent. None where no curve could be assembled.
+    """
 
     result: ScreeningResult
     model_input: ModelInput | None

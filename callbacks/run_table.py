@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending, RunState
 from braggwatch.callbacks.assembly import RunAssembly
 from braggwatch.callbacks.assembly_settings import AssemblySettings
@@ -49,6 +50,10 @@ class RunTable:
 
     Interleaved runs are independent. Runs without the preset's detector are ignored; derived runs, whose start
     document carries ``original_run_uid``, are skipped. Times are monotonic seconds given by the caller.
+
+    A run that is met first in its middle, or only at its stop document, joined late: it gets a record too, invalid,
+    unless its descriptors show that it has no detector. Without the start document nothing tells a derived run from
+    a raw one, so a derived run on the same stream that is joined late gets such a record as well.
     """
 
     def __init__(self, preset: GeometryPreset, settings: AssemblySettings) -> None:
@@ -129,8 +134,10 @@ class RunTable:
         if uid == _ANY_RUN:
             return [ended for run in list(self._runs.values()) for ended in self._deliver(run, name, doc, now)]
         closed = self._closed.get(uid)
-        if closed is not None:
-            self._counters.late += closed == "ended"
+        if closed == "evicted" and name != "stop":
+            del self._closed[uid]
+        elif closed is not None:
+            self._counters.late += closed in ("ended", "evicted")
             return []
         if name == "start" and doc.get("original_run_uid") is not None:
             self._counters.skipped_runs += 1
@@ -138,9 +145,6 @@ class RunTable:
             return []
         run = self._runs.get(uid)
         if run is None:
-            if name == "stop":
-                self._counters.late += 1
-                return []
             ended = self._make_room()
             run = RunAssembly(uid, self._preset, self._settings, self._counters, now)
             self._runs[uid] = run
@@ -199,7 +203,8 @@ class RunTable:
     def _make_room(self) -> list[AssembledRun]:
         ended: list[AssembledRun] = []
         while len(self._runs) >= self._settings.max_open_runs:
-            idlest = min(self._runs.values(), key=lambda run: run.last_document)
+            # Runs that can't get a class any more make room first.
+            idlest = min(self._runs.values(), key=lambda run: (not run.joined_late, run.last_document))
             ended += self._evict(idlest, f"more than {self._settings.max_open_runs} runs were open")
         return ended
 
@@ -221,6 +226,7 @@ class RunTable:
         # A run not yet known to be a scan gets no record now; should its descriptor still come, it joined late.
         run.close()
         del self._runs[run.uid]
+        self._closed.remember(run.uid, "evicted")
         return []
 
     def _close(self, run: RunAssembly, result: AssembledRun) -> AssembledRun:

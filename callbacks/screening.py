@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from pydantic import ValidationError
+
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters
@@ -16,7 +18,6 @@ from braggwatch.callbacks.run_table import RunTable
 from braggwatch.models.classifier import Classifier
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.geometry.model import GeometryPreset
-from pydantic import ValidationError
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class ScreeningCallback:
             latency_s=max(0.0, self._clock() - run.last_document),
             stage_seconds=stages,
         )
-        return ScreeningReport(result, model_input, run.rocking_sums, dict(run.extras))
+        return ScreeningReport(result, model_input, run.rocking_curve, dict(run.extras))
 
 
 def _partial(verdict: Verdict, reason: str) -> Verdict:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.region import brightest_block, centred_region
 from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.models.verdict import Outcome
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 ANYTIME = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -50,6 +51,8 @@ def test_lost_frames_are_counted_and_named(lost, data, scan_of, bench_of):
         return
     assert result.verdict.outcome is Outcome.PARTIAL
     assert f"{len(lost)} of 31 frames missing" in result.verdict.reason
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(bench.reports[0].rocking_curve[:, 1])), sorted(lost))
+    assert np.isnan(bench.reports[0].rocking_curve[sorted(lost), 0]).all()
     if result.verdict.label is not None:
         assert len(lost) <= 6
         assert not lost & {13, 14, 15, 16, 17}
@@ -134,6 +137,60 @@ def test_a_lost_start_is_joined_late(scan, bench):
     assert bench.result.verdict.outcome is Outcome.INVALID
     assert "joined late" in bench.result.verdict.reason
     assert bench.callback.counters.joined_late == 1
+
+
+@pytest.mark.parametrize("promise", [{}, {"num_events": {"primary": 21}}, {"num_events": {}}])
+def test_a_run_known_only_by_its_stop_is_joined_late(promise, scan, bench):
+    name, stop = scan.stop()
+    del stop["num_events"]
+    bench.feed([(name, stop | promise)])
+    assert not bench.reports
+    bench.wait(3)
+    verdict = bench.result.verdict
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.reason.startswith("joined late: ")
+    assert verdict.label is None
+    assert bench.callback.counters.joined_late == 1
+    bench.feed([(name, stop)]).wait(3)
+    assert len(bench.reports) == 1
+    assert bench.callback.counters.late == 1
+    assert bench.callback.open_runs == 0
+
+
+def test_a_stop_that_came_before_its_start_waits_for_the_rest(scan, bench):
+    start, *rest, stop = scan.inline()
+    bench.feed([stop, start, *rest])
+    assert bench.result.verdict.outcome is Outcome.CLASSIFIED
+    assert bench.callback.counters.joined_late == 0
+
+
+def test_a_run_joined_late_that_has_no_detector_is_left_alone(scan_of, bench):
+    plain = scan_of(3, "alignment")
+    data = [plain.event(i, {"th": 1.0}) for i in range(3)]
+    bench.feed([plain.descriptor(keys=("th",)), *data, plain.stop()]).wait(60)
+    assert not bench.reports
+    assert bench.callback.counters.ignored_runs == 1
+
+
+def test_stops_of_unknown_runs_push_out_no_running_scan(scan_of, bench_of):
+    bench = bench_of(max_open_runs=4)
+    start, descriptor, *events, stop = scan_of(21, "real").inline()
+    bench.feed([start, descriptor, *events])
+    for number in range(50):
+        bench.feed([scan_of(3, f"unknown-{number}").stop()], step_s=0.001)
+        assert bench.callback.open_runs <= 4
+    bench.feed([stop]).wait(3)
+    outcomes = {report.result.run_uid: report.result.verdict.outcome for report in bench.reports}
+    assert outcomes.pop("real") is Outcome.CLASSIFIED
+    assert len(outcomes) == 50
+    assert set(outcomes.values()) == {Outcome.INVALID}
+
+
+def test_an_evicted_run_that_never_showed_a_detector_gets_no_record(scan_of, bench_of):
+    bench = bench_of(max_open_runs=1)
+    plain = scan_of(3, "alignment")
+    bench.feed([plain.start(), *scan_of(3, "next").inline(), plain.stop()]).wait(60)
+    assert [report.result.run_uid for report in bench.reports] == ["next"]
 
 
 def test_a_lost_descriptor_is_noticed(scan, bench):

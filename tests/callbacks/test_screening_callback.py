@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from bluesky import plans as bp
 from bluesky.preprocessors import SupplementalData
-from braggwatch.models.verdict import Outcome, Verdict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from braggwatch.models.verdict import Outcome, Verdict
 
 
 def test_the_record_says_what_the_documents_said(scan, bench):
@@ -28,7 +29,8 @@ def test_the_record_says_what_the_documents_said(scan, bench):
     assert set(result.stage_seconds) == {"preprocess", "classify"}
     assert result.verdict.label == "screw"
     assert bench.reports[0].model_input.intensity.shape == (64, 64, 64)
-    np.testing.assert_allclose(bench.reports[0].rocking_curve, scan.frames.sum(axis=(1, 2)))
+    expected = np.stack([scan.angles, scan.frames.sum(axis=(1, 2))], axis=1)
+    np.testing.assert_array_equal(bench.reports[0].rocking_curve, expected)
     json.loads(result.model_dump_json())
 
 

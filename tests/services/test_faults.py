@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import zmq.auth
 from bluesky.callbacks.zmq import Publisher
+
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.rejection import RejectReason
 from braggwatch.services.settings import CurveKeys
@@ -358,7 +359,7 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     second = start()
     ready_after_s = time.monotonic() - began
     try:
-        # What was finished comes again, what was interrupted goes on.
+        # What was finished comes again, whole and in part; what was interrupted goes on.
         finished.without("start").send(publisher)
         for name, document in interrupted[20:]:
             publisher(name, document)
@@ -366,12 +367,18 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
         after.send(publisher)
         with ResultStore(path, read_only=True) as store:
             assert eventually(lambda: store.get(after.uid), what="later result").verdict.label is not None
+            late = eventually(lambda: store.get(interrupted.uid), what="record of the interrupted run")
+            assert late.verdict.outcome is Outcome.INVALID
+            assert late.verdict.label is None
+            assert late.verdict.reason.startswith("joined late: ")
+            finished.send(publisher)
+            last = make_run(seed=4)
+            last.send(publisher)
+            eventually(lambda: store.get(last.uid), what="last result")
             assert store.get(finished.uid) == before
-            # With start and descriptor lost nothing says that it was a rocking curve: no record, or one without class.
-            late = store.get(interrupted.uid)
-            assert late is None or "joined late" in late.verdict.reason
-            uids = [result.run_uid for result in store.latest(10)]
-            assert len(uids) == len(set(uids))
+            assert sorted(result.run_uid for result in store.latest(10)) == sorted(
+                run.uid for run in (finished, interrupted, after, last)
+            )
     finally:
         second.terminate()
         assert second.wait(15) == 0
@@ -385,6 +392,30 @@ def test_row_32_missing_geometry_is_no_default(rig, publisher, make_run):
     result = rig.result(run)
     assert result.verdict.outcome is Outcome.INVALID
     assert "energy" in result.verdict.reason
+
+
+def test_row_27_a_stop_of_an_unknown_run_is_one_record_and_a_final_one_stays(
+    quick, make_rig, shared_proxy, make_publisher, make_run, eventually, metrics
+):
+    rig = make_rig(shared_proxy.out_address)
+    publisher = make_publisher(shared_proxy)
+    finished, unknown = make_run(seed=1), make_run(seed=2)
+    rig.judges(publisher, finished)
+    before = rig.store.get(finished.uid)
+    rig.service.stop()
+    rig.store.close()
+    # Started again on the same store, it has forgotten the run but not its record.
+    again = make_rig(shared_proxy.out_address)
+    for run in (finished, unknown):
+        for _ in range(3):
+            publisher(*run[-1])
+    late = again.result(unknown)
+    assert late.verdict.outcome is Outcome.INVALID
+    assert late.verdict.label is None
+    assert late.verdict.reason.startswith("joined late: ")
+    again.judges(publisher, make_run(seed=3))
+    assert again.store.get(finished.uid) == before
+    assert sum(result.run_uid == unknown.uid for result in again.store.latest(10)) == 1
 
 
 @pytest.mark.parametrize("fault", ["unlisted client key", "wrong server key"])

@@ -7,13 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from braggwatch.callbacks.records import ModelInput, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.array_codec import pack_volume, unpack_volume
 from braggwatch.services.store import ResultStore, StoreError
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 MODEL = ModelIdentity(name="m", version="1", sha256="0" * 64, runtime="test")
 QUALITY = Quality(
@@ -49,7 +50,7 @@ def result(run_uid: str = "r1", label: str = "screw", revision: int = 1) -> Scre
 def report(run_uid: str = "r1", *, edge: int = 64, **changes) -> ScreeningReport:
     volume = np.random.default_rng(0).poisson(5, (edge, edge, edge)).astype(np.float32)
     model_input = ModelInput(run_uid, volume, np.eye(3), np.zeros(3), QUALITY)
-    return ScreeningReport(result(run_uid, **changes), model_input, np.arange(10.0))
+    return ScreeningReport(result(run_uid, **changes), model_input, np.arange(20.0).reshape(10, 2))
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_result_is_there_after_the_process_is_gone(tmp_path):
         assert second.get("r1") == result()
         assert second.epoch > epoch
         assert second.model_input("r1").shape == (64, 64, 64)
-        assert np.array_equal(second.rocking_curve("r1"), np.arange(10.0))
+        assert np.array_equal(second.rocking_curve("r1"), np.arange(20.0).reshape(10, 2))
 
 
 def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path):
