@@ -20,12 +20,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.rejection import RejectReason
 from braggwatch.services.watchdog import ResetCause
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """5 ms to 60 s: from one stage on a fast machine to a run that nobody would wait for."""
@@ -103,6 +104,10 @@ class Metrics:
         self._rejected = self._counter("documents_rejected", "Messages refused, by reason.", "reason")
         self._gaps = self._counter("stream_gaps", "Interruptions of the document stream, by cause.", "cause")
         self._lost = self._counter("documents_lost", "Documents known to exist that never arrived.")
+        self._frames_lost = self._counter(
+            "stream_frames_lost", "Frames in files whose announcing documents never arrived."
+        )
+        self._runs_lost = self._counter("runs_lost", "Runs of which no document arrived, by jumps in scan_id.")
         self._resets = self._counter("socket_resets", "Fresh sockets, by cause.", "cause")
         self._connected = self._gauge("connected", "1 where the document stream is connected.")
         self._last_document = self._gauge("last_document_timestamp_seconds", "When the newest document arrived.")
@@ -206,6 +211,14 @@ class Metrics:
         with self._lock:
             lost = self._snapshot.documents_lost + count
             self._snapshot = replace(self._snapshot, documents_lost=lost)
+
+    def stream_frames_lost(self, count: int) -> None:
+        """Count frames in files whose stream_datum documents never arrived; a negative count adds nothing."""
+        self._frames_lost.inc(max(count, 0))
+
+    def runs_lost(self, count: int) -> None:
+        """Count runs of which no document arrived; a negative count adds nothing."""
+        self._runs_lost.inc(max(count, 0))
 
     def socket_reset(self, cause: str) -> None:
         """Count one fresh socket."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import zmq
+
 from braggwatch.services.backlog import Backlog, QueuedDocument
 from braggwatch.services.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.loss import LossLedger
 from braggwatch.services.run_index import RunIndex
+from braggwatch.services.scan_numbers import ScanNumbers
 from braggwatch.services.settings import StreamSettings
 from braggwatch.services.subscriber import Subscriber
 from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
@@ -39,6 +41,10 @@ class ReceiverStats:
         Interruptions: jumps in seq_num, and connections lost.
     lost
         Documents that must exist and never came, after the grace for reordering.
+    lost_frames
+        Frames in files that lost stream_datum would have announced.
+    lost_runs
+        Runs of which no document came, by jumps in scan_id.
     last_document_at
         Wall clock, seconds since the epoch; None before the first.
     problem
@@ -50,6 +56,8 @@ class ReceiverStats:
     resets: Mapping[ResetCause, int]
     gaps: int
     lost: int
+    lost_frames: int
+    lost_runs: int
     shed_runs: int
     open_runs: int
     last_document_at: float | None
@@ -89,10 +97,11 @@ class Receiver:
         self._watch = ConnectionWatch(settings.reconnect_grace_s, settings.silence_s)
         self._index = RunIndex()
         self._ledger = LossLedger(settings.gap_grace_s)
+        self._scan_numbers = ScanNumbers()
         self._rejected: Counter[RejectReason] = Counter()
         self._resets: Counter[ResetCause] = Counter()
         self._logged_at: dict[RejectReason, float] = {}
-        self._received = self._gaps = self._lost = 0
+        self._received = self._gaps = self._lost = self._lost_frames = self._lost_runs = 0
         self._last_document_at: float | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._current: Subscriber | None = None
@@ -137,6 +146,8 @@ class Receiver:
             resets=dict(self._resets),
             gaps=self._gaps,
             lost=self._lost,
+            lost_frames=self._lost_frames,
+            lost_runs=self._lost_runs,
             shed_runs=self._backlog.stats.shed_runs,
             open_runs=self._ledger.open_runs,
             last_document_at=self._last_document_at,
@@ -217,6 +228,9 @@ class Receiver:
         run_uid = self._index.run_of(name, document)
         if self._ledger.observe(run_uid, name, document, now):
             self._gap("sequence")
+        if lost_runs := self._scan_numbers.observe(name, document):
+            self._lost_runs += lost_runs
+            self._metrics.runs_lost(lost_runs)
         self._record(frame)
         given_up = self._backlog.put(QueuedDocument(name, document, run_uid, len(frame), now))
         for _ in range(given_up):
@@ -246,7 +260,10 @@ class Receiver:
     def _settle(self, now: float) -> None:
         for loss in self._ledger.settle(now):
             self._lost += loss.documents
+            self._lost_frames += loss.frames
             self._metrics.documents_lost(loss.documents)
+            if loss.frames:
+                self._metrics.stream_frames_lost(loss.frames)
         stats = self._backlog.stats
         self._metrics.queue_depth(stats.documents, stats.size_bytes)
 

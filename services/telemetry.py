@@ -30,6 +30,14 @@ class ServiceMetrics(Protocol):
         """Count documents known to exist that never arrived."""
         ...
 
+    def stream_frames_lost(self, count: int) -> None:
+        """Count frames in files whose stream_datum documents never arrived."""
+        ...
+
+    def runs_lost(self, count: int) -> None:
+        """Count runs of which no document arrived, as jumps in scan_id tell."""
+        ...
+
     def socket_reset(self, cause: str) -> None:
         """Count one fresh socket; ``cause`` is a `ResetCause` value."""
         ...
@@ -92,6 +100,12 @@ class NoMetrics:
         """Do nothing."""
 
     def documents_lost(self, count: int) -> None:
+        """Do nothing."""
+
+    def stream_frames_lost(self, count: int) -> None:
+        """Do nothing."""
+
+    def runs_lost(self, count: int) -> None:
         """Do nothing."""
 
     def socket_reset(self, cause: str) -> None:

@@ -20,6 +20,7 @@ import pytest
 import zmq
 import zmq.auth
 from bluesky.callbacks.zmq import Publisher
+
 from braggwatch.services.settings import CurveKeys
 
 _SPEC = importlib.util.spec_from_file_location("service_process", Path(__file__).with_name("service_process.py"))
@@ -343,7 +344,7 @@ class CountingMetrics:
 
         def count(*arguments: object) -> None:
             key = (name, arguments[0] if arguments and isinstance(arguments[0], str) else None)
-            by = arguments[0] if name == "documents_lost" else 1
+            by = arguments[0] if name in ("documents_lost", "stream_frames_lost", "runs_lost") else 1
             with self._lock:
                 self.counts[key] = self.counts.get(key, 0) + by
 
