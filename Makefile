@@ -16,17 +16,18 @@ INSTALL := $(PIP) install --config-settings editable_mode=strict
 FILES := $(VENV)/package-files.txt
 STOREYS := sim models callbacks services
 
-.PHONY: help demo test slow bench lint format docs clean FORCE
+.PHONY: help demo test slow bench lint format docs screenshot clean FORCE
 
 help:
-	@echo "make demo    the simulated beamline, the service and its page on this machine"
-	@echo "make test    everything that must hold: lint, format, types, layers, tests"
-	@echo "make slow    the tests that take longer"
-	@echo "make bench   speed and memory on this machine"
-	@echo "make lint    the checks without the tests"
-	@echo "make format  let ruff put the files into form"
-	@echo "make docs    write the generated reference pages"
-	@echo "make clean   remove what the targets above made"
+	@echo "make demo        the simulated beamline, the service and its page on this machine"
+	@echo "make test        everything that must hold: lint, format, types, layers, tests"
+	@echo "make slow        the tests that take longer"
+	@echo "make bench       speed and memory on this machine"
+	@echo "make lint        the checks without the tests"
+	@echo "make format      let ruff put the files into form"
+	@echo "make docs        write the generated reference pages"
+	@echo "make screenshot  take the README's pictures from a real demo"
+	@echo "make clean       remove what the targets above made"
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/braggwatch demo $(DEMO_ARGS)
@@ -52,6 +53,9 @@ format: $(VENV)/develop.stamp
 
 docs: $(VENV)/develop.stamp
 	$(BIN)/python docs/generate_reference.py
+
+screenshot: $(VENV)/develop.stamp
+	$(BIN)/python docs/take_pictures.py $(DEMO_ARGS)
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Braggwatch needs Python 3.11 or later")'
