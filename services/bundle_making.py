@@ -83,8 +83,8 @@ class BundleRecipe:
     config: TrainingConfig
     copies: SymmetryCopies = 4
     confidence: float = 0.7
-    significance: float = 0.02
-    ood_quantile: float = 0.995
+    significance: float = 0.05
+    ood_quantile: float = 0.999
 
 
 def _counts(source: ShardSource, index: int) -> NDArray[np.float32]:
