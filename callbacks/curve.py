@@ -20,7 +20,7 @@ from braggwatch.callbacks.geometry_resolution import (
 )
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord, GeometryOrigin, RockingCurve
-from braggwatch.callbacks.volume import InconsistentFrame, Volume, usable_counts
+from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.sim.geometry.model import GeometryPreset
 
 
@@ -139,6 +139,7 @@ def build_curve(
     """
     settings, length = materials.settings, materials.length
     discarded = volume.discarded
+    sums = volume.rocking_sums(length)
     finished = volume.finish(length)
     if finished is None:
         raise InconsistentFrame("no frame arrived")
@@ -162,7 +163,7 @@ def build_curve(
     )
     for array in (curve.frames, curve.angles_deg, curve.present):
         array.setflags(write=False)
-    sums = rocking_sums(frames, present)
+    sums[~present] = np.nan
     plotted = np.stack([curve.angles_deg, sums], axis=1)
     missing = length - int(present.sum())
     if missing == 0:
@@ -198,14 +199,6 @@ def _beside_frames(
     result = joined(values, present.size)
     result[~present] = np.nan
     return result if present.any() and bool(np.isfinite(result[present]).all()) else None
-
-
-def rocking_sums(frames: NDArray[np.generic], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the (N,) sums of counts of each frame, gap markers and non-finite values as zero, NaN where absent."""
-    sums = np.full(frames.shape[0], np.nan)
-    for index in np.flatnonzero(present):
-        sums[index] = usable_counts(frames[index], None).sum(dtype=np.float64)
-    return sums
 
 
 def near_peak(sums: NDArray[np.float64], present: NDArray[np.bool_], settings: AssemblySettings) -> tuple[int, ...]:

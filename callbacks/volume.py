@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.region import Region, brightest_block, centred_region, whole
-from numpy.typing import NDArray
 
 FIRST_CAPACITY = 64
 """Frames to make room for where the plan does not say how many will come."""
@@ -34,6 +35,8 @@ class Volume:
         self._region: Region | None = None
         self._array: NDArray[np.generic] | None = None
         self._present = np.zeros(0, bool)
+        # Summed as they come: over a whole scan it would keep the verdict waiting.
+        self._sums = np.zeros(0, np.float64)
         self._held: dict[int, NDArray[np.generic]] = {}
         self._brightest = 0.0
         self._discarded = 0
@@ -81,8 +84,7 @@ class Volume:
                 if not region.holds_centrally(peak, (frame.shape[0], frame.shape[1])):
                     self._move(centred_region(peak, region.shape, (frame.shape[0], frame.shape[1])))
         array = self._reserve(index + 1)
-        array[index] = (self._region or region).cut(frame)  # reserving may have cut the region smaller
-        self._present[index] = True
+        self._store(array, index, (self._region or region).cut(frame))  # reserving may have cut the region smaller
 
     def finish(self, length: int | None) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[int, int]] | None:
         """Return the frames, the mask of those present and the crop origin; None where no frame arrived.
@@ -110,10 +112,24 @@ class Volume:
         self.clear()
         return frames, present, origin
 
+    def rocking_sums(self, length: int) -> NDArray[np.float64]:
+        """Return (length,) summed usable counts of each frame as kept, NaN where absent; ask before `finish`."""
+        if self._held:
+            self._settle()
+        result = np.full(length, np.nan)
+        if self._array is None:
+            return result
+        for index in np.flatnonzero(self._present[:length]):
+            if np.isnan(self._sums[index]):
+                self._sums[index] = _summed(self._array[index])
+            result[index] = self._sums[index]
+        return result
+
     def clear(self) -> None:
         """Free the memory."""
         self._array = None
         self._present = np.zeros(0, bool)
+        self._sums = np.zeros(0, np.float64)
         self._held = {}
 
     def _check(self, index: int, frame: NDArray[np.generic]) -> None:
@@ -170,8 +186,12 @@ class Volume:
         self._region = self._found_region(peak)
         array = self._reserve(max(max(held) + 1, self._expected or 0))
         for index, frame in held.items():
-            array[index] = self._region.cut(frame)
-            self._present[index] = True
+            self._store(array, index, self._region.cut(frame))
+
+    def _store(self, array: NDArray[np.generic], index: int, frame: NDArray[np.generic]) -> None:
+        array[index] = frame
+        self._present[index] = True
+        self._sums[index] = _summed(array[index])
 
     def _found_region(self, peak: tuple[int, int]) -> Region:
         shape = self._frame_shape or (1, 1)
@@ -205,11 +225,12 @@ class Volume:
             )
         old = self._array
         array: NDArray[np.generic] = np.zeros((count, *region.shape), self._dtype)
-        present = np.zeros(count, bool)
+        present, sums = np.zeros(count, bool), np.full(count, np.nan)
         if old is not None:
             array[: old.shape[0]] = old
             present[: old.shape[0]] = self._present
-        self._array, self._present = array, present
+            sums[: old.shape[0]] = self._sums
+        self._array, self._present, self._sums = array, present, sums
         return array
 
     def _shrink(self, count: int) -> Region:
@@ -228,6 +249,7 @@ class Volume:
         self._brightest = max((brightest_block(self._array[i], self._saturation_counts)[1] for i in there), default=0.0)
         inner = centred_region(peak, (edge, edge), region.shape)
         self._array = inner.cut(self._array).copy()
+        self._sums[:] = np.nan
         row, column = region.origin
         self._region = Region(
             row + inner.row_start, row + inner.row_stop, column + inner.column_start, column + inner.column_stop
@@ -240,6 +262,10 @@ def _stored_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     if dtype.kind == "f":
         return np.dtype(np.float32)
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+
+
+def _summed(frame: NDArray[np.generic]) -> float:
+    return float(usable_counts(frame, None).sum(dtype=np.float64))
 
 
 def usable_counts(frame: NDArray[np.generic], saturation: float | None) -> NDArray[np.generic]:

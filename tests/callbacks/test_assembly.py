@@ -311,7 +311,10 @@ def test_a_large_detector_fits_into_two_gigabytes():
     for index in range(count):
         volume.put(index, sparse_frame(index, count, peak, shape))
         most = max(most, volume.nbytes)
+    sums = volume.rocking_sums(count)
     frames, present, origin = volume.finish(count)
+    usable = np.where(frames == 2**32 - 1, 0, frames)
+    np.testing.assert_array_equal(sums, usable.sum(axis=(1, 2), dtype=np.float64))
     assert most < 1_000_000_000
     assert present.all()
     assert frames.shape == (256, 512, 512)
@@ -335,7 +338,10 @@ def test_a_peak_that_leaves_the_region_gives_up_the_frames_before():
         at = (50, 50) if index < 5 else (220, 240)
         frame[at[0] : at[0] + 4, at[1] : at[1] + 4] = 10 if index < 5 else 1000
         volume.put(index, frame)
+    sums = volume.rocking_sums(32)
     frames, present, _ = volume.finish(30)
+    assert np.isnan(sums[[*range(5), 30, 31]]).all()
+    assert (sums[5:30] == 16000).all()
     assert volume.discarded == 5
     np.testing.assert_array_equal(np.flatnonzero(~present), range(5))
     assert (frames[5:].sum(axis=(1, 2)) == 16000).all()
@@ -349,6 +355,7 @@ def test_growing_past_the_limit_crops_what_is_there():
         frame[60:64, 30:34] = index
         volume.put(index, frame)
         assert volume.nbytes <= 2_000_000
+    np.testing.assert_array_equal(volume.rocking_sums(150), 16.0 * np.arange(150))
     frames, present, _ = volume.finish(None)
     assert present.all()
     np.testing.assert_array_equal(frames.sum(axis=(1, 2)), 16 * np.arange(150))
