@@ -52,6 +52,8 @@ def test_ratio_to_xrayutilities(case: Any, grid: str, cpu_seconds: Any, xrayutil
     preprocessor = CpuPreprocessor(case.settings)
     preprocessor(case.curve)
     theirs = xrayutilities_cpu_s(case, grid)
+    if theirs is None:
+        pytest.skip("xrayutilities needs over 5 GB for this grid")
     mine = min(cpu_seconds(lambda: preprocessor(case.curve)) for _ in range(7))
     print(f"\n{case.name}: xrayutilities to {grid} {theirs:.2f} s CPU, ours {mine * 1e3:.0f} ms, {theirs / mine:.0f} x")  # noqa: T201
     assert theirs > mine
