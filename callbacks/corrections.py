@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from braggwatch.sim.geometry.model import RockingGeometry
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
+
+from braggwatch.sim.geometry.model import RockingGeometry
 
 _MOST_OUTLIERS = 65536
 _STATIC_HOT_FRAMES = 3

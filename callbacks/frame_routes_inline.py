@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from braggwatch.callbacks.frame_routes_hdf5 import stacked
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.frame_routes_hdf5 import stacked
 
 
 class UnusableFrame(ValueError):  # noqa: N818 the name says what is wrong

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.document_checks import RejectedDocument, integer, mapping, span, text
 from braggwatch.callbacks.frame_routes_hdf5 import (
@@ -28,7 +30,6 @@ from braggwatch.callbacks.frame_routes_hdf5 import (
 from braggwatch.callbacks.frame_routes_inline import check_shape, inline_frame, stated_shape
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord, Route
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)

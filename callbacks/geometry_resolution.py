@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.document_checks import finite
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import GeometryOrigin
 from braggwatch.sim.geometry.model import GeometryPreset, RockingGeometry, Signal, Value
 from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_values
-from numpy.typing import NDArray
 
 BASELINE = "baseline"
 """Name of the stream that bluesky's baseline preprocessor writes before and after a run."""

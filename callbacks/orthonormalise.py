@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from braggwatch.callbacks.corrections import PixelCorrections
-from braggwatch.sim.geometry.q import RockingMap
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.corrections import PixelCorrections
+from braggwatch.sim.geometry.q import RockingMap
 
 CUBE = 64
 """Edge of the model input, voxels."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 from bluesky.protocols import Movable, Readable
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.callbacks.verdict_source import VerdictSource
 from braggwatch.models.verdict import Outcome

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.callbacks.centre import peak_centre
 from braggwatch.callbacks.corrections import (
     FrameStatistics,
@@ -33,8 +36,6 @@ from braggwatch.callbacks.scale import SizeEstimate, estimate_size, voxel_size
 from braggwatch.callbacks.warm_up import artificial_curve
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import RockingMap, rocking_map
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 logger = logging.getLogger(__name__)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.corrections import FrameStatistics
 from braggwatch.callbacks.facets import facet_streaks, ideal_angle_error_deg, mutual_angles_deg
 from braggwatch.callbacks.orthonormalise import QGrid
 from braggwatch.callbacks.records import Quality
 from braggwatch.sim.geometry.model import RockingGeometry
-from numpy.typing import NDArray
 
 _FEWEST_STREAKS = 4
 _FACET_ANGLE_LIMIT_DEG = 6.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from braggwatch.callbacks.plans import PlanVerdict
-from braggwatch.callbacks.verdict_source import VerdictSource
 from ophyd_async.core import (
     AsyncStatus,
     StandardReadable,
@@ -14,6 +12,9 @@ from ophyd_async.core import (
     soft_signal_r_and_setter,
     soft_signal_rw,
 )
+
+from braggwatch.callbacks.plans import PlanVerdict
+from braggwatch.callbacks.verdict_source import VerdictSource
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.records import RockingCurve
 from braggwatch.sim.geometry.model import Circle, RockingGeometry
-from numpy.typing import NDArray
 
 _FRAMES, _EDGE = 24, 48
 

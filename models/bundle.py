@@ -17,11 +17,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
 from braggwatch.models.manifest import Manifest
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.trust import TrustArrays
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
 SUMS_FILE = "SHA256SUMS"
 MODEL_FILE = "model.onnx"

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
@@ -14,7 +16,6 @@ from braggwatch.models.runtimes.self_test import golden_difference
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.volume_checks import measure_volume, violations
-from numpy.typing import NDArray
 
 
 class Classifier(Protocol):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from braggwatch.models.calibration import checked_labels
 from numpy.typing import ArrayLike, NDArray
+
+from braggwatch.models.calibration import checked_labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from itertools import pairwise
 from math import floor, log10, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
 from braggwatch.models.calibration import ReliabilityBin, expected_calibration_error, reliability_table
 from braggwatch.models.classifier import Classifier
 from braggwatch.models.manifest import BundleMetrics, GroupAccuracy
 from braggwatch.models.ood import auroc
 from braggwatch.models.verdict import Outcome, Verdict
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 PERFECT = "perfect"
 _CALIBRATION_BINS = 15

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from braggwatch.models.runtimes.base import INPUT_NAME, OUTPUT_NAMES
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 

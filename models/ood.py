@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from braggwatch.models.calibration import checked_labels
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
+
+from braggwatch.models.calibration import checked_labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from braggwatch.models.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, BundleError
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 INDEX_FILE = "index.json"
 PRODUCTION = "production"

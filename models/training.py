@@ -15,10 +15,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+
+from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
 
 
 class Source(Protocol):

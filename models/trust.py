@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from braggwatch.models.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.conformal import ConformalCalibration
 from braggwatch.models.manifest import Thresholds
@@ -15,7 +17,6 @@ from braggwatch.models.ood import MahalanobisDetector, ood_threshold, sample_sco
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
-from numpy.typing import ArrayLike, NDArray
 
 _QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from braggwatch.models.manifest import VolumeLimits
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+
+from braggwatch.models.manifest import VolumeLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
 from braggwatch.models.bundle import GoldenArrays, write_bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.evaluation import Evaluation, LabelledVolume, evaluate
@@ -23,12 +27,10 @@ from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.symmetry import SymmetryCopies
 from braggwatch.models.training import TrainingConfig, train
 from braggwatch.models.trust import collect_outputs, fit_trust
+from braggwatch.services.recordings import tool_version
 from braggwatch.services.training_data import ShardSource
 from braggwatch.sim.datasets import DatasetSpec, read_shard
 from braggwatch.sim.outliers import EXPOSED_KINDS
-from numpy.typing import NDArray
-from safetensors.torch import save as save_safetensors
-from torch import Tensor, nn
 
 CLASSES = ("perfect", "screw", "edge")
 
@@ -154,7 +156,7 @@ def make_bundle(recipe: BundleRecipe, network: nn.Module, root: Path, metrics: B
         ),
         provenance=Provenance(
             training_sets={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in recipe.training},
-            code_version=version("braggwatch"),
+            code_version=tool_version(),
             seed=recipe.config.seed,
             parameters=sum(p.numel() for p in network.parameters()),
         ),

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgpack
 import numpy as np
+
 from braggwatch.services.normalise import Normaliser
 from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 from braggwatch.services.unpacker import ArrayReader, unpack

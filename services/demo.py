@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.services.demo_beamline import FRAMES, PREFIX, PRESET
 from braggwatch.services.serving import RunningService, serve
@@ -25,7 +27,6 @@ from braggwatch.services.settings import (
     StoreSettings,
     StreamSettings,
 )
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 logger = logging.getLogger(__name__)
 

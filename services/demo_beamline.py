@@ -38,6 +38,7 @@ def main() -> None:
 def _scan(address: str, folder: Path, scans: int, seed: int, frames: int, route: str) -> None:
     from bluesky import RunEngine
     from bluesky.callbacks.zmq import Publisher
+
     from braggwatch.sim.beamline.assembly import build_beamline
     from braggwatch.sim.beamline.plans import screen_particles
     from braggwatch.sim.beamline.sample import SimulatedSample

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from braggwatch.services.settings import SettingsError
 from numpy.typing import NDArray
+
+from braggwatch.services.settings import SettingsError
 
 
 def read_detector_array(path: Path) -> NDArray[np.generic]:

@@ -11,8 +11,9 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from braggwatch.services.settings import Settings
 from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.services.settings import Settings
 
 _CONNECT_S = 3.0
 _LITTLE_DISK = 2_000_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason
 
 # Beyond this JSON readers and SQLite lose integers.

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.services.backlog import Backlog
 from braggwatch.services.receiver import Receiver
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter
 from braggwatch.services.settings import StreamSettings
-from pydantic import BaseModel, ConfigDict, Field
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import BinaryIO, Literal, Protocol, Self, cast
 
 import msgpack
-from braggwatch.services.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from braggwatch.services.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
 
 logger = logging.getLogger(__name__)
 

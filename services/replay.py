@@ -17,11 +17,12 @@ from typing import cast
 
 import zmq
 from bluesky.callbacks.zmq import Publisher
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
 from braggwatch.services.codec import pack_document
 from braggwatch.services.frame_range import FrameRange, FrameRangeFilter
 from braggwatch.services.recordings import RecordedDocument
 from braggwatch.services.restamp import TimeStamper, UidStamper, remap_root
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 logger = logging.getLogger(__name__)
 

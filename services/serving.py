@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from fastapi import FastAPI
+
 from braggwatch.services.composition import ComposedService, compose_service
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page.app import create_app
 from braggwatch.services.settings import Settings, SettingsError
-from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.services.codec import PayloadFormat
 from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.services.array_codec import pack_volume, unpack_volume
 from braggwatch.services.store_schema import StoreError, open_database
-from numpy.typing import NDArray
 
 __all__ = ["ResultStore", "StoreError"]
 

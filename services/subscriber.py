@@ -7,8 +7,9 @@ from typing import Final
 
 import zmq
 import zmq.auth
-from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
 from zmq.utils.monitor import parse_monitor_message
+
+from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
 
 _HANDSHAKE_MS: Final = 2000
 _WATCHED: Final = (

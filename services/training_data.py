@@ -10,11 +10,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
 from braggwatch.sim.datasets import DatasetSpec, SampleInfo, read_shard, store_samples, write_shard
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.outliers import EXPOSED_KINDS, OUTLIER_KINDS, OutlierKind, make_outlier
-from numpy.typing import NDArray
 
 SHARD_SIZE = 100
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgpack
+
 from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason
 from braggwatch.services.wire_arrays import build_array, build_scalar, plain_dtype
 

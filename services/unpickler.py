@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.services.pickle_scan import scan
 from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 from braggwatch.services.wire_arrays import WireScalar, build_array, build_scalar, plain_dtype
-from numpy.typing import NDArray
 
 DEFAULT_ENUM_MODULES: Final = ("ophyd_async", "ophyd", "bluesky", "dodal", "apstools", "nslsii")
 

@@ -10,8 +10,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from braggwatch.callbacks.records import ScreeningResult
 from pydantic import ValidationError
+
+from braggwatch.callbacks.records import ScreeningResult
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 from numpy.typing import NDArray
+
+from braggwatch.services.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 
 # Booleans, integers, floats, complex, and fixed-length text. No objects ('O', which numpy pickles), no structures
 # ('V', whose fields may be objects), no dates (nothing in a document is one).

@@ -16,6 +16,9 @@ from typing import Literal, Protocol
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.sim.crystal import PopulationSpec, build_crystal, random_crystal_spec
 from braggwatch.sim.crystal.population import DEFAULT_POPULATION
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -23,8 +26,6 @@ from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.nuisance import measure, random_nuisance
 from braggwatch.sim.scattering import amplitude_at
 from braggwatch.sim.setup import DiffractionSetup, random_setup
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 Label = Literal["perfect", "screw", "edge", "mixed"]
 SHARD_SCHEMA = 1

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
 from braggwatch.sim.crystal import build_crystal, random_crystal_spec
 from braggwatch.sim.datasets import DatasetSpec, Preprocess, Sample, SampleInfo, ideal_intensity
 from braggwatch.sim.nuisance import NuisanceSpec, measure
 from braggwatch.sim.scattering import amplitude_at
 from braggwatch.sim.setup import DiffractionSetup, random_setup
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 OutlierKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_ring", "empty"]
 OUTLIER_KINDS: tuple[OutlierKind, ...] = get_args(OutlierKind)

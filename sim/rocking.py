@@ -10,11 +10,12 @@ import logging
 
 import finufft
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.sim.crystal import Crystal, form_factor
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.scattering import amplitude_at
-from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 

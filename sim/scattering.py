@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import finufft
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.sim.crystal.build import Crystal
 from braggwatch.sim.crystal.fcc import form_factor
-from numpy.typing import NDArray
 
 
 def amplitude_at(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from braggwatch.sim.crystal.build import CrystalSpec
 from braggwatch.sim.geometry.model import Circle, RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
-from numpy.typing import NDArray
 
 _HC_KEV_NM = 1.2398419843
 _PIXEL_M = 55e-6

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore[reportAttributeAccessIssue]
+
 from braggwatch.models.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAMES,
@@ -11,8 +14,6 @@ from braggwatch.models.runtimes.base import (
     RuntimeOutput,
     RuntimeUnavailableError,
 )
-from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore[reportAttributeAccessIssue]
 
 # ONNX Runtime's exceptions share no base class but Exception.
 _ORT_ERRORS: tuple[type[Exception], ...] = (

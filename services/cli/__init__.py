@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli import (
     classify_command,
     demo_command,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from braggwatch.services.cli.console import (
     ExitCode,
     clear_errors,
@@ -18,11 +19,12 @@ from braggwatch.services.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
     from braggwatch.services.recordings import RecordedDocument
     from braggwatch.services.settings import Settings
     from braggwatch.sim.geometry.model import GeometryPreset
-    from rich.console import Console
 
 
 def classify(

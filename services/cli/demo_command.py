@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from braggwatch.services.cli.console import ExitCode, clear_errors, console, say, write_json
 
 if TYPE_CHECKING:
     from threading import Event
 
+    from rich.table import Table
+
     from braggwatch.callbacks.records import ScreeningResult
     from braggwatch.services.demo import Demo, DemoSummary
-    from rich.table import Table
 
 _ROWS = 20
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import ExitCode, clear_errors, console, error_console, write_json
 
 

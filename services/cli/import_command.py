@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from braggwatch.services.cli.console import (
     EXIT_CODES,
     clear_errors,
@@ -56,8 +57,9 @@ def import_34idc(
     Example: **braggwatch import 34idc example.spec --scan 54 --frames frames/ --out scan54.bwrec**
     """
     with clear_errors():
-        from braggwatch.services.importers.spec34idc import ImportOptions, import_scan
         from rich.progress import Progress
+
+        from braggwatch.services.importers.spec34idc import ImportOptions, import_scan
 
         options = ImportOptions(
             spec_file=spec_file,

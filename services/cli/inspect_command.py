@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import clear_errors, console, write_json
 
 

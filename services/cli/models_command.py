@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import EXIT_CODES, ExitCode, clear_errors, console, error_console, write_json
 
 app = typer.Typer(help="Look at the model bundles.", no_args_is_help=True, rich_markup_mode="markdown")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import ExitCode, clear_errors, console, error_console, write_json
 
 
@@ -27,11 +28,12 @@ def record(
     Example: **braggwatch record night1.bwrec --from 127.0.0.1:5578 --runs 10**
     """
     with clear_errors():
+        from rich.progress import Progress, SpinnerColumn, TextColumn
+
         from braggwatch.services.recorder import Recorder
         from braggwatch.services.recordings import RecordingWriter
         from braggwatch.services.settings import StreamSettings
         from braggwatch.services.supervision import stop_on_signal
-        from rich.progress import Progress, SpinnerColumn, TextColumn
 
         settings = StreamSettings(address=from_, prefix=prefix)
         with stop_on_signal() as stop, RecordingWriter(out, source=settings.address, overwrite=overwrite) as writer:

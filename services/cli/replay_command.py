@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
 
 
@@ -35,6 +36,8 @@ def replay(
     Example: **braggwatch replay scan54.bwrec --speed x100 --new-uids --to 127.0.0.1:5577**
     """
     with clear_errors():
+        from rich.progress import Progress
+
         from braggwatch.services.frame_range import FrameRange
         from braggwatch.services.recordings import read_recording, summarise
         from braggwatch.services.replay import (
@@ -45,7 +48,6 @@ def replay(
             parse_speed,
         )
         from braggwatch.services.replay import replay as publish_recording
-        from rich.progress import Progress
 
         if repeat > 1 and not new_uids:
             raise typer.BadParameter("--repeat needs --new-uids: a run's uid is its name", param_hint="--repeat")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from braggwatch.models.evaluation import Evaluation
 from rich.table import Table
+
+from braggwatch.models.evaluation import Evaluation
 
 
 def score_table(evaluation: Evaluation) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from braggwatch.services.cli.console import ExitCode, clear_errors, say, write_json
 
 if TYPE_CHECKING:

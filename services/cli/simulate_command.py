@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import EXIT_CODES, clear_errors, error_console, write_json
 
 app = typer.Typer(help="Simulate data to train and test on.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -30,9 +31,10 @@ def cxdp(
     Example: **braggwatch sim cxdp --n 12000 --out data** then **--first 1000000 --n 1500** for a test set of others
     """
     with clear_errors():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         from braggwatch.services.training_data import ShardDone, make_dataset
         from braggwatch.sim.datasets import DatasetSpec
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         spec = DatasetSpec() if config is None else DatasetSpec.model_validate_json(config.read_text())
         refused: list[str] = []

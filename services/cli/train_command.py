@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from braggwatch.services.cli.console import clear_errors, console, error_console
 
 _Root = Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")]
@@ -31,11 +32,12 @@ def train(
     Example: **braggwatch train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         from braggwatch.models.registry import Registry
         from braggwatch.models.training import TrainingConfig
         from braggwatch.services.bundle_making import BundleRecipe, find_shards, train_network, write_tested_bundle
         from braggwatch.sim.datasets import DatasetSpec
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         recipe = BundleRecipe(
             name=name,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from uuid import NAMESPACE_URL, uuid5
 
 import event_model
+
 from braggwatch.callbacks.records import ScreeningResult
 
 STREAM_NAME = "primary"

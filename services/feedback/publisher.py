@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import zmq
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.services.codec import encode
 from braggwatch.services.feedback.derived_run import derived_run

@@ -9,10 +9,11 @@ from typing import cast
 import h5py
 import hdf5plugin
 import numpy as np
-from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
-from braggwatch.services.recordings import RecordedDocument
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
+from braggwatch.services.recordings import RecordedDocument
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 logger = logging.getLogger(__name__)
 

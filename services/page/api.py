@@ -7,16 +7,17 @@ from itertools import islice
 from typing import Annotated
 
 import numpy as np
+from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.services.events import EventBroker
 from braggwatch.services.page.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.page.live import wait_for_result
 from braggwatch.services.page.slices import SliceDtype, central_slices, packed
 from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
-from fastapi import APIRouter, HTTPException, Query, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 MAX_WAIT_S = 60.0
 _PAGE_SIZE = 500

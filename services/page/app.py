@@ -5,6 +5,10 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
 from braggwatch.services.events import EventBroker
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
@@ -14,9 +18,6 @@ from braggwatch.services.page.live import live_router
 from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.sources import ResultSource
 from braggwatch.services.settings import PageSettings
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
 

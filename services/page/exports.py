@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import numpy as np
-from braggwatch.callbacks.records import ScreeningResult
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.records import ScreeningResult
 
 COLUMNS = (
     "finished_at",

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.services.events import EventBroker, SlowClientError
-from braggwatch.services.page.sources import ResultSource
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.services.page.sources import ResultSource
 
 PING_S = 10
 

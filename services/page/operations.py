@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from braggwatch.services.events import EventBroker
-from braggwatch.services.health import Health, HealthReport, HealthState
-from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+
+from braggwatch.services.events import EventBroker
+from braggwatch.services.health import Health, HealthReport, HealthState
+from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
 
 
 class ServiceStatus(BaseModel):

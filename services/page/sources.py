@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Protocol
 
 import numpy as np
-from braggwatch.callbacks.records import ScreeningResult
 from fastapi import HTTPException, Path
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.records import ScreeningResult
 
 RunUid = Annotated[
     str,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider
+
 from braggwatch.sim.beamline.classic_detectors import AreaDetectorHDF5, InlineDetector
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings, place_diffractometer
 from braggwatch.sim.beamline.motors import BeamlineMotor, RockingMotor
@@ -13,7 +15,6 @@ from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.beamline.stream_detector import StreamDetector
 from braggwatch.sim.beamline.world import BeamSpec, SimulatedWorld
 from braggwatch.sim.geometry.model import GeometryPreset
-from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider
 
 Detector = StreamDetector | InlineDetector | AreaDetectorHDF5
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from bluesky.protocols import Reading
-from braggwatch.sim.beamline.frame_file import FrameFile
-from braggwatch.sim.beamline.world import SimulatedWorld
 from event_model import ComposeResourceBundle, DataKey, compose_resource
 from numpy.typing import NDArray
 from ophyd import Component, Device, Kind, Signal
 from ophyd.status import DeviceStatus
+
+from braggwatch.sim.beamline.frame_file import FrameFile
+from braggwatch.sim.beamline.world import SimulatedWorld
 
 AssetDocument = tuple[str, dict[str, object]]
 

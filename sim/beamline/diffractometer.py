@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import brentq
+
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.crystal import METALS
 from braggwatch.sim.geometry import GeometryPreset, RockingGeometry, Signal, geometry_from_values, pixel_q
 from braggwatch.sim.geometry.model import Value
-from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import brentq
 
 _DRIVEN_RANGE_DEG = (1.0, 150.0)
 

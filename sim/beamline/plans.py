@@ -12,12 +12,13 @@ import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator
-from braggwatch.sim.beamline.assembly import Detector, SimulatedBeamline
-from braggwatch.sim.beamline.motors import RockingTrajectory
-from braggwatch.sim.beamline.sample import Particle
 from numpy.typing import NDArray
 from ophyd_async.core import DetectorTrigger, TriggerInfo
 from ophyd_async.plan_stubs import ensure_connected
+
+from braggwatch.sim.beamline.assembly import Detector, SimulatedBeamline
+from braggwatch.sim.beamline.motors import RockingTrajectory
+from braggwatch.sim.beamline.sample import Particle
 
 Metadata = Mapping[str, object]
 AfterScan = Callable[[Particle, str], MsgGenerator[None]]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.sim.crystal import CrystalSpec, PopulationSpec, random_crystal_spec
 from braggwatch.sim.crystal.build import Element
 from braggwatch.sim.crystal.fcc import Miller, family, g_dot_b
-from pydantic import BaseModel, ConfigDict, Field
 
 Label = Literal["perfect", "screw", "edge", "mixed"]
 

@@ -6,9 +6,6 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from braggwatch.sim.beamline.frame_file import ANGLES, ANGLES_CHUNK, FRAMES, FrameFile
-from braggwatch.sim.beamline.motors import RockingMotor
-from braggwatch.sim.beamline.world import SimulatedWorld
 from ophyd_async.core import (
     DetectorAcquireLogic,
     DetectorDataLogic,
@@ -22,6 +19,10 @@ from ophyd_async.core import (
     TriggerInfo,
     soft_signal_r_and_setter,
 )
+
+from braggwatch.sim.beamline.frame_file import ANGLES, ANGLES_CHUNK, FRAMES, FrameFile
+from braggwatch.sim.beamline.motors import RockingMotor
+from braggwatch.sim.beamline.world import SimulatedWorld
 
 
 class FrameWriter:

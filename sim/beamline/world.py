@@ -7,14 +7,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.sim.beamline.nuisance import NuisanceSpec, detect
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
 from braggwatch.sim.crystal import build_crystal
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.rocking import RockingModel, bragg_orientation, scanned_angle_deg
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 
 class BeamSpec(BaseModel):

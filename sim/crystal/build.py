@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from braggwatch.sim.crystal.dislocations import LineSpec, displacement, line_frame
 from braggwatch.sim.crystal.fcc import METALS, Metal, Miller, g_dot_b, is_allowed
 from braggwatch.sim.crystal.shapes import Polyhedron, ShapeSpec, make_polyhedron
 from braggwatch.sim.crystal.strain import StrainSpec, strain_phase
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Element = Literal["Al", "Ag", "Au", "Pt"]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from braggwatch.sim.crystal.fcc import Miller, slip_planes
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.sim.crystal.fcc import Miller, slip_planes
 
 Character = Literal["screw", "edge", "mixed"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
 from braggwatch.sim.crystal.build import CrystalSpec, Element
 from braggwatch.sim.crystal.dislocations import LineSpec
 from braggwatch.sim.crystal.fcc import BURGERS, Miller, family, g_dot_b
 from braggwatch.sim.crystal.shapes import ShapeSpec
 from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec
-from pydantic import BaseModel, ConfigDict, Field
 
 
 class PopulationSpec(BaseModel):

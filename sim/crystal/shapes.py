@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from braggwatch.sim.crystal.fcc import Miller, family
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.sim.crystal.fcc import Miller, family
 
 
 class ShapeSpec(BaseModel):

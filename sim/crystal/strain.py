@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from braggwatch.sim.crystal.shapes import Polyhedron
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.sim.crystal.shapes import Polyhedron
 
 
 class StrainSpec(BaseModel):

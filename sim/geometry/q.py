@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from braggwatch.sim.geometry.model import Axis, Circle, RockingGeometry
 from numpy.typing import ArrayLike, NDArray
+
+from braggwatch.sim.geometry.model import Axis, Circle, RockingGeometry
 
 HC_KEV_A = 12.398419843320026
 """Planck constant times speed of light in keV angstrom (exact in the 2019 SI)."""

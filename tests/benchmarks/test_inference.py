@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 import pytest
+
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import PRODUCTION, Registry, RegistryError

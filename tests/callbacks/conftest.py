@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from bluesky import RunEngine
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.records import ModelInput, Quality, RockingCurve, ScreeningReport
 from braggwatch.callbacks.screening import ScreeningCallback

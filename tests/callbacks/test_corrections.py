@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.corrections import (
     FrameStatistics,
     PixelCorrections,
@@ -14,7 +16,6 @@ from braggwatch.callbacks.corrections import (
     valid_range,
 )
 from braggwatch.callbacks.warm_up import artificial_geometry
-from numpy.typing import NDArray
 
 NO_DARK = np.zeros((0, 0), np.float32)
 

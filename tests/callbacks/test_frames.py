@@ -12,6 +12,7 @@ import pytest
 from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky import preprocessors as bpp
+
 from braggwatch.callbacks.frame_routes_hdf5 import Hdf5Reader, Hdf5Rows, NotReadableYet, PathMap, UnusableReference
 from braggwatch.models.verdict import Outcome
 

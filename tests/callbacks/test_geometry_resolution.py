@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from braggwatch.models.verdict import Outcome
 from braggwatch.sim.geometry.model import CirclePreset, Signal
 

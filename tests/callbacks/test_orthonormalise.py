@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.corrections import PixelCorrections, pixel_gain, survey, valid_range
 from braggwatch.callbacks.orthonormalise import (
     CENTRE,
@@ -17,9 +21,6 @@ from braggwatch.callbacks.orthonormalise import (
     zoom,
 )
 from braggwatch.sim.geometry import Circle, RockingGeometry, rocking_map
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 
 def geometry(rows: int, columns: int, **changes: object) -> RockingGeometry:

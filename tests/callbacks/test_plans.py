@@ -12,13 +12,14 @@ import bluesky.plan_stubs as bps
 import numpy as np
 import pytest
 from bluesky import plans as bp
+from ophyd import Component, Device, Signal
+from ophyd.sim import SynAxis
+
 from braggwatch.callbacks.plans import NO_ANSWER, PlanVerdict, best_of, screen_grid, wait_for_verdict
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.verdict_client import HttpVerdictSource
-from ophyd import Component, Device, Signal
-from ophyd.sim import SynAxis
 
 IDENTITY = ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.centre import peak_centre
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, preprocess_arrays, warm_up
 from braggwatch.callbacks.records import ModelInput, RockingCurve
 from braggwatch.sim.geometry import Circle, RockingGeometry, rocking_map
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 EDGE, FRAMES = 96, 100
 SIZE_NM = 250.0

@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.callbacks.facets import facet_streaks, ideal_angle_error_deg, mutual_angles_deg
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings
 from braggwatch.callbacks.quality import d_deviation
 from braggwatch.callbacks.warm_up import artificial_curve, artificial_geometry
-from numpy.typing import NDArray
 
 NORMALS_111 = np.array([v for v in itertools.product((-1.0, 1.0), repeat=3) if v[0] > 0]) / np.sqrt(3)
 COVERED = np.ones((64, 64, 64), np.float32)

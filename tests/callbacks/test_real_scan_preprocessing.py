@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from braggwatch.callbacks.facets import facet_streaks, mutual_angles_deg
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings
 from braggwatch.callbacks.records import ModelInput, RockingCurve

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from braggwatch.callbacks.scale import estimate_size, voxel_size
 from numpy.typing import NDArray
+
+from braggwatch.callbacks.scale import estimate_size, voxel_size
 
 EDGE = 64
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
+from ophyd_async.core import init_devices
+
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.verdict_device import VerdictDevice
 from braggwatch.callbacks.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from ophyd_async.core import init_devices
 
 IDENTITY = ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none")
 

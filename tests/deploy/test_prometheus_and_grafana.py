@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from braggwatch.services.metrics import Metrics
 from prometheus_client.parser import text_string_to_metric_families
+
+from braggwatch.services.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"

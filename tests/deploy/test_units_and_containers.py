@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from braggwatch.services.settings import Settings
 from pydantic import BaseModel
+
+from braggwatch.services.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

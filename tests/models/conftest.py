@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.models.bundle import GoldenArrays, write_bundle
 from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
 from braggwatch.models.trust import FittedTrust, collect_outputs, fit_trust
-from numpy.typing import NDArray
 
 CLASSES = ("perfect", "screw", "edge")
 PERIOD = 3.5

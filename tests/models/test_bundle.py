@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from braggwatch.models.bundle import REQUIRED_FILES, SUMS_FILE, Bundle, BundleError, write_bundle
 from braggwatch.models.manifest import InputSpec, Manifest
-from pydantic import ValidationError
 
 
 @pytest.fixture

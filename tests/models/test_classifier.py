@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier, Classifier
 from braggwatch.models.manifest import Manifest
@@ -24,7 +26,6 @@ from braggwatch.models.runtimes import (
 )
 from braggwatch.models.symmetry import symmetry_batch
 from braggwatch.models.verdict import Outcome
-from numpy.typing import NDArray
 
 Blob = Callable[..., NDArray[np.float32]]
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.evaluation import (
     Evaluation,
@@ -21,9 +25,6 @@ from braggwatch.models.evaluation import (
 )
 from braggwatch.models.report import render_report, write_report
 from braggwatch.models.verdict import Outcome
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 CLASSES = ("perfect", "screw", "edge")
 

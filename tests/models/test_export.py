@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeUnavailableError
 
 torch = pytest.importorskip("torch", reason="torch isn't installed")

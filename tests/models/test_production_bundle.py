@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import PRODUCTION, Registry

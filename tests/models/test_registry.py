@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from braggwatch.models.bundle import SUMS_FILE
 from braggwatch.models.registry import INDEX_FILE, Registry, RegistryError, default_root
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from braggwatch.models.calibration import (
     expected_calibration_error,
     fit_temperature,
@@ -21,9 +25,6 @@ from braggwatch.models.volume_checks import (
     second_peak_radius,
     violations,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from braggwatch.models.bundle import GoldenArrays, write_bundle
 from braggwatch.models.export import export_onnx
 from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.records import ModelInput, Quality, RockingCurve
 from braggwatch.callbacks.screening import ScreeningCallback

@@ -16,9 +16,10 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
+
 from braggwatch.services.cli import app
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter, read_recording, summarise
-from typer.testing import CliRunner
 
 COMMANDS = [
     ["demo"],

@@ -15,6 +15,10 @@ import msgpack
 import msgpack_numpy
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from braggwatch.services.codec import (
     DecoderLimits,
     PayloadFormat,
@@ -25,9 +29,6 @@ from braggwatch.services.codec import (
     pack_document,
     unpack_document,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 FRAME = np.arange(12, dtype="<u2").reshape(3, 4)
 

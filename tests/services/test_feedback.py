@@ -10,6 +10,7 @@ import event_model
 import pytest
 import zmq
 from bluesky.callbacks.zmq import RemoteDispatcher
+
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.codec import PayloadFormat, decode

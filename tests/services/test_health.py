@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from braggwatch.services.health import ConditionStatus, Health, HealthState
 from hypothesis import given
 from hypothesis import strategies as st
+
+from braggwatch.services.health import ConditionStatus, Health, HealthState
 
 PARTS = ("stream", "model", "store")
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from event_model import DocumentNames, schema_validators
+from hypothesis import given
+from hypothesis import strategies as st
+
 from braggwatch.services.importers.frame_files import FrameFilesError
 from braggwatch.services.importers.spec34idc import ImportFailedError, ImportOptions, import_scan
 from braggwatch.services.importers.spec_file import SpecFileError, read_spec_scan
 from braggwatch.services.recordings import read_recording
-from event_model import DocumentNames, schema_validators
-from hypothesis import given
-from hypothesis import strategies as st
 
 HEADER = """#F /data/Staff.spec
 #E 1580609738

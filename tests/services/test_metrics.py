@@ -6,13 +6,14 @@ import shutil
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.telemetry import ServiceMetrics
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 PROMTOOL = shutil.which("promtool")
 

@@ -16,6 +16,8 @@ import msgpack_numpy
 import numpy as np
 import pytest
 import tifffile
+from event_model import DocumentNames, schema_validators
+
 from braggwatch.callbacks.preprocessing import CpuPreprocessor
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.screening import ScreeningCallback
@@ -37,7 +39,6 @@ from braggwatch.services.settings import (
 )
 from braggwatch.services.store import ResultStore
 from braggwatch.sim.geometry import load_preset
-from event_model import DocumentNames, schema_validators
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "34idc_S0054.tar.xz"
 IMAGE = "34idcTIM2_image"

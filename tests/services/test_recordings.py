@@ -10,6 +10,9 @@ from pathlib import Path
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from braggwatch.services.recordings import (
     RecordedDocument,
     RecordingError,
@@ -20,8 +23,6 @@ from braggwatch.services.recordings import (
     read_recording,
     summarise,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 FRAME = np.arange(64 * 48, dtype=np.int32).reshape(64, 48)
 

@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 import zmq
 from bluesky import RunEngine
+from event_model import DocumentNames, schema_validators
+from hypothesis import given
+from hypothesis import strategies as st
+
 from braggwatch.services.codec import decode
 from braggwatch.services.frame_range import FrameRange
 from braggwatch.services.recordings import RecordedDocument
@@ -27,9 +31,6 @@ from braggwatch.services.replay import (
     prepare,
     replay,
 )
-from event_model import DocumentNames, schema_validators
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def inline_run(frames: int = 8) -> list[RecordedDocument]:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import pytest
+
 from braggwatch.callbacks.preprocessing import PreprocessingSettings
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bluesky import RunEngine
+
 from braggwatch.sim.beamline.assembly import SimulatedBeamline, build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.sample import SimulatedSample

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus
+from event_model import DocumentNames, schema_validators
+
 from braggwatch.sim.beamline.assembly import build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import fly_rocking_curve, rocking_curve, screen_particles
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.geometry import geometry_from_values, load_preset, preset_signals
-from event_model import DocumentNames, schema_validators
 
 NUM = 5
 START, STOP = 17.9, 18.1

@@ -6,6 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from braggwatch.sim.crystal import (
     BURGERS,
     METALS,
@@ -21,9 +25,6 @@ from braggwatch.sim.crystal import (
 )
 from braggwatch.sim.crystal.dislocations import displacement, line_frame
 from braggwatch.sim.crystal.fcc import family
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 FREE = ShapeSpec(
     ratio_100=1.09,

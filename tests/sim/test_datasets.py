@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.sim.datasets import DatasetSpec, make_sample, read_shard, write_shard
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.nuisance import gap_mask, measure, random_nuisance
-from numpy.typing import NDArray
 
 SPEC = DatasetSpec(seed=4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from braggwatch.sim.geometry import MissingGeometry, geometry_from_values, load_preset, preset_names, preset_signals
 
 VALUES = {"energy": 9.0, "th": 0.1, "delta": 30.0, "gamma": 10.0, "chi": 90.0, "phi": -5.0, "detector_distance": 0.5}

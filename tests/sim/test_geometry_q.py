@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from braggwatch.sim.geometry import Circle, RockingGeometry, geometry_from_values, load_preset, pixel_q, q_index
-from braggwatch.sim.geometry.q import rocking_map
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from braggwatch.sim.geometry import Circle, RockingGeometry, geometry_from_values, load_preset, pixel_q, q_index
+from braggwatch.sim.geometry.q import rocking_map
 
 AXES = ["x+", "x-", "y+", "y-", "z+", "z-"]
 PIXEL_AXES = [("y-", "x+"), ("y+", "x-"), ("x+", "y+"), ("x-", "y-"), ("y-", "x-")]

@@ -6,14 +6,15 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings, place_diffractometer
 from braggwatch.sim.beamline.nuisance import NuisanceSpec, detect
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.crystal import build_crystal, form_factor
 from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.rocking import RockingModel, bragg_orientation, brightest_intensity
-from hypothesis import given
-from hypothesis import strategies as st
 
 ANGLES = 18.0 + np.array([-0.11, 0.0, 0.07])
 

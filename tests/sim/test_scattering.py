@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from braggwatch.sim.crystal import (
     NO_STRAIN,
     Crystal,
@@ -14,7 +16,6 @@ from braggwatch.sim.crystal import (
     random_crystal_spec,
 )
 from braggwatch.sim.scattering import amplitude_at, amplitude_factorised, amplitude_on_grid
-from numpy.typing import NDArray
 
 SHAPE = (24, 20, 16)
 

@@ -15,6 +15,8 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
+
 from braggwatch.callbacks.records import ModelInput, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.events import EventBroker
@@ -23,7 +25,6 @@ from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.store import ResultStore
-from fastapi import FastAPI
 
 MODEL = ModelIdentity(name="cxdp-fcc", version="1.0.0", sha256="ab" * 32, runtime="onnxruntime-cpu")
 

@@ -10,10 +10,11 @@ import threading
 import httpx
 import numpy as np
 import pytest
-from braggwatch.services.page.exports import safe_file_name
-from braggwatch.services.page.slices import central_slices
 from hypothesis import given
 from hypothesis import strategies as st
+
+from braggwatch.services.page.exports import safe_file_name
+from braggwatch.services.page.slices import central_slices
 
 
 def test_a_result_is_read_back_as_it_was_stored(world, result_of):

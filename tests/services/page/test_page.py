@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from braggwatch.services.page import create_app
 from braggwatch.services.settings import PageSettings
 
