@@ -19,7 +19,7 @@ from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.sources import ResultSource
 from braggwatch.services.settings import PageSettings
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).resolve().parent / "static"
 
 
 def create_app(
