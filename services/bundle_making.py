@@ -28,7 +28,7 @@ from braggwatch.models.symmetry import SymmetryCopies
 from braggwatch.models.training import TrainingConfig, train
 from braggwatch.models.trust import collect_outputs, fit_trust
 from braggwatch.services.recordings import tool_version
-from braggwatch.services.training_data import ShardSource
+from braggwatch.services.training_data import SHARD_SIZE, ShardSource
 from braggwatch.sim.datasets import DatasetSpec, read_shard
 from braggwatch.sim.outliers import EXPOSED_KINDS
 
@@ -211,7 +211,7 @@ def _of_kind(shards: Sequence[Path], kind: str) -> Iterator[NDArray[np.float32]]
 
 
 def run_test(classifier: BundleClassifier, shards: Sequence[Path], outliers: Sequence[Path]) -> Evaluation:
-    """Test a classifier as deployed on shards and outlier shards."""
+    """Test a classifier as deployed on shards and outlier shards (of which there may be none)."""
     kinds = sorted({info.label for shard in outliers for info in read_shard(shard)[1]})
     return evaluate(
         classifier,
@@ -242,17 +242,20 @@ def card_text(recipe: BundleRecipe, evaluation: Evaluation) -> str:
     counts = "\n".join(f"| {s.group} | {s.samples} | {s.accuracy:.1%} |" for s in evaluation.by_counts)
     offsets = "\n".join(f"| {s.group} | {s.samples} | {s.accuracy:.1%} |" for s in evaluation.by_line_offset)
     families = ", ".join("{" + "".join(map(str, h)) + "}" for h, _ in recipe.spec.population.reflections)
+    harder = sum(recipe.spec.digest() not in path.name for path in recipe.training)
+    elements = ", ".join(recipe.spec.population.elements)
+    low, high = recipe.spec.peak_counts
     return f"""# {recipe.name} {recipe.version}
 
 Tells from one coherent X-ray diffraction pattern of an fcc crystal whether it is perfect or holds a screw or an edge
 dislocation. For screening while a scan runs; not a substitute for phase retrieval.
 
-**Learnt from** {len(recipe.training)} shards of simulated patterns (no measured one): {
-        ", ".join(recipe.spec.population.elements)
-    }; reflections {families}, all twelve Burgers vectors with g·b ≠ 0; smooth random
-strain and irregular shapes in every class; exact Q at every pixel, Poisson noise at peaks of
-{recipe.spec.peak_counts[0]:.0e} to {recipe.spec.peak_counts[1]:.0e} counts, background, gaps, hot pixels, aliens,
-partial coherence, missing frames; the preprocessing of live data.
+**Learnt from** {len(recipe.training)} shards of {SHARD_SIZE} simulated patterns, no measured one; {harder} of them are
+of a harder population (more strain, odder shapes, lines further out), and {len(recipe.outliers)} more shards show what
+is to be refused. {elements}; reflections {families}; all twelve Burgers vectors with g·b ≠ 0; smooth random strain and
+irregular shapes in every class; exact Q at every pixel, Poisson noise at peaks of {low:.0e} to {high:.0e} counts,
+background, gaps, uncorrected gains, hot pixels, aliens, partial coherence, missing frames; the preprocessing of live
+data.
 
 **Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals used nowhere else:
 accuracy {evaluation.overall.accuracy:.1%} in three classes,

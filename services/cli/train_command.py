@@ -83,7 +83,8 @@ def evaluate(
 
         classifier = BundleClassifier.load(Registry(registry).resolve(bundle))
         with error_console().status("testing"):
-            result = run_test(classifier, find_shards(test, "cxdp-*.h5"), find_shards(test, "outlier-*.h5"))
+            outliers = tuple(sorted(test.glob("outlier-*.h5")))
+            result = run_test(classifier, find_shards(test, "cxdp-*.h5"), outliers)
         if report is not None:
             write_report(result, report)
         if as_json:
