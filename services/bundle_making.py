@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundle import WEIGHTS_FILE, GoldenArrays, write_bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.evaluation import Evaluation, LabelledVolume, evaluate
 from braggwatch.models.export import export_onnx
@@ -70,6 +71,8 @@ class BundleRecipe:
         Shards of yet other crystals and outliers, for the scores in the manifest.
     spec
         The data set's specification, for the card and the valid domain.
+    start_from
+        A bundle's folder whose weights to train further; None: from random ones.
     confidence, ood_quantile
         Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
     """
@@ -83,6 +86,7 @@ class BundleRecipe:
     test_outliers: tuple[Path, ...]
     spec: DatasetSpec
     config: TrainingConfig
+    start_from: Path | None = None
     copies: SymmetryCopies = 4
     confidence: float = 0.7
     significance: float = 0.05
@@ -99,6 +103,8 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
     source = _WithOutliers([*recipe.training, *recipe.outliers])
     validation = _WithOutliers(recipe.calibration[:4])
     network = FoveatedNet(FoveatedConfig(classes=len(CLASSES) + 1))
+    if recipe.start_from is not None:
+        network.load_state_dict(load_safetensors((recipe.start_from / WEIGHTS_FILE).read_bytes()))
     return train(network, source, validation, recipe.config, folder, on_step)
 
 
@@ -243,6 +249,7 @@ def card_text(recipe: BundleRecipe, evaluation: Evaluation) -> str:
     offsets = "\n".join(f"| {s.group} | {s.samples} | {s.accuracy:.1%} |" for s in evaluation.by_line_offset)
     families = ", ".join("{" + "".join(map(str, h)) + "}" for h, _ in recipe.spec.population.reflections)
     harder = sum(recipe.spec.digest() not in path.name for path in recipe.training)
+    further = "" if recipe.start_from is None else f"the weights of version {recipe.start_from.name}, then "
     elements = ", ".join(recipe.spec.population.elements)
     low, high = recipe.spec.peak_counts
     return f"""# {recipe.name} {recipe.version}
@@ -250,7 +257,9 @@ def card_text(recipe: BundleRecipe, evaluation: Evaluation) -> str:
 Tells from one coherent X-ray diffraction pattern of an fcc crystal whether it is perfect or holds a screw or an edge
 dislocation. For screening while a scan runs; not a substitute for phase retrieval.
 
-**Learnt from** {len(recipe.training)} shards of {SHARD_SIZE} simulated patterns, no measured one; {harder} of them are
+**Learnt from** {further}{len(recipe.training)} shards of {SHARD_SIZE} simulated patterns, no measured one; {
+        harder
+    } of them are
 of a harder population (more strain, odder shapes, lines further out), and {len(recipe.outliers)} more shards show what
 is to be refused. {elements}; reflections {families}; all twelve Burgers vectors with g·b ≠ 0; smooth random strain and
 irregular shapes in every class; exact Q at every pixel, Poisson noise at peaks of {low:.0e} to {high:.0e} counts,

@@ -24,6 +24,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
+    start_from: Annotated[
+        str | None, typer.Option("--from", help="Bundle or alias whose weights to train further; else random ones.")
+    ] = None,
     registry: _Root = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it 'production' when it is written.")] = False,
 ) -> None:
@@ -48,6 +51,7 @@ def train(
             test=find_shards(test, "cxdp-*.h5"),
             test_outliers=find_shards(test, "outlier-*.h5"),
             spec=DatasetSpec(),
+            start_from=None if start_from is None else Registry(registry).resolve(start_from),
             config=TrainingConfig(steps=steps, batch=batch, learning_rate=learning_rate, threads=threads, seed=seed),
         )
         columns = (TextColumn("training, loss {task.description}"), BarColumn(), MofNCompleteColumn())
