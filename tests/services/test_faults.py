@@ -235,7 +235,9 @@ def test_row_16_a_proxy_that_comes_back_is_resumed_and_the_loss_is_counted_true(
     result = rig.result(run)
     eventually(lambda: rig.stats.open_runs == 0, 5.0, "run settled")
     true_loss = len(run) - (rig.stats.received - received_before)
-    # how much is lost depends on who reconnects first: the stock publisher holds back what it can
+    # a short outage may lose nothing, the stock publisher holds a thousand documents back; a long one must
+    if pause_s / interval_s > 1000:
+        assert true_loss > 0
     assert rig.stats.lost == true_loss
     assert rig.stats.gaps >= (1 if true_loss else 0)
     assert result.frames_received == length - true_loss
