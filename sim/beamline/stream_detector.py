@@ -61,11 +61,12 @@ class FrameWriter:
             raise RuntimeError("the detector was not prepared: no file is open")
         for _ in range(self.frames_requested):
             if self.on_pulses:
-                self.th.stand_at(await self.th.pulses.get())
+                angle = await self.th.pulses.get()
+                self.th.stand_at(angle)
             else:
                 await asyncio.sleep(self.dwell_s)
-            angle = self.world.angle_deg
-            frame = await asyncio.to_thread(self.world.expose)
+                angle = self.world.angle_deg
+            frame = await asyncio.to_thread(self.world.expose, angle)
             self._set_written(file.append(frame, angle))
 
 

@@ -116,16 +116,28 @@ class SimulatedWorld:
                 while len(self._scans) > self._kept_scans:
                     self._scans.popitem(last=False)
 
-    def expected_counts(self) -> NDArray[np.float32]:
-        """Compute expected counts of one frame where the motors stand, (rows, columns) float32."""
+    def expected_counts(self, angle_deg: float | None = None) -> NDArray[np.float32]:
+        """Compute expected counts of one frame, (rows, columns) float32; arguments as in `expose`."""
+        at = self.angle_deg if angle_deg is None else angle_deg
         total = np.zeros(self.frame_shape, dtype=np.float32)
         for particle, fraction in self.illuminated():
-            total += np.float32(fraction) * self._expected_of(particle, self.angle_deg)
+            total += np.float32(fraction) * self._expected_of(particle, at)
         return total
 
-    def expose(self) -> NDArray[np.uint32]:
-        """Take one exposure where the motors stand, (rows, columns) uint32."""
-        expected = self.expected_counts()
+    def expose(self, angle_deg: float | None = None) -> NDArray[np.uint32]:
+        """Take one exposure.
+
+        Parameters
+        ----------
+        angle_deg
+            Reading of the scanned circle during the exposure; None: where it stands now. A detector that exposes while
+            the circle sweeps on says the angle of its pulse.
+
+        Returns
+        -------
+        (rows, columns) uint32.
+        """
+        expected = self.expected_counts(angle_deg)
         with self._lock:
             number = self.exposures
             self.exposures += 1

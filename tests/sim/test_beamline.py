@@ -268,3 +268,10 @@ def test_a_failing_exposure_fails_the_plan(make_beamline, run_engine, monkeypatc
     with pytest.raises(FailedStatus) as failure:
         run_engine(rocking_curve(beamline, beamline.inline_detector, START, STOP, NUM))
     assert "detector on fire" in str(failure.value.__cause__)
+
+
+def test_an_exposure_keeps_its_pulses_angle_while_the_circle_sweeps_on(make_beamline):
+    still, sweeping = make_beamline().world, make_beamline().world
+    still.angle_deg = ANGLES[1]
+    sweeping.angle_deg = STOP
+    np.testing.assert_array_equal(sweeping.expose(ANGLES[1]), still.expose())
