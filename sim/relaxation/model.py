@@ -15,7 +15,7 @@ StopReason = Literal["energy_tolerance", "force_tolerance", "step_limit", "rejec
 
 @dataclass(frozen=True, slots=True)
 class EamPotential:
-    """A one-element embedded-atom potential in tables, as a setfl file (DYNAMO funcfl/setfl, LAMMPS eam/alloy) holds it.
+    """A one-element embedded-atom potential in tables, as a setfl file (LAMMPS eam/alloy) holds it.
 
     E = Σ_i F(ρ_i) + 1/2 Σ_{i≠j} φ(r_ij), ρ_i = Σ_{j≠i} f(r_ij).
 
@@ -72,9 +72,7 @@ class RelaxationSettings(BaseModel):
     energy_tolerance: float = Field(default=1e-6, gt=0, description="Relative, between two steps; 'paper' only.")
     force_tolerance_eV_A: float = Field(default=0.01, gt=0, description="Largest force; 'clamped' only.")
     max_steps: int = Field(default=2000, ge=1)
-    clamp_depth_A: float = Field(
-        default=5.0, gt=0, description="Thickness of the shell that is held, about two layers."
-    )
+    clamp_depth_A: float = Field(default=5.0, gt=0, description="Thickness of the held shell, about two layers.")
     release_steps: int = Field(default=40, ge=0, description="Steps after the release; 'clamped' only.")
     check_every: int = Field(default=20, ge=1, description="Steps between two checks of the released crystal.")
 
