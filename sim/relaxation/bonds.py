@@ -214,7 +214,7 @@ def map_bonds(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) -> ND
     a twin) or where there is no neighbour.
     """
     scaled = np.ascontiguousarray(positions_A, dtype=np.float64) / a_A
-    return _map_bonds(scaled, bonds.neighbours, IDEAL_BONDS * 0.5, BOND_TOLERANCE)
+    return _map_bonds(scaled, bonds.neighbours, IDEAL_BONDS.astype(np.float64) / 2.0, BOND_TOLERANCE)
 
 
 @njit(cache=True, nogil=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -163,7 +164,7 @@ def take_census(positions_A: NDArray[np.floating], a_A: float, *, line: LineSpec
 
 
 def still_holds(line: LineSpec, a_A: float) -> Callable[[NDArray[np.float64]], bool]:
-    """Make the check that a relaxation asks: is the line that was put in, and only that, still in?"""
+    """Make the check that a relaxation asks for: the line that was put in, and only that, is still in."""
 
     def holds(positions_A: NDArray[np.float64]) -> bool:
         return take_census(positions_A, a_A, line=line).state == "line"
@@ -174,7 +175,14 @@ def still_holds(line: LineSpec, a_A: float) -> Callable[[NDArray[np.float64]], b
 def _look(positions_A: NDArray[np.floating], a: float) -> _Atoms:
     positions = np.ascontiguousarray(positions_A, dtype=np.float64)
     bonds = find_bonds(positions, a)
-    return _Atoms(positions, a, bonds, classify_structure(bonds), map_bonds(positions, a, bonds), surface_layers(bonds))
+    return _Atoms(
+        positions,
+        a,
+        bonds,
+        classify_structure(bonds),
+        map_bonds(positions, a, bonds),
+        surface_layers(positions, a, bonds),
+    )
 
 
 def _groups(points: NDArray[np.float64], reach: float) -> list[NDArray[np.int64]]:
@@ -215,17 +223,20 @@ def _vote(atoms: _Atoms, members: NDArray[np.int64], shape: CoreShape) -> tuple[
     z = shape.direction
     height = atoms.positions @ z
     own = height[members]
+    clear = np.ones(len(height), dtype=bool)
+    around = atoms.bonds.neighbours[members]
+    clear[members] = clear[around[around >= 0]] = False
     number = max(3, int(np.ptp(own) / (SLICE * atoms.a)))
     edges = np.linspace(float(own.min()), float(own.max()), number + 1)
     votes: Counter[Miller | None] = Counter()
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (own >= low) & (own <= high)
         if not inside.any():
             votes[None] += 1
             continue
         centre = atoms.positions[members[inside]].mean(axis=0)
         middle = 0.5 * (low + high)
-        slab = np.flatnonzero(np.abs(height - middle) <= 0.5 * SLICE * atoms.a)
+        slab = np.flatnonzero(clear & (np.abs(height - middle) <= 0.5 * SLICE * atoms.a))
         # the cut goes towards the thick side of the slice, where most circuits cross it
         towards = atoms.positions[slab].mean(axis=0) - centre
         towards -= z * float(towards @ z)
@@ -240,7 +251,7 @@ def _vote(atoms: _Atoms, members: NDArray[np.int64], shape: CoreShape) -> tuple[
 
 def _any_normal(z: NDArray[np.float64]) -> NDArray[np.float64]:
     x = np.cross(z, np.eye(3)[int(np.abs(z).argmin())])
-    return x / np.linalg.norm(x)
+    return np.asarray(x / np.linalg.norm(x), dtype=np.float64)
 
 
 def _reaches_surface(atoms: _Atoms, members: NDArray[np.int64], shape: CoreShape) -> bool:

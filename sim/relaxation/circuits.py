@@ -1,6 +1,6 @@
 """Burgers circuits, all at once: lattice coordinates carried from atom to atom, and the bonds where they do not close.
 
-Each mapped bond (`bonds.map_bonds`) is a step of the perfect lattice. A breadth-first search gives every atom it reaches
+Each mapped bond (`bonds.map_bonds`) is a step of the perfect lattice. A breadth-first search gives each atom reached
 integer coordinates; a bond between two reached atoms then closes one circuit through the tree. In a perfect or merely
 strained crystal every circuit closes; one that encloses a dislocation fails by its Burgers vector (Frank's start-finish
 circuit, Hirth and Lothe, Theory of Dislocations, section 1.4). Bonds across a stacking fault or a twin boundary aren't
@@ -76,7 +76,8 @@ def circuits_about(
     Parameters
     ----------
     members
-        Indices of the atoms of the slice.
+        Indices of the atoms of the slice, less the core and its neighbours: the bonds in a core may be mapped so that
+        its singularity lies anywhere in it, and a path between that and (0, 0) would escape the cut.
     across
         (N, 2) coordinates of all atoms in the right-handed frame (x, y) across the line, which passes through (0, 0).
         The search never crosses the half-line x > 0, y = 0: the bonds that do close one circuit each.

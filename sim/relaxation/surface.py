@@ -10,21 +10,38 @@ from numpy.typing import NDArray
 
 from braggwatch.sim.relaxation.bonds import Bonds, find_bonds
 
-SURFACE_ASYMMETRY: Final = 1.3
-"""Length of the sum of an under-coordinated atom's bonds, in lattice parameters, from which it is surface. Ideal: 1.73
-on {111}, 2.0 on {100}, 2.1 and more on {110}, edges and corners; 0.71 beside a vacancy or under a step, below 1 in
-cores. Atoms with a full shell are never surface: in unrelaxed cores, some reach 1.9."""
+SURFACE_ASYMMETRY: Final = 1.2
+"""Length of the sum of an under-coordinated atom's bonds, in lattice parameters, from which it may be surface. Ideal:
+1.73 on {111}, 2.0 on {100}, 2.1 and more on {110}, edges and corners; 0.71 beside a vacancy or under a step. Atoms with
+a full shell are never surface: in unrelaxed cores, some reach 1.9."""
+
+CERTAIN_ASYMMETRY: Final = 1.65
+"""Between `SURFACE_ASYMMETRY` and this lie strained surfaces and the hollow cores of unrelaxed edges: what decides is
+whether there is an atom within 0.6 a of the point 1.2 a outside. No point in a solid is farther than 0.5 a from one."""
 
 
-def surface_layers(bonds: Bonds) -> NDArray[np.int8]:
+def surface_layers(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) -> NDArray[np.int8]:
     """Count bonds to the surface.
+
+    Parameters
+    ----------
+    positions_A, a_A, bonds
+        (N, 3) Å, Å, and what `find_bonds` finds in them.
 
     Returns
     -------
     (N,) int8: 0 on the surface, 1 bonded to it, and so on; 127 where no path leads there.
     """
-    length2 = (bonds.asymmetry**2).sum(axis=1)
-    surface = (bonds.count < 12) & (length2 > SURFACE_ASYMMETRY**2)
+    length = np.sqrt((bonds.asymmetry**2).sum(axis=1))
+    surface = (bonds.count < 12) & (length > SURFACE_ASYMMETRY)
+    doubtful = np.flatnonzero(surface & (length < CERTAIN_ASYMMETRY))
+    if doubtful.size:
+        from scipy.spatial import KDTree  # slow to import
+
+        positions = np.asarray(positions_A, dtype=np.float64)
+        outside = positions[doubtful] - bonds.asymmetry[doubtful] * (1.2 * a_A / length[doubtful, None])
+        near, _ = KDTree(positions, balanced_tree=False).query(outside, distance_upper_bound=0.6 * a_A)
+        surface[doubtful[np.isfinite(near)]] = False
     return _layers(surface, bonds.neighbours)
 
 
@@ -81,7 +98,7 @@ def surface_shell(positions_A: NDArray[np.floating], a_A: float, depth_A: float)
     """
     from scipy.spatial import KDTree  # slow to import
 
-    layer = surface_layers(find_bonds(positions_A, a_A))
+    layer = surface_layers(positions_A, a_A, find_bonds(positions_A, a_A))
     reach = depth_A - 0.5 * a_A / np.sqrt(3.0)
     shell = layer == 0
     if reach < 0:
