@@ -15,7 +15,7 @@ from torch.nn import functional
 
 def symmetry_copy(volumes: Tensor, generator: torch.Generator) -> Tensor:
     """Apply one random operation of the 16 to each of (B, 64, 64, 64) volumes, axis 1 along Q."""
-    draws = torch.randint(0, 2, (len(volumes), 4), generator=generator)
+    draws = torch.randint(0, 2, (len(volumes), 4), generator=generator, device=generator.device)
     out: list[Tensor] = []
     for volume, draw in zip(volumes, draws.tolist(), strict=True):
         axes = [axis for axis in range(3) if draw[axis]]
@@ -26,23 +26,24 @@ def symmetry_copy(volumes: Tensor, generator: torch.Generator) -> Tensor:
 
 def turn_copy(volumes: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Turn a ``share`` of (B, 64, 64, 64) volumes about Q by any angle, bilinearly: a crystal has no preferred one."""
+    draws, angles = torch.rand((len(volumes), 2), generator=generator, device=generator.device).unbind(1)
+    chosen = (draws < share).nonzero()[:, 0].to(volumes.device)
+    if not len(chosen):
+        return volumes
+    angles = 2 * math.pi * angles.to(volumes.device)[chosen]
+    cos, sin, none = torch.cos(angles), torch.sin(angles), torch.zeros_like(angles)
+    matrices = torch.stack([cos, -sin, none, sin, cos, none], dim=1).reshape(-1, 2, 3)
     turned = volumes.clone()
-    for index in range(len(volumes)):
-        draw, angle = torch.rand(2, generator=generator).tolist()
-        if draw >= share:
-            continue
-        cos, sin = math.cos(2 * math.pi * angle), math.sin(2 * math.pi * angle)
-        matrix = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]])
-        # the last voxel plane has no partner about the centre (32, 32): aligned corners of a 65-wide field
-        field = functional.pad(volumes[index][None], (0, 1, 0, 1))
-        grid = functional.affine_grid(matrix, [1, 1, *field.shape[2:]], align_corners=True)
-        turned[index] = functional.grid_sample(field, grid, align_corners=True)[0, :, :-1, :-1]
+    # the last voxel plane has no partner about the centre (32, 32): aligned corners of a 65-wide field
+    field = functional.pad(volumes[chosen], (0, 1, 0, 1))
+    grid = functional.affine_grid(matrices, [len(chosen), 1, *field.shape[2:]], align_corners=True)
+    turned[chosen] = functional.grid_sample(field, grid, align_corners=True)[:, :, :-1, :-1]
     return turned
 
 
 def shift_copy(volumes: Tensor, largest: int, generator: torch.Generator) -> Tensor:
     """Shift each volume by up to ``largest`` voxels along every axis (the centring's own uncertainty), zeros enter."""
-    shifts = torch.randint(-largest, largest + 1, (len(volumes), 3), generator=generator)
+    shifts = torch.randint(-largest, largest + 1, (len(volumes), 3), generator=generator, device=generator.device)
     out = torch.zeros_like(volumes)
     for index, shift in enumerate(shifts.tolist()):
         source: list[slice] = []

@@ -5,119 +5,51 @@ Classes and volumes come from a `Source`; which system they belong to is no conc
 
 from __future__ import annotations
 
-import copy
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
+from braggwatch.models.nuisance_augmentation import measure_clean
+from braggwatch.models.training_config import TrainingConfig, one_cycle, paper_config, rate_at
+from braggwatch.models.training_data import Feed, Prediction, Source, TellsClean, batches, predict
+from braggwatch.models.training_state import CHECKPOINT_FILE, LOG_FILE, TrainingState, start_average, trim_log
+
+__all__ = [
+    "Prediction",
+    "Source",
+    "TellsClean",
+    "TrainingConfig",
+    "TrainingDivergedError",
+    "one_cycle",
+    "paper_config",
+    "predict",
+    "train",
+]
+
+_LOG_EVERY = 20
+_VALIDATION_SEED = 977
 
 
-class Source(Protocol):
-    """Labelled samples in memory or memory-mapped."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return log1p intensities (B, 64, 64, 64) and class indices (B,)."""
-        ...
+class TrainingDivergedError(ValueError):
+    """The loss is no number any more; the last checkpoint is sound."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
-    """Knobs of one run.
-
-    Attributes
-    ----------
-    steps
-        Optimiser steps; the learning rate follows one cycle over them, to zero.
-    learning_rate
-        Peak of the cycle (AdamW).
-    ema
-        Decay of the averaged weights.
-    largest_shift
-        Random shift in voxels.
-    turned_share
-        Share of samples that are turned about Q by any angle.
-    """
-
-    steps: int = 4000
-    batch: int = 48
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.02
-    ema: float = 0.998
-    largest_shift: int = 1
-    turned_share: float = 0.6
-    threads: int = 1
-    bf16: bool = True
-    seed: int = 1
-    checkpoint_every: int = 200
-    validate_every: int = 400
-
-
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """Learning rate at a step: linear warm-up over a tenth of the run, then a cosine to zero."""
-    warm = max(1, steps // 10)
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a network says of a source: logits (N, K), features (N, F), class indices (N,)."""
-
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction right, 0 to 1."""
-        return float((self.logits.argmax(1) == self.labels).mean())
-
-
-def predict(model: nn.Module, source: Source, *, batch: int = 64, bf16: bool = False) -> Prediction:
-    """Run a network over a whole source, without augmentation."""
-    model.eval()
-    logits: list[NDArray[np.float32]] = []
-    features: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.int64]] = []
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        for start in range(0, len(source), batch):
-            volumes, truth = source.batch(np.arange(start, min(start + batch, len(source))))
-            out, penultimate = model(normalise(torch.from_numpy(volumes).float()))
-            logits.append(out.float().numpy())
-            features.append(penultimate.float().numpy())
-            labels.append(truth)
-    return Prediction(np.concatenate(logits), np.concatenate(features), np.concatenate(labels))
-
-
-def _batches(count: int, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    epoch = 0
-    while True:
-        order = np.random.default_rng((seed, epoch)).permutation(count)
-        for start in range(0, count - size + 1, size):
-            yield np.sort(order[start : start + size])
-        epoch += 1
-
-
-def _to_device(volumes: NDArray[np.float16], config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    x = torch.from_numpy(volumes).float()
-    x = turn_copy(symmetry_copy(x, generator), config.turned_share, generator)
-    return normalise(shift_copy(x, config.largest_shift, generator))
+def augmented(volumes: Tensor, clean: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """Return what the network is shown of (B, 64, 64, 64) log1p intensities: turned, spoilt, shifted, normalised."""
+    if config.symmetry:
+        volumes = symmetry_copy(volumes, generator)
+    volumes = turn_copy(volumes, config.turned_share, generator)
+    if config.nuisance:
+        # after the turning, which would smooth the noise
+        volumes = measure_clean(volumes, clean, generator)
+    return normalise(shift_copy(volumes, config.largest_shift, generator))
 
 
 def train(
@@ -128,14 +60,14 @@ def train(
     folder: Path,
     on_step: Callable[[int, float], None] | None = None,
 ) -> nn.Module:
-    """Train a network and return the averaged one.
+    """Train a network and return the averaged one, on the CPU.
 
     Parameters
     ----------
     model
         Returns (logits, features).
     source, validation
-        Samples to learn from and to watch.
+        Samples to learn from and to watch. Clean ones (`TellsClean`) are given noise and the like on the way.
     config
         Knobs.
     folder
@@ -146,54 +78,78 @@ def train(
     Raises
     ------
     ValueError
-        If the folder's checkpoint was made with another configuration.
+        If the folder's checkpoint was made with another configuration or network, or there is not even one batch.
+    TrainingDivergedError
+        If the loss is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    averaged = copy.deepcopy(model)
-    checkpoint, first = folder / "checkpoint.pt", 0
+    device = torch.device(config.device)
+    model = model.to(device)
+    state = TrainingState(
+        model=model,
+        averaged=start_average(model),
+        optimiser=_optimiser(model, config),
+        generator=torch.Generator(device).manual_seed(config.seed),
+    )
+    checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if state["config"] != asdict(config):
-            raise ValueError(f"{checkpoint} belongs to another configuration: choose another folder or remove it")
-        model.load_state_dict(state["model"])
-        averaged.load_state_dict(state["averaged"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = int(state["step"])
-    stream = _batches(len(source), config.batch, config.seed + first)
-    began = time.monotonic()
-    with (folder / "log.jsonl").open("a") as log:
-        for step in range(first, config.steps):
-            rate = one_cycle(step, config.steps, config.learning_rate)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            volumes, truth = source.batch(next(stream))
-            model.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-                logits, _ = model(_to_device(volumes, config, generator))
-            loss = functional.cross_entropy(
-                logits.float(), torch.from_numpy(truth), label_smoothing=config.label_smoothing
-            )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            _average(averaged, model, min(config.ema, (step + 1) / (step + 10)))
+        state.restore(checkpoint, config)
+    trim_log(folder / LOG_FILE, state.step)
+    stream = batches(len(source), config.batch, config.seed, state.step)
+    watched = Feed(validation, config.device)
+    feed = Feed(source, config.device)
+    began = time.monotonic() - state.seconds
+    with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+        while state.step < config.steps and not (config.patience and state.waited >= config.patience):
+            record = _step(state, feed.batch(next(stream)), config)
             if on_step is not None:
-                on_step(step + 1, float(loss.detach()))
-            record: dict[str, float] = {"step": step + 1, "loss": float(loss.detach()), "rate": rate}
-            if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-                record["validation_accuracy"] = predict(averaged, validation, bf16=config.bf16).accuracy
-            if (step + 1) % 20 == 0 or "validation_accuracy" in record:
-                record["seconds"] = time.monotonic() - began
-                log.write(json.dumps(record) + "\n")
+                on_step(state.step, record["loss"])
+            last = state.step == config.steps
+            if state.step % config.validate_every == 0 or last:
+                seen = predict(state.averaged, watched, bf16=config.bf16, nuisance_seed=_VALIDATION_SEED)
+                record |= {"validation_accuracy": seen.accuracy, "validation_loss": seen.loss}
+                if config.patience:
+                    state.note_validation(seen.loss)
+                    last = last or state.waited >= config.patience
+            state.seconds = time.monotonic() - began
+            if state.step % _LOG_EVERY == 0 or "validation_accuracy" in record:
+                log.write(json.dumps({**record, "seconds": state.seconds}) + "\n")
                 log.flush()
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                _save(checkpoint, model, averaged, optimiser, step + 1, config)
-    return averaged
+            if state.step % config.checkpoint_every == 0 or last:
+                state.save(checkpoint, config)
+    if state.best:
+        state.averaged.load_state_dict(state.best)
+    return state.averaged.cpu()
+
+
+def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.AdamW
+    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _step(state: TrainingState, batch: tuple[Tensor, Tensor, Tensor], config: TrainingConfig) -> dict[str, float]:
+    rate = rate_at(state.step, config)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    volumes, truth, clean = batch
+    shown = augmented(volumes, clean, config, state.generator)
+    state.model.train()
+    with torch.autocast(shown.device.type, torch.bfloat16, enabled=config.bf16):
+        logits, _ = state.model(shown)
+    loss = functional.cross_entropy(logits.float(), truth, label_smoothing=config.label_smoothing)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingDivergedError(f"the loss is {value} at step {state.step + 1}: try a smaller learning rate")
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if config.clip_norm:
+        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    state.optimiser.step()
+    _average(state.averaged, state.model, min(config.ema, (state.step + 1) / (state.step + 10)))
+    state.step += 1
+    return {"step": state.step, "loss": value, "rate": rate}
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
@@ -203,25 +159,3 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
                 mine.lerp_(theirs, 1 - decay)
             else:
                 mine.copy_(theirs)
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    averaged: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    config: TrainingConfig,
-) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "averaged": averaged.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "config": asdict(config),
-        },
-        partial,
-    )
-    partial.replace(path)

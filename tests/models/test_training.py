@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
-from braggwatch.models.training import TrainingConfig, one_cycle, predict, train
+from braggwatch.models.training import (
+    TrainingConfig,
+    TrainingDivergedError,
+    augmented,
+    one_cycle,
+    paper_config,
+    predict,
+    train,
+)
+from braggwatch.models.training_data import batches
+from braggwatch.models.training_state import averaged_weights
 
 
 class Blobs:
@@ -76,6 +88,188 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     other = TrainingConfig(steps=31, batch=8, bf16=False)
     with pytest.raises(ValueError, match="another configuration"):
         train(tiny(), Blobs(16), Blobs(8), other, tmp_path)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+class WithDropout(Tiny):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, features = super().forward(nn.functional.dropout(x, 0.1, self.training))
+        return logits, features
+
+
+class Clean(Blobs):
+    """Half of the blobs without noise."""
+
+    def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return indices % 4 < 2
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def seeded(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return kind()
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=8, batch=4, checkpoint_every=3)
+    straight = train(seeded(WithDropout), Clean(12), Blobs(8), config, tmp_path / "straight")
+
+    def interrupt(step: int, _: float) -> None:
+        if step == 5:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        train(seeded(WithDropout), Clean(12), Blobs(8), config, tmp_path / "broken", interrupt)
+    torch.rand(5)
+    steps: list[int] = []
+    resumed = train(
+        seeded(WithDropout), Clean(12), Blobs(8), config, tmp_path / "broken", lambda step, _: steps.append(step)
+    )
+    assert steps[0] == 4
+    assert same(straight, resumed)
+
+
+def test_the_log_of_an_interrupted_run_tells_each_step_once(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=24, validate_every=4)
+
+    def interrupt(step: int, _: float) -> None:
+        if step == 19:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        train(tiny(), Blobs(16), Blobs(8), config, tmp_path, interrupt)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 2')
+    train(tiny(), Blobs(16), Blobs(8), config, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 12, 16, 20, 24]
+    assert all(line["seconds"] > 0 and "validation_loss" in line for line in lines)
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+
+
+def test_a_checkpoint_of_an_older_version_is_resumed(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=12, checkpoint_every=6)
+
+    def interrupt(step: int, _: float) -> None:
+        if step == 8:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        train(tiny(), Blobs(16), Blobs(8), config, tmp_path, interrupt)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    old = {key: state[key] for key in ("model", "averaged", "optimiser", "step", "config")}
+    for key in ("optimiser", "schedule", "patience", "symmetry", "nuisance", "clip_norm", "device"):
+        del old["config"][key]
+    torch.save(old, path)
+    steps: list[int] = []
+    train(tiny(), Blobs(16), Blobs(8), config, tmp_path, lambda step, _: steps.append(step))
+    assert steps == [7, 8, 9, 10, 11, 12]
+
+
+def test_another_network_in_the_folder_is_refused(tmp_path: Path) -> None:
+    train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+    other = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="another network"):
+        train(other, Blobs(16), Blobs(8), CONFIG, tmp_path)
+
+
+def test_the_number_of_threads_may_change_on_the_way(tmp_path: Path) -> None:
+    assert replace(CONFIG, threads=4, device="cuda").same_run({"steps": 30, **_values(CONFIG)})
+    assert not replace(CONFIG, seed=9).same_run(_values(CONFIG))
+
+
+def _values(config: TrainingConfig) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(config)
+
+
+class Misnamed(Blobs):
+    """Labels swapped: what is learnt from the others makes it worse."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels = 1 - self.labels
+
+
+def test_it_stops_at_the_plateau_with_the_best_weights(tmp_path: Path) -> None:
+    config = replace(paper_config(64), steps=200, batch=8, validate_every=2, checkpoint_every=50, patience=2)
+    steps: list[int] = []
+    model = train(tiny(), Blobs(16), Misnamed(8), config, tmp_path, lambda step, _: steps.append(step))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [line["validation_loss"] for line in lines]
+    assert steps[-1] < 200
+    assert losses.index(min(losses)) == len(losses) - 3
+    assert predict(model, Misnamed(8)).loss == pytest.approx(min(losses), rel=1e-5)
+    # a plateau stays one
+    train(tiny(), Blobs(16), Misnamed(8), config, tmp_path, lambda *_: pytest.fail("it went on"))
+    kept = averaged_weights(tmp_path / "checkpoint.pt")
+    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_papers_schedule_is_the_papers() -> None:
+    config = paper_config(9000)
+    assert (config.optimiser, config.learning_rate, config.batch, config.label_smoothing) == ("adam", 1e-3, 64, 0.0)
+    assert config.validate_every == 9000 // 64
+    assert config.patience > 0
+    volumes = torch.from_numpy(Blobs(4).volumes).float()
+    shown = augmented(volumes, torch.zeros(4, dtype=torch.bool), config, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(shown, normalise(volumes))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    class Broken(Tiny):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            logits, features = super().forward(x)
+            return logits * float("nan"), features
+
+    with pytest.raises(TrainingDivergedError, match="step 1"):
+        train(Broken(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+
+
+def test_fewer_samples_than_a_batch_are_refused_rather_than_awaited(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fewer than one batch"):
+        train(tiny(), Blobs(4), Blobs(4), CONFIG, tmp_path)
+
+
+def test_every_epoch_shows_each_sample_once_and_the_stream_can_be_joined_anywhere() -> None:
+    stream = [indices.tolist() for indices in islice(batches(20, 5, 3), 12)]
+    for epoch in range(3):
+        assert sorted(chain(*stream[4 * epoch : 4 * epoch + 4])) == list(range(20))
+    assert [indices.tolist() for indices in islice(batches(20, 5, 3, 7), 5)] == stream[7:]
+
+
+def test_only_clean_samples_are_given_noise() -> None:
+    volumes = torch.from_numpy(Blobs(4).volumes).float()
+    config = replace(paper_config(64), nuisance=True)
+    clean = torch.tensor([False, True, False, True])
+    shown = augmented(volumes, clean, config, torch.Generator().manual_seed(1))
+    plain = normalise(volumes)
+    assert torch.equal(shown[0], plain[0])
+    assert torch.equal(shown[2], plain[2])
+    assert not torch.equal(shown[1], plain[1])
+    off = augmented(volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(off, plain)
+
+
+@pytest.mark.gpu
+def test_the_same_loop_runs_on_the_gpu(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    config = replace(CONFIG, device="cuda", bf16=True)
+    model = train(tiny(), Clean(24), Blobs(8), config, tmp_path)
+    assert next(model.parameters()).device.type == "cpu"
+    assert predict(model, Blobs(24)).accuracy > 0.9
+    again = train(tiny(), Clean(24), Blobs(8), replace(config, device="cpu"), tmp_path)
+    assert same(model, again)
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
