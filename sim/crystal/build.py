@@ -9,8 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from braggwatch.sim.crystal.dislocations import LineSpec, displacement, line_frame
-from braggwatch.sim.crystal.fcc import METALS, Metal, Miller, g_dot_b, is_allowed
+from braggwatch.sim.crystal.defects import (
+    Contrast,
+    DefectSpec,
+    StraightLineSpec,
+    contrast,
+    crystal_label,
+    defect_displacement,
+    defect_distance,
+    kept_points,
+    strongest,
+)
+from braggwatch.sim.crystal.dislocations import LineSpec
+from braggwatch.sim.crystal.fcc import METALS, Metal, Miller, is_allowed
+from braggwatch.sim.crystal.loops import LoopSpec, inserted_shift_nm, platelet
 from braggwatch.sim.crystal.shapes import Polyhedron, ShapeSpec, make_polyhedron
 from braggwatch.sim.crystal.strain import StrainSpec, strain_phase
 
@@ -36,6 +48,7 @@ class CrystalSpec(BaseModel):
     strain: StrainSpec
     hkl: Miller
     seed: int
+    defects: tuple[DefectSpec, ...] = Field(default=(), description="What it holds beside ``line``.")
 
     @model_validator(mode="after")
     def _reflection_exists(self) -> CrystalSpec:
@@ -48,6 +61,16 @@ class CrystalSpec(BaseModel):
         """The element's constants."""
         return METALS[self.element]
 
+    @property
+    def atomic(self) -> bool:
+        """Whether the scattering points are the atoms: as many cells across as the particle really has."""
+        return abs(self.size_nm / self.points_across / self.metal.lattice_parameter_nm - 1.0) < 1e-6
+
+    @property
+    def all_defects(self) -> tuple[DefectSpec, ...]:
+        """``line``, where there is one, before ``defects``."""
+        return self.defects if self.line is None else (StraightLineSpec(line=self.line), *self.defects)
+
 
 @dataclass(frozen=True, slots=True)
 class Crystal:
@@ -56,17 +79,21 @@ class Crystal:
     Attributes
     ----------
     positions_nm
-        (N, 3) float64 ideal lattice positions about the centre of mass, crystal axes.
+        (N, 3) float64 ideal lattice positions about the centre of mass (of the crystal without defects), crystal axes.
     displacement_nm
-        (N, 3) float64 displacement from those positions (dislocation and strain).
+        (N, 3) float64 displacement from those positions (defects and strain).
     phase_turns
         (N,) float64 g·u in turns: a point scatters with exp(-2πi phase_turns) exp(-2πi q·(r + u)), q from g.
     label
-        'perfect', 'screw', 'edge' or 'mixed': what was put in.
+        What was put in: 'perfect', 'screw', 'edge', 'mixed' or another of `crystal_label`.
     g_dot_b
-        0 where there is no line or where this reflection can't see it.
+        Of the line; of other defects the g·b or g·R of `contrasts`, the largest of those that are visible. 0 where
+        there is no defect or where this reflection can't see any, except that an invisible fault has a whole number.
     line_distance
-        Distance of the line from the centre of mass in particle sizes; None without a line.
+        Distance of the line, plane or loop nearest to the centre of mass, in particle sizes; None without a defect.
+    contrasts
+        How this reflection sees each of ``spec.all_defects``, in their order; may be left empty where one line's
+        ``g_dot_b`` says all.
     """
 
     spec: CrystalSpec
@@ -76,6 +103,7 @@ class Crystal:
     label: str
     g_dot_b: float
     line_distance: float | None
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def hkl(self) -> Miller:
@@ -84,7 +112,9 @@ class Crystal:
 
     @property
     def visible(self) -> bool:
-        """Whether this reflection sees the line (g·b ≠ 0). True for a crystal without one."""
+        """Whether this reflection sees any defect (see `Contrast`). True for a crystal without one."""
+        if self.contrasts:
+            return any(seen.visible for seen in self.contrasts)
         return self.label == "perfect" or self.g_dot_b != 0.0
 
     @property
@@ -139,14 +169,37 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
     a = spec.metal.lattice_parameter_nm
     g = np.asarray(spec.hkl, dtype=np.float64) / a
     u = np.zeros_like(positions)
-    gb, distance, label = 0.0, None, "perfect"
-    if spec.line is not None:
-        frame = line_frame(spec.line)
-        origin = frame[1] * spec.line.offset[0] + frame[0] * spec.line.offset[1]
-        u += displacement(spec.line, positions, origin * spec.size_nm, a, spec.metal.poisson_ratio)
-        gb = g_dot_b(spec.hkl, spec.line.burgers)
-        distance, label = float(np.hypot(*spec.line.offset)), spec.line.character
+    defects = spec.all_defects
+    for defect in defects:
+        u += defect_displacement(defect, positions, spec.size_nm, a, spec.metal.poisson_ratio)
+    contrasts = tuple(contrast(spec.hkl, defect) for defect in defects)
     phase = strain_phase(spec.strain, points, shape, rng)
     # smooth strain is given as a phase: its displacement is taken along g, the only component this peak sees
     u += np.outer(phase / (2 * np.pi), g / float(g @ g))
-    return Crystal(spec, positions, u, u @ g, label, gb, distance)
+    positions, u = _with_platelets(spec, positions, u)
+    return Crystal(
+        spec,
+        positions,
+        u,
+        u @ g,
+        crystal_label(spec.line, spec.defects),
+        strongest(contrasts),
+        min(map(defect_distance, defects), default=None),
+        contrasts,
+    )
+
+
+def _with_platelets(
+    spec: CrystalSpec, positions_nm: NDArray[np.float64], u_nm: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Leave out and put in the points that defects take away and add."""
+    a = spec.metal.lattice_parameter_nm
+    keep = np.ones(len(positions_nm), dtype=bool)
+    more, more_u = [positions_nm[:0]], [u_nm[:0]]
+    for defect in spec.defects:
+        keep &= kept_points(defect, positions_nm, spec.size_nm, a, spec.hkl, spec.atomic)
+        if isinstance(defect, LoopSpec) and defect.interstitial and spec.atomic:
+            copied = platelet(defect, positions_nm, spec.size_nm, a, start=0.0)
+            more.append(positions_nm[copied])
+            more_u.append(u_nm[copied] + inserted_shift_nm(defect, a))
+    return np.concatenate([positions_nm[keep], *more]), np.concatenate([u_nm[keep], *more_u])

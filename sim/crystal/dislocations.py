@@ -74,11 +74,40 @@ def displacement(
     -------
     (N, 3) float64, nm, crystal axes. The cut is the half-plane x < 0, y = 0 of `line_frame`; across it u jumps by b.
     """
-    frame = line_frame(line)
+    b = np.asarray(line.burgers, dtype=np.float64) * (lattice_parameter_nm / 2.0)
+    return straight_displacement(line_frame(line), b, points_nm, origin_nm, lattice_parameter_nm, poisson_ratio)
+
+
+def straight_displacement(
+    frame: NDArray[np.float64],
+    burgers_nm: NDArray[np.float64],
+    points_nm: NDArray[np.float64],
+    origin_nm: NDArray[np.float64],
+    lattice_parameter_nm: float,
+    poisson_ratio: float,
+) -> NDArray[np.float64]:
+    """Displacement of a straight line whose Burgers vector, perfect or partial, lies in the plane of its cut.
+
+    Parameters
+    ----------
+    frame
+        (3, 3) rows as in `line_frame`.
+    burgers_nm
+        (3,), crystal axes; without a component along ``frame[1]``.
+    points_nm
+        (N, 3), crystal axes.
+    origin_nm
+        (3,), a point on the line.
+    lattice_parameter_nm
+        Scale of the core, where the field is cut off.
+
+    Returns
+    -------
+    (N, 3) float64, nm, crystal axes: at x < 0 the side y > 0 is shifted by the Burgers vector against y < 0.
+    """
     local = (points_nm - origin_nm) @ frame.T
     x, y = local[:, 0], local[:, 1]
-    b = np.asarray(line.burgers, dtype=np.float64) * (lattice_parameter_nm / 2.0)
-    b_edge, b_screw = float(b @ frame[0]), float(b @ frame[2])
+    b_edge, b_screw = float(burgers_nm @ frame[0]), float(burgers_nm @ frame[2])
     # the core has no defined displacement: a floor well below the atomic spacing keeps it finite
     r2 = np.maximum(x * x + y * y, (0.05 * lattice_parameter_nm) ** 2)
     theta = np.arctan2(y, x)
