@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.records import GeometryOrigin, RockingCurve
+from braggwatch.callbacks.reflection import NOT_STATED, StatedReflection
 
 
 class RunState(StrEnum):
@@ -66,5 +67,6 @@ class AssembledRun:
     truth: str | None = None
     position: Mapping[str, float] = field(default_factory=dict[str, float])
     origins: tuple[GeometryOrigin, ...] = ()
+    reflection: StatedReflection = NOT_STATED
     rocking_curve: NDArray[np.float64] | None = None
     extras: Mapping[str, str] = field(default_factory=dict[str, str])

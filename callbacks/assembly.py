@@ -25,6 +25,7 @@ from braggwatch.callbacks.geometry_resolution import (
 )
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord
+from braggwatch.callbacks.reflection import StatedReflection, stated_reflection
 from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -278,6 +279,7 @@ class RunAssembly:
             beside=self._beside,
             source=self._source,
             length=max(self._expected() or 0, max(self._beside) + 1),
+            reflection=self._reflection(),
         )
         try:
             angles, origin = find_angles(materials)
@@ -331,6 +333,7 @@ class RunAssembly:
             truth=text(truth),
             position=self._position(),
             origins=built.origins if built is not None else (),
+            reflection=self._reflection(),
             rocking_curve=built.rocking_curve if built is not None else None,
         )
         self._counters.runs[ending.value] += 1
@@ -339,6 +342,9 @@ class RunAssembly:
         self._counters.frames_received += received
         self.close()
         return run
+
+    def _reflection(self) -> StatedReflection:
+        return stated_reflection(self._preset, self._start or {}, self._settings.hkl_field)
 
     def _position(self) -> dict[str, float]:
         sources = GeometrySources(self._start or {}, self._configuration, tuple(self._streams.values()))

@@ -60,3 +60,6 @@ class AssemblySettings(BaseModel):
         description="Name in the record → field of the sample motor.",
     )
     sample_field: str = Field(default="sample_name", description="Start document's key for the sample.")
+    hkl_field: str = Field(
+        default="hkl", description="Start document's key for the reflection, three whole numbers; wins over the preset."
+    )

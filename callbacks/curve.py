@@ -20,6 +20,7 @@ from braggwatch.callbacks.geometry_resolution import (
 )
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord, GeometryOrigin, RockingCurve
+from braggwatch.callbacks.reflection import StatedReflection
 from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -38,6 +39,8 @@ class CurveMaterials:
         Index → readings of each frame that arrived (their ``frame`` is empty).
     length
         Number of frames of the curve, missing ones included.
+    reflection
+        The reflection, whoever stated it.
     """
 
     run_uid: str
@@ -51,6 +54,7 @@ class CurveMaterials:
     beside: Mapping[int, FrameRecord]
     source: FrameSource
     length: int
+    reflection: StatedReflection
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def find_geometry(
         angles_deg,
         angle_origin,
         materials.settings.stationary_tolerance,
+        materials.reflection,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.document_checks import finite
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import GeometryOrigin
+from braggwatch.callbacks.reflection import StatedReflection
 from braggwatch.sim.geometry.model import GeometryPreset, RockingGeometry, Signal, Value
 from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_values
 
@@ -75,6 +76,7 @@ def resolve_geometry(
     angles_deg: NDArray[np.float64],
     angle_origin: str,
     tolerance: float,
+    reflection: StatedReflection | None = None,
 ) -> ResolvedGeometry:
     """Find every value of a preset in a run's documents.
 
@@ -88,6 +90,8 @@ def resolve_geometry(
         Where those came from, e.g. ``"event:th"``.
     tolerance
         Largest change of a value that should stand still: absolute, relative for values over 1.
+    reflection
+        What takes the place of the preset's ``hkl``; None leaves it.
 
     Raises
     ------
@@ -121,6 +125,10 @@ def resolve_geometry(
             )
     if problems:
         raise UnresolvedGeometry("; ".join(problems))
+    reflection = reflection or StatedReflection(preset.hkl, "preset")
+    preset = preset.model_copy(update={"hkl": reflection.hkl})
+    for place, index in enumerate(reflection.hkl or ()):
+        origins.append(GeometryOrigin(field=f"hkl.{place}", value=index, origin=reflection.origin or "preset"))
     try:
         geometry = geometry_from_values(preset, values, frame_shape)
     except (MissingGeometry, ValueError) as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.verdict import Verdict
+from braggwatch.sim.crystal.fcc import Miller
 from braggwatch.sim.geometry.model import RockingGeometry
 
 
@@ -137,6 +138,33 @@ class GeometryOrigin(BaseModel):
     origin: str = Field(description="'preset', 'start', 'baseline', 'configuration' or 'event', with the signal name.")
 
 
+class BurgersVisibility(BaseModel):
+    """Which dislocations a verdict speaks of: of the six fcc Burgers directions, those that the reflection can see.
+
+    Directions are integers, b = a/2 times one, one of each ± pair. Both lists are empty where that is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
+    origin: str | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
+    seen: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b not 0.")
+    blind: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b = 0.")
+    short: str = Field(description="What completes 'perfect, ...' for a person.")
+    statement: str = Field(description="The same in full, every direction named; or why it is unknown.")
+
+    @property
+    def known(self) -> bool:
+        """Whether the reflection, and with it both lists, is known."""
+        return bool(self.seen)
+
+    @classmethod
+    def unknown(cls, reason: str, *, origin: str | None = None, hkl: Miller | None = None) -> BurgersVisibility:
+        """Say that it is unknown, and why."""
+        short = "as far as its reflection sees: which Burgers directions is unknown"
+        return cls(hkl=hkl, origin=origin, short=short, statement=f"what this verdict excludes is unknown: {reason}")
+
+
 class ScreeningResult(BaseModel):
     """The one final record of a run: what is stored, published, shown."""
 
@@ -150,6 +178,9 @@ class ScreeningResult(BaseModel):
     frames_received: int
     quality: Quality | None
     geometry_origins: tuple[GeometryOrigin, ...] = ()
+    burgers: BurgersVisibility | None = Field(
+        default=None, description="What the verdict excludes; None where no network ran, and in older records."
+    )
     sample: str | None = Field(default=None, description="Sample name from the start document.")
     position: dict[str, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
     truth: str | None = Field(default=None, description="Simulated truth where the start document carries it.")
@@ -157,6 +188,17 @@ class ScreeningResult(BaseModel):
     finished_at: FiniteFloat = Field(description="Wall clock when the verdict was made, seconds since the epoch.")
     latency_s: FiniteFloat = Field(description="Last document of the run to verdict, monotonic clock, seconds.")
     stage_seconds: dict[str, FiniteFloat] = Field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """The headline for a person: a perfect crystal is one only as far as its reflection sees."""
+        verdict = self.verdict
+        label = verdict.label
+        if label == "perfect":
+            label = f"{label}, {'as far as its reflection sees' if self.burgers is None else self.burgers.short}"
+        if label is None or verdict.headline == verdict.label:
+            return label or verdict.headline
+        return f"{verdict.headline}: {label}"
 
     @property
     def completeness(self) -> float | None:

@@ -14,6 +14,7 @@ from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters
 from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.reflection import burgers_visibility
 from braggwatch.callbacks.run_table import RunTable
 from braggwatch.models.classifier import Classifier
 from braggwatch.models.verdict import Outcome, Verdict
@@ -150,6 +151,7 @@ class ScreeningCallback:
             frames_received=run.frames_received,
             quality=model_input.quality if model_input is not None else None,
             geometry_origins=run.origins,
+            burgers=burgers_visibility(run.reflection) if verdict.probabilities else None,
             sample=run.sample,
             position=dict(run.position),
             truth=run.truth,

@@ -91,7 +91,7 @@ def show(screen: Console, results: list[ScreeningResult]) -> None:
         score = "" if verdict.ood_score is None else f"{verdict.ood_score:.1f} (limit {verdict.ood_threshold:.1f})"
         table.add_row(
             str(result.scan_id if result.scan_id is not None else result.run_uid[:8]),
-            verdict.headline if verdict.label in {None, verdict.headline} else f"{verdict.headline}: {verdict.label}",
+            result.in_words,
             "" if verdict.confidence is None else f"{verdict.confidence:.3f}",
             score,
             frames,

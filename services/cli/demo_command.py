@@ -97,7 +97,7 @@ def _table(results: tuple[ScreeningResult, ...]) -> Table:
             str(result.scan_id or ""),
             result.sample or "",
             result.truth or "",
-            verdict.headline,
+            result.in_words,
             right,
             "" if verdict.confidence is None else f"{verdict.confidence:.2f}",
             f"{result.frames_received}/{result.frames_expected or '?'}",

@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 import event_model
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.sim.crystal.visibility import directions
 
 STREAM_NAME = "primary"
 _DTYPES = {str: "string", int: "integer", float: "number"}
@@ -24,6 +25,7 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
     verdict = result.verdict
     fields: dict[str, str | int | float | None] = {
         "verdict": verdict.headline,
+        "verdict_in_words": result.in_words,
         "outcome": verdict.outcome.value,
         "label": verdict.label,
         "reason": verdict.reason,
@@ -45,6 +47,14 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
             "model_id": verdict.model.id,
             "model_sha256": verdict.model.sha256,
             "model_runtime": verdict.model.runtime,
+        }
+    if (burgers := result.burgers) is not None:
+        fields |= {
+            "hkl": None if burgers.hkl is None else "({} {} {})".format(*burgers.hkl),
+            "burgers_seen": directions(burgers.seen) if burgers.known else None,
+            "burgers_blind": directions(burgers.blind) if burgers.known else None,
+            "blind_directions": len(burgers.blind) if burgers.known else None,
+            "excludes": burgers.statement,
         }
     return {key: value for key, value in fields.items() if value is not None}
 

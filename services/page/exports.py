@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.sim.crystal.visibility import directions
 
 COLUMNS = (
     "finished_at",
@@ -23,6 +24,10 @@ COLUMNS = (
     "y",
     "outcome",
     "label",
+    "hkl",
+    "burgers_seen",
+    "burgers_blind",
+    "blind_directions",
     "p_perfect",
     "p_screw",
     "p_edge",
@@ -75,6 +80,8 @@ def safe_file_name(run_uid: str, suffix: str) -> str:
 
 def _row(result: ScreeningResult) -> dict[str, object]:
     verdict, quality = result.verdict, result.quality
+    burgers = result.burgers
+    known = burgers if burgers is not None and burgers.known else None
     probabilities = verdict.probabilities
     return {
         "finished_at": datetime.fromtimestamp(result.finished_at, UTC).isoformat(timespec="milliseconds"),
@@ -86,6 +93,11 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "y": result.position.get("y"),
         "outcome": verdict.outcome.value,
         "label": verdict.label,
+        # Spaces and parentheses: a spreadsheet takes 1-11 for a date and -111 for a number.
+        "hkl": burgers and burgers.hkl and "({} {} {})".format(*burgers.hkl),
+        "burgers_seen": known and directions(known.seen),
+        "burgers_blind": known and directions(known.blind),
+        "blind_directions": known and len(known.blind),
         "p_perfect": probabilities.get("perfect"),
         "p_screw": probabilities.get("screw"),
         "p_edge": probabilities.get("edge"),

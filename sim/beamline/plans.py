@@ -36,12 +36,17 @@ def _precompute(beamline: SimulatedBeamline, angles_deg: NDArray[np.float64]) ->
 
 
 def _simulation_metadata(beamline: SimulatedBeamline, md: Metadata | None, plan_name: str) -> dict[str, object]:
-    """Name the sample and tell the truth about the particle that the beam hits hardest."""
+    """Name sample and reflection as a user does, and tell the truth about the particle that the beam hits hardest."""
     world = beamline.world
     lit = sorted(world.illuminated(), key=lambda pair: pair[1] * pair[0].peak_counts, reverse=True)
-    metadata: dict[str, object] = {"plan_name": plan_name, "sample_name": world.sample.name}
+    metadata: dict[str, object] = {
+        "plan_name": plan_name,
+        "sample_name": world.sample.name,
+        "hkl": list(world.sample.hkl),
+    }
     if lit:
         particle = lit[0][0]
+        metadata["hkl"] = list(particle.crystal.hkl)
         metadata["sample_name"] = world.sample.particle_name(particle.index)
         metadata["braggwatch_simulation"] = particle.truth.model_dump(mode="json")
     return {**metadata, **(md or {})}

@@ -65,12 +65,25 @@ export function glyph(name) {
   return svg("svg", { viewBox: "-8 -8 16 16", class: "glyph", "aria-hidden": "true" }, mark(name));
 }
 
+/** What a verdict's class leaves open, for a person: a perfect crystal is one only as far as its reflection sees. */
+export function asFarAs(result) {
+  if (namedClass(result) !== "perfect") return null;
+  return result.burgers?.short ?? "as far as its reflection sees";
+}
+
+function reflection(result) {
+  const hkl = result.burgers?.hkl;
+  if (!hkl) return "an unknown hkl";
+  return hkl.join(hkl.every((index) => Math.abs(index) < 10) ? "" : " ");
+}
+
 export function tag(result) {
   const name = headline(result);
   const shown = document.createElement("span");
   shown.className = `tag k-${name}`;
   const label = namedClass(result);
-  const words = name === "partial" && label ? `${kind(label).name}, partial` : kind(name).name;
+  const shownClass = label === "perfect" ? `perfect at ${reflection(result)}` : label && kind(label).name;
+  const words = name === "partial" && label ? `${shownClass}, partial` : (name === label && shownClass) || kind(name).name;
   shown.append(glyph(name === "partial" && label ? label : name), words);
   return shown;
 }

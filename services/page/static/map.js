@@ -1,7 +1,7 @@
 // Verdicts at the sample motors' x and y: colour and shape tell the class, opacity the confidence, a ring "unlike
 // the training data".
 
-import { headline, kind, mark, namedClass, svg } from "./classes.js";
+import { asFarAs, headline, kind, mark, namedClass, svg } from "./classes.js";
 import { labelled, relativeOod } from "./format.js";
 
 const BOX = { left: 44, right: 14, top: 12, bottom: 32 };
@@ -17,7 +17,8 @@ function limits(values) {
 
 function title(result) {
   const confidence = result.verdict.confidence == null ? "" : `, confidence ${result.verdict.confidence.toFixed(2)}`;
-  return `scan ${result.scan_id ?? "?"}: ${kind(headline(result)).name}${confidence}`;
+  const words = asFarAs(result);
+  return `scan ${result.scan_id ?? "?"}: ${kind(headline(result)).name}${words ? `, ${words}` : ""}${confidence}`;
 }
 
 export function drawMap(node, results, selected, onSelect) {

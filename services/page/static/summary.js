@@ -1,6 +1,6 @@
 // The selected run in words and numbers.
 
-import { tag } from "./classes.js";
+import { asFarAs, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, seconds } from "./format.js";
 
 function fact(list, name, value, title) {
@@ -54,6 +54,9 @@ export function drawSummary(node, result) {
   fact(facts, "Latency", seconds(result.latency_s), "Last document to verdict");
 
   const parts = [head, uid];
+  const words = asFarAs(result);
+  if (words) parts.push(text("p", "limits", `${verdict.label}, ${words}`));
+  if (result.burgers) parts.push(text("p", "excludes", result.burgers.statement));
   if (verdict.reason) parts.push(text("p", "why", verdict.reason));
   if (quality?.flags.length) parts.push(text("p", "flags", quality.flags.join("; ")));
   parts.push(facts);

@@ -1,6 +1,6 @@
 // The live table: one row for each run, newest first, rewritten in place when a revision arrives.
 
-import { kind, headline, probabilities, tag } from "./classes.js";
+import { asFarAs, kind, headline, probabilities, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, time } from "./format.js";
 
 function cell(className, content, title) {
@@ -46,6 +46,14 @@ function frames(result) {
 function verdictAndReason(result) {
   const box = document.createElement("div");
   box.append(tag(result));
+  const words = asFarAs(result);
+  if (words) {
+    const limit = document.createElement("small");
+    limit.className = "limits";
+    limit.textContent = words;
+    limit.title = result.burgers?.statement ?? "";
+    box.append(limit);
+  }
   const reason = result.verdict.reason ?? (result.quality?.flags ?? []).join("; ");
   if (reason) {
     const why = document.createElement("small");

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -25,6 +27,19 @@ from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.store import ResultStore
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 MODEL = ModelIdentity(name="cxdp-fcc", version="1.0.0", sha256="ab" * 32, runtime="onnxruntime-cpu")
 
@@ -151,3 +166,32 @@ def world(tmp_path: Path) -> Iterator[World]:
 def http(world: World) -> Iterator[httpx.Client]:
     with world.client() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright_api.sync_playwright() as play:
+        running = play.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chromium-browser"), args=BROWSER_FLAGS
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(world: World, browser: Browser) -> Iterator[Page]:
+    """An open page that has read the list and follows the events; fails on any error the browser reports."""
+    errors: list[str] = []
+    with world.served() as url:
+        context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900})
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
+        opened.goto("/")
+        opened.wait_for_selector("#status .chip")
+        while not world.broker.clients:
+            opened.wait_for_timeout(10)
+        yield opened
+        context.close()
+    assert errors == []

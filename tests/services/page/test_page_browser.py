@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright_api.Browser]:
-    with playwright_api.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(world, browser) -> Iterator[playwright_api.Page]:
-    """An open page that has read the list and follows the events; fails on any error the browser reports."""
-    errors: list[str] = []
-    with world.served() as url:
-        context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900})
-        opened = context.new_page()
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
-        opened.goto("/")
-        opened.wait_for_selector("#status .chip")
-        while not world.broker.clients:
-            opened.wait_for_timeout(10)
-        yield opened
-        context.close()
-    assert errors == []
 
 
 def rows(page) -> list[str]:
