@@ -173,7 +173,7 @@ class _Lines:
         return value
 
     def count_from(self, word: str, what: str) -> int:
-        if not (word.isascii() and word.isdigit()):
+        if not (word.isascii() and word.isdigit() and len(word) < 10):
             raise self.error(f"{what} is {word!r}, not a whole number")
         return int(word)
 

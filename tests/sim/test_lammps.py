@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.relaxation.lammps import LammpsRelaxer
 from braggwatch.sim.relaxation.lammps_program import LammpsError, LammpsNotFoundError, LammpsProgram, find_lammps
 from braggwatch.sim.relaxation.model import EamPotential, RelaxationSettings
+from braggwatch.sim.relaxation.periodic import PeriodicEam
 from braggwatch.sim.relaxation.zhou2004 import zhou_potential
 
 try:
@@ -53,6 +54,16 @@ def test_forces_are_the_slope_of_the_energy_and_sum_to_zero(relaxer: LammpsRelax
     behind = relaxer.energy_and_forces(positions - step * direction, pt).energy_eV
     assert (behind - ahead) / (2 * step) == pytest.approx((here.force_eV_A * direction).sum(), rel=1e-5)
     np.testing.assert_allclose(here.force_eV_A.sum(axis=0), 0, atol=1e-10)
+
+
+@pytest.mark.parametrize("element", ["Al", "Pt"])
+def test_energies_and_forces_are_those_of_the_tables(relaxer: LammpsRelaxer, element: str) -> None:
+    potential = zhou_potential(element)
+    positions = shaken(ball(8.0, potential.lattice_parameter_A))
+    expected = PeriodicEam(potential, 100.0 * np.eye(3), positions).evaluate(positions)
+    found = relaxer.energy_and_forces(positions, potential)
+    np.testing.assert_allclose(found.atom_energy_eV, expected.atom_energy_eV, atol=1e-9)
+    np.testing.assert_allclose(found.force_eV_A, expected.force_eV_A, atol=1e-9)
 
 
 def test_order_and_frame_are_the_callers(relaxer: LammpsRelaxer, pt: EamPotential) -> None:
