@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
-from braggwatch.sim.datasets import DatasetSpec, SampleInfo, read_shard, store_samples, write_shard
+from braggwatch.services.executors import one_core_each
+from braggwatch.sim.datasets import (
+    CrystalSource,
+    DatasetSpec,
+    SampleInfo,
+    ShardError,
+    check_shard,
+    make_sample,
+    read_shard,
+    shard_nuisance,
+    store_samples,
+)
 from braggwatch.sim.geometry.model import RockingGeometry
+from braggwatch.sim.library_crystals import LibraryCrystals
 from braggwatch.sim.outliers import EXPOSED_KINDS, OUTLIER_KINDS, OutlierKind, make_outlier
+from braggwatch.sim.shards import remove_partial
+
+__all__ = [
+    "SHARD_SIZE",
+    "ShardDone",
+    "ShardSource",
+    "ShardTask",
+    "live_preprocessing",
+    "make_dataset",
+    "make_shard",
+    "one_core_each",
+    "open_library",
+    "outlier_kinds",
+    "shard_tasks",
+]
+
+logger = logging.getLogger(__name__)
 
 SHARD_SIZE = 100
+PATTERNS_PER_CRYSTAL = 10
+_POOLS = 3
 
 
 def live_preprocessing(
@@ -37,31 +67,160 @@ def live_preprocessing(
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTask:
+    """One shard to make: picklable, for any executor.
+
+    Attributes
+    ----------
+    start, stop
+        First sample, one past the last.
+    kinds
+        Outliers of these kinds in turn; None: crystals.
+    library
+        Folder of relaxed crystals; None: they are built.
+    """
+
+    path: Path
+    spec: DatasetSpec
+    start: int
+    stop: int
+    kinds: tuple[OutlierKind, ...] | None = None
+    library: Path | None = None
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL
+
+
+@dataclass(frozen=True, slots=True)
 class ShardDone:
-    """One finished shard: how many samples were asked for, and why some were refused."""
+    """One finished shard: how many samples were asked for, and why some were refused.
+
+    Attributes
+    ----------
+    kept
+        It was there already and sound.
+    problem
+        Why one that was there had to be made again; '' where none had to.
+    """
 
     path: Path
     asked: int
     refused: tuple[str, ...]
+    kept: bool = False
+    problem: str = ""
 
 
-def make_shard(path: Path, spec: DatasetSpec, start: int, stop: int) -> ShardDone:
-    """Make one shard; picklable, for any executor. A shard that exists is left alone."""
-    refused = tuple(
-        reason for _, reason in write_shard(path, spec, range(start, stop), live_preprocessing) if reason is not None
+def open_library(folder: Path, spec: DatasetSpec, patterns_per_crystal: int) -> LibraryCrystals:
+    """Open a folder of relaxed crystals as a source of samples.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it holds no crystal of the specification's classes.
+    """
+    from braggwatch.sim.relaxation.library import CrystalLibrary
+
+    library = CrystalLibrary(folder, labels=spec.classes, population=spec.population)
+    return LibraryCrystals(library, spec.population, spec.visible, patterns_per_crystal)
+
+
+def make_shard(task: ShardTask) -> ShardDone:
+    """Make one shard. One that is there is read through: left alone where sound, made again where damaged or short.
+
+    Raises
+    ------
+    ForeignShardError
+        If a sound shard of another data set stands in its place.
+    """
+    numbers = range(task.start, task.stop)
+    crystals: CrystalSource | None = (
+        None if task.library is None else open_library(task.library, task.spec, task.patterns_per_crystal)
     )
-    return ShardDone(path, stop - start, refused)
+    name = "" if crystals is None else crystals.name
+    problem = ""
+    if task.path.exists():
+        try:
+            there = check_shard(task.path, task.spec, numbers, name)
+        except ShardError as error:
+            problem = str(error)
+        else:
+            refused = tuple(reason for reason, count in there.refused.items() for _ in range(count))
+            return ShardDone(task.path, len(numbers), refused, kept=True)
+    kinds = task.kinds
+    if kinds is None:
+        samples = ((n, make_sample(task.spec, n, live_preprocessing, crystals)) for n in numbers)
+        nuisance = task.spec.nuisance
+    else:
+        samples = ((n, make_outlier(task.spec, kinds[n % len(kinds)], n, live_preprocessing)) for n in numbers)
+        nuisance = "measured"
+    stored = store_samples(task.path, task.spec, samples, numbers, nuisance=nuisance, crystals=name)
+    return ShardDone(
+        task.path, len(numbers), tuple(reason for _, reason in stored if reason is not None), problem=problem
+    )
 
 
-def shard_paths(
-    folder: Path, spec: DatasetSpec, samples: int, first: int = 0, prefix: str = "cxdp"
-) -> list[tuple[Path, int, int]]:
-    """List (path, first configuration, one past the last) of each shard of a data set."""
-    bounds = range(first, first + samples, SHARD_SIZE)
-    return [
-        (folder / f"{prefix}-{spec.digest()}-{start:06d}.h5", start, min(start + SHARD_SIZE, first + samples))
-        for start in bounds
+def shard_tasks(
+    folder: Path,
+    spec: DatasetSpec,
+    samples: int,
+    *,
+    first: int = 0,
+    outliers: str | None = None,
+    library: Path | None = None,
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    shard: tuple[int, int] = (1, 1),
+    shard_size: int = SHARD_SIZE,
+) -> list[ShardTask]:
+    """List the shards of a data set, or of one part of it.
+
+    Parameters
+    ----------
+    samples, first
+        Samples ``first`` to ``first + samples - 1``.
+    outliers
+        'exposed' or 'all' for scans to be refused instead of crystals.
+    library, patterns_per_crystal
+        Relaxed crystals, each in so many samples in a row.
+    shard
+        (i, n): the i-th of n parts, i from 1; together the parts are the whole, each file in one of them.
+    shard_size
+        Samples in a file.
+
+    Raises
+    ------
+    ValueError
+        If the library has fewer crystals, ``first`` would split one crystal over two data sets, or the part or the
+        outliers' word makes no sense.
+    """
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise ValueError(f"there is no part {part} of {parts}")
+    kinds = None if outliers is None else outlier_kinds(outliers)
+    prefix = "cxdp" if outliers is None else f"outlier-{outliers}"
+    stem = f"{prefix}-{spec.digest()}"
+    if library is not None:
+        if kinds is not None:
+            raise ValueError("outliers are not made from a library of relaxed crystals")
+        if first % patterns_per_crystal:
+            raise ValueError(
+                f"starting at sample {first} would split a crystal over two data sets: with {patterns_per_crystal} "
+                f"patterns a crystal, start at a multiple of {patterns_per_crystal}"
+            )
+        crystals = open_library(library, spec, patterns_per_crystal)
+        crystals.configuration(first + samples - 1)
+        stem = f"{stem}-{crystals.name}"
+    stop = first + samples
+    tasks = [
+        ShardTask(
+            path=folder / f"{stem}-{start:06d}.h5",
+            spec=spec,
+            start=start,
+            stop=min(start + shard_size, stop),
+            kinds=kinds,
+            library=library,
+            patterns_per_crystal=patterns_per_crystal,
+        )
+        for start in range(first, stop, shard_size)
     ]
+    return tasks[part - 1 :: parts]
 
 
 def outlier_kinds(which: str) -> tuple[OutlierKind, ...]:
@@ -87,62 +246,88 @@ def make_dataset(
     first: int = 0,
     workers: int = 1,
     outliers: str | None = None,
+    library: Path | None = None,
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    shard: tuple[int, int] = (1, 1),
+    shard_size: int = SHARD_SIZE,
     executor: Executor | None = None,
     on_shard: Callable[[ShardDone], None] | None = None,
 ) -> list[Path]:
-    """Make a data set, resuming where shards exist, and return its shards in order.
+    """Make a data set, resuming where sound shards exist, and return its shards in order; see `shard_tasks`.
 
     Parameters
     ----------
-    samples, first
-        Configurations ``first`` to ``first + samples - 1``; the split by configuration is a split of these numbers.
     workers
-        Processes where no ``executor`` is given.
-    outliers
-        'exposed' or 'all' for scans to be refused instead of crystals.
+        Processes where no ``executor`` is given; where one of them dies, its shards are done again in fresh ones.
+    executor
+        Runs the shards; doing again what was on a lost worker is up to it.
     on_shard
         Called in this process as shards finish, in any order.
+
+    Raises
+    ------
+    ValueError
+        As `shard_tasks`, or if a sound shard of another data set stands in the way.
+    ChildProcessError
+        If processes die again and again.
     """
+    folder = folder.resolve()  # workers may live elsewhere
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = None if outliers is None else outlier_kinds(outliers)
-    wanted = shard_paths(folder, spec, samples, first, "cxdp" if kinds is None else f"outlier-{outliers}")
-    pool = executor if executor is not None else _one_core_each(workers)
+    tasks = shard_tasks(
+        folder,
+        spec,
+        samples,
+        first=first,
+        outliers=outliers,
+        library=None if library is None else library.resolve(),
+        patterns_per_crystal=patterns_per_crystal,
+        shard=shard,
+        shard_size=shard_size,
+    )
+    if executor is not None:
+        _run(executor, tasks, on_shard)
+    else:
+        _run_in_processes(workers, tasks, on_shard)
+    paths = [task.path for task in tasks]
+    for path in paths:
+        remove_partial(path)
+    return paths
+
+
+def _run(pool: Executor, tasks: Sequence[ShardTask], on_shard: Callable[[ShardDone], None] | None) -> None:
+    futures = [pool.submit(make_shard, task) for task in tasks]
     try:
-        futures: list[Future[ShardDone]] = [
-            pool.submit(make_shard, path, spec, start, stop)
-            if kinds is None
-            else pool.submit(make_outlier_shard, path, spec, kinds, start, stop)
-            for path, start, stop in wanted
-        ]
         for future in as_completed(futures):
             done = future.result()
+            if done.problem:
+                logger.warning("%s: made again", done.problem)
             if on_shard is not None:
                 on_shard(done)
     finally:
-        if executor is None:
+        for future in futures:
+            future.cancel()
+
+
+def _run_in_processes(workers: int, tasks: Sequence[ShardTask], on_shard: Callable[[ShardDone], None] | None) -> None:
+    left = {task.path: task for task in tasks}
+
+    def finished(done: ShardDone) -> None:
+        del left[done.path]
+        if on_shard is not None:
+            on_shard(done)
+
+    for _ in range(_POOLS):
+        if not left:
+            return
+        pool = one_core_each(min(workers, len(left)))
+        try:
+            _run(pool, tuple(left.values()), finished)
+        except BrokenExecutor:
+            logger.warning("a process died: %d shards are done in fresh ones", len(left))
+        finally:
             pool.shutdown(cancel_futures=True)
-    return [path for path, _, _ in wanted]
-
-
-def _one_core_each(workers: int) -> ProcessPoolExecutor:
-    # a BLAS with its own threads in every worker would fight over the cores; it reads these when it is first imported
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-
-def make_outlier_shard(
-    path: Path, spec: DatasetSpec, kinds: tuple[OutlierKind, ...], start: int, stop: int
-) -> ShardDone:
-    """Make one shard of outliers, the kinds in turn; picklable. A shard that exists is left alone."""
-    if path.exists():
-        return ShardDone(path, stop - start, ())
-    samples = (
-        (config, make_outlier(spec, kinds[config % len(kinds)], config, live_preprocessing))
-        for config in range(start, stop)
-    )
-    refused = tuple(reason for _, reason in store_samples(path, spec, samples) if reason is not None)
-    return ShardDone(path, stop - start, refused)
+    if left:
+        raise ChildProcessError(f"processes died {_POOLS} times (out of memory?): {len(left)} shards are missing")
 
 
 class ShardSource:
@@ -151,11 +336,14 @@ class ShardSource:
     def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
         volumes: list[NDArray[np.float16]] = []
         infos: list[SampleInfo] = []
+        clean: list[NDArray[np.bool_]] = []
         for path in paths:
             part, facts = read_shard(path)
+            clean.append(np.full(len(part), shard_nuisance(path) == "none"))
             volumes.append(part)
             infos.extend(facts)
         self._volumes = volumes
+        self._clean = np.concatenate([np.zeros(0, dtype=bool), *clean])
         self._starts = np.cumsum([0, *(len(v) for v in volumes)])
         self.infos: tuple[SampleInfo, ...] = tuple(infos)
         self.labels = np.asarray([classes.index(i.label) if i.label in classes else -1 for i in infos], dtype=np.int64)
@@ -168,3 +356,7 @@ class ShardSource:
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         volumes = [self._volumes[s][i - self._starts[s]] for s, i in zip(shards, indices, strict=True)]
         return np.stack(volumes), self.labels[indices]
+
+    def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which samples are expected intensities, to be spoilt while training, (B,)."""
+        return self._clean[indices]

@@ -56,7 +56,8 @@ def _shape(population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
     )
 
 
-def _strain(population: PopulationSpec, rng: np.random.Generator) -> StrainSpec:
+def random_strain(population: PopulationSpec, rng: np.random.Generator) -> StrainSpec:
+    """Draw the smooth strain of one crystal."""
     kind = rng.random()
     if kind < population.unstrained_fraction:
         return NO_STRAIN
@@ -134,7 +135,7 @@ def random_crystal_spec(
         points_across=int(rng.integers(population.points_across[0], population.points_across[1] + 1)),
         shape=_shape(population, rng),
         line=None if label == "perfect" else _line(population, hkl, label, visible, rng),
-        strain=_strain(population, rng),
+        strain=random_strain(population, rng),
         hkl=hkl,
         seed=int(rng.integers(2**31)),
     )
