@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import floor, log10, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,80 +14,44 @@ from braggwatch.models.calibration import ReliabilityBin, expected_calibration_e
 from braggwatch.models.classifier import Classifier
 from braggwatch.models.manifest import BundleMetrics, GroupAccuracy
 from braggwatch.models.ood import auroc
-from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.models.predictions import AlienLoader, LabelledVolume, Loader, Prediction, predict
+from braggwatch.models.scores import (
+    Score,
+    by_completeness,
+    by_counts,
+    by_element,
+    by_line_offset,
+    by_reflection,
+    by_source,
+    by_strain,
+    by_visibility,
+    family,
+    score_of,
+    scores_by,
+    wilson_interval,
+)
+from braggwatch.models.verdict import Outcome
+
+__all__ = [
+    "AlienLoader",
+    "AlienScore",
+    "Evaluation",
+    "LabelledVolume",
+    "Loader",
+    "Mistake",
+    "Prediction",
+    "Score",
+    "evaluate",
+    "predict",
+    "score_aliens",
+    "summarise",
+    "summarise_all",
+    "wilson_interval",
+]
 
 PERFECT = "perfect"
 _CALIBRATION_BINS = 15
-_LINE_OFFSET_EDGES = (0.0, 0.1, 0.3, 0.6, float("inf"))
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledVolume:
-    """One test pattern.
-
-    Attributes
-    ----------
-    counts
-        (64, 64, 64) float32 raw counts, axis 0 along Q.
-    label
-        True class, by name.
-    configuration
-        Identifies the crystal: patterns of one crystal aren't independent.
-    element
-        Chemical symbol, where known.
-    line_offset
-        Distance of the dislocation line from the particle's centre over the lateral size, where there is a line.
-    """
-
-    counts: NDArray[np.float32]
-    label: str
-    configuration: str
-    element: str | None = None
-    line_offset: float | None = None
-
-
-Loader = Callable[[], Iterable[LabelledVolume]]
-"""Opens a labelled data set, whatever its files look like; called once an evaluation."""
-
-AlienLoader = Callable[[], Iterable[NDArray[np.float32]]]
-"""Opens volumes of one kind that no class of the bundle describes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What was said of one labelled pattern, without its volume.
-
-    Attributes
-    ----------
-    peak_counts
-        Largest voxel.
-    probabilities
-        Of every class; None where no network ran (invalid, error).
-    """
-
-    label: str
-    configuration: str
-    element: str | None
-    line_offset: float | None
-    peak_counts: float
-    outcome: Outcome
-    probabilities: tuple[float, ...] | None
-    ood_score: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Accuracy with a 95 % Wilson interval whose sample size is the number of independent crystals.
-
-    That is on the careful side: it takes all patterns of a crystal for one.
-    """
-
-    group: str
-    samples: int
-    configurations: int
-    accuracy: float
-    low: float
-    high: float
+_MISTAKES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +76,31 @@ class AlienScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """A pattern whose most probable class is wrong.
+
+    Attributes
+    ----------
+    truth, said, confidence
+        True class, most probable class, and its probability.
+    outcome
+        Of the verdict: only 'classified' ones were told to a user.
+    facts
+        What is known of the pattern, in words.
+    picture
+        Central slices as PNG, base64; '' where there is none.
+    """
+
+    truth: str
+    said: str
+    confidence: float
+    outcome: str
+    configuration: str
+    facts: str
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything measured, as plain values.
 
@@ -131,6 +118,10 @@ class Evaluation:
         Fraction of all patterns that were given a class.
     calibration_error, calibration_bins
         Expected calibration error and the number of equal-width bins that it depends on.
+    by_counts, by_element, by_line_offset, by_reflection, by_visibility, by_completeness, by_strain, by_source
+        Of the most probable class in groups; empty where the fact isn't known of any pattern.
+    mistakes
+        The worst: wrong classes that were named come first, the surest of them foremost.
     """
 
     model: str
@@ -151,6 +142,31 @@ class Evaluation:
     by_element: tuple[Score, ...]
     by_line_offset: tuple[Score, ...]
     aliens: tuple[AlienScore, ...] = ()
+    by_reflection: tuple[Score, ...] = ()
+    by_visibility: tuple[Score, ...] = ()
+    by_completeness: tuple[Score, ...] = ()
+    by_strain: tuple[Score, ...] = ()
+    by_source: tuple[Score, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+    @property
+    def groupings(self) -> tuple[tuple[str, str, tuple[Score, ...]], ...]:
+        """All groups that there are, for people: (what is grouped by, its unit or meaning, scores)."""
+        every = (
+            ("counts", "in the largest voxel", self.by_counts),
+            ("element", "", self.by_element),
+            ("reflection", "family", self.by_reflection),
+            ("|g·b|", "of the line, where there is one", self.by_visibility),
+            ("distance", "of the line from the centre, over the lateral size", self.by_line_offset),
+            ("completeness", "share of the rocking curve's frames", self.by_completeness),
+            ("strain", "smooth, as phase in rad", self.by_strain),
+            ("source", "of the crystal", self.by_source),
+        )
+        return tuple(one for one in every if one[2])
+
+    def without_pictures(self) -> Evaluation:
+        """Return the same without the mistakes' pictures, for terminals and scripts."""
+        return replace(self, mistakes=tuple(replace(one, picture="") for one in self.mistakes))
 
     def to_json(self) -> str:
         """Serialise; :meth:`from_json` gives an equal object."""
@@ -171,6 +187,8 @@ class Evaluation:
             expected_calibration_error=self.calibration_error,
             by_counts=tuple(_group_accuracy(one) for one in self.by_counts),
             by_element=tuple(_group_accuracy(one) for one in self.by_element),
+            by_reflection=tuple(_group_accuracy(one) for one in self.by_reflection),
+            by_source=tuple(_group_accuracy(one) for one in self.by_source),
             ood_auroc={one.kind: one.auroc for one in self.aliens if one.auroc is not None},
         )
 
@@ -180,36 +198,6 @@ _ADAPTER: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
 
 def _group_accuracy(score: Score) -> GroupAccuracy:
     return GroupAccuracy(group=score.group, samples=score.samples, accuracy=score.accuracy)
-
-
-def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 209, 1927); ``successes`` may be fractional."""
-    if trials < 1 or not 0.0 <= successes <= trials:
-        raise ValueError(f"need 0 ≤ successes ≤ trials and a trial, got {successes} of {trials}")
-    z = 1.959964
-    p = successes / trials
-    middle = (p + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    return max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
-
-
-def predict(classifier: Classifier, volumes: Iterable[LabelledVolume], classes: Sequence[str]) -> list[Prediction]:
-    """Classify every volume as in service, keeping what an evaluation needs and none of the volumes."""
-    return [_prediction(one, classifier.classify(one.counts), classes) for one in volumes]
-
-
-def _prediction(volume: LabelledVolume, verdict: Verdict, classes: Sequence[str]) -> Prediction:
-    seen = verdict.probabilities
-    return Prediction(
-        label=volume.label,
-        configuration=volume.configuration,
-        element=volume.element,
-        line_offset=volume.line_offset,
-        peak_counts=float(volume.counts.max()),
-        outcome=verdict.outcome,
-        probabilities=tuple(seen[name] for name in classes) if seen else None,
-        ood_score=verdict.ood_score,
-    )
 
 
 def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: str, runtime: str) -> Evaluation:
@@ -231,24 +219,12 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: 
     best = probabilities.argmax(axis=1)
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (truth, best), 1)
-    right = dict(zip(map(id, judged), (best == truth).tolist(), strict=True))
-
-    def score(group: str, members: Sequence[Prediction]) -> Score:
-        return _score(group, members, [right[id(one)] for one in members])
-
-    def scores(key: Callable[[Prediction], tuple[float, str] | None]) -> tuple[Score, ...]:
-        groups: dict[tuple[float, str], list[Prediction]] = {}
-        for one in judged:
-            place = key(one)
-            if place is not None:
-                groups.setdefault(place, []).append(one)
-        return tuple(score(place[1], groups[place]) for place in sorted(groups))
-
+    right: list[bool] = (best == truth).tolist()
     defect = None
     if PERFECT in classes:
         perfect = list(classes).index(PERFECT)
-        defect = _score("perfect or defect", judged, ((best == perfect) == (truth == perfect)).tolist())
-    classified = [one for one in judged if one.outcome is Outcome.CLASSIFIED]
+        defect = score_of("perfect or defect", judged, ((best == perfect) == (truth == perfect)).tolist())
+    classified = [(one, mark) for one, mark in zip(judged, right, strict=True) if one.outcome is Outcome.CLASSIFIED]
     return Evaluation(
         model=model,
         runtime=runtime,
@@ -257,73 +233,104 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: 
         configurations=len({one.configuration for one in predictions}),
         outcomes=dict(sorted(Counter(one.outcome.value for one in predictions).items())),
         confusion=tuple(tuple(int(value) for value in row) for row in confusion),
-        overall=score("all", judged),
+        overall=score_of("all", judged, right),
         perfect_vs_defect=defect,
-        named=score("named", classified) if classified else None,
+        named=score_of("named", [one for one, _ in classified], [mark for _, mark in classified])
+        if classified
+        else None,
         coverage=len(classified) / len(predictions),
         calibration_error=expected_calibration_error(probabilities, truth, _CALIBRATION_BINS),
         calibration_bins=_CALIBRATION_BINS,
         reliability=reliability_table(probabilities, truth, _CALIBRATION_BINS),
-        by_counts=scores(_counts_decade),
-        by_element=scores(lambda one: None if one.element is None else (0.0, one.element)),
-        by_line_offset=scores(_offset_band),
+        by_counts=scores_by(by_counts, judged, right),
+        by_element=scores_by(by_element, judged, right),
+        by_line_offset=scores_by(by_line_offset, judged, right),
+        by_reflection=scores_by(by_reflection, judged, right),
+        by_visibility=scores_by(by_visibility, judged, right),
+        by_completeness=scores_by(by_completeness, judged, right),
+        by_strain=scores_by(by_strain, judged, right),
+        by_source=scores_by(by_source, judged, right),
+        mistakes=_worst_mistakes(judged, probabilities, right, classes),
     )
 
 
-def _score(group: str, members: Sequence[Prediction], right: Sequence[bool]) -> Score:
-    crystals = len({one.configuration for one in members})
-    accuracy = sum(right) / len(right)
-    low, high = wilson_interval(accuracy * crystals, crystals)
-    return Score(group, len(members), crystals, accuracy, low, high)
+def _worst_mistakes(
+    judged: Sequence[Prediction], probabilities: NDArray[np.float64], right: Sequence[bool], classes: Sequence[str]
+) -> tuple[Mistake, ...]:
+    wrong = [
+        Mistake(
+            truth=one.label,
+            said=classes[int(row.argmax())],
+            confidence=float(row.max()),
+            outcome=one.outcome.value,
+            configuration=one.configuration,
+            facts=_facts(one),
+            picture=one.picture or "",
+        )
+        for one, row, mark in zip(judged, probabilities, right, strict=True)
+        if not mark
+    ]
+    wrong.sort(key=lambda one: (one.outcome == Outcome.CLASSIFIED.value, one.confidence), reverse=True)
+    return tuple(wrong[:_MISTAKES_SHOWN])
 
 
-def _counts_decade(one: Prediction) -> tuple[float, str] | None:
-    if one.peak_counts <= 0.0:
-        return None
-    decade = floor(log10(one.peak_counts))
-    return float(decade), f"1e{decade} to 1e{decade + 1}"
+def _facts(one: Prediction) -> str:
+    known = (
+        one.element,
+        None if one.hkl is None else family(one.hkl),
+        f"{one.peak_counts:.1e} counts",
+        None if one.g_dot_b is None else f"|g·b| {abs(one.g_dot_b):.2g}",
+        None if one.line_offset is None else f"line at {one.line_offset:.2f}",
+        None if one.completeness is None or one.completeness >= 1.0 else f"{one.completeness:.0%} of the frames",
+        None if one.strain_rad is None else f"strain {one.strain_rad:.2g} rad",
+        one.source,
+    )
+    return ", ".join(fact for fact in known if fact)
 
 
-def _offset_band(one: Prediction) -> tuple[float, str] | None:
-    if one.line_offset is None:
-        return None
-    distance = abs(one.line_offset)
-    for low, high in pairwise(_LINE_OFFSET_EDGES):
-        if low <= distance < high:
-            return low, f"{low:g} to {high:g}" if high < float("inf") else f"from {low:g}"
-    return None
-
-
-def score_aliens(
-    classifier: Classifier, kind: str, volumes: Iterable[NDArray[np.float32]], inside: Sequence[Prediction]
-) -> AlienScore:
-    """Show a classifier volumes that are none of its classes.
+def score_aliens(kind: str, strange: Sequence[Prediction], inside: Sequence[Prediction]) -> AlienScore:
+    """Score how a classifier takes patterns that are none of its classes.
 
     Parameters
     ----------
     kind
         What they are, e.g. 'flat noise'.
+    strange
+        Predictions of them.
     inside
-        Predictions of in-distribution patterns, whose distances the aliens' are compared with.
+        Predictions of in-distribution patterns, whose distances theirs are compared with.
 
     Raises
     ------
     ValueError
         If there is no volume.
     """
-    verdicts = [classifier.classify(volume) for volume in volumes]
-    if not verdicts:
+    if not strange:
         raise ValueError(f"no volume of kind {kind!r}")
-    alien = np.array([one.ood_score for one in verdicts if one.ood_score is not None])
+    alien = np.array([one.ood_score for one in strange if one.ood_score is not None])
     usual = np.array([one.ood_score for one in inside if one.ood_score is not None])
-    named = sum(one.outcome is Outcome.CLASSIFIED for one in verdicts) / len(verdicts)
+    named = sum(one.outcome is Outcome.CLASSIFIED for one in strange) / len(strange)
     return AlienScore(
         kind=kind,
-        samples=len(verdicts),
+        samples=len(strange),
         auroc=auroc(usual, alien) if alien.size and usual.size else None,
         set_aside=1.0 - named,
         named=named,
     )
+
+
+def summarise_all(predictions: Sequence[Prediction], classes: Sequence[str], model: str, runtime: str) -> Evaluation:
+    """Condense predictions of patterns, and of aliens: what is labelled as none of the classes is an alien kind.
+
+    Raises
+    ------
+    ValueError
+        If the network saw no labelled pattern at all.
+    """
+    inside = [one for one in predictions if one.label in classes]
+    kinds = sorted({one.label for one in predictions} - set(classes))
+    aliens = tuple(score_aliens(kind, [one for one in predictions if one.label == kind], inside) for kind in kinds)
+    return replace(summarise(inside, classes, model, runtime), aliens=aliens)
 
 
 def evaluate(
@@ -348,7 +355,14 @@ def evaluate(
     predictions = predict(classifier, loader(), classes)
     identity = classifier.identity
     summary = summarise(predictions, classes, identity.id, identity.runtime)
-    strange = tuple(
-        score_aliens(classifier, kind, open_kind(), predictions) for kind, open_kind in (aliens or {}).items()
+    return replace(
+        summary,
+        aliens=tuple(
+            score_aliens(kind, predict(classifier, _unlabelled(kind, open_kind()), classes), predictions)
+            for kind, open_kind in (aliens or {}).items()
+        ),
     )
-    return replace(summary, aliens=strange)
+
+
+def _unlabelled(kind: str, volumes: Iterable[NDArray[np.float32]]) -> Iterable[LabelledVolume]:
+    return (LabelledVolume(volume, kind, configuration="") for volume in volumes)

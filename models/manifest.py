@@ -60,6 +60,8 @@ class BundleMetrics(_Frozen):
     expected_calibration_error: FiniteFloat | None = Field(default=None, ge=0.0, le=1.0)
     by_counts: tuple[GroupAccuracy, ...] = ()
     by_element: tuple[GroupAccuracy, ...] = ()
+    by_reflection: tuple[GroupAccuracy, ...] = ()
+    by_source: tuple[GroupAccuracy, ...] = Field(default=(), description="By where the crystals came from.")
     ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of alien input.")
 
 
@@ -105,6 +107,10 @@ class Provenance(_Frozen):
     code_version: str = Field(description="Version or commit of the code that trained it.")
     seed: int | None = None
     parameters: int | None = Field(default=None, ge=0, description="Number of trained parameters.")
+    network: str | None = Field(default=None, description="Which network: 'foveated' or 'paper'.")
+    specifications: tuple[str, ...] = Field(
+        default=(), description="Digests of the specifications that the training files were made by."
+    )
 
     @field_validator("training_sets")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from braggwatch.models.evaluation import AlienScore, Evaluation, Score
+from braggwatch.models.evaluation import AlienScore, Evaluation, Mistake, Score
 from braggwatch.models.report_figures import accuracy_by_group, confusion_matrix, reliability_diagram
 
 _STYLE = """
@@ -26,6 +26,8 @@ dl.head dd small { font-size: .8rem; color: var(--soft); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } caption { text-align: left; }
 th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; }
+figure { margin: 0; width: 392px; max-width: 100%; } img { max-width: 100%; image-rendering: pixelated; }
+figcaption { font-size: .85rem; }
 svg { max-width: 100%; height: auto; } svg text { font-size: 13px; fill: var(--ink); }
 svg text.small { font-size: 11px; fill: var(--soft); } svg text.axis { fill: var(--soft); }
 svg .cell { fill: var(--paper); } svg .shade { fill: #1f5fbf; } svg text.on-dark { fill: #fff; }
@@ -81,6 +83,28 @@ def _alien_table(aliens: Sequence[AlienScore]) -> str:
     return _table("Input that is none of the classes", header, rows)
 
 
+def _mistakes(mistakes: Sequence[Mistake]) -> str:
+    cards = "".join(
+        "<figure>"
+        + (
+            f'<img src="data:image/png;base64,{escape(one.picture)}" width="392" '
+            f'alt="central slices of a {escape(one.truth)} taken for {escape(one.said)}"/>'
+            if one.picture
+            else ""
+        )
+        + f"<figcaption><b>{escape(one.truth)}</b> taken for <b>{escape(one.said)}</b> at {one.confidence:.2f} "
+        f"({escape(one.outcome.replace('_', ' '))})<br/>crystal {escape(one.configuration)}: {escape(one.facts)}"
+        "</figcaption></figure>"
+        for one in mistakes
+    )
+    return (
+        "<section><h2>The worst mistakes</h2>"
+        '<p class="note">Wrong classes that were named come first, the surest foremost. Slices through the centre, '
+        "logarithmic: along Q, then across either axis with Q pointing up.</p>"
+        f'<div class="figures">{cards}</div></section>'
+    )
+
+
 def render_report(evaluation: Evaluation) -> str:
     """Make the page: pictures as inline SVG, the same numbers as tables, no scripts, nothing loaded from elsewhere."""
     figures = [
@@ -96,15 +120,14 @@ def render_report(evaluation: Evaluation) -> str:
     ]
     pictures = "".join(f"<section><h2>{escape(title)}</h2>{picture}</section>" for title, picture in figures)
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in evaluation.outcomes.items())
-    tables = _score_table("By counts in the largest voxel", "counts", evaluation.by_counts)
-    if evaluation.by_element:
-        tables += _score_table("By element", "element", evaluation.by_element)
-    if evaluation.by_line_offset:
-        tables += _score_table(
-            "By distance of the line from the centre, over the lateral size", "distance", evaluation.by_line_offset
-        )
+    tables = "".join(
+        _score_table(f"By {first}{f', {meaning}' if meaning else ''}", first, scores)
+        for first, meaning, scores in evaluation.groupings
+    )
     if evaluation.aliens:
         tables += _alien_table(evaluation.aliens)
+    if evaluation.mistakes:
+        tables += _mistakes(evaluation.mistakes)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'

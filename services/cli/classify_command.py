@@ -155,7 +155,7 @@ def _hdf5(
 
 
 def _draw(report: ScreeningReport, picture: Path, place: int) -> None:
-    from braggwatch.services.slice_picture import render_slices, write_png
+    from braggwatch.models.slice_picture import render_slices, write_png
 
     if report.model_input is not None:
         path = picture if place == 1 else picture.with_stem(f"{picture.stem}_{place}")

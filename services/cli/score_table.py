@@ -12,9 +12,8 @@ def score_table(evaluation: Evaluation) -> Table:
     table = Table("score", "patterns", "value", "95 %", title=f"{evaluation.model} on {evaluation.samples} patterns")
     scores = [("three classes", evaluation.overall), ("perfect against defect", evaluation.perfect_vs_defect)]
     scores += [("where a class was named", evaluation.named)]
-    scores += [(f"peak {s.group}", s) for s in evaluation.by_counts]
-    scores += [(s.group, s) for s in evaluation.by_element]
-    scores += [(f"line at {s.group}", s) for s in evaluation.by_line_offset]
+    for first, _, groups in evaluation.groupings:
+        scores += [(f"{first} {one.group}", one) for one in groups]
     for name, score in scores:
         if score is not None:
             low, high = score.low, score.high
@@ -23,4 +22,22 @@ def score_table(evaluation: Evaluation) -> Table:
     for alien in evaluation.aliens:
         value = "" if alien.auroc is None else f"AUROC {alien.auroc:.3f}"
         table.add_row(f"outlier {alien.kind}", str(alien.samples), value, f"{alien.set_aside:.0%} set aside")
+    return table
+
+
+def confusion_table(evaluation: Evaluation) -> Table:
+    """Lay out how many patterns of each class were taken for which."""
+    table = Table("truth", *(f"said {name}" for name in evaluation.classes), title="most probable class")
+    for name, counts in zip(evaluation.classes, evaluation.confusion, strict=True):
+        total = max(sum(counts), 1)
+        table.add_row(name, *(f"{count} ({count / total:.1%})" for count in counts))
+    return table
+
+
+def mistakes_table(evaluation: Evaluation) -> Table:
+    """Lay out the worst mistakes, the surest first."""
+    table = Table("truth", "said", "confidence", "outcome", "crystal", "facts", title="worst mistakes")
+    for one in evaluation.mistakes:
+        outcome = one.outcome.replace("_", " ")
+        table.add_row(one.truth, one.said, f"{one.confidence:.2f}", outcome, one.configuration, one.facts)
     return table

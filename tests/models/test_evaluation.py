@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,8 +22,10 @@ from braggwatch.models.evaluation import (
     Evaluation,
     LabelledVolume,
     Prediction,
+    Score,
     evaluate,
     summarise,
+    summarise_all,
     wilson_interval,
 )
 from braggwatch.models.report import render_report, write_report
@@ -43,7 +48,14 @@ def evaluation(bundle_path: Path, make_blob: Callable[..., NDArray[np.float32]])
                 configuration=f"crystal-{number // 6}-{label}",
                 element=("Pt", "Au")[number % 2],
                 line_offset=None if label == 0 else rng.uniform(0.0, 0.5),
+                hkl=((1, -1, 1), (0, 2, 0))[number % 2],
+                g_dot_b=None if label == 0 else (-1.0, 2.0)[number // 12],
+                completeness=(1.0, 0.9)[number % 2],
+                strain_rad=None if number % 4 else 0.7,
+                source=("continuum", "relaxed")[number // 12],
             )
+        # a label that the picture belies
+        yield LabelledVolume(make_blob(2, rng, peak=1e4), "screw", "misnamed-<1>", source="relaxed")
 
     def noise() -> Iterator[NDArray[np.float32]]:
         rng = np.random.default_rng(22)
@@ -58,19 +70,98 @@ def evaluation(bundle_path: Path, make_blob: Callable[..., NDArray[np.float32]])
 
 def test_a_bundle_is_measured_as_deployed(evaluation: Evaluation) -> None:
     assert evaluation.model == "blobs/1.0.0"
-    assert evaluation.samples == 24
-    assert evaluation.configurations == 12
+    assert evaluation.samples == 25
+    assert evaluation.configurations == 13
     assert evaluation.overall.accuracy > 0.9
-    assert sum(map(sum, evaluation.confusion)) == 24
-    assert sum(evaluation.outcomes.values()) == 24
+    assert sum(map(sum, evaluation.confusion)) == 25
+    assert sum(evaluation.outcomes.values()) == 25
     assert {one.group for one in evaluation.by_element} == {"Pt", "Au"}
-    assert sum(one.samples for one in evaluation.by_counts) == 24
+    assert sum(one.samples for one in evaluation.by_counts) == 25
     assert sum(one.samples for one in evaluation.by_line_offset) == 16
     noise, empty = evaluation.aliens
     assert noise.set_aside == 1.0
     assert noise.auroc is not None
     assert empty.auroc is None
     assert empty.set_aside == 1.0
+
+
+def groups(scores: tuple[Score, ...]) -> dict[str, int]:
+    return {one.group: one.samples for one in scores}
+
+
+def test_patterns_are_grouped_by_all_that_is_known_of_them(evaluation: Evaluation) -> None:
+    assert groups(evaluation.by_reflection) == {"{111}": 12, "{200}": 12}
+    assert groups(evaluation.by_visibility) == {"1": 8, "2": 8}
+    assert groups(evaluation.by_completeness) == {"0.8 to 0.95": 12, "from 1": 12}
+    assert groups(evaluation.by_strain) == {"0.5 to 1": 6}
+    assert groups(evaluation.by_source) == {"continuum": 12, "relaxed": 13}
+    assert [name for name, _, _ in evaluation.groupings] == [
+        "counts",
+        "element",
+        "reflection",
+        "|g·b|",
+        "distance",
+        "completeness",
+        "strain",
+        "source",
+    ]
+
+
+def test_the_worst_mistakes_are_kept_with_their_pictures(evaluation: Evaluation) -> None:
+    worst = next(one for one in evaluation.mistakes if one.configuration == "misnamed-<1>")
+    assert (worst.truth, worst.said) == ("screw", "edge")
+    assert "relaxed" in worst.facts
+    picture = b64decode(worst.picture)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 40_000
+    assert all(one.picture == "" for one in evaluation.without_pictures().mistakes)
+
+
+def test_named_mistakes_come_before_surer_ones_that_were_set_aside() -> None:
+    summary = summarise(
+        [
+            said("edge", (0.99, 0.01, 0.0), Outcome.OUT_OF_DISTRIBUTION),
+            said("screw", (0.7, 0.3, 0.0)),
+            said("screw", (0.0, 0.1, 0.9)),
+            said("perfect", (1.0, 0.0, 0.0)),
+        ],
+        CLASSES,
+        "m/1",
+        "r",
+    )
+    assert [one.confidence for one in summary.mistakes] == [0.9, 0.7, 0.99]
+
+
+def test_labels_that_are_no_class_count_as_aliens() -> None:
+    far = replace(said("loop", (0.5, 0.3, 0.2), Outcome.OUT_OF_DISTRIBUTION), ood_score=9.0)
+    near = replace(said("edge", (0.1, 0.1, 0.8)), ood_score=1.0)
+    named = replace(said("loop", (0.9, 0.1, 0.0)), ood_score=2.0)
+    summary = summarise_all([far, near, named], CLASSES, "m/1", "r")
+    assert summary.samples == 1
+    (loop,) = summary.aliens
+    assert (loop.kind, loop.samples, loop.auroc, loop.named) == ("loop", 2, 1.0, 0.5)
+
+
+def test_the_terminal_shows_the_same_numbers(evaluation: Evaluation) -> None:
+    from rich.console import Console
+
+    from braggwatch.services.cli.score_table import confusion_table, mistakes_table, score_table
+
+    console = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    for table in (score_table(evaluation), confusion_table(evaluation), mistakes_table(evaluation)):
+        console.print(table)
+    text = console.export_text()
+    assert "reflection {111}" in text
+    assert "source relaxed" in text
+    assert "misnamed-<1>" in text
+    assert f"{evaluation.overall.accuracy:.1%}" in text
+
+
+def test_an_evaluation_of_an_older_version_is_read(evaluation: Evaluation) -> None:
+    fields = json.loads(evaluation.to_json())
+    for name in ("by_reflection", "by_visibility", "by_completeness", "by_strain", "by_source", "mistakes"):
+        del fields[name]
+    assert Evaluation.from_json(json.dumps(fields)).mistakes == ()
 
 
 def test_it_survives_json_and_fits_a_manifest(evaluation: Evaluation) -> None:
@@ -105,7 +196,9 @@ def test_the_page_is_whole_self_contained_and_escaped(evaluation: Evaluation, tm
     parser = Balanced()
     parser.feed(page)
     assert parser.open == []
-    assert parser.links == []
+    assert parser.links
+    assert all(link.startswith("data:image/png;base64,") for link in parser.links)
+    assert "misnamed-&lt;1&gt;" in page
     assert "<script" not in page
     assert page.count("<svg") == 3
     assert "&lt;empty&gt;" in page

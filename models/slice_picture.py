@@ -56,14 +56,19 @@ def render_slices(intensity: NDArray[np.float32], *, zoom: int = 4) -> NDArray[n
     return np.concatenate([pictures[0], gap, pictures[1], gap, pictures[2]], axis=1)
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write (rows, columns, 3) uint8 as a PNG file."""
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode (rows, columns, 3) uint8 as PNG."""
     rows, columns, _ = pixels.shape
     # Each row is preceded by its filter type, 0: none.
     lines = np.concatenate([np.zeros((rows, 1), np.uint8), pixels.reshape(rows, columns * 3)], axis=1)
     header = struct.pack(">II5B", columns, rows, *_TRUECOLOUR_8BIT)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
-    path.write_bytes(_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks))
+    return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write (rows, columns, 3) uint8 as a PNG file."""
+    path.write_bytes(png_bytes(pixels))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
