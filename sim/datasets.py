@@ -7,28 +7,53 @@ handed in (`Preprocess`), so that nothing here points up.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from braggwatch.sim.crystal import PopulationSpec, build_crystal, random_crystal_spec
-from braggwatch.sim.crystal.population import DEFAULT_POPULATION
+from braggwatch.sim.crystal import Crystal, build_crystal, random_crystal_spec
+from braggwatch.sim.dataset_spec import CLEAN_PEAK, DatasetSpec, Label, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.nuisance import measure, random_nuisance
 from braggwatch.sim.scattering import amplitude_at
 from braggwatch.sim.setup import DiffractionSetup, random_setup
+from braggwatch.sim.shards import (
+    ForeignShardError,
+    ShardError,
+    ShardFacts,
+    check_shard,
+    read_shard,
+    shard_facts,
+    shard_nuisance,
+    store_samples,
+)
 
-Label = Literal["perfect", "screw", "edge", "mixed"]
-SHARD_SCHEMA = 1
+__all__ = [
+    "CLEAN_PEAK",
+    "CrystalSource",
+    "DatasetSpec",
+    "ForeignShardError",
+    "Label",
+    "NuisanceWord",
+    "Preprocess",
+    "Sample",
+    "SampleInfo",
+    "ShardError",
+    "ShardFacts",
+    "check_shard",
+    "ideal_intensity",
+    "make_sample",
+    "read_shard",
+    "shard_facts",
+    "shard_nuisance",
+    "store_samples",
+    "write_shard",
+]
 
 
 class Preprocess(Protocol):
@@ -47,45 +72,27 @@ class Preprocess(Protocol):
         ...
 
 
-class DatasetSpec(BaseModel):
-    """What a data set holds; its hash names it."""
+class CrystalSource(Protocol):
+    """Where crystals come from that are not built here: relaxed ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    @property
+    def name(self) -> str:
+        """What it is, for the record; never empty, and another name for other crystals."""
+        ...
 
-    population: PopulationSpec = DEFAULT_POPULATION
-    classes: tuple[Label, ...] = ("perfect", "screw", "edge")
-    visible: bool = Field(default=True, description="False: only lines that the reflection can't see (g·b = 0).")
-    peak_counts: tuple[float, float] = (1e3, 1e6)
-    fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target.")
-    fringe_jitter: float = Field(default=0.08, description="Relative spread of that target from sample to sample.")
-    seed: int = 1
+    def configuration(self, number: int) -> int:
+        """Return the number of the crystal that sample ``number`` shows; several samples may show one.
 
-    def digest(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of the specification."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        Raises
+        ------
+        ValueError
+            If there is no such crystal.
+        """
+        ...
 
-
-@dataclass(frozen=True, slots=True)
-class SampleInfo:
-    """Facts of one sample, stored beside its volume."""
-
-    config: int
-    label: str
-    element: str
-    hkl: tuple[int, int, int]
-    g_dot_b: float
-    line_distance: float
-    peak_counts: float
-    size_nm: float
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled model input; ``intensity`` (64, 64, 64) float32 counts."""
-
-    intensity: NDArray[np.float32]
-    info: SampleInfo
+    def draw(self, rng: np.random.Generator, config: int) -> Crystal:
+        """Return crystal ``config`` at a reflection and a size drawn from ``rng``."""
+        ...
 
 
 def ideal_intensity(
@@ -117,14 +124,79 @@ def ideal_intensity(
     return (field.real**2 + field.imag**2).astype(np.float32).reshape(len(setup.angles_deg), rows, cols)
 
 
-def make_sample(spec: DatasetSpec, config: int, preprocess: Preprocess) -> Sample | str:
-    """Make sample number ``config``; returns the reason in words where the preprocessing refused the scan."""
-    rng = np.random.default_rng((spec.seed, config))
-    label = spec.classes[config % len(spec.classes)]
-    crystal_spec = random_crystal_spec(rng, label, spec.population, visible=spec.visible)
-    crystal = build_crystal(crystal_spec)
-    setup = random_setup(crystal_spec, rng)
+def make_sample(
+    spec: DatasetSpec, number: int, preprocess: Preprocess, crystals: CrystalSource | None = None
+) -> Sample | str:
+    """Make one sample; returns the reason in words where it is refused.
+
+    Parameters
+    ----------
+    number
+        With the specification's seed it decides every draw.
+    preprocess
+        Frames to volume; may refuse the scan.
+    crystals
+        Relaxed crystals; None: one is built, of the class whose turn it is.
+
+    Raises
+    ------
+    ValueError
+        If ``crystals`` has none for this number.
+    """
+    rng = np.random.default_rng((spec.seed, number))
+    if crystals is None:
+        config, source = number, "continuum"
+        label = spec.classes[number % len(spec.classes)]
+        crystal = build_crystal(random_crystal_spec(rng, label, spec.population, visible=spec.visible))
+    else:
+        config, source = crystals.configuration(number), crystals.name
+        crystal = crystals.draw(rng, config)
+        if crystal.label not in spec.classes:
+            return f"a crystal of class {crystal.label} was not asked for"
+    setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
+    scan = _clean_scan(intensity) if spec.nuisance == "none" else _measured_scan(intensity, spec, setup, rng)
+    period = spec.fringe_period_voxels * float(np.exp(rng.normal(scale=spec.fringe_jitter)))
+    volume, reason = preprocess(scan.frames, setup.angles_deg, scan.present, setup.geometry, scan.dead, period)
+    if volume is None:
+        return reason
+    if spec.nuisance == "none":
+        volume = volume * np.float32(CLEAN_PEAK / float(volume.max()))
+    arrived = float(np.mean(scan.present))
+    line = crystal.spec.line
+    return Sample(
+        volume,
+        SampleInfo(
+            config=config,
+            label=crystal.label,
+            element=crystal.spec.element,
+            hkl=crystal.spec.hkl,
+            g_dot_b=crystal.g_dot_b,
+            line_distance=-1.0 if crystal.line_distance is None else crystal.line_distance,
+            peak_counts=scan.peak_counts,
+            size_nm=crystal.spec.size_nm,
+            coverage=arrived,
+            completeness=arrived,
+            source=source,
+            burgers=None if line is None else line.burgers,
+            character_deg=None if line is None else line.character_deg,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """Frames (N, R, C), which of them arrived (N,), dead pixels (R, C), expected counts of the brightest pixel."""
+
+    frames: NDArray[np.generic]
+    present: NDArray[np.bool_]
+    dead: NDArray[np.bool_]
+    peak_counts: float
+
+
+def _measured_scan(
+    intensity: NDArray[np.float32], spec: DatasetSpec, setup: DiffractionSetup, rng: np.random.Generator
+) -> _Scan:
     peak = np.unravel_index(int(intensity.argmax()), intensity.shape)
     shape = (intensity.shape[0], intensity.shape[1], intensity.shape[2])
     nuisance = random_nuisance(rng, (int(peak[0]), int(peak[1]), int(peak[2])), shape, setup.fringe, spec.peak_counts)
@@ -132,81 +204,23 @@ def make_sample(spec: DatasetSpec, config: int, preprocess: Preprocess) -> Sampl
     present = rng.random(shape[0]) >= nuisance.missing_fraction
     present[max(0, int(peak[0]) - 2) : int(peak[0]) + 3] = True
     counts[~present] = 0
-    period = spec.fringe_period_voxels * float(np.exp(rng.normal(scale=spec.fringe_jitter)))
-    volume, reason = preprocess(counts, setup.angles_deg, present, setup.geometry, dead, period)
-    if volume is None:
-        return reason
-    return Sample(
-        volume,
-        SampleInfo(
-            config=config,
-            label=crystal.label,
-            element=crystal_spec.element,
-            hkl=crystal_spec.hkl,
-            g_dot_b=crystal.g_dot_b,
-            line_distance=-1.0 if crystal.line_distance is None else crystal.line_distance,
-            peak_counts=nuisance.peak_counts,
-            size_nm=crystal_spec.size_nm,
-            coverage=float(np.mean(present)),
-        ),
-    )
+    return _Scan(counts, present, dead, nuisance.peak_counts)
+
+
+def _clean_scan(intensity: NDArray[np.float32]) -> _Scan:
+    frames = intensity * np.float32(CLEAN_PEAK / float(intensity.max()))
+    return _Scan(frames, np.ones(len(frames), dtype=bool), np.zeros(frames.shape[1:], dtype=bool), CLEAN_PEAK)
 
 
 def write_shard(
-    path: Path, spec: DatasetSpec, configs: range, preprocess: Preprocess
+    path: Path, spec: DatasetSpec, numbers: range, preprocess: Preprocess, crystals: CrystalSource | None = None
 ) -> Iterator[tuple[int, str | None]]:
-    """Write one shard, yielding (config, refusal reason or None) after each sample for a progress bar.
+    """Write one shard, yielding (number, refusal reason or None) after each sample for a progress bar.
 
-    The shard appears under its name only when complete; one that exists is left alone (resume).
+    The shard appears under its name only when complete; one that exists is left alone (resume): see `check_shard` for
+    whether it deserves that.
     """
     if path.exists():
         return
-    yield from store_samples(path, spec, ((config, make_sample(spec, config, preprocess)) for config in configs))
-
-
-def store_samples(
-    path: Path, spec: DatasetSpec, samples: Iterable[tuple[int, Sample | str]]
-) -> Iterator[tuple[int, str | None]]:
-    """Store samples as they are made, yielding (config, refusal reason or None); the file is renamed when complete."""
-    partial = path.with_suffix(".partial")
-    with h5py.File(partial, "w") as file:
-        store = file.create_dataset(
-            "log_intensity", (0, 64, 64, 64), "f2", maxshape=(None, 64, 64, 64), chunks=(1, 64, 64, 64)
-        )
-        store.attrs["meaning"] = "log1p(counts); axis 0 of each volume along Q"
-        infos: list[str] = []
-        refused: dict[str, int] = {}
-        for config, made in samples:
-            if isinstance(made, str):
-                refused[made] = refused.get(made, 0) + 1
-                yield config, made
-                continue
-            store.resize(len(infos) + 1, axis=0)
-            store[len(infos)] = np.log1p(made.intensity)
-            infos.append(json.dumps(asdict(made.info)))
-            yield config, None
-        file.create_dataset("info", data=np.asarray(infos, dtype=h5py.string_dtype()))
-        file.attrs["schema"] = SHARD_SCHEMA
-        file.attrs["spec"] = spec.model_dump_json()
-        file.attrs["refused"] = json.dumps(refused)
-    partial.replace(path)
-
-
-def read_shard(path: Path) -> tuple[NDArray[np.float16], list[SampleInfo]]:
-    """Read one shard: log1p counts (N, 64, 64, 64) float16 and the samples' facts.
-
-    Raises
-    ------
-    ValueError
-        If the file is of another schema.
-    """
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("schema") != SHARD_SCHEMA:
-            raise ValueError(f"{path.name} is not a shard of schema {SHARD_SCHEMA}: make the data set again")
-        volumes = np.asarray(file["log_intensity"])
-        infos = [_info(json.loads(text)) for text in np.asarray(file["info"]).astype(str)]
-    return volumes, infos
-
-
-def _info(fields: dict[str, object]) -> SampleInfo:
-    return SampleInfo(**{**fields, "hkl": tuple(fields["hkl"])})  # type: ignore[arg-type]
+    samples = ((number, make_sample(spec, number, preprocess, crystals)) for number in numbers)
+    yield from store_samples(path, spec, samples, numbers, crystals="" if crystals is None else crystals.name)
