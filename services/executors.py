@@ -1,0 +1,77 @@
+"""Where data sets are made: processes of this machine, or a Dask cluster, behind `concurrent.futures.Executor`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+logger = logging.getLogger(__name__)
+
+
+def one_core_each(workers: int) -> ProcessPoolExecutor:
+    """Return fresh processes whose numeric libraries keep to one thread."""
+    # a BLAS with its own threads in every worker would fight over the cores; it reads these when it is first imported
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+@contextmanager
+def dask_executor(scheduler: str | None, workers: int) -> Generator[Executor]:
+    """Run on a Dask cluster; what was on a lost worker is done again by another one.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, e.g. ``tcp://host:8786``; its workers need this package and the same file system. None: a cluster
+        of this machine's processes, ended with the context.
+    workers
+        Processes of that own cluster.
+
+    Raises
+    ------
+    ImportError
+        If Dask is not installed.
+    OSError
+        If no scheduler answers, or if one task ended every worker it was given to.
+    """
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise ImportError("Dask is not installed: pip install 'braggwatch[dask]'") from error
+    logging.getLogger("distributed").setLevel(logger.getEffectiveLevel())  # it tells each connection otherwise
+    with ExitStack() as stack:
+        cluster = None if scheduler is not None else stack.enter_context(_own_cluster(workers))
+        client = stack.enter_context(
+            Client(scheduler if cluster is None else cluster, timeout="30s", set_as_default=False)
+        )
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except KilledWorker as error:
+            raise ChildProcessError(
+                f"one shard ended {error.allowed_failures + 1} workers in turn (out of memory?): see their logs"
+            ) from error
+        finally:
+            executor.shutdown(wait=False)
+
+
+def _own_cluster(workers: int) -> LocalCluster:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=":0",
+        memory_limit=0,
+    )
