@@ -12,12 +12,12 @@ from braggwatch.sim.relaxation.bonds import Bonds, find_bonds
 
 SURFACE_ASYMMETRY: Final = 1.2
 """Length of the sum of an under-coordinated atom's bonds, in lattice parameters, from which it may be surface. Ideal:
-1.73 on {111}, 2.0 on {100}, 2.1 and more on {110}, edges and corners; 0.71 beside a vacancy or under a step. Atoms with
-a full shell are never surface: in unrelaxed cores, some reach 1.9."""
+1.73 on {111}, 2.0 on {100}, 2.1 and more on {110}, edges and corners; 0.71 beside a vacancy or under a step. The hollow
+cores of unrelaxed edges reach 1.8: what tells them from a surface is that there is something outside."""
 
-CERTAIN_ASYMMETRY: Final = 1.65
-"""Between `SURFACE_ASYMMETRY` and this lie strained surfaces and the hollow cores of unrelaxed edges: what decides is
-whether there is an atom within 0.6 a of the point 1.2 a outside. No point in a solid is farther than 0.5 a from one."""
+OUTSIDE: Final = (1.2, 0.6)
+"""How far outside a surface atom, and how far around that point, there is no atom; in lattice parameters. No point in a
+solid is farther than 0.5 from one."""
 
 
 def surface_layers(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) -> NDArray[np.int8]:
@@ -34,14 +34,15 @@ def surface_layers(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) 
     """
     length = np.sqrt((bonds.asymmetry**2).sum(axis=1))
     surface = (bonds.count < 12) & (length > SURFACE_ASYMMETRY)
-    doubtful = np.flatnonzero(surface & (length < CERTAIN_ASYMMETRY))
-    if doubtful.size:
+    maybe = np.flatnonzero(surface)
+    if maybe.size:
         from scipy.spatial import KDTree  # slow to import
 
+        far, around = OUTSIDE
         positions = np.asarray(positions_A, dtype=np.float64)
-        outside = positions[doubtful] - bonds.asymmetry[doubtful] * (1.2 * a_A / length[doubtful, None])
-        near, _ = KDTree(positions, balanced_tree=False).query(outside, distance_upper_bound=0.6 * a_A)
-        surface[doubtful[np.isfinite(near)]] = False
+        outside = positions[maybe] - bonds.asymmetry[maybe] * (far * a_A / length[maybe, None])
+        near, _ = KDTree(positions).query(outside, distance_upper_bound=around * a_A)
+        surface[maybe[np.isfinite(near)]] = False
     return _layers(surface, bonds.neighbours)
 
 
