@@ -12,10 +12,11 @@ from braggwatch.sim.crystal.fcc import Miller
 from braggwatch.sim.relaxation.bonds import HCP, IDEAL_BONDS, MOST_NEIGHBOURS, OTHER
 
 PLANES: Final[tuple[Miller, ...]] = ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
-RIBBON_HCP_SHARE: Final = 0.25
-"""Share of hcp atoms in a core from which it is looked at as a ribbon of stacking fault."""
-LEAST_FAULT_WIDTH: Final = 0.9
-"""Width in lattice parameters, three atomic rows, under which a fault is part of the core."""
+ONE_PLANE: Final = 0.9
+"""Share of a core's fault on one plane from which that plane holds the line. A screw may split on both of its planes,
+in turns: its direction is then that of the whole core."""
+LEAST_FAULT_WIDTH: Final = 0.6
+"""Width in lattice parameters, two atomic rows, under which a fault is part of the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class CoreShape:
     length_A
         Extent along the direction; of two partials, the mean.
     fault_plane
-        The {111} plane of the ribbon; None without one.
+        The {111} plane of the ribbon, or of most of it; None without one.
     fault_width_A
-        Area of the fault over the length; 0 without one.
+        Area of the fault, on whatever planes, over the length; 0 without one.
     """
 
     direction: NDArray[np.float64]
@@ -84,49 +85,58 @@ def fit_core(
     a_A
         Lattice parameter in Å.
     """
-    ribbon = _fit_ribbon(positions_A, structure, code, a_A)
-    if ribbon is not None:
-        return ribbon
     centre = positions_A.mean(axis=0)
     _, _, axes = np.linalg.svd(positions_A - centre, full_matrices=False)
-    return CoreShape(axes[0], centre, float(np.ptp(positions_A @ axes[0])), None, 0.0)
-
-
-def _fit_ribbon(
-    positions: NDArray[np.float64], structure: NDArray[np.int8], code: NDArray[np.int8], a: float
-) -> CoreShape | None:
-    hcp = structure == HCP
-    other = structure == OTHER
-    if hcp.mean() < RIBBON_HCP_SHARE or other.sum() < 8:
-        return None
+    compact = CoreShape(axes[0], centre, float(np.ptp(positions_A @ axes[0])), None, 0.0)
+    hcp, other = structure == HCP, structure == OTHER
     plane, side = fault_sides(code[hcp])
-    if not (plane >= 0).any():
-        return None
-    index = int(np.bincount(plane[plane >= 0], minlength=len(PLANES)).argmax())
+    on_planes = np.bincount(plane[plane >= 0], minlength=len(PLANES))
+    index = int(on_planes.argmax())
+    on = plane == index
+    if not _is_intrinsic(positions_A[hcp][on], side[on], index, a_A):
+        return compact
+    line = compact
+    if other.sum() >= 8 and on_planes[index] >= ONE_PLANE * on_planes.sum():
+        height = float((positions_A[hcp][on] @ np.asarray(PLANES[index])).mean()) / np.sqrt(3.0)
+        line = _between_partials(positions_A[other], index, height)
+    # each atom of a {111} layer covers a² √3/4, and a fault has two layers
+    area = 0.5 * float(on_planes.sum()) * a_A**2 * np.sqrt(3.0) / 4.0
+    width = float(area / max(line.length_A, a_A))
+    if width < LEAST_FAULT_WIDTH * a_A:
+        return compact
+    return CoreShape(line.direction, line.centre, line.length_A, PLANES[index], width)
+
+
+def _is_intrinsic(hcp: NDArray[np.float64], side: NDArray[np.int64], index: int, a: float) -> bool:
+    """Say whether hcp atoms are an intrinsic fault: two layers next to each other, not a twin's two boundaries."""
+    from scipy.spatial import KDTree  # slow to import
+
+    below, above = hcp[side > 0], hcp[side < 0]
+    if len(below) < 3 or len(above) < 3:
+        return False
     normal = np.asarray(PLANES[index]) / np.sqrt(3.0)
-    height = positions[hcp] @ normal
-    below, above = height[(plane == index) & (side > 0)], height[(plane == index) & (side < 0)]
-    # an intrinsic fault is two hcp layers next to each other; a twin lamella's boundaries lie farther apart
-    if len(below) < 3 or len(above) < 3 or abs(float(above.mean() - below.mean()) - a / np.sqrt(3.0)) > 0.25 * a:
-        return None
-    first = np.cross(normal, [1.0, 0.0, 0.0] if index != 3 else [0.0, 1.0, 0.0])
+    # the partner of each atom is the nearest one of the other layer, for the fault may be bent
+    _, nearest = KDTree(below).query(above)
+    gap = float(np.median((above - below[nearest]) @ normal))
+    return abs(gap - a / np.sqrt(3.0)) < 0.25 * a
+
+
+def _between_partials(other: NDArray[np.float64], index: int, height: float) -> CoreShape:
+    """Fit the two partials, whose cores are neither fcc nor hcp, as parallel lines in plane ``index``."""
+    normal = np.asarray(PLANES[index]) / np.sqrt(3.0)
+    first = np.cross(normal, [1.0, 0.0, 0.0])
     first /= np.linalg.norm(first)
     second = np.cross(normal, first)
-    flat = positions[other] @ np.stack([first, second], axis=1)
+    flat = other @ np.stack([first, second], axis=1)
     angle, border = _two_parallel_lines(flat)
     direction = np.cos(angle) * first + np.sin(angle) * second
     across = -np.sin(angle) * flat[:, 0] + np.cos(angle) * flat[:, 1]
     along = np.cos(angle) * flat[:, 0] + np.sin(angle) * flat[:, 1]
     left = across <= border
     length = 0.5 * (float(np.ptp(along[left])) + float(np.ptp(along[~left])))
-    # each atom of a {111} layer covers a² √3/4, and a fault has two layers
-    width = 0.5 * float((plane == index).sum()) * a * a * np.sqrt(3.0) / 4.0 / max(length, a)
-    if width < LEAST_FAULT_WIDTH * a:
-        return None
     middle = [0.5 * float(v[left].mean() + v[~left].mean()) for v in (along, across)]
-    centre = middle[0] * direction + middle[1] * np.cross(normal, direction)
-    centre = centre + normal * float(height.mean())
-    return CoreShape(direction, centre, length, PLANES[index], width)
+    centre = middle[0] * direction + middle[1] * np.cross(normal, direction) + height * normal
+    return CoreShape(np.asarray(direction, dtype=np.float64), centre, length, None, 0.0)
 
 
 def _two_parallel_lines(points: NDArray[np.float64]) -> tuple[float, float]:
