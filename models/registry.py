@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from braggwatch.models.runtimes.factory import open_runtime
 
 INDEX_FILE = "index.json"
 PRODUCTION = "production"
+_LOCK_POLL_S = 0.05
 
 
 class RegistryError(Exception):
@@ -141,13 +146,20 @@ class Registry:
             return VerificationReport(bundle_id, str(error))
         return VerificationReport(bundle_id, None, difference, runtime.name)
 
-    def promote(self, alias: str, bundle_id: str) -> None:
+    def promote(self, alias: str, bundle_id: str, patience_s: float = 30.0) -> None:
         """Verify a bundle and let an alias stand for it from now on; readers see the old or the new index.
+
+        Several processes may promote at once: each waits for its turn to change the index.
+
+        Parameters
+        ----------
+        patience_s
+            How long to wait for a turn.
 
         Raises
         ------
         RegistryError
-            If the bundle fails its verification or the alias looks like an id.
+            If the bundle fails its verification, the alias looks like an id, or the turn doesn't come.
         """
         if not alias or "/" in alias:
             raise RegistryError(f"{alias!r} can't be an alias: it must be a word without '/'")
@@ -156,15 +168,34 @@ class Registry:
         report = self._verify_one(bundle_id)
         if report.problem is not None:
             raise RegistryError(f"{bundle_id} is not promoted: {report.problem}")
-        index = self.index
-        aliases = {**index.aliases, alias: bundle_id}
-        pins = {**index.bundles, bundle_id: _sums_digest(self.root / bundle_id)}
-        self._write(
-            RegistryIndex(
-                aliases=dict(sorted(aliases.items())),
-                bundles={one: digest for one, digest in sorted(pins.items()) if one in aliases.values()},
+        with self._turn(patience_s):
+            index = self.index
+            aliases = {**index.aliases, alias: bundle_id}
+            pins = {**index.bundles, bundle_id: _sums_digest(self.root / bundle_id)}
+            self._write(
+                RegistryIndex(
+                    aliases=dict(sorted(aliases.items())),
+                    bundles={one: digest for one, digest in sorted(pins.items()) if one in aliases.values()},
+                )
             )
-        )
+
+    @contextmanager
+    def _turn(self, patience_s: float) -> Generator[None]:
+        """Hold a lock on the folder itself: it leaves no file behind and ends with its process."""
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            until = time.monotonic() + patience_s
+            while True:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        raise RegistryError(f"another promotion in {self.root} has not ended: try again") from None
+                    time.sleep(_LOCK_POLL_S)
+            yield
+        finally:
+            os.close(folder)
 
     def _write(self, index: RegistryIndex) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{INDEX_FILE}.", dir=self.root)

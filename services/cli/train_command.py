@@ -2,96 +2,183 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, error_console
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from braggwatch.models.training_config import TrainingConfig
+    from braggwatch.services.labelled_shards import Split
+
 _Root = Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")]
+_Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes of the test, one core each.")]
+_STEPS = 8000
 
 
 def train(
     data: Annotated[Path, typer.Option("--data", help="Folder of training shards and outliers.")],
-    calibration: Annotated[Path, typer.Option("--calibration", help="Folder of shards of other crystals.")],
-    test: Annotated[Path, typer.Option("--test", help="Folder of test shards, of crystals used nowhere else.")],
     version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 1.0.0.")],
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Folder of shards of other crystals; see --test.")
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test",
+            help="Folder of test shards, of crystals used nowhere else. Without --calibration and --test, the data are "
+            "divided by crystal: 85, 10 and 5 % to learn from, to calibrate and to test.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "cxdp-fcc",
     work: Annotated[Path, typer.Option("--work", help="Log and checkpoint; resumed where there.")] = Path("runs/train"),
-    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 8000,
-    batch: Annotated[int, typer.Option(min=2, help="Patterns a step.")] = 48,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="'default': AdamW, one cycle of the learning rate, averaged weights. 'paper': schedule and network of "
+            "Lim et al. 2021: Adam at 1e-3, batches of 64, until the validation loss plateaus."
+        ),
+    ] = "default",
+    network: Annotated[
+        str | None, typer.Option("--network", help="'foveated' or 'paper'; else the preset's own.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=10, help=f"Optimiser steps; else {_STEPS}, or the preset's limit.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Patterns a step; else 48, or the preset's.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-6, help="Peak of the one-cycle schedule, else 2e-3; or the constant rate.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 2,
+    device: Annotated[str, typer.Option("--device", help="'cpu', or 'cuda', which takes in the whole set.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
     start_from: Annotated[
         str | None, typer.Option("--from", help="Bundle or alias whose weights to train further; else random ones.")
     ] = None,
+    workers: _Workers = 1,
     registry: _Root = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it 'production' when it is written.")] = False,
 ) -> None:
     """Train the CXDP network, calibrate it, test it and write its bundle. Resumes after an interruption.
 
+    Shards without noise ('braggwatch sim cxdp --nuisance none') are given counts, noise, gaps and aliens anew each
+    time they are shown.
+
     Example: **braggwatch train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+        from braggwatch.models.networks.factory import network_kind
         from braggwatch.models.registry import Registry
-        from braggwatch.models.training import TrainingConfig
         from braggwatch.services.bundle_making import BundleRecipe, find_shards, train_network, write_tested_bundle
-        from braggwatch.sim.datasets import DatasetSpec
+        from braggwatch.services.labelled_shards import Split
 
+        if (calibration is None) != (test is None):
+            raise ValueError("give both of --calibration and --test, or neither to divide the data")
+        split = Split() if calibration is None else None
+        training, outliers = find_shards(data, "cxdp-*.h5"), tuple(sorted(data.glob("outlier-*.h5")))
+        if not outliers:
+            error_console().print(f"no outlier shards in {data}: the network won't have seen what it is to refuse")
+        config = _config(preset, (*training, *outliers), split, seed=seed, threads=threads, device=device)
+        given = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
         recipe = BundleRecipe(
             name=name,
             version=version,
-            training=find_shards(data, "cxdp-*.h5"),
-            outliers=find_shards(data, "outlier-*.h5"),
-            calibration=find_shards(calibration, "cxdp-*.h5"),
-            test=find_shards(test, "cxdp-*.h5"),
-            test_outliers=find_shards(test, "outlier-*.h5"),
-            spec=DatasetSpec(),
+            training=training,
+            outliers=outliers,
+            calibration=training if calibration is None else find_shards(calibration, "cxdp-*.h5"),
+            test=training if test is None else find_shards(test, "cxdp-*.h5"),
+            test_outliers=outliers if test is None else tuple(sorted(test.glob("outlier-*.h5"))),
             start_from=None if start_from is None else Registry(registry).resolve(start_from),
-            config=TrainingConfig(steps=steps, batch=batch, learning_rate=learning_rate, threads=threads, seed=seed),
+            config=replace(config, **{key: value for key, value in given.items() if value is not None}),
+            network=network_kind(network or ("paper" if preset == "paper" else "foveated")),
+            split=split,
+            test_workers=workers,
         )
-        columns = (TextColumn("training, loss {task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=error_console()) as progress:
-            task = progress.add_task("", total=steps)
-            network = train_network(
-                recipe, work, lambda step, loss: progress.update(task, completed=step, description=f"{loss:.3f}")
+        with _progress() as progress:
+            task = progress.add_task("training", total=recipe.config.steps)
+            trained = train_network(
+                recipe,
+                work,
+                lambda step, loss: progress.update(task, completed=step, description=f"training, loss {loss:.3f}"),
             )
-        with error_console().status("calibrating and testing"):
-            path, evaluation = write_tested_bundle(recipe, network, Registry(registry).root, work)
+            testing = progress.add_task("calibrating and testing", total=None)
+            path, evaluation = write_tested_bundle(
+                recipe,
+                trained,
+                Registry(registry).root,
+                work,
+                lambda done, of: progress.update(testing, completed=done, total=of),
+            )
         if promote:
             Registry(registry).promote("production", f"{name}/{version}")
         error_console().print(f"{path}: accuracy {evaluation.overall.accuracy:.3f}; report {work / 'report.html'}")
+
+
+def _config(
+    preset: str, shards: tuple[Path, ...], split: Split | None, *, seed: int, threads: int, device: str
+) -> TrainingConfig:
+    from braggwatch.models.training_config import TrainingConfig, paper_config
+    from braggwatch.services.labelled_shards import Part
+    from braggwatch.services.training_facts import count_patterns
+
+    if preset == "default":
+        return TrainingConfig(steps=_STEPS, seed=seed, threads=threads, device=device)
+    if preset == "paper":
+        patterns = count_patterns(shards, None if split is None else Part(split, "training"))
+        return paper_config(patterns, seed=seed, threads=threads, device=device)
+    raise ValueError(f"the preset is 'default' or 'paper', not {preset!r}")
+
+
+def _progress() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=error_console())
 
 
 def evaluate(
     test: Annotated[Path, typer.Option("--test", help="Folder of test shards, as 'braggwatch sim cxdp' makes them.")],
     bundle: Annotated[str, typer.Option("--bundle", help="Bundle or alias.")] = "production",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report with pictures here.")] = None,
+    workers: _Workers = 1,
+    mistakes: Annotated[bool, typer.Option("--mistakes", help="List the worst mistakes, too.")] = False,
     registry: _Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="All scores as one JSON object.")] = False,
 ) -> None:
-    """Test a bundle as it is deployed: accuracy by counts, element and line offset, calibration, refusal of outliers.
+    """Test a bundle as it is deployed: accuracy by counts, element, reflection, size of g·b, place of the line.
 
-    Example: **braggwatch evaluate --test data/test --report report.html**
+    Also calibration, refusal of outliers, and the worst mistakes, which the report shows as pictures.
+
+    Example: **braggwatch evaluate --test data/test --workers 4 --report report.html**
     """
     with clear_errors():
         from braggwatch.models.classifier import BundleClassifier
         from braggwatch.models.registry import Registry
         from braggwatch.models.report import write_report
         from braggwatch.services.bundle_making import find_shards, run_test
-        from braggwatch.services.cli.score_table import score_table
+        from braggwatch.services.cli.score_table import confusion_table, mistakes_table, score_table
 
         classifier = BundleClassifier.load(Registry(registry).resolve(bundle))
-        with error_console().status("testing"):
-            outliers = tuple(sorted(test.glob("outlier-*.h5")))
-            result = run_test(classifier, find_shards(test, "cxdp-*.h5"), outliers)
+        with _progress() as progress:
+            task = progress.add_task("testing", total=None)
+            result = run_test(
+                classifier,
+                find_shards(test, "cxdp-*.h5"),
+                tuple(sorted(test.glob("outlier-*.h5"))),
+                workers=workers,
+                on_shard=lambda done, of: progress.update(task, completed=done, total=of),
+            )
         if report is not None:
             write_report(result, report)
         if as_json:
-            typer.echo(result.to_json())
+            typer.echo(result.without_pictures().to_json())
             return
         console().print(score_table(result))
+        console().print(confusion_table(result))
+        if mistakes:
+            console().print(mistakes_table(result))

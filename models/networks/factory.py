@@ -1,0 +1,65 @@
+"""Networks by name, and back from their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet
+
+NetworkKind = Literal["foveated", "paper"]
+NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
+
+
+def network_kind(word: str) -> NetworkKind:
+    """Return the word as a kind of network.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
+    """
+    for kind in NETWORK_KINDS:
+        if kind == word:
+            return kind
+    raise ValueError(f"there is no network {word!r}: choose one of {', '.join(NETWORK_KINDS)}")
+
+
+def make_network(kind: NetworkKind, classes: int) -> nn.Module:
+    """Return an untrained network with as many outputs."""
+    return PaperNet(classes) if kind == "paper" else FoveatedNet(FoveatedConfig(classes=classes))
+
+
+def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, NetworkKind]:
+    """Return a network with these weights, and which one it is: their names and shapes tell.
+
+    Raises
+    ------
+    ValueError
+        If they are of no network known here.
+    """
+    if "head.weight" not in weights:
+        raise ValueError("these weights are of no network known here: they lack head.weight")
+    kind: NetworkKind = "paper" if "convolutions.0.weight" in weights else "foveated"
+    network = make_network(kind, len(weights["head.weight"]))
+    try:
+        network.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise ValueError(f"these weights are not of the {kind} network: {str(error).splitlines()[0]}") from error
+    return network, kind
+
+
+class NamedClasses(nn.Module):
+    """A trained network without its outlier output: that one shaped the features and has done its work."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the first classes, and features."""
+        logits, features = self.network(x)
+        return logits[:, : self.classes], features
