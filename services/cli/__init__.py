@@ -10,9 +10,11 @@ from braggwatch.services.cli import (
     classify_command,
     demo_command,
     doctor_command,
+    export_command,
     import_command,
     inspect_command,
     models_command,
+    promote_command,
     record_command,
     replay_command,
     screen_command,
@@ -44,6 +46,8 @@ app.add_typer(models_command.app, name="models")
 app.add_typer(simulate_command.app, name="sim")
 app.command("train", epilog=EXIT_CODES)(train_command.train)
 app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)
+app.command("export", epilog=EXIT_CODES)(export_command.export)
+app.command("promote", epilog=EXIT_CODES)(promote_command.promote)
 app.command("doctor", epilog=EXIT_CODES)(doctor_command.doctor)
 
 
