@@ -125,7 +125,7 @@ class NeighbourList:
         wp.utils.array_scan(self._counts, self._start, inclusive=False)
         wp.copy(self._end, self._start)
         wp.launch(kernels.fill_cells, atoms, [self._cell, self._end, self._members], device=device)
-        if device.is_cuda:
+        if self._interleaved:
             wp.launch(kernels.sort_members, cells, [self._start, self._end, self._members], device=device)
         chosen = self._everyone if wanted is None else wanted
         while True:

@@ -38,14 +38,14 @@ class Measured:
 class _Groups:
     """A tree over atoms: groups of up to 64 of one crystal, groups of groups, up to one per crystal."""
 
-    def __init__(self, sizes: NDArray[np.int64], device: wp.Device) -> None:
+    def __init__(self, sizes: NDArray[np.int64], device: wp.Device, *, interleaved: bool) -> None:
         self.levels: list[list[WarpArray]] = []
         while not self.levels or sizes.max() > 1:
             groups = -(-sizes // _GROUP)
             starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
             rank = np.concatenate([np.arange(n) for n in groups])
             start, size, many = (np.repeat(a, groups) for a in (starts, sizes, groups))
-            if device.is_cuda:  # neighbouring threads read neighbouring elements
+            if interleaved:  # neighbouring threads read neighbouring elements
                 first, count, stride = start + rank, -(-(size - rank) // many), many
             else:
                 first, count = start + rank * _GROUP, np.minimum(size - rank * _GROUP, _GROUP)
@@ -65,8 +65,20 @@ class WarpCrystals:
         *,
         skin_A: float,
         device: wp.Device,
+        for_many_threads: bool | None = None,
     ) -> None:
         """Bring to the device.
+
+        Parameters
+        ----------
+        positions_A
+            (N, 3) of each crystal.
+        shells
+            (N,) of each crystal: whom `set_flags` can hold.
+        skin_A
+            How much farther than the cutoff pairs are listed.
+        for_many_threads
+            Full lists without atomic additions, neighbouring threads on neighbouring memory; None: on CUDA only.
 
         Raises
         ------
@@ -74,6 +86,7 @@ class WarpCrystals:
             If atoms coincide, or there are more than one launch can hold.
         """
         reach = spline.cutoff_A + skin_A
+        many = device.is_cuda if for_many_threads is None else for_many_threads
         self._device = device
         self._skin_A = skin_A
         self._orders = [spatial_order(p, reach) for p in positions_A]
@@ -99,7 +112,7 @@ class WarpCrystals:
         self._v, self._force = (zeros(self._atoms, wp.vec3d, device) for _ in range(2))
         self._density, self._slope, self._energy = (zeros(self._atoms, wp.float64, device) for _ in range(3))
         self._tables = _tables(spline, device)
-        self._groups = _Groups(sizes, device)
+        self._groups = _Groups(sizes, device, interleaved=many)
         counts = [len(level[0]) for level in self._groups.levels]
         self._sums = [zeros(n, motion.Measures, device) for n in counts]
         self._moved2 = [zeros(n, wp.float64, device) for n in counts]
@@ -108,8 +121,8 @@ class WarpCrystals:
             self._crystal,
             reach,
             int(_ATOMS_PER_A3 * 4.19 * reach**3),
-            half=not device.is_cuda,
-            interleaved=device.is_cuda,
+            half=not many,
+            interleaved=many,
             device=device,
         )
         self._list.rebuild(self._x)

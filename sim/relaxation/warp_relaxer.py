@@ -190,8 +190,8 @@ class WarpRelaxer:
         held = None if shells is None else [np.asarray(s, dtype=np.bool_) for s in shells]
         if settings.protocol == "clamped" and held is None:
             raise ValueError("the 'clamped' protocol needs a shell")
-        if held is not None and [s.shape for s in held] != [p.shape[:1] for p in x]:
-            raise ValueError("a shell's shape isn't its crystal's number of atoms")
+        if held is not None:
+            _check_shells(held, x)
         results: list[Relaxation] = []
         for part in _parts([len(p) for p in x]):
             results += self._relax(x[part], potential, settings, held[part] if held else None, checks[part])
@@ -245,6 +245,16 @@ def _checked(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(x).all():
         raise ValueError("a position isn't finite")
     return x
+
+
+def _check_shells(shells: list[NDArray[np.bool_]], x: list[NDArray[np.float64]]) -> None:
+    if len(shells) != len(x):
+        raise ValueError(f"{len(shells)} shells for {len(x)} crystals")
+    for shell, atoms in zip(shells, (len(p) for p in x), strict=True):
+        if shell.shape != (atoms,):
+            raise ValueError(f"a shell has shape {shell.shape}, not ({atoms},)")
+        if shell.all():
+            raise ValueError("a shell holds every atom: the crystal is too small for this depth")
 
 
 def _parts(sizes: list[int]) -> list[slice]:
