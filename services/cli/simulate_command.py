@@ -24,6 +24,13 @@ class Runner(StrEnum):
     DASK = "dask"
 
 
+class Nuisance(StrEnum):
+    """What the patterns have of a measurement's noise, gaps and the like."""
+
+    MEASURED = "measured"
+    NONE = "none"
+
+
 @app.command("cxdp", epilog=EXIT_CODES)
 def cxdp(
     out: Annotated[Path, typer.Option("--out", help="Folder for the shards.")],
@@ -35,6 +42,13 @@ def cxdp(
     ] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 2,
     config: Annotated[Path | None, typer.Option(help="JSON file with a data set specification.")] = None,
+    nuisance: Annotated[
+        Nuisance | None,
+        typer.Option(
+            help="'none': expected intensities, which training spoils anew each time; else what the specification "
+            "says, by default 'measured'."
+        ),
+    ] = None,
     outliers: Annotated[
         str | None, typer.Option(help="Make scans to be refused instead: 'exposed' kinds, or 'all' kinds.")
     ] = None,
@@ -73,6 +87,8 @@ def cxdp(
         if scheduler is not None and executor is not Runner.DASK:
             raise ValueError("--scheduler goes with --executor dask")
         spec = DatasetSpec() if config is None else DatasetSpec.model_validate_json(config.read_text())
+        if nuisance is not None:
+            spec = spec.model_copy(update={"nuisance": nuisance.value})
         part = part_of(shard)
         if samples is None:
             samples = 1000
