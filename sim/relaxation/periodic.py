@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicHermiteSpline
 
+from braggwatch.sim.relaxation.eam_spline import evaluate, knot_cubics
 from braggwatch.sim.relaxation.model import EamPotential, EnergyAndForces
 
 SKIN_A = 1.0
@@ -17,25 +16,6 @@ FORCE_eV_A = 0.001
 FIRST_RATE_A2_eV = 0.05
 LONGEST_STEP_A = 0.05
 MAX_STEPS = 1000
-
-
-class Spline(Protocol):
-    """A piecewise polynomial; ``nu`` is the order of the derivative."""
-
-    def __call__(self, x: NDArray[np.float64], nu: int = 0) -> NDArray[np.float64]:
-        """Evaluate at any shape of ``x``."""
-        ...
-
-
-def table_spline(values: NDArray[np.float64], step: float) -> Spline:
-    """Interpolate a table from 0 as LAMMPS does.
-
-    Cubic Hermite pieces; the slopes are central differences over five points, over three one point from an end, and
-    one-sided at the ends (LAMMPS 22 Jul 2025, `pair_style eam`).
-    """
-    slope = np.gradient(values, step)
-    slope[2:-2] = (values[:-4] - values[4:] + 8 * (values[3:-1] - values[1:-3])) / (12 * step)
-    return CubicHermiteSpline(step * np.arange(len(values)), values, slope)
 
 
 class PeriodicEam:
@@ -53,9 +33,9 @@ class PeriodicEam:
 
     def __init__(self, potential: EamPotential, cell_A: NDArray[np.float64], positions_A: NDArray[np.float64]) -> None:
         self._potential = potential
-        self._embedding = table_spline(potential.embedding_eV, potential.density_step)
-        self._density = table_spline(potential.density, potential.distance_step_A)
-        self._pair = table_spline(potential.pair_eV_A, potential.distance_step_A)
+        self._embedding = knot_cubics(potential.embedding_eV)
+        self._density = knot_cubics(potential.density)
+        self._pair = knot_cubics(potential.pair_eV_A)
         self._start = positions_A.copy()
         reach = potential.cutoff_A + SKIN_A
         inverse = np.linalg.inv(cell_A)
@@ -90,18 +70,15 @@ class PeriodicEam:
         distance = np.linalg.norm(vectors, axis=1)
         near = distance < self._potential.cutoff_A
         first, second, vectors, distance = self._first[near], self._second[near], vectors[near], distance[near]
-        # a cutoff may lie a fraction of a step beyond the table
-        r = np.minimum(distance, (len(self._potential.density) - 1) * self._potential.distance_step_A)
+        density, density_slope = evaluate(self._density, self._potential.distance_step_A, distance)
+        pair, pair_slope = evaluate(self._pair, self._potential.distance_step_A, distance)  # of r·φ
 
         def gather(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.asarray(np.bincount(first, values, atoms), dtype=np.float64)
 
-        rho = gather(self._density(r))
-        pair = self._pair(r) / distance
-        energy = self._embedding(rho) + gather(pair) / 2
-        slope = self._embedding(rho, 1)
-        pair_slope = (self._pair(r, 1) - pair) / distance
-        along = (pair_slope + (slope[first] + slope[second]) * self._density(r, 1)) / distance
+        embedding, slope = evaluate(self._embedding, self._potential.density_step, gather(density))
+        energy = embedding + gather(pair / distance) / 2
+        along = (pair_slope - pair / distance + (slope[first] + slope[second]) * density_slope * distance) / distance**2
         force = np.stack([gather(along * component) for component in vectors.T], axis=1)
         return EnergyAndForces(atom_energy_eV=energy, force_eV_A=force)
 
@@ -109,7 +86,7 @@ class PeriodicEam:
         """Find the energy of the minimum near the starting positions, the cell kept.
 
         Descends by Barzilai and Borwein's steps, IMA J. Numer. Anal. 8, 141 (1988), which need no line search: a
-        table that isn't smooth (Zhou's end with a step of 1e-5 eV on a shell of neighbours) misleads one.
+        potential that isn't smooth (Zhou's functions end with a small step, on a shell of neighbours) misleads one.
 
         Raises
         ------

