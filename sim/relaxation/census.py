@@ -242,7 +242,7 @@ def _vote(atoms: _Atoms, members: NDArray[np.int64], shape: CoreShape) -> tuple[
         towards -= z * float(towards @ z)
         length = float(np.linalg.norm(towards))
         x = towards / length if length > 0.5 * atoms.a else _any_normal(z)
-        relative = atoms.positions - centre
+        relative = atoms.positions[slab] - centre
         across = np.stack([relative @ x, relative @ np.cross(z, x)], axis=1)
         votes[circuits_about(slab, across, atoms.bonds, atoms.code).burgers] += 1
     best, count = votes.most_common(1)[0]

@@ -62,7 +62,7 @@ def all_circuits(bonds: Bonds, code: NDArray[np.int8]) -> Closure:
         From `map_bonds`.
     """
     n = len(bonds.count)
-    circuits, failures = _walk(np.arange(n), np.zeros((n, 2)), bonds.neighbours, code, IDEAL_BONDS, False)
+    circuits, failures = _walk(np.arange(n), np.zeros((0, 2)), bonds.neighbours, code, IDEAL_BONDS, False)
     flip = (failures[:, 0] < 0) | ((failures[:, 0] == 0) & (failures[:, 1] < 0))
     flip |= (failures[:, 0] == 0) & (failures[:, 1] == 0) & (failures[:, 2] < 0)
     return _closure(circuits, np.where(flip[:, None], -failures, failures))
@@ -79,7 +79,7 @@ def circuits_about(
         Indices of the atoms of the slice, less the core and its neighbours: the bonds in a core may be mapped so that
         its singularity lies anywhere in it, and a path between that and (0, 0) would escape the cut.
     across
-        (N, 2) coordinates of all atoms in the right-handed frame (x, y) across the line, which passes through (0, 0).
+        (members, 2) coordinates in the right-handed frame (x, y) across the line, which passes through (0, 0).
         The search never crosses the half-line x > 0, y = 0: the bonds that do close one circuit each.
 
     Returns
@@ -99,66 +99,72 @@ def _walk(  # pragma: no cover - compiled
     ideal: NDArray[np.int64],
     cut: bool,
 ) -> tuple[int, NDArray[np.int64]]:
-    n, width = neighbours.shape
-    part = np.full(n, -2, np.int64)
-    for i in members:
-        part[i] = -1
-    lattice = np.zeros((n, 3), np.int64)
-    queue = np.empty(len(members), np.int64)
+    width = neighbours.shape[1]
+    size = len(members)
+    # everything is kept by place among the members, so that a slice costs no more than its own atoms
+    place = np.full(neighbours.shape[0], -1, np.int32)
+    for p in range(size):
+        place[members[p]] = p
+    part = np.full(size, -1, np.int32)
+    lattice = np.zeros((size, 3), np.int32)
+    queue = np.empty(size, np.int32)
     parts = 0
     largest, most = -1, 0
-    for seed in members:
+    for seed in range(size):
         if part[seed] != -1:
             continue
         part[seed] = parts
         queue[0] = seed
         first, last = 0, 1
         while first < last:
-            i = queue[first]
+            p = queue[first]
             first += 1
+            i = members[p]
             for k in range(width):
-                j = neighbours[i, k]
-                if j < 0:
+                if neighbours[i, k] < 0:
                     break
-                b = code[i, k]
-                if b < 0 or part[j] != -1 or (cut and _crossing(across, i, j) != 0):
+                q, b = place[neighbours[i, k]], code[i, k]
+                if b < 0 or q < 0 or part[q] != -1 or (cut and _crossing(across, p, q) != 0):
                     continue
-                part[j] = parts
+                part[q] = parts
                 for d in range(3):
-                    lattice[j, d] = lattice[i, d] + ideal[b, d]
-                queue[last] = j
+                    lattice[q, d] = lattice[p, d] + ideal[b, d]
+                queue[last] = q
                 last += 1
         if last > most:
             largest, most = parts, last
         parts += 1
     circuits = 0
-    found = np.empty((len(members) * width, 3), np.int64)
     failures = 0
-    for i in members:
-        if part[i] != largest:
+    found = np.empty((1024, 3), np.int64)
+    for p in range(size):
+        if part[p] != largest:
             continue
+        i = members[p]
         for k in range(width):
-            j = neighbours[i, k]
-            if j < 0:
+            if neighbours[i, k] < 0:
                 break
-            b = code[i, k]
-            if b < 0 or part[j] != largest:
+            q, b = place[neighbours[i, k]], code[i, k]
+            if b < 0 or q < 0 or part[q] != largest:
                 continue
-            # each bond once: upwards through the cut, or from the lower index
+            # each bond once: upwards through the cut, or from the lower place
             if cut:
-                if _crossing(across, i, j) != 1:
+                if _crossing(across, p, q) != 1:
                     continue
-            elif j < i:
+            elif q < p:
                 continue
             circuits += 1
-            x = lattice[j, 0] - lattice[i, 0] - ideal[b, 0]
-            y = lattice[j, 1] - lattice[i, 1] - ideal[b, 1]
-            z = lattice[j, 2] - lattice[i, 2] - ideal[b, 2]
-            if x != 0 or y != 0 or z != 0:
-                found[failures, 0] = x
-                found[failures, 1] = y
-                found[failures, 2] = z
-                failures += 1
+            x = lattice[q, 0] - lattice[p, 0] - ideal[b, 0]
+            y = lattice[q, 1] - lattice[p, 1] - ideal[b, 1]
+            z = lattice[q, 2] - lattice[p, 2] - ideal[b, 2]
+            if x == 0 and y == 0 and z == 0:
+                continue
+            if failures == len(found):
+                found = np.concatenate((found, np.empty_like(found)))
+            found[failures, 0] = x
+            found[failures, 1] = y
+            found[failures, 2] = z
+            failures += 1
     return circuits, found[:failures].copy()
 
 
