@@ -90,6 +90,11 @@ class BundleClassifier:
         return self._bundle
 
     @property
+    def runtime(self) -> Runtime:
+        """What runs its graph."""
+        return self._runtime
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs."""
         return self._bundle.manifest.classes

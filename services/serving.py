@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from braggwatch.services.composition import ComposedService, compose_service
+from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page.app import create_app
@@ -61,7 +62,8 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
     metrics.backend(composed.classifier.identity)
     metrics.watch_disk("store", settings.store.path.resolve().parent)
     host, port = listener.getsockname()[:2]
-    page = _PageThread(create_app(composed.store, composed.broker, metrics, health, settings.page), listener)
+    explainer = Explainer(composed.classifier.bundle)
+    page = _PageThread(create_app(composed.store, composed.broker, metrics, health, settings.page, explainer), listener)
     try:
         page.start()
         composed.service.start()
@@ -70,6 +72,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         # The page lives until the last result is stored and its watchers have been let go.
         composed.service.stop()
         composed.broker.close()
+        explainer.close()
         page.stop()
         composed.store.close()
 

@@ -10,9 +10,11 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from braggwatch.services.events import EventBroker
+from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page.api import runs_router
+from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.guard import Guard, is_loopback, login
 from braggwatch.services.page.live import live_router
 from braggwatch.services.page.operations import operations_router
@@ -23,7 +25,12 @@ STATIC = Path(__file__).resolve().parent / "static"
 
 
 def create_app(
-    store: ResultSource, broker: EventBroker, metrics: Metrics, health: Health, settings: PageSettings
+    store: ResultSource,
+    broker: EventBroker,
+    metrics: Metrics,
+    health: Health,
+    settings: PageSettings,
+    explainer: Explainer | None = None,
 ) -> FastAPI:
     """Build the application; it starts nothing and owns none of its arguments.
 
@@ -40,6 +47,7 @@ def create_app(
     # No /docs: FastAPI's own pages load scripts from elsewhere.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
     app.include_router(runs_router(store, broker))
+    app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     app.include_router(operations_router(metrics, health, broker))
 

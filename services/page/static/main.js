@@ -2,6 +2,7 @@
 
 import { headline } from "./classes.js";
 import { drawCounts } from "./counts.js";
+import { words as explained } from "./explanation.js";
 import { drawHeader } from "./header.js";
 import { drawMap } from "./map.js";
 import { drawRocking } from "./rocking.js";
@@ -16,7 +17,7 @@ const STATUS_EVERY_MS = 2000;
 const $ = (selector) => document.querySelector(selector);
 
 const results = new Map();
-const view = { selected: null, kind: "all", words: "", connected: false, status: null, slices: null, rocking: null };
+const view = { selected: null, kind: "all", words: "", connected: false, status: null, slices: null, rocking: null, why: null };
 const canvases = [...document.querySelectorAll("canvas[data-slice]")];
 const table = new RunTable($("#runs"), $("#scroll"), (uid) => choose(uid, { byHand: true }));
 
@@ -53,7 +54,7 @@ function drawOverview() {
 }
 
 function drawArrays() {
-  const peak = drawSlices(canvases, $("#colorbar"), view.slices);
+  const peak = drawSlices(canvases, $("#colorbar"), view.slices, view.why?.log_odds_drop ?? null);
   const voxel = view.slices?.voxel;
   $("#slices-note").textContent =
     peak == null
@@ -84,6 +85,39 @@ async function choose(uid, { byHand = false } = {}) {
   if (view.selected !== uid) return; // another run was chosen meanwhile
   view.slices = slices.value ?? null;
   view.rocking = rocking.value ?? null;
+  showWhy(null);
+  drawArrays();
+}
+
+function showWhy(found, note = found ? explained(found) : "") {
+  view.why = found;
+  const answered = Object.keys(results.get(view.selected)?.verdict.probabilities ?? {}).length > 0;
+  $("#why").disabled = !answered;
+  $("#why").setAttribute("aria-pressed", String(Boolean(note)));
+  $("#why-note").textContent = note;
+  $("#why-note").hidden = !note;
+}
+
+/** Show what the answer depends on, or the plain slices again. */
+async function toggleWhy() {
+  if ($("#why").disabled) return;
+  const uid = view.selected;
+  if ($("#why").getAttribute("aria-pressed") === "true") {
+    showWhy(null);
+    drawArrays();
+    return;
+  }
+  $("#follow").checked = false; // who asks about this run wants to stay with it
+  showWhy(null, "Hiding one part of the pattern after the other; this takes some seconds …");
+  let found;
+  try {
+    found = await server.explanation(uid);
+  } catch {
+    found = { problem: "The service does not answer." };
+  }
+  // Meanwhile another run was chosen, or the button pressed again.
+  if (view.selected !== uid || $("#why").getAttribute("aria-pressed") !== "true") return;
+  showWhy(found);
   drawArrays();
 }
 
@@ -149,6 +183,7 @@ const KEYS = {
   ArrowUp: () => choose(table.neighbour(-1), { byHand: true }),
   f: () => $("#follow").click(),
   t: toggleTheme,
+  w: toggleWhy,
   "/": () => $("#search").focus(),
 };
 
@@ -172,6 +207,7 @@ $("#follow").addEventListener("change", (event) => {
   if (event.target.checked) choose(newestFirst().find(matches)?.run_uid);
 });
 $("#theme").addEventListener("click", toggleTheme);
+$("#why").addEventListener("click", toggleWhy);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawArrays);
 new ResizeObserver(() => {
   drawArrays();

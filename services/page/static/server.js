@@ -24,6 +24,13 @@ export async function slices(uid) {
   };
 }
 
+/** What a run's answer depends on; `{problem}` with the service's words where there is no explanation. */
+export async function explanation(uid) {
+  const response = await fetch(`/runs/${encodeURIComponent(uid)}/explanation`);
+  const body = await response.json();
+  return response.ok ? body : { problem: body.detail ?? `${response.status} ${response.statusText}` };
+}
+
 /**
  * Follow new results. The browser reconnects by itself and names the last id it saw, so nothing is missed; where the
  * service has restarted (another epoch) it says `reset`, and the list is read again.

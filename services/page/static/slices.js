@@ -1,6 +1,7 @@
 // Three central log slices through the model input, drawn to one colour scale with axes in 1/Å.
 
 import { COLORMAP } from "./colormap.js";
+import { drawOver } from "./explanation.js";
 import { labelled } from "./format.js";
 
 const AXES = ["q∥", "q⊥1", "q⊥2"];
@@ -48,12 +49,15 @@ function image(values, rows, columns, highest) {
 
 const leftOf = (plane) => (plane === 0 ? LABELS_WIDTH : 4);
 
-function drawPlane(canvas, values, size, voxel, highest, plane, side) {
+function drawPlane(canvas, values, size, voxel, highest, plane, side, map) {
   const { context } = prepared(canvas);
   const x0 = leftOf(plane);
   const y0 = MARGIN.top;
   context.imageSmoothingEnabled = false;
+  context.filter = map ? "grayscale(1)" : "none";
   context.drawImage(image(values, size, size, highest), x0, y0, side, side);
+  context.filter = "none";
+  if (map) drawOver(context, map, plane, x0, y0, side);
   context.strokeRect(x0 - 0.5, y0 - 0.5, side + 1, side + 1);
 
   // The centre voxel (size / 2) is q = 0; axes show 10⁻³ 1/Å, or voxels where the size is unknown.
@@ -104,8 +108,11 @@ function drawColorbar(canvas, highest, side) {
   context.fillText("counts", 2, y0 - 3);
 }
 
-/** Draw all three planes and the colour bar; returns the highest count shown, or null where there is nothing. */
-export function drawSlices(canvases, colorbar, data) {
+/**
+ * Draw all three planes and the colour bar; returns the highest count shown, or null where there is nothing.
+ * With `map`, (8, 8, 8) nested lists, the slices are grey and the map lies over them.
+ */
+export function drawSlices(canvases, colorbar, data, map = null) {
   const side = Math.floor(Math.min(...canvases.map((canvas, plane) => canvas.clientWidth - leftOf(plane) - MARGIN.right)));
   for (const canvas of [...canvases, colorbar]) canvas.style.height = `${side + MARGIN.top + MARGIN.bottom}px`;
   if (!data) {
@@ -116,7 +123,7 @@ export function drawSlices(canvases, colorbar, data) {
   const highest = data.values.reduce((most, value) => Math.max(most, value), 0);
   canvases.forEach((canvas, plane) => {
     const values = data.values.subarray(plane * size * size, (plane + 1) * size * size);
-    drawPlane(canvas, values, size, data.voxel, highest, plane, side);
+    drawPlane(canvas, values, size, data.voxel, highest, plane, side, map);
   });
   drawColorbar(colorbar, highest, side);
   return 10 ** highest - 1;

@@ -29,7 +29,7 @@ function link(words, href) {
 
 export function drawSummary(node, result) {
   if (!result) {
-    node.replaceChildren(text("p", "hint", "Choose a run. Keys: j and k or the arrows step, f follows the newest, / filters, t changes the theme."));
+    node.replaceChildren(text("p", "hint", "Choose a run. Keys: j and k or the arrows step, f follows the newest, / filters, w asks why, t changes the theme."));
     return;
   }
   const { verdict, quality } = result;

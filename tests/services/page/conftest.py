@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from braggwatch.callbacks.records import ModelInput, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.events import EventBroker
+from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
@@ -118,9 +119,11 @@ class World:
     broker: EventBroker
     metrics: Metrics
     health: Health
+    explainer: Explainer | None = None
 
     def app(self, **settings: object) -> FastAPI:
-        return create_app(self.store, self.broker, self.metrics, self.health, PageSettings.model_validate(settings))
+        chosen = PageSettings.model_validate(settings)
+        return create_app(self.store, self.broker, self.metrics, self.health, chosen, self.explainer)
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:

@@ -1,0 +1,84 @@
+"""What an explanation of one answer is, whatever made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Method = Literal["occlusion", "gradcam"]
+
+
+class ExplanationError(ValueError):
+    """An explanation can't be made from this input; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where in a model input the evidence for a class lies.
+
+    Attributes
+    ----------
+    label
+        The class that is explained.
+    probability
+        Its calibrated probability on the input as it is, without mirror images.
+    importance
+        (n, n, n) float32, axes of the model input (axis 0 along Q), cells of equal size. Occlusion: how far hiding the
+        cell lowers the class's log-odds (natural logarithm), negative where hiding raises them. Grad-CAM: not
+        negative, in units of the logit.
+    largest_drop
+        Largest fall of the probability from hiding one cell; None where nothing was hidden.
+    evaluations
+        Volumes that were run, the cost.
+    seconds
+        Wall time it took.
+    """
+
+    method: Method
+    label: str
+    probability: float
+    importance: NDArray[np.float32]
+    largest_drop: float | None
+    evaluations: int
+    seconds: float
+
+    def planes(self, size: int) -> NDArray[np.float32]:
+        """Return the importance in the three central planes of a (size, size, size) model input.
+
+        Returns
+        -------
+        (3, size, size) float32, linear between the cells' centres. Plane k is cut at voxel size // 2 of axis k, as
+        the slices that the page draws.
+        """
+        fine = resampled(self.importance, size)
+        return np.stack([np.take(fine, size // 2, axis=axis) for axis in range(3)])
+
+
+def resampled(cells: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """Resample (n, n, n) cell values to (size, size, size) voxels, linear between the cells' centres, flat outside."""
+    n = cells.shape[0]
+    centres = (np.arange(n) + 0.5) * size / n - 0.5
+    weights = np.stack([np.interp(np.arange(size), centres, row) for row in np.eye(n)], axis=1)
+    fine = np.einsum("xa,yb,zc,abc->xyz", weights, weights, weights, cells.astype(np.float64), optimize=True)
+    return fine.astype(np.float32)
+
+
+def checked_counts(counts: NDArray[np.floating], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Return a model input as contiguous float32.
+
+    Raises
+    ------
+    ExplanationError
+        If it isn't a finite, non-negative, not empty volume of this shape.
+    """
+    if counts.shape != shape:
+        raise ExplanationError(f"the volume has shape {counts.shape}, the model takes {shape}")
+    volume = np.ascontiguousarray(counts, dtype=np.float32)
+    if not np.isfinite(volume).all() or float(volume.min()) < 0.0:
+        raise ExplanationError("the volume holds negative values or such that are not finite")
+    if float(volume.max()) <= 0.0:
+        raise ExplanationError("the volume is empty")
+    return volume
