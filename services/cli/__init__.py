@@ -10,6 +10,7 @@ from braggwatch.services.cli import (
     classify_command,
     demo_command,
     doctor_command,
+    explain_command,
     export_command,
     import_command,
     inspect_command,
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("demo", epilog=EXIT_CODES)(demo_command.demo)
 app.command("screen", epilog=EXIT_CODES)(screen_command.screen)
 app.command("classify", epilog=EXIT_CODES)(classify_command.classify)
+app.command("explain", epilog=EXIT_CODES)(explain_command.explain)
 app.command("record", epilog=EXIT_CODES)(record_command.record)
 app.command("replay", epilog=EXIT_CODES)(replay_command.replay)
 app.command("inspect", epilog=EXIT_CODES)(inspect_command.inspect)
