@@ -12,11 +12,13 @@ from braggwatch.services.cli import (
     doctor_command,
     explain_command,
     export_command,
+    gap_command,
     import_command,
     inspect_command,
     models_command,
     promote_command,
     record_command,
+    relax_command,
     replay_command,
     screen_command,
     simulate_command,
@@ -46,10 +48,12 @@ app.command("inspect", epilog=EXIT_CODES)(inspect_command.inspect)
 app.add_typer(import_command.app, name="import")
 app.add_typer(models_command.app, name="models")
 app.add_typer(simulate_command.app, name="sim")
+simulate_command.app.command("relax", epilog=EXIT_CODES)(relax_command.relax)
 app.command("train", epilog=EXIT_CODES)(train_command.train)
 app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)
 app.command("export", epilog=EXIT_CODES)(export_command.export)
 app.command("promote", epilog=EXIT_CODES)(promote_command.promote)
+app.command("gap", epilog=EXIT_CODES)(gap_command.gap)
 app.command("doctor", epilog=EXIT_CODES)(doctor_command.doctor)
 
 
