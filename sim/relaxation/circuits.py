@@ -117,13 +117,13 @@ def _walk(  # pragma: no cover - compiled
         queue[0] = seed
         first, last = 0, 1
         while first < last:
-            p = queue[first]
+            p = int(queue[first])
             first += 1
             i = members[p]
             for k in range(width):
                 if neighbours[i, k] < 0:
                     break
-                q, b = place[neighbours[i, k]], code[i, k]
+                q, b = int(place[neighbours[i, k]]), code[i, k]
                 if b < 0 or q < 0 or part[q] != -1 or (cut and _crossing(across, p, q) != 0):
                     continue
                 part[q] = parts
@@ -144,7 +144,7 @@ def _walk(  # pragma: no cover - compiled
         for k in range(width):
             if neighbours[i, k] < 0:
                 break
-            q, b = place[neighbours[i, k]], code[i, k]
+            q, b = int(place[neighbours[i, k]]), code[i, k]
             if b < 0 or q < 0 or part[q] != largest:
                 continue
             # each bond once: upwards through the cut, or from the lower place
