@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -51,14 +53,20 @@ def gradcam(bundle: Bundle, counts: NDArray[np.floating], *, label: str | None =
     ImportError
         Without the extra ``train`` (torch, captum, safetensors).
     """
-    import torch
-    from captum.attr import LayerGradCam, LayerGradientXActivation
-
     began = time.perf_counter()
     manifest = bundle.manifest
     volume = checked_counts(counts, manifest.input.shape)
     if label is not None and label not in manifest.classes:
         raise ExplanationError(f"the model has no class {label!r}, only {', '.join(manifest.classes)}")
+    with _one_thread():
+        return _explained(bundle, volume, label, began)
+
+
+def _explained(bundle: Bundle, volume: NDArray[np.float32], label: str | None, began: float) -> Explanation:
+    import torch
+    from captum.attr import LayerGradCam, LayerGradientXActivation
+
+    manifest = bundle.manifest
     network = load_network(bundle)
     scaled = _normalised(volume[None])
 
@@ -87,6 +95,19 @@ def gradcam(bundle: Bundle, counts: NDArray[np.floating], *, label: str | None =
         evaluations=3,
         seconds=time.perf_counter() - began,
     )
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Keep torch to one thread: on a machine that is busy with verdicts its threads wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_network(bundle: Bundle) -> FoveatedNet:
