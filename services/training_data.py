@@ -20,14 +20,13 @@ from braggwatch.sim.datasets import (
     ShardError,
     check_shard,
     make_sample,
-    read_shard,
-    shard_nuisance,
     store_samples,
 )
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.library_crystals import LibraryCrystals
 from braggwatch.sim.outliers import EXPOSED_KINDS, OUTLIER_KINDS, OutlierKind, make_outlier
-from braggwatch.sim.shards import remove_partial
+from braggwatch.sim.shard_volumes import MappedVolumes
+from braggwatch.sim.shards import remove_partial, shard_facts
 
 __all__ = [
     "SHARD_SIZE",
@@ -331,20 +330,18 @@ def _run_in_processes(workers: int, tasks: Sequence[ShardTask], on_shard: Callab
 
 
 class ShardSource:
-    """Samples of several shards in memory, half precision: a `models.training.Source`."""
+    """Samples of several shards, half precision, mapped from their files: a `models.training_data.Source`."""
 
     def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
-        volumes: list[NDArray[np.float16]] = []
         infos: list[SampleInfo] = []
         clean: list[NDArray[np.bool_]] = []
         for path in paths:
-            part, facts = read_shard(path)
-            clean.append(np.full(len(part), shard_nuisance(path) == "none"))
-            volumes.append(part)
-            infos.extend(facts)
-        self._volumes = volumes
+            facts = shard_facts(path)
+            clean.append(np.full(len(facts.infos), facts.nuisance == "none"))
+            infos.extend(facts.infos)
+        self._volumes = [MappedVolumes(path) for path in paths]
         self._clean = np.concatenate([np.zeros(0, dtype=bool), *clean])
-        self._starts = np.cumsum([0, *(len(v) for v in volumes)])
+        self._starts = np.cumsum([0, *(len(v) for v in self._volumes)])
         self.infos: tuple[SampleInfo, ...] = tuple(infos)
         self.labels = np.asarray([classes.index(i.label) if i.label in classes else -1 for i in infos], dtype=np.int64)
 
@@ -354,7 +351,7 @@ class ShardSource:
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Return log1p counts (B, 64, 64, 64) and class indices (B,)."""
         shards = np.searchsorted(self._starts, indices, side="right") - 1
-        volumes = [self._volumes[s][i - self._starts[s]] for s, i in zip(shards, indices, strict=True)]
+        volumes = [self._volumes[s][int(i - self._starts[s])] for s, i in zip(shards, indices, strict=True)]
         return np.stack(volumes), self.labels[indices]
 
     def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
