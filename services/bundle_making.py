@@ -56,6 +56,7 @@ class BundleRecipe:
     ----------
     training, outliers
         Shards to learn from; the outliers are shown as an extra class (outlier exposure). There may be no outliers.
+        One that is named twice counts twice.
     calibration
         Shards of other crystals, for temperature, conformal scores and the distance's threshold.
     test, test_outliers
@@ -219,7 +220,7 @@ def write_tested_bundle(
     on_shard
         Called with (test shards done, all of them).
     """
-    facts = training_facts(recipe.training, recipe.part("training"))
+    facts = training_facts(tuple(dict.fromkeys(recipe.training)), recipe.part("training"))
     with TemporaryDirectory(dir=work) as folder:
         draft = make_bundle(recipe, network, facts, Path(folder), None, "draft")
         evaluation = run_test(

@@ -22,7 +22,12 @@ _STEPS = 8000
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="Folder of training shards and outliers.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data", help="Folder of training shards and outliers; again for more. One named twice counts twice."
+        ),
+    ],
     version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 1.0.0.")],
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="Folder of shards of other crystals; see --test.")
@@ -80,9 +85,10 @@ def train(
         if (calibration is None) != (test is None):
             raise ValueError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
-        training, outliers = find_shards(data, "cxdp-*.h5"), tuple(sorted(data.glob("outlier-*.h5")))
+        training = tuple(path for folder in data for path in find_shards(folder, "cxdp-*.h5"))
+        outliers = tuple(path for folder in data for path in sorted(folder.glob("outlier-*.h5")))
         if not outliers:
-            error_console().print(f"no outlier shards in {data}: the network won't have seen what it is to refuse")
+            error_console().print("no outlier shards there: the network won't have seen what it is to refuse")
         config = _config(preset, (*training, *outliers), split, seed=seed, threads=threads, device=device)
         given = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
         recipe = BundleRecipe(
@@ -90,8 +96,10 @@ def train(
             version=version,
             training=training,
             outliers=outliers,
-            calibration=training if calibration is None else find_shards(calibration, "cxdp-*.h5"),
-            test=training if test is None else find_shards(test, "cxdp-*.h5"),
+            calibration=tuple(dict.fromkeys(training))
+            if calibration is None
+            else find_shards(calibration, "cxdp-*.h5"),
+            test=tuple(dict.fromkeys(training)) if test is None else find_shards(test, "cxdp-*.h5"),
             test_outliers=outliers if test is None else tuple(sorted(test.glob("outlier-*.h5"))),
             start_from=None if start_from is None else Registry(registry).resolve(start_from),
             config=replace(config, **{key: value for key, value in given.items() if value is not None}),
