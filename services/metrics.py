@@ -25,6 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
+from braggwatch.services.codec import DOCUMENT_NAMES
 from braggwatch.services.rejection import RejectReason
 from braggwatch.services.watchdog import ResetCause
 
@@ -32,18 +33,6 @@ DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 """5 ms to 60 s: from one stage on a fast machine to a run that nobody would wait for."""
 
 STAGES = ("decode", "assemble", "orthonormalise", "centre", "infer", "publish")
-DOCUMENT_NAMES = (
-    "start",
-    "descriptor",
-    "event",
-    "event_page",
-    "resource",
-    "datum",
-    "datum_page",
-    "stream_resource",
-    "stream_datum",
-    "stop",
-)
 _RATIO_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _OOD_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0, 8.0)
 
@@ -117,7 +106,7 @@ class Metrics:
         self._queue_bytes = self._gauge("queue_bytes", "Bytes waiting between receiver and worker.")
         self._capacity = self._gauge("queue_capacity_documents", "Bound of the queue in documents.")
         self._capacity_bytes = self._gauge("queue_capacity_bytes", "Bound of the queue in bytes.")
-        for name in DOCUMENT_NAMES:
+        for name in sorted(DOCUMENT_NAMES):
             self._received.labels(name)
         for reason in RejectReason:
             self._rejected.labels(reason.value)
