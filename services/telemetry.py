@@ -12,134 +12,65 @@ from braggwatch.callbacks.records import ScreeningResult
 
 
 class ServiceMetrics(Protocol):
-    """Counts and measurements of one running service. Every method is thread-safe, quick, and never raises."""
+    """Counts and measurements of one running service. Every method is thread-safe, quick, and never raises.
+
+    Methods do nothing by themselves: an implementation that derives from it takes up what it can tell.
+    """
 
     def document_received(self, name: str, size_bytes: int) -> None:
         """Count one accepted document of kind ``name`` and its size on the wire."""
-        ...
 
     def document_rejected(self, reason: str) -> None:
         """Count one message that was refused; ``reason`` is a `RejectReason` value or ``callback_error``."""
-        ...
 
     def stream_gap(self, cause: str) -> None:
         """Count one interruption: ``sequence`` (a jump in seq_num) or ``disconnected``."""
-        ...
 
     def documents_lost(self, count: int) -> None:
         """Count documents known to exist that never arrived."""
-        ...
 
     def stream_frames_lost(self, count: int) -> None:
         """Count frames in files whose stream_datum documents never arrived."""
-        ...
 
     def runs_lost(self, count: int) -> None:
         """Count runs of which no document arrived, as jumps in scan_id tell."""
-        ...
 
     def socket_reset(self, cause: str) -> None:
         """Count one fresh socket; ``cause`` is a `ResetCause` value."""
-        ...
 
     def connected(self, is_connected: bool) -> None:
         """State whether the stream is connected."""
-        ...
 
     def run_shed(self, documents: int) -> None:
         """Count one whole run set aside under overload, with the documents dropped at that moment."""
-        ...
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
         """State what waits between receiver and worker."""
-        ...
 
     def queue_capacity(self, documents: int, size_bytes: int) -> None:
         """State the queue's bounds."""
-        ...
 
     def runs_open(self, count: int) -> None:
         """State how many runs have started and not ended."""
-        ...
 
     def assembly_counters(self, counters: dict[str, int]) -> None:
         """State the callback's running totals: frames_expected, frames_received, late, duplicates, evictions, …."""
-        ...
 
     def run_finished(self, result: ScreeningResult) -> None:
         """Record one final result: outcome, class, confidence, OOD score, latency and stage durations."""
-        ...
 
     def stage(self, name: str, seconds: float) -> None:
         """Record how long a stage took (``decode``, ``publish``, …) in seconds, monotonic clock."""
-        ...
 
     def feedback_published(self, sink: str, succeeded: bool) -> None:
         """Count one attempt to hand a result to a sink."""
-        ...
 
     def store_pending(self, count: int) -> None:
         """State how many results wait in memory for a writable store."""
-        ...
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""
-        ...
 
 
-class NoMetrics:
+class NoMetrics(ServiceMetrics):
     """Records nothing: for use without an exporter, and in tests."""
-
-    def document_received(self, name: str, size_bytes: int) -> None:
-        """Do nothing."""
-
-    def document_rejected(self, reason: str) -> None:
-        """Do nothing."""
-
-    def stream_gap(self, cause: str) -> None:
-        """Do nothing."""
-
-    def documents_lost(self, count: int) -> None:
-        """Do nothing."""
-
-    def stream_frames_lost(self, count: int) -> None:
-        """Do nothing."""
-
-    def runs_lost(self, count: int) -> None:
-        """Do nothing."""
-
-    def socket_reset(self, cause: str) -> None:
-        """Do nothing."""
-
-    def connected(self, is_connected: bool) -> None:
-        """Do nothing."""
-
-    def run_shed(self, documents: int) -> None:
-        """Do nothing."""
-
-    def queue_depth(self, documents: int, size_bytes: int) -> None:
-        """Do nothing."""
-
-    def queue_capacity(self, documents: int, size_bytes: int) -> None:
-        """Do nothing."""
-
-    def runs_open(self, count: int) -> None:
-        """Do nothing."""
-
-    def assembly_counters(self, counters: dict[str, int]) -> None:
-        """Do nothing."""
-
-    def run_finished(self, result: ScreeningResult) -> None:
-        """Do nothing."""
-
-    def stage(self, name: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def feedback_published(self, sink: str, succeeded: bool) -> None:
-        """Do nothing."""
-
-    def store_pending(self, count: int) -> None:
-        """Do nothing."""
-
-    def ready(self, is_ready: bool, degraded: bool) -> None:
-        """Do nothing."""
