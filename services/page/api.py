@@ -125,7 +125,7 @@ def _add_arrays(router: APIRouter, store: ResultSource) -> None:
 
     @router.get("/runs/{run_uid}/rocking")
     def rocking(run_uid: RunUid) -> RockingPlot:  # pyright: ignore[reportUnusedFunction]
-        """Return the rocking curve: summed counts against the scanned angle, or the frame number where unknown."""
+        """Return the rocking curve: summed counts against the scanned angle."""
         result_or_404(store, run_uid)
         curve = store.rocking_curve(run_uid)
         if curve is None:
@@ -145,11 +145,7 @@ def _add_arrays(router: APIRouter, store: ResultSource) -> None:
 
 
 def _plot(curve: NDArray[np.float64]) -> RockingPlot:
-    # (N, 2) holds angle and counts, (N,) counts alone.
-    if curve.ndim == 2 and curve.shape[1] == 2:
-        return RockingPlot(x=_finite(curve[:, 0]), x_label="angle, degrees", counts=_finite(curve[:, 1]))
-    counts = curve.reshape(-1)
-    return RockingPlot(x=[float(i) for i in range(counts.size)], x_label="frame", counts=_finite(counts))
+    return RockingPlot(x=_finite(curve[:, 0]), x_label="angle, degrees", counts=_finite(curve[:, 1]))
 
 
 def _finite(values: NDArray[np.float64]) -> list[float | None]:

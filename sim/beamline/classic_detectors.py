@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from braggwatch.sim.beamline.world import SimulatedWorld
 AssetDocument = tuple[str, dict[str, object]]
 
 
-class _ExposingDevice(Device):
+class _ExposingDevice(Device, ABC):
     """Takes an exposure off the event loop on each trigger and hands it to `_deliver`."""
 
     def __init__(self, world: SimulatedWorld, name: str) -> None:
@@ -43,8 +44,9 @@ class _ExposingDevice(Device):
         else:
             status.set_finished()
 
+    @abstractmethod
     def _deliver(self, frame: NDArray[np.uint32]) -> None:
-        raise NotImplementedError
+        """Make a frame readable."""
 
 
 class InlineDetector(_ExposingDevice):
