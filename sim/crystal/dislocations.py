@@ -17,7 +17,13 @@ Character = Literal["screw", "edge", "mixed"]
 
 
 class LineSpec(BaseModel):
-    """One straight line."""
+    """One straight line.
+
+    Reversing the Burgers vector reverses the line's direction with it (`line_frame`), which is the same dislocation:
+    a population of these lines holds one sign of each character. The other sign (-u, `StraightLineSpec.opposite`)
+    needs no crystals of its own: near the peak its pattern is the inversion q → -q of this one's, one of the mirror
+    images that networks are trained and asked with. Only q·u and the slope of f(q), small within a few fringes, differ.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from braggwatch.models.symmetry import symmetry_batch
 from braggwatch.sim.crystal import (
     NO_STRAIN,
     Crystal,
     CrystalSpec,
     LineSpec,
     ShapeSpec,
+    StraightLineSpec,
     build_crystal,
     random_crystal_spec,
 )
@@ -100,3 +102,37 @@ def test_a_screw_line_makes_a_ring_with_a_dark_centre() -> None:
     ring = np.abs(amplitude_at(crystal, circle * 0.75 / 300.0)) ** 2
     centre = np.abs(amplitude_at(crystal, np.zeros((1, 3)))) ** 2
     assert ring.mean() > 3 * centre[0]
+
+
+@pytest.mark.parametrize("character_deg", [0.0, 90.0])
+def test_a_line_of_the_other_sign_is_one_of_the_mirror_images_that_keep_q(character_deg: float) -> None:
+    """The crystal is cut by a substrate and the line off its centre: nothing but the sign makes it symmetric."""
+    line = LineSpec(burgers=(1, 1, 0), plane=0, character_deg=character_deg, offset=(0.1, 0.15))
+    shape = ShapeSpec(
+        ratio_100=1.09,
+        ratio_110=1.18,
+        facet_jitter=0.1,
+        interface=(1, 1, 1),
+        height_fraction=0.7,
+        elongation=(1.0, 1.0, 1.0),
+    )
+
+    def pattern(*defects: StraightLineSpec) -> NDArray[np.float64]:
+        spec = CrystalSpec(
+            element="Pt",
+            size_nm=300,
+            points_across=20,
+            shape=shape,
+            line=None,
+            strain=NO_STRAIN,
+            hkl=(1, 1, 1),
+            seed=1,
+            defects=defects,
+        )
+        return np.abs(amplitude_on_grid(build_crystal(spec), np.eye(3) / (3.5 * 300), (33, 33, 33))) ** 2
+
+    one, other = (pattern(StraightLineSpec(line=line, opposite=opposite)) for opposite in (False, True))
+    assert relative_l2(one, other) > 0.3
+    assert min(relative_l2(image, other) for image in symmetry_batch(one, 2)) < 0.03
+    reversed_line = line.model_copy(update={"burgers": (-1, -1, 0), "offset": (0.1, -0.15)})
+    assert relative_l2(pattern(StraightLineSpec(line=reversed_line)), one) < 2e-3  # its cut lies on the other side
