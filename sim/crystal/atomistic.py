@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.crystal.build import Crystal, CrystalSpec, build_crystal
-from braggwatch.sim.crystal.fcc import METALS, Miller, g_dot_b
+from braggwatch.sim.crystal.defects import contrast, defect_distance, strongest
+from braggwatch.sim.crystal.fcc import METALS, Miller
 from braggwatch.sim.crystal.shapes import Polyhedron, make_polyhedron
 from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec, strain_phase
 
@@ -91,15 +92,18 @@ def crystal_of_atoms(
             raise ValueError("random strain needs a generator")
         turns = turns + strain_phase(strain, atoms / size_A, _facets(spec), rng) / (2 * np.pi)
     seen = spec.model_copy(update={"hkl": hkl, "size_nm": size_nm, "strain": strain})
-    line = None if label == "perfect" else spec.line
+    # a defect that left the crystal while relaxing is still in its specification
+    defects = () if label == "perfect" else seen.all_defects
+    contrasts = tuple(contrast(hkl, defect) for defect in defects)
     return Crystal(
         spec=seen,
         positions_nm=atoms * (size_nm / size_A),
         displacement_nm=np.zeros_like(atoms),
         phase_turns=turns,
         label=label,
-        g_dot_b=0.0 if line is None else g_dot_b(hkl, line.burgers),
-        line_distance=None if line is None else float(np.hypot(*line.offset)),
+        g_dot_b=strongest(contrasts),
+        line_distance=min(map(defect_distance, defects), default=None),
+        contrasts=contrasts,
     )
 
 

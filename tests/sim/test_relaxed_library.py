@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braggwatch.sim.crystal import build_crystal, random_crystal_spec
+from braggwatch.sim.crystal import FaultSpec, build_crystal, random_crystal_spec
 from braggwatch.sim.crystal.atomistic import atomistic_spec, crystal_of_atoms, initial_atoms
 from braggwatch.sim.crystal.strain import NO_STRAIN
 from braggwatch.sim.relaxation.configuration import RelaxationSpec, draw_configuration, load_potential
@@ -68,6 +68,24 @@ def test_strain_over_atoms_asks_for_a_generator():
     strain = NO_STRAIN.model_copy(update={"bend_rad": 0.5})
     with pytest.raises(ValueError, match="generator"):
         crystal_of_atoms(initial_atoms(spec, 3.92), 3.92, spec, "perfect", hkl=(1, 1, 1), size_nm=200, strain=strain)
+
+
+def test_a_reflection_sees_of_atoms_what_it_sees_of_the_crystal_they_were():
+    screw = spec_of("screw")
+    fault = spec_of("perfect").model_copy(update={"defects": (FaultSpec(plane=(1, 1, 1), shift=0, offset=0.1),)})
+    for spec, label in ((screw, "screw"), (fault, "stacking_fault")):
+        for hkl in ((1, 1, 1), (1, -1, 1), (2, 0, 0), (2, 2, 0)):
+            made = build_crystal(spec.model_copy(update={"hkl": hkl}))
+            atoms = crystal_of_atoms(initial_atoms(spec, 3.92), 3.92, spec, label, hkl=hkl, size_nm=300.0)
+            assert (atoms.visible, atoms.contrasts) == (made.visible, made.contrasts)
+            assert (atoms.g_dot_b, atoms.line_distance) == (made.g_dot_b, made.line_distance)
+
+
+def test_a_line_that_left_while_relaxing_is_no_longer_there_to_be_seen():
+    spec = spec_of("screw")
+    found = crystal_of_atoms(initial_atoms(spec, 3.92), 3.92, spec, "perfect", hkl=(1, 1, 1), size_nm=300.0)
+    assert found.visible
+    assert (found.contrasts, found.g_dot_b, found.line_distance) == ((), 0.0, None)
 
 
 def test_a_number_is_always_the_same_crystal():
