@@ -42,6 +42,9 @@ class PlanVerdict:
         Received over expected frames, None where unknown.
     model_id
         Name and version of the model, None where none spoke.
+    blind_directions
+        How many of the six Burgers directions the reflection can't see: a crystal is ``"perfect"`` only as far as
+        the others go. None where that is unknown, which is no reason to take it for 0.
     """
 
     run_uid: str
@@ -51,6 +54,7 @@ class PlanVerdict:
     completeness: float | None
     model_id: str | None
     reason: str | None
+    blind_directions: int | None = None
 
     @property
     def answered(self) -> bool:
@@ -69,6 +73,7 @@ class PlanVerdict:
             completeness=result.completeness,
             model_id=verdict.model.id if verdict.model is not None else None,
             reason=verdict.reason,
+            blind_directions=result.blind_directions,
         )
 
     @classmethod

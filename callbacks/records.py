@@ -201,6 +201,11 @@ class ScreeningResult(BaseModel):
         return f"{verdict.headline}: {label}"
 
     @property
+    def blind_directions(self) -> int | None:
+        """How many of the six Burgers directions the reflection can't see, None where that is unknown."""
+        return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
+
+    @property
     def completeness(self) -> float | None:
         """Received over expected frames, or None where the expected number is unknown."""
         if not self.frames_expected:

@@ -28,7 +28,7 @@ class VerdictDevice(StandardReadable):
     take the safe default: no class, outcome ``no_answer``. A trigger never fails because the service is down.
 
     ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
-    document carries a NaN.
+    document carries a NaN. ``blind_directions`` is -1 where unknown: 0 says that the reflection sees every direction.
     """
 
     def __init__(self, source: VerdictSource, timeout_s: float = 10.0, name: str = "verdict") -> None:
@@ -41,6 +41,7 @@ class VerdictDevice(StandardReadable):
         with self.add_children_as_readables():
             self.outcome, self._set_outcome = soft_signal_r_and_setter(str)
             self.completeness, self._set_completeness = soft_signal_r_and_setter(float)
+            self.blind_directions, self._set_blind_directions = soft_signal_r_and_setter(int, -1)
             self.run_uid, self._set_run_uid = soft_signal_r_and_setter(str)
             self.model_id, self._set_model_id = soft_signal_r_and_setter(str)
         super().__init__(name=name)
@@ -69,3 +70,4 @@ class VerdictDevice(StandardReadable):
         self._set_confidence(verdict.confidence or 0.0)
         self._set_completeness(verdict.completeness or 0.0)
         self._set_model_id(verdict.model_id or "")
+        self._set_blind_directions(-1 if verdict.blind_directions is None else verdict.blind_directions)

@@ -53,7 +53,7 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
             "hkl": None if burgers.hkl is None else "({} {} {})".format(*burgers.hkl),
             "burgers_seen": directions(burgers.seen) if burgers.known else None,
             "burgers_blind": directions(burgers.blind) if burgers.known else None,
-            "blind_directions": len(burgers.blind) if burgers.known else None,
+            "blind_directions": result.blind_directions,
             "excludes": burgers.statement,
         }
     return {key: value for key, value in fields.items() if value is not None}

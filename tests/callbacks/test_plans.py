@@ -17,6 +17,7 @@ from ophyd.sim import SynAxis
 
 from braggwatch.callbacks.plans import NO_ANSWER, PlanVerdict, best_of, screen_grid, wait_for_verdict
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.reflection import StatedReflection, burgers_visibility
 from braggwatch.callbacks.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.verdict_client import HttpVerdictSource
@@ -58,6 +59,14 @@ def test_a_verdict_that_is_there_is_taken(run_engine):
     assert verdict == PlanVerdict("a", "screw", "classified", 0.9, 1.0, "fake/1.0.0", None)
     assert verdict.answered
     assert source.wait_blocking("a", 1.0) == record("a")
+
+
+def test_a_perfect_crystal_is_one_only_as_far_as_its_reflection_sees(run_engine):
+    source = RecentVerdicts()
+    seen = burgers_visibility(StatedReflection((1, 1, 1), "preset"))
+    source.put(ScreeningReport(record("a", "perfect").model_copy(update={"burgers": seen}), None))
+    assert asked(run_engine, "a", source, 5.0).blind_directions == 3
+    assert PlanVerdict.no_answer("b").blind_directions is None
 
 
 def test_a_verdict_that_comes_later_is_waited_for(run_engine):

@@ -8,6 +8,7 @@ import pytest
 from ophyd_async.core import init_devices
 
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.reflection import StatedReflection, burgers_visibility
 from braggwatch.callbacks.verdict_device import VerdictDevice
 from braggwatch.callbacks.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
@@ -61,9 +62,20 @@ def test_a_plan_reads_the_verdict(run_engine):
         "verdict-confidence": 0.8,
         "verdict-outcome": "partial",
         "verdict-completeness": 0.9,
+        "verdict-blind_directions": -1,
         "verdict-run_uid": "run-1",
         "verdict-model_id": "fake/1.0.0",
     }
+
+
+@pytest.mark.parametrize(("hkl", "blind"), [((1, 1, 1), 3), ((2, 0, 0), 2), ((4, 2, 0), 0), (None, -1)])
+def test_a_plan_reads_how_far_perfect_goes(run_engine, hkl, blind):
+    source = RecentVerdicts()
+    verdict = Verdict(outcome=Outcome.CLASSIFIED, label="perfect", confidence=0.9, model=IDENTITY)
+    burgers = burgers_visibility(StatedReflection(hkl, None if hkl is None else "preset"))
+    record = result("run-1", verdict).model_copy(update={"burgers": burgers})
+    source.put(ScreeningReport(record, None))
+    assert read_verdict(run_engine, source, "run-1", 5.0)["verdict-blind_directions"] == blind
 
 
 @pytest.mark.parametrize("source", [RecentVerdicts(), BrokenSource()])
@@ -71,6 +83,7 @@ def test_silence_reads_as_no_answer(run_engine, source):
     data = read_verdict(run_engine, source, "run-1")
     assert (data["verdict-label"], data["verdict-outcome"], data["verdict-run_uid"]) == ("", "no_answer", "run-1")
     assert data["verdict-confidence"] == 0.0
+    assert data["verdict-blind_directions"] == -1
 
 
 def test_a_run_without_a_class_reads_as_its_outcome(run_engine):
