@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from braggwatch.sim.crystal import Crystal, PopulationSpec
-from braggwatch.sim.crystal.fcc import Miller, family
+from braggwatch.sim.crystal.fcc import Miller
+from braggwatch.sim.crystal.population import random_reflection
 
 _DRAWS = 50
 
@@ -81,14 +82,9 @@ class LibraryCrystals:
         low, high = np.log(self.population.size_nm)
         for _ in range(_DRAWS):
             # a library knows which reflections see a line; for those that don't, try until one is hit
-            hkl = None if self.visible else self._reflection(rng)
+            hkl = None if self.visible else random_reflection(self.population, rng)
             crystal = self.library.crystal(config, rng, hkl, float(np.exp(rng.uniform(low, high))))
             if crystal.label == "perfect" or (crystal.g_dot_b != 0) == self.visible:
                 return crystal
         seen = "visible" if self.visible else "invisible"
         raise ValueError(f"crystal {config} is not {seen} at any reflection of the population")
-
-    def _reflection(self, rng: np.random.Generator) -> Miller:
-        weights = np.asarray([weight for _, weight in self.population.reflections])
-        members = family(self.population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0])
-        return members[int(rng.integers(len(members)))]

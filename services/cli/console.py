@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
+    from rich.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,14 @@ def error_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def counted_progress() -> Progress:
+    """Return a bar on standard error for tasks with a description, how many are done and the time that is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=error_console())
 
 
 def say(message: str) -> None:
@@ -104,19 +113,13 @@ def parse_assignments(pairs: list[str]) -> dict[str, float]:
     ValueError
         If one is no such pair or a name comes twice.
     """
+    form = "NAME=NUMBER, e.g. detector_distance=0.5"
     values: dict[str, float] = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
+    for name, text in _assigned(pairs, form).items():
         try:
-            number = float(text)
+            values[name] = float(text)
         except ValueError:
-            separator = ""
-            number = 0.0
-        if not separator or not name:
-            raise ValueError(f"{pair!r} is no assignment: write NAME=NUMBER, e.g. detector_distance=0.5")
-        if name in values:
-            raise ValueError(f"{name} is set twice")
-        values[name] = number
+            raise ValueError(f"'{name}={text}' is no assignment: write {form}") from None
     return values
 
 
@@ -128,11 +131,15 @@ def parse_names(pairs: list[str]) -> dict[str, str]:
     ValueError
         If one is no such pair or a name comes twice.
     """
+    return _assigned(pairs, "NAME=DATASET, e.g. energy=/entry/energy")
+
+
+def _assigned(pairs: list[str], form: str) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator or not name or not text:
-            raise ValueError(f"{pair!r} is no assignment: write NAME=DATASET, e.g. energy=/entry/energy")
+        name, _, text = pair.partition("=")
+        if not name or not text:
+            raise ValueError(f"{pair!r} is no assignment: write {form}")
         if name in values:
             raise ValueError(f"{name} is set twice")
         values[name] = text

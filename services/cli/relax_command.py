@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
+from braggwatch.services.cli.console import clear_errors, console, counted_progress, write_json
 
 
 def relax(
@@ -28,16 +28,13 @@ def relax(
     Example: **braggwatch sim relax --n 300 --out data/relaxed** then **braggwatch sim cxdp --library data/relaxed**
     """
     with clear_errors():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         from braggwatch.services.relaxed_data import make_library, part_of
         from braggwatch.sim.relaxation.configuration import RelaxationSpec
         from braggwatch.sim.relaxation.library import read_entries
 
         spec = RelaxationSpec() if config is None else RelaxationSpec.model_validate_json(config.read_text())
-        columns = (TextColumn("relaxing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=error_console()) as progress:
-            task = progress.add_task("", total=crystals if shard is None else None)
+        with counted_progress() as progress:
+            task = progress.add_task("relaxing", total=crystals if shard is None else None)
             paths = make_library(
                 out,
                 spec,

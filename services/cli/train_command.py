@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braggwatch.services.cli.console import clear_errors, console, error_console
+from braggwatch.services.cli.console import clear_errors, console, counted_progress, error_console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from braggwatch.models.training_config import TrainingConfig
     from braggwatch.services.labelled_shards import Split
 
@@ -107,7 +105,7 @@ def train(
             split=split,
             test_workers=workers,
         )
-        with _progress() as progress:
+        with counted_progress() as progress:
             task = progress.add_task("training", total=recipe.config.steps)
             trained = train_network(
                 recipe,
@@ -142,13 +140,6 @@ def _config(
     raise ValueError(f"the preset is 'default' or 'paper', not {preset!r}")
 
 
-def _progress() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=error_console())
-
-
 def evaluate(
     test: Annotated[Path, typer.Option("--test", help="Folder of test shards, as 'braggwatch sim cxdp' makes them.")],
     bundle: Annotated[str, typer.Option("--bundle", help="Bundle or alias.")] = "production",
@@ -172,7 +163,7 @@ def evaluate(
         from braggwatch.services.cli.score_table import confusion_table, mistakes_table, score_table
 
         classifier = BundleClassifier.load(Registry(registry).resolve(bundle))
-        with _progress() as progress:
+        with counted_progress() as progress:
             task = progress.add_task("testing", total=None)
             result = run_test(
                 classifier,

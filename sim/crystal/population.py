@@ -99,6 +99,13 @@ def _line(
     )
 
 
+def random_reflection(population: PopulationSpec, rng: np.random.Generator) -> Miller:
+    """Draw a member of one of the population's families, these by their weights."""
+    weights = np.asarray([weight for _, weight in population.reflections])
+    members = family(population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0])
+    return members[int(rng.integers(len(members)))]
+
+
 def random_crystal_spec(
     rng: np.random.Generator,
     label: Literal["perfect", "screw", "edge", "mixed"],
@@ -123,10 +130,7 @@ def random_crystal_spec(
         Whether the line must be seen (g·b ≠ 0) or must not (g·b = 0) at the reflection.
     """
     if hkl is None:
-        weights = np.asarray([w for _, w in population.reflections])
-        chosen = population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
-        members = family(chosen)
-        hkl = members[int(rng.integers(len(members)))]
+        hkl = random_reflection(population, rng)
     element = population.elements[int(rng.integers(len(population.elements)))]
     low, high = np.log(population.size_nm[0]), np.log(population.size_nm[1])
     return CrystalSpec(
