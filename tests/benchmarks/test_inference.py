@@ -15,19 +15,16 @@ import pytest
 
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import PRODUCTION, Registry, RegistryError
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.symmetry import symmetry_batch
+from support.production import production_bundle
 
 pytestmark = pytest.mark.benchmark
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    try:
-        return Bundle.load(Registry().resolve(PRODUCTION))
-    except RegistryError as error:
-        pytest.skip(f"no production bundle to measure: {error}")
+    return Bundle.load(production_bundle())
 
 
 def matrix_rate_flops(size: int = 384) -> float:

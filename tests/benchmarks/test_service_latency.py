@@ -8,7 +8,6 @@ figures are worth comparing within one run only.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import socket
@@ -30,9 +29,9 @@ from bluesky.callbacks.zmq import Publisher
 
 from braggwatch.callbacks.geometry_resolution import scanned_signal
 from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.services.codec import decode
 from braggwatch.services.store import ResultStore
+from support.quick_bundle import production_or_quick
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -40,7 +39,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads another process's clocks and memory as Linux has them"),
 ]
 
-QUICK_BUNDLE = Path(__file__).resolve().parents[1] / "services" / "quick_bundle.py"
 FRAMES_PER_SECOND = 100.0
 BYTES_MEASURED = 1_000_000_000
 RUNS = (10, 40)
@@ -146,17 +144,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return Registry().resolve("production")
-    except RegistryError:
-        pytest.importorskip("torch", reason="no production bundle, and torch isn't installed to make another")
-        pytest.importorskip("onnxscript", reason="no production bundle, and onnxscript isn't installed to make another")
-    spec = importlib.util.spec_from_file_location("quick_bundle", QUICK_BUNDLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return Registry(module.write_quick_registry(tmp_path_factory.mktemp("registry"))).resolve("production")
+    return production_or_quick(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.callbacks.reflection import StatedReflection, burgers_visibility, read_miller
 from braggwatch.callbacks.screening import ScreeningCallback
 from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import PRODUCTION, Registry
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.sim.beamline.assembly import build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
@@ -24,6 +23,7 @@ from braggwatch.sim.beamline.plans import screen_particles
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
 from braggwatch.sim.crystal.visibility import canonical
 from braggwatch.sim.geometry import load_preset
+from support.production import production_bundle
 
 PERFECT = Verdict(
     outcome=Outcome.CLASSIFIED,
@@ -155,9 +155,7 @@ def test_nothing_stated_breaks_it(value):
 @pytest.fixture(scope="module")
 def screened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Particle, ScreeningResult]]:
     """Three invisible lines and two visible ones through the simulated beamline and the bundle that ships."""
-    registry = Registry()
-    if PRODUCTION not in registry.aliases():
-        pytest.skip("no bundle is promoted to 'production' in this checkout")
+    bundle = production_bundle()
     labels, bright = ("screw", "edge"), (5e4, 2e5)
     hidden = SimulatedSample.grid(1, rows=1, columns=3, labels=labels, visible_fraction=0.0, peak_counts=bright)
     shown = SimulatedSample.grid(2, rows=1, columns=2, labels=labels, peak_counts=bright)
@@ -167,7 +165,7 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Particle, S
     settings = DiffractometerSettings(frame_shape=(128, 128))
     beamline = build_beamline(sample, preset, tmp_path_factory.mktemp("frames"), settings=settings)
     results: list[ScreeningResult] = []
-    classifier = BundleClassifier.load(registry.resolve(PRODUCTION), threads=1)
+    classifier = BundleClassifier.load(bundle, threads=1)
     preprocessor = CpuPreprocessor(PreprocessingSettings())
     callback = ScreeningCallback(preset, preprocessor, classifier, lambda report: results.append(report.result))
     for engine in _engine():

@@ -13,18 +13,7 @@ from numpy.typing import NDArray
 from braggwatch.models.bundle import GoldenArrays, write_bundle
 from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
 from braggwatch.models.trust import FittedTrust, collect_outputs, fit_trust
-
-CLASSES = ("perfect", "screw", "edge")
-PERIOD = 3.5
-
-
-def blob(label: int, rng: np.random.Generator, peak: float = 2000.0) -> NDArray[np.float32]:
-    """Counts of a Gaussian peak near the centre, elongated along the axis that stands for its class."""
-    width = rng.uniform(2.4, 2.8, size=3)
-    width[label] *= rng.uniform(1.7, 2.0)
-    grid = np.indices((64, 64, 64)) - 32 - rng.uniform(-0.5, 0.5, size=3)[:, None, None, None]
-    intensity = peak * np.exp(-0.5 * ((grid / width[:, None, None, None]) ** 2).sum(axis=0))
-    return rng.poisson(intensity + 0.02).astype(np.float32)
+from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
 @dataclass(frozen=True)
@@ -45,29 +34,13 @@ def make_blob() -> Callable[..., NDArray[np.float32]]:
 @pytest.fixture(scope="session")
 def parts() -> TrainedParts:
     """Export, calibration and golden arrays of a network that measures the elongation along each axis."""
-    torch = pytest.importorskip("torch", reason="torch isn't installed: no network to export")
-    pytest.importorskip("onnxscript", reason="onnxscript isn't installed: the exporter needs it")
-    from braggwatch.models.export import export_onnx
+    network = elongation_network(5.0)
+    from braggwatch.models.export import export_onnx  # needs torch
     from braggwatch.models.runtimes import OnnxRuntime
-
-    class Moments(torch.nn.Module):
-        """Logits and features from the spread of the normalised volume along each axis."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("squares", (torch.arange(64.0) - 31.5) ** 2)
-
-        def forward(self, x):
-            weight = torch.nn.functional.relu(x - 0.3)
-            total = weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-            along = [weight.sum(dim=[d for d in (1, 2, 3) if d != axis]) @ self.squares for axis in (1, 2, 3)]
-            features = torch.stack([torch.sqrt(one / total) for one in along], dim=1)
-            return 5.0 * (features - features.mean(dim=1, keepdim=True)), features
 
     rng = np.random.default_rng(7)
     labels = np.arange(60) % 3
     volumes = [blob(int(label), rng, peak=10 ** rng.uniform(3, 4)) for label in labels]
-    network = Moments()
     first = OnnxRuntime(export_onnx(network), threads=1)
     trust = fit_trust(collect_outputs(first, volumes, PERIOD, copies=2), labels)
     model = export_onnx(network, trust.temperature)

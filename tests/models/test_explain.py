@@ -17,9 +17,9 @@ from braggwatch.models.bundle import Bundle
 from braggwatch.models.explain.explanation import Explanation, ExplanationError, resampled
 from braggwatch.models.explain.occlusion import ExplanationStopped, occlude, radial_mean
 from braggwatch.models.explain.picture import AGAINST_RGB, FOR_RGB, blended, explanation_pixels, explanation_png
-from braggwatch.models.registry import PRODUCTION, Registry
 from braggwatch.models.runtimes.base import RuntimeOutput
 from braggwatch.models.runtimes.onnx import OnnxRuntime
+from support.production import production_bundle
 
 CLASSES = ("perfect", "screw", "edge")
 NEEDS_TORCH = pytest.mark.skipif(
@@ -49,10 +49,7 @@ class Watcher:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    registry = Registry()
-    if PRODUCTION not in registry.aliases():
-        pytest.skip("no bundle is promoted to 'production' in this checkout")
-    return Bundle.load(registry.resolve(PRODUCTION))
+    return Bundle.load(production_bundle())
 
 
 @pytest.fixture

@@ -10,16 +10,14 @@ import pytest
 
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import PRODUCTION, Registry
+from braggwatch.models.registry import Registry
 from braggwatch.models.verdict import Outcome
+from support.production import production_bundle
 
 
 @pytest.fixture(scope="module")
 def production() -> Path:
-    registry = Registry()
-    if PRODUCTION not in registry.aliases():
-        pytest.skip("no bundle is promoted to 'production' in this checkout")
-    return registry.resolve(PRODUCTION)
+    return production_bundle()
 
 
 def test_every_bundle_that_ships_verifies(production: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 
 from braggwatch.services.cli import app
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter, read_recording, summarise
+from support.quick_bundle import write_quick_registry
 
 COMMANDS = [
     ["demo"],
@@ -78,14 +78,7 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="torch isn't installed: no bundle can be made")
-    pytest.importorskip("onnxscript", reason="onnxscript isn't installed: no bundle can be made")
-    spec = importlib.util.spec_from_file_location("quick_bundle", Path(__file__).with_name("quick_bundle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_quick_registry(tmp_path_factory.mktemp("registry"))
+    return write_quick_registry(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import signal
 import subprocess
@@ -15,26 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from support.quick_bundle import write_quick_registry
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 COMMAND = [sys.executable, "-m", "braggwatch.services.cli", "demo"]
 
 
 @pytest.fixture(scope="module")
-def write_registry():
-    pytest.importorskip("torch", reason="torch isn't installed: no bundle can be made")
-    pytest.importorskip("onnxscript", reason="onnxscript isn't installed: no bundle can be made")
-    spec = importlib.util.spec_from_file_location("quick_bundle", Path(__file__).with_name("quick_bundle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_quick_registry
-
-
-@pytest.fixture(scope="module")
-def registry(write_registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_registry(tmp_path_factory.mktemp("registry"))
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_quick_registry(tmp_path_factory.mktemp("registry"))
 
 
 def left_behind() -> set[Path]:
@@ -58,9 +47,9 @@ def test_every_route_ends_in_verdicts_beside_the_truth(registry: Path, route: st
     assert left_behind() <= before
 
 
-def test_nothing_classified_is_not_success(write_registry, tmp_path: Path) -> None:
+def test_nothing_classified_is_not_success(tmp_path: Path) -> None:
     """To this bundle everything is out of distribution, and a script must notice."""
-    arguments = ["--scans", "1", "--exit", "--json", "--registry", str(write_registry(tmp_path, ood=1e-9))]
+    arguments = ["--scans", "1", "--exit", "--json", "--registry", str(write_quick_registry(tmp_path, ood=1e-9))]
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=240, check=False)
     *records, summary = [json.loads(line) for line in done.stdout.splitlines()]
     assert records[0]["verdict"]["outcome"] == "out_of_distribution"

@@ -5,7 +5,6 @@ RunEngine, simulated beamline, stock publisher and proxy, service, page and verd
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from ophyd_async.plan_stubs import ensure_connected
 
 from braggwatch.callbacks.plans import PlanVerdict, best_of, screen_grid, wait_for_verdict
 from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.services.serving import serve
 from braggwatch.services.settings import PageSettings, ScreeningSettings, Settings, StoreSettings, StreamSettings
 from braggwatch.services.verdict_client import HttpVerdictSource
@@ -25,6 +23,7 @@ from braggwatch.sim.beamline.assembly import SimulatedBeamline, build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.geometry import load_preset
+from support.quick_bundle import production_or_quick
 
 FRAMES = 51
 HALF_WIDTH_DEG = 0.4
@@ -34,17 +33,7 @@ WANTED = "edge"
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The production bundle, or an untrained one where there is none: what is shown here hangs on no weights."""
-    try:
-        return Registry().resolve("production")
-    except RegistryError:
-        pytest.importorskip("torch", reason="no production bundle, and torch isn't installed to make another")
-        pytest.importorskip("onnxscript", reason="no production bundle, and onnxscript isn't installed to make another")
-    spec = importlib.util.spec_from_file_location("quick_bundle", Path(__file__).with_name("quick_bundle.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return Registry(module.write_quick_registry(tmp_path_factory.mktemp("registry"))).resolve("production")
+    return production_or_quick(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture

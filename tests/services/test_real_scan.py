@@ -21,7 +21,6 @@ from event_model import DocumentNames, schema_validators
 from braggwatch.callbacks.preprocessing import CpuPreprocessor
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.screening import ScreeningCallback
-from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.composition import compose_service, preprocessing_settings
 from braggwatch.services.events import EventBroker
@@ -39,6 +38,7 @@ from braggwatch.services.settings import (
 )
 from braggwatch.services.store import ResultStore
 from braggwatch.sim.geometry import load_preset
+from support.production import production_bundle
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "34idc_S0054.tar.xz"
 IMAGE = "34idcTIM2_image"
@@ -271,10 +271,7 @@ def test_live_and_replayed_are_the_same_bit_for_bit(
 
 @pytest.fixture(scope="module")
 def production() -> Path:
-    try:
-        return Registry().resolve("production")
-    except RegistryError as error:
-        pytest.skip(f"no trained bundle: {error}")
+    return production_bundle()
 
 
 def assert_perfect(result: ScreeningResult) -> None:

@@ -14,17 +14,11 @@ from braggwatch.sim.crystal.dislocations import displacement, line_frame
 from braggwatch.sim.crystal.fcc import Miller
 from braggwatch.sim.relaxation.bonds import CUTOFF, FCC, HCP, OTHER, classify_structure, find_bonds
 from braggwatch.sim.relaxation.census import character_label, still_holds, surface_shell, take_census
+from support.shapes import free_shape
 
 A_NM = METALS["Pt"].lattice_parameter_nm
 A = 10.0 * A_NM
-FREE = ShapeSpec(
-    ratio_100=1.046,
-    ratio_110=1.151,
-    facet_jitter=0.0,
-    interface=None,
-    height_fraction=1.0,
-    elongation=(1.0, 1.0, 1.0),
-)
+FREE = free_shape(1.046, 1.151)
 ON_SUBSTRATE = FREE.model_copy(update={"interface": (1, 1, 1), "height_fraction": 0.7})
 Positions = NDArray[np.float64]
 

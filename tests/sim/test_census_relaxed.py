@@ -9,22 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.sim.crystal import METALS, NO_STRAIN, CrystalSpec, LineSpec, ShapeSpec, build_crystal
+from braggwatch.sim.crystal import METALS, NO_STRAIN, CrystalSpec, LineSpec, build_crystal
 from braggwatch.sim.relaxation.bonds import CUTOFF, FCC, HCP, OTHER, classify_structure, find_bonds
 from braggwatch.sim.relaxation.census import Census, still_holds, surface_shell, take_census
 from braggwatch.sim.relaxation.lammps import LammpsRelaxer
 from braggwatch.sim.relaxation.lammps_program import LammpsNotFoundError, LammpsProgram, find_lammps
 from braggwatch.sim.relaxation.model import EamPotential, RelaxationSettings
 from braggwatch.sim.relaxation.zhou2004 import zhou_potential
+from support.shapes import free_shape
 
-FREE = ShapeSpec(
-    ratio_100=1.046,
-    ratio_110=1.151,
-    facet_jitter=0.0,
-    interface=None,
-    height_fraction=1.0,
-    elongation=(1.0, 1.0, 1.0),
-)
+FREE = free_shape(1.046, 1.151)
 SCREW = LineSpec(burgers=(-1, 1, 0), plane=0, character_deg=0.0, offset=(0.0, 0.0))
 EDGE = LineSpec(burgers=(-1, 1, 0), plane=0, character_deg=90.0, offset=(0.0, 0.0))
 CNA_SCRIPT = """units metal

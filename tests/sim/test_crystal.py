@@ -16,7 +16,6 @@ from braggwatch.sim.crystal import (
     NO_STRAIN,
     CrystalSpec,
     LineSpec,
-    ShapeSpec,
     build_crystal,
     form_factor,
     g_dot_b,
@@ -25,15 +24,9 @@ from braggwatch.sim.crystal import (
 )
 from braggwatch.sim.crystal.dislocations import displacement, line_frame
 from braggwatch.sim.crystal.fcc import family
+from support.shapes import free_shape
 
-FREE = ShapeSpec(
-    ratio_100=1.09,
-    ratio_110=1.18,
-    facet_jitter=0.0,
-    interface=None,
-    height_fraction=1.0,
-    elongation=(1.0, 1.0, 1.0),
-)
+FREE = free_shape(1.09, 1.18)
 lines = st.builds(
     LineSpec,
     burgers=st.sampled_from(BURGERS),

@@ -20,7 +20,6 @@ from braggwatch.sim.crystal import (
     LineSpec,
     LoopSpec,
     PopulationSpec,
-    ShapeSpec,
     ShockleyPairSpec,
     ShockleySpec,
     StraightLineSpec,
@@ -36,6 +35,7 @@ from braggwatch.sim.crystal.planar import fault_shifts, pair_displacement, parti
 from braggwatch.sim.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
 from braggwatch.sim.datasets import DatasetSpec
 from braggwatch.sim.scattering import amplitude_on_grid
+from support.shapes import free_shape
 
 A_NM = METALS["Au"].lattice_parameter_nm
 NEIGHBOUR_NM = A_NM / np.sqrt(2)
@@ -62,14 +62,7 @@ def atoms(*defects: DefectSpec, line: LineSpec | None = None, hkl: Miller = (1, 
         element="Au",
         size_nm=16 * A_NM,
         points_across=16,
-        shape=ShapeSpec(
-            ratio_100=1.08,
-            ratio_110=1.28,
-            facet_jitter=0.0,
-            interface=None,
-            height_fraction=1.0,
-            elongation=(1.0, 1.0, 1.0),
-        ),
+        shape=free_shape(1.08, 1.28),
         line=line,
         strain=NO_STRAIN,
         hkl=hkl,

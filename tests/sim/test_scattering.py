@@ -12,12 +12,12 @@ from braggwatch.sim.crystal import (
     Crystal,
     CrystalSpec,
     LineSpec,
-    ShapeSpec,
     StraightLineSpec,
     build_crystal,
     random_crystal_spec,
 )
 from braggwatch.sim.scattering import amplitude_at, amplitude_factorised, amplitude_on_grid
+from support.shapes import free_shape
 
 SHAPE = (24, 20, 16)
 
@@ -51,14 +51,7 @@ def test_type_3_nufft_equals_the_exact_sum_at_its_stated_accuracy(strained: Crys
 
 
 def peak_ratio(character_deg: float, hkl: tuple[int, int, int]) -> float:
-    free = ShapeSpec(
-        ratio_100=1.09,
-        ratio_110=1.18,
-        facet_jitter=0.0,
-        interface=None,
-        height_fraction=1.0,
-        elongation=(1.0, 1.0, 1.0),
-    )
+    free = free_shape(1.09, 1.18)
     line = LineSpec(burgers=(1, -1, 0), plane=0, character_deg=character_deg, offset=(0.0, 0.0))
 
     def peak(with_line: LineSpec | None) -> float:
@@ -108,14 +101,8 @@ def test_a_screw_line_makes_a_ring_with_a_dark_centre() -> None:
 def test_a_line_of_the_other_sign_is_one_of_the_mirror_images_that_keep_q(character_deg: float) -> None:
     """The crystal is cut by a substrate and the line off its centre: nothing but the sign makes it symmetric."""
     line = LineSpec(burgers=(1, 1, 0), plane=0, character_deg=character_deg, offset=(0.1, 0.15))
-    shape = ShapeSpec(
-        ratio_100=1.09,
-        ratio_110=1.18,
-        facet_jitter=0.1,
-        interface=(1, 1, 1),
-        height_fraction=0.7,
-        elongation=(1.0, 1.0, 1.0),
-    )
+    cut = {"facet_jitter": 0.1, "interface": (1, 1, 1), "height_fraction": 0.7}
+    shape = free_shape(1.09, 1.18).model_copy(update=cut)
 
     def pattern(*defects: StraightLineSpec) -> NDArray[np.float64]:
         spec = CrystalSpec(

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from braggwatch.models.bundle import Bundle
-from braggwatch.models.registry import PRODUCTION, Registry
 from braggwatch.models.runtimes.base import RuntimeOutput
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cli import app as command_line
 from braggwatch.services.explaining import Explainer, ExplanationRecord
+from support.production import production_bundle
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -42,10 +42,7 @@ class PeakWatcher:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    registry = Registry()
-    if PRODUCTION not in registry.aliases():
-        pytest.skip("no bundle is promoted to 'production' in this checkout")
-    return Bundle.load(registry.resolve(PRODUCTION))
+    return Bundle.load(production_bundle())
 
 
 @pytest.fixture
