@@ -38,9 +38,7 @@ class MappedVolumes:
             if stored.chunks != (1, *self._shape) or not _is_plain(stored):
                 raise ValueError(f"{path.name} is not stored one plain chunk a volume: make the data set again")
             # chunks are listed in the order in which they were written, which need not be the volumes' order
-            self._offsets = [
-                int(stored.id.get_chunk_info_by_coord((i, 0, 0, 0)).byte_offset) for i in range(count)
-            ]
+            self._offsets = [int(stored.id.get_chunk_info_by_coord((i, 0, 0, 0)).byte_offset) for i in range(count)]
         self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
 
     def __len__(self) -> int:
