@@ -90,10 +90,11 @@ def fcc_equilibrium(potential: EamPotential) -> tuple[float, float]:
     found = minimize_scalar(
         lambda a_A: fcc_energy_eV(potential, a_A), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
     )
-    a_A = float(found.x)
+    # scipy declares its result an object
+    a_A = float(found.x)  # pyright: ignore[reportAttributeAccessIssue]
     if min(a_A - low, high - a_A) < 1e-4 * stated:
         raise ValueError(f"{potential.name}: no fcc minimum within a tenth of the stated {stated} Å")
-    return a_A, float(found.fun)
+    return a_A, float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def fcc_energy_eV(potential: EamPotential, a_A: float) -> float:
