@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli import (
+    benchmark_command,
     classify_command,
     demo_command,
     doctor_command,
@@ -51,6 +52,7 @@ app.add_typer(simulate_command.app, name="sim")
 simulate_command.app.command("relax", epilog=EXIT_CODES)(relax_command.relax)
 app.command("train", epilog=EXIT_CODES)(train_command.train)
 app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)
+app.command("benchmark", epilog=EXIT_CODES)(benchmark_command.benchmark)
 app.command("export", epilog=EXIT_CODES)(export_command.export)
 app.command("promote", epilog=EXIT_CODES)(promote_command.promote)
 app.command("gap", epilog=EXIT_CODES)(gap_command.gap)

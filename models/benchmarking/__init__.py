@@ -1,0 +1,20 @@
+"""An open test set with splits, and scores on it for any network that can be run as ONNX."""
+
+from braggwatch.models.benchmarking.entrants import BundleEntrant, Entrant, EntrantError, OnnxEntrant, Reading
+from braggwatch.models.benchmarking.patterns import Benchmark, BenchmarkError, PatternFacts, Split
+from braggwatch.models.benchmarking.scoring import BenchmarkResult, answer_all, score_answers
+
+__all__ = [
+    "Benchmark",
+    "BenchmarkError",
+    "BenchmarkResult",
+    "BundleEntrant",
+    "Entrant",
+    "EntrantError",
+    "OnnxEntrant",
+    "PatternFacts",
+    "Reading",
+    "Split",
+    "answer_all",
+    "score_answers",
+]
