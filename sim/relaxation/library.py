@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 
 from braggwatch.sim.crystal.atomistic import crystal_of_atoms
 from braggwatch.sim.crystal.build import Crystal, CrystalSpec
-from braggwatch.sim.crystal.fcc import Miller, family, g_dot_b
-from braggwatch.sim.crystal.population import DEFAULT_POPULATION, PopulationSpec, random_strain
+from braggwatch.sim.crystal.fcc import Miller, g_dot_b
+from braggwatch.sim.crystal.population import (
+    DEFAULT_POPULATION,
+    PopulationSpec,
+    random_reflection,
+    random_strain,
+)
 from braggwatch.sim.relaxation.configuration import (
     RelaxationSpec,
     RelaxedConfiguration,
@@ -175,13 +180,12 @@ class CrystalLibrary:
 
 
 def _visible_reflection(entry: LibraryEntry, population: PopulationSpec, rng: np.random.Generator) -> Miller:
-    weights = np.asarray([w for _, w in population.reflections])
-    chosen = population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
-    members = family(chosen)
-    if entry.label != "perfect" and entry.spec.line is not None:
-        burgers = entry.spec.line.burgers
-        members = [m for m in members if g_dot_b(m, burgers) != 0]
-    return members[int(rng.integers(len(members)))]
+    line = None if entry.label == "perfect" else entry.spec.line
+    # every family has members that see a given line: this ends
+    while True:
+        hkl = random_reflection(population, rng)
+        if line is None or g_dot_b(hkl, line.burgers) != 0:
+            return hkl
 
 
 def read_entries(path: Path) -> Iterable[LibraryEntry]:
