@@ -18,7 +18,8 @@ def pack_volume(volume: NDArray[np.float32]) -> bytes:
     """Pack a (a, b, c) volume of counts; values keep a relative accuracy of 5e-4."""
     peak = float(np.max(volume, initial=0.0))
     scale = _FULL_SCALE / peak if np.isfinite(peak) and peak > 0 else 1.0
-    halves = (volume * np.float32(scale)).astype("<f2")
+    # in double precision: single can't hold the scale of a very faint volume
+    halves = (volume.astype(np.float64) * scale).astype("<f2")
     return _HEADER.pack(scale, *volume.shape) + zlib.compress(halves.tobytes(), level=1)
 
 
@@ -35,4 +36,4 @@ def unpack_volume(packed: bytes) -> NDArray[np.float32]:
         data = zlib.decompressobj().decompress(packed[_HEADER.size :], 2 * prod(shape))
     except (struct.error, zlib.error, OverflowError) as error:
         raise ValueError(f"not a packed volume: {error}") from error
-    return np.asarray(np.frombuffer(data, dtype="<f2").reshape(shape).astype(np.float32) / np.float32(scale))
+    return np.asarray(np.frombuffer(data, dtype="<f2").reshape(shape).astype(np.float64) / scale, dtype=np.float32)

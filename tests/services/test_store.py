@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -186,6 +186,7 @@ def test_a_newer_schema_is_not_touched(tmp_path):
 
 
 @given(hnp.arrays(np.float32, (3, 4, 5), elements=st.floats(0, 2**24, width=32)))
+@example(np.full((3, 4, 5), np.finfo(np.float32).tiny))
 def test_packed_volumes_keep_their_values(volume):
     restored = unpack_volume(pack_volume(volume))
     assert restored.dtype == np.float32
