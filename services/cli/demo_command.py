@@ -83,13 +83,20 @@ def _watch_table(running: Demo, stop: Event) -> DemoSummary:
 
     screen = console()
     with Live(_table(()), console=screen, refresh_per_second=4) as live:
-        return running.watch(stop, lambda _: live.update(_table(running.results)))
+        summary = running.watch(stop, lambda _: live.update(_table(running.results)))
+    if not screen.is_terminal:
+        screen.print()  # into a file or pipe, the last table comes without a line's end
+    return summary
 
 
 def _table(results: tuple[ScreeningResult, ...]) -> Table:
     from rich.table import Table
 
-    table = Table("scan", "sample", "truth", "verdict", "", "confidence", "frames", "latency")
+    table = Table(
+        *("scan", "sample", "truth", "verdict", "", "confidence", "frames", "latency"),
+        caption="perfect at hkl: as far as hkl sees; the page says which lines it can't",
+        caption_justify="left",
+    )
     for result in results[-_ROWS:]:
         verdict = result.verdict
         right = "" if verdict.label is None else "[green]✓[/]" if verdict.label == result.truth else "[red]✗[/]"
@@ -97,13 +104,20 @@ def _table(results: tuple[ScreeningResult, ...]) -> Table:
             str(result.scan_id or ""),
             result.sample or "",
             result.truth or "",
-            result.in_words,
+            _briefly(result),
             right,
             "" if verdict.confidence is None else f"{verdict.confidence:.2f}",
             f"{result.frames_received}/{result.frames_expected or '?'}",
             f"{result.latency_s * 1000:.0f} ms",
         )
     return table
+
+
+def _briefly(result: ScreeningResult) -> str:
+    burgers = result.burgers
+    if result.verdict.headline != "perfect" or burgers is None or burgers.hkl is None:
+        return result.in_words
+    return f"perfect at {''.join(str(index) for index in burgers.hkl)}"
 
 
 def _tell(summary: DemoSummary) -> None:
