@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from braggwatch.sim.relaxation.checks import COINCIDENCE_A, checked_positions, checked_shell
 from braggwatch.sim.relaxation.lammps_program import LammpsError, LammpsProgram, find_lammps
 from braggwatch.sim.relaxation.model import (
     EamPotential,
@@ -23,9 +24,6 @@ from braggwatch.sim.relaxation.model import (
     StopReason,
 )
 from braggwatch.sim.relaxation.setfl import write_setfl
-
-COINCIDENCE_A = 0.1
-"""Atoms closer than this are taken for one placed twice."""
 
 STOP_REASONS: dict[str, StopReason] = {
     "energy tolerance": "energy_tolerance",
@@ -79,7 +77,7 @@ class LammpsRelaxer:
         LammpsNotFoundError, LammpsError
             If LAMMPS isn't there or fails.
         """
-        positions = checked_positions(positions_A)
+        positions = _placed_once(positions_A)
         with tempfile.TemporaryDirectory(prefix="braggwatch-lammps-") as folder_name:
             folder = Path(folder_name)
             _write_data(folder / "crystal.data", positions, potential, None)
@@ -113,7 +111,7 @@ class LammpsRelaxer:
             If LAMMPS isn't there or fails.
         """
         started = time.monotonic()
-        positions = checked_positions(positions_A)
+        positions = _placed_once(positions_A)
         held = checked_shell(shell, len(positions)) if settings.protocol == "clamped" else None
         phases = _paper_phases(settings) if held is None else _clamped_phases(settings)
         with tempfile.TemporaryDirectory(prefix="braggwatch-lammps-") as folder_name:
@@ -163,42 +161,13 @@ class LammpsRelaxer:
         ]
 
 
-def checked_positions(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 3) positions as float64 in C order.
-
-    Raises
-    ------
-    ValueError
-        If they have another shape, aren't finite, or two atoms coincide.
-    """
-    positions = np.ascontiguousarray(positions_A, dtype=np.float64)
-    if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
-        raise ValueError(f"positions have shape {positions.shape}, not (N, 3) with N > 0")
-    if not np.isfinite(positions).all():
-        raise ValueError("positions hold values that aren't finite")
+def _placed_once(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    positions = checked_positions(positions_A)
     coinciding = KDTree(positions).query_pairs(COINCIDENCE_A, output_type="ndarray")
     if len(coinciding):
         first, second = coinciding[0]
         raise ValueError(f"atoms {first} and {second} coincide (closer than {COINCIDENCE_A} Å), {len(coinciding)} such")
     return positions
-
-
-def checked_shell(shell: NDArray[np.bool_] | None, atoms: int) -> NDArray[np.bool_]:
-    """(N,) the atoms to hold.
-
-    Raises
-    ------
-    ValueError
-        If there is none, its length isn't the number of atoms, or it holds all of them.
-    """
-    if shell is None:
-        raise ValueError("the 'clamped' protocol needs the shell: which atoms to hold")
-    held = np.asarray(shell)
-    if held.shape != (atoms,) or held.dtype != np.bool_:
-        raise ValueError(f"the shell is {held.dtype} of shape {held.shape}, not bool of ({atoms},)")
-    if held.all():
-        raise ValueError("the shell holds every atom: the crystal is too small for this depth")
-    return held
 
 
 def _write_data(

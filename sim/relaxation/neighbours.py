@@ -15,10 +15,10 @@ import warp as wp
 from numpy.typing import NDArray
 
 from braggwatch.sim.relaxation import cell_kernels as kernels
+from braggwatch.sim.relaxation.checks import COINCIDENCE_A
 from braggwatch.sim.relaxation.eam_kernels import PairList
 from braggwatch.sim.relaxation.warp_arrays import WarpArray, WarpStruct, ints, vectors, zeros
 
-_COINCIDENT_A2 = 0.1**2
 _MOST_SLOTS = 2**31 - 1
 
 
@@ -131,11 +131,11 @@ class NeighbourList:
         while True:
             self._most.zero_()
             inputs = [x, self._crystal, chosen, self._grids, self._start, self._end, self._members, self._reach2]
-            inputs += [_COINCIDENT_A2, self._capacity, self.pairs, self.x_listed, self._most]
+            inputs += [COINCIDENCE_A**2, self._capacity, self.pairs, self.x_listed, self._most]
             wp.launch(kernels.list_pairs, atoms, inputs, device=device)
             most, coincident = (int(n) for n in self._most.numpy())
             if coincident:
-                raise ValueError(f"{coincident} pairs of atoms coincide (closer than 0.1 Å)")
+                raise ValueError(f"{coincident} pairs of atoms coincide (closer than {COINCIDENCE_A} Å)")
             if most <= self._capacity:
                 return
             # other crystals' lists are lost with the old memory

@@ -14,6 +14,7 @@ import numpy as np
 import warp as wp
 from numpy.typing import NDArray
 
+from braggwatch.sim.relaxation.checks import checked_positions, checked_shell
 from braggwatch.sim.relaxation.eam_spline import make_spline
 from braggwatch.sim.relaxation.fire import Fire, fire_settings
 from braggwatch.sim.relaxation.model import (
@@ -137,7 +138,7 @@ class WarpRelaxer:
         ValueError
             If atoms coincide or positions aren't finite (N, 3).
         """
-        x = _checked(positions_A)
+        x = checked_positions(positions_A)
         crystals = WarpCrystals([x], None, make_spline(potential), skin_A=0.0, device=self._device)
         crystals.evaluate()
         return EnergyAndForces(crystals.energies_eV(0), crystals.forces_eV_A(0))
@@ -183,15 +184,19 @@ class WarpRelaxer:
         ValueError
             As `relax`; also if ``shells`` or ``accepts`` aren't as many as the crystals.
         """
-        x = [_checked(p) for p in positions_A]
+        x = [checked_positions(p) for p in positions_A]
         checks: list[SnapshotCheck | None] = [None] * len(x) if accepts is None else list(accepts)
         if len(checks) != len(x):
             raise ValueError(f"{len(checks)} checks for {len(x)} crystals")
-        held = None if shells is None else [np.asarray(s, dtype=np.bool_) for s in shells]
-        if settings.protocol == "clamped" and held is None:
+        if shells is not None and len(shells) != len(x):
+            raise ValueError(f"{len(shells)} shells for {len(x)} crystals")
+        if settings.protocol == "clamped" and shells is None:
             raise ValueError("the 'clamped' protocol needs a shell")
-        if held is not None:
-            _check_shells(held, x)
+        held = (
+            None
+            if shells is None
+            else [checked_shell(np.asarray(s, dtype=np.bool_), len(p)) for s, p in zip(shells, x, strict=True)]
+        )
         results: list[Relaxation] = []
         for part in _parts([len(p) for p in x]):
             results += self._relax(x[part], potential, settings, held[part] if held else None, checks[part])
@@ -236,25 +241,6 @@ class WarpRelaxer:
         return Relaxation(
             kept.positions_A, kept.energy_eV, kept.max_force_eV_A, kept.steps, stopped, self.name, seconds
         )
-
-
-def _checked(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = np.asarray(positions_A, dtype=np.float64)
-    if x.ndim != 2 or x.shape[1] != 3 or len(x) == 0:
-        raise ValueError(f"positions must be (N, 3), these are {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError("a position isn't finite")
-    return x
-
-
-def _check_shells(shells: list[NDArray[np.bool_]], x: list[NDArray[np.float64]]) -> None:
-    if len(shells) != len(x):
-        raise ValueError(f"{len(shells)} shells for {len(x)} crystals")
-    for shell, atoms in zip(shells, (len(p) for p in x), strict=True):
-        if shell.shape != (atoms,):
-            raise ValueError(f"a shell has shape {shell.shape}, not ({atoms},)")
-        if shell.all():
-            raise ValueError("a shell holds every atom: the crystal is too small for this depth")
 
 
 def _parts(sizes: list[int]) -> list[slice]:
