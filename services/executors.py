@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from distributed import LocalCluster
 
 logger = logging.getLogger(__name__)
+
+_POOLS = 3
+_Task = TypeVar("_Task")
+_Done = TypeVar("_Done")
 
 
 def one_core_each(workers: int) -> ProcessPoolExecutor:
@@ -22,6 +26,68 @@ def one_core_each(workers: int) -> ProcessPoolExecutor:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def run_shards(
+    work: Callable[[_Task], _Done],
+    tasks: Sequence[_Task],
+    on_done: Callable[[_Done], None],
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> None:
+    """Make shards, telling of each in this process as it is done, in any order.
+
+    Parameters
+    ----------
+    work
+        Makes one; picklable, as are the tasks.
+    workers
+        Processes where no ``executor`` is given; where one of them dies, its shards are done again in fresh ones.
+    executor
+        Runs the shards; doing again what was on a lost worker is up to it.
+
+    Raises
+    ------
+    ChildProcessError
+        If processes die again and again.
+    """
+    left = dict(enumerate(tasks))
+
+    def finished(place: int, done: _Done) -> None:
+        del left[place]
+        on_done(done)
+
+    if executor is not None:
+        _run(executor, work, left, finished)
+        return
+    for _ in range(_POOLS):
+        if not left:
+            return
+        pool = one_core_each(min(workers, len(left)))
+        try:
+            _run(pool, work, left, finished)
+        except BrokenExecutor:
+            logger.warning("a process died: %d shards are done in fresh ones", len(left))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if left:
+        raise ChildProcessError(f"processes died {_POOLS} times (out of memory?): {len(left)} shards are missing")
+
+
+def _run(
+    pool: Executor,
+    work: Callable[[_Task], _Done],
+    tasks: Mapping[int, _Task],
+    finished: Callable[[int, _Done], None],
+) -> None:
+    futures = {pool.submit(work, task): place for place, task in tasks.items()}
+    try:
+        for future in as_completed(futures):
+            finished(futures[future], future.result())
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
-from braggwatch.services.training_data import one_core_each
+from braggwatch.services.executors import run_shards
 from braggwatch.sim.relaxation.configuration import RelaxationSpec
 from braggwatch.sim.relaxation.library import CONFIGURATIONS_PER_SHARD, relaxed_shard_path, write_relaxed_shard
+from braggwatch.sim.shards import remove_partial
 
 
 def part_of(text: str) -> tuple[int, int]:
@@ -43,8 +45,8 @@ def make_library(
 
     Parameters
     ----------
-    workers
-        Processes where no ``executor`` is given.
+    workers, executor
+        As `run_shards` takes them.
     part
         (i, n): only every n-th shard, beginning with the i-th.
     on_shard
@@ -55,17 +57,17 @@ def make_library(
     starts = list(range(first, last, CONFIGURATIONS_PER_SHARD))
     if part is not None:
         starts = starts[part[0] - 1 :: part[1]]
-    pool = executor if executor is not None else one_core_each(workers)
-    try:
-        sizes = {start: min(CONFIGURATIONS_PER_SHARD, last - start) for start in starts}
-        futures = {
-            pool.submit(write_relaxed_shard, folder, spec, start, start + size): size for start, size in sizes.items()
-        }
-        for future in as_completed(futures):
-            future.result()
-            if on_shard is not None:
-                on_shard(futures[future])
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
-    return [relaxed_shard_path(folder, spec, start) for start in starts]
+    shards = [range(start, min(start + CONFIGURATIONS_PER_SHARD, last)) for start in starts]
+    run_shards(partial(_relax, folder, spec), shards, on_shard or _unheard, workers=workers, executor=executor)
+    paths = [relaxed_shard_path(folder, spec, start) for start in starts]
+    for path in paths:
+        remove_partial(path)
+    return paths
+
+
+def _relax(folder: Path, spec: RelaxationSpec, numbers: range) -> int:
+    write_relaxed_shard(folder, spec, numbers.start, numbers.stop)
+    return len(numbers)
+
+
+def _unheard(_: int) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
-from braggwatch.services.executors import one_core_each
+from braggwatch.services.executors import run_shards
 from braggwatch.sim.datasets import (
     CrystalSource,
     DatasetSpec,
@@ -36,7 +36,6 @@ __all__ = [
     "live_preprocessing",
     "make_dataset",
     "make_shard",
-    "one_core_each",
     "open_library",
     "outlier_kinds",
     "shard_tasks",
@@ -46,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 SHARD_SIZE = 100
 PATTERNS_PER_CRYSTAL = 10
-_POOLS = 3
 
 
 def live_preprocessing(
@@ -283,50 +281,18 @@ def make_dataset(
         shard=shard,
         shard_size=shard_size,
     )
-    if executor is not None:
-        _run(executor, tasks, on_shard)
-    else:
-        _run_in_processes(workers, tasks, on_shard)
+
+    def finished(done: ShardDone) -> None:
+        if done.problem:
+            logger.warning("%s: made again", done.problem)
+        if on_shard is not None:
+            on_shard(done)
+
+    run_shards(make_shard, tasks, finished, workers=workers, executor=executor)
     paths = [task.path for task in tasks]
     for path in paths:
         remove_partial(path)
     return paths
-
-
-def _run(pool: Executor, tasks: Sequence[ShardTask], on_shard: Callable[[ShardDone], None] | None) -> None:
-    futures = [pool.submit(make_shard, task) for task in tasks]
-    try:
-        for future in as_completed(futures):
-            done = future.result()
-            if done.problem:
-                logger.warning("%s: made again", done.problem)
-            if on_shard is not None:
-                on_shard(done)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _run_in_processes(workers: int, tasks: Sequence[ShardTask], on_shard: Callable[[ShardDone], None] | None) -> None:
-    left = {task.path: task for task in tasks}
-
-    def finished(done: ShardDone) -> None:
-        del left[done.path]
-        if on_shard is not None:
-            on_shard(done)
-
-    for _ in range(_POOLS):
-        if not left:
-            return
-        pool = one_core_each(min(workers, len(left)))
-        try:
-            _run(pool, tuple(left.values()), finished)
-        except BrokenExecutor:
-            logger.warning("a process died: %d shards are done in fresh ones", len(left))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    if left:
-        raise ChildProcessError(f"processes died {_POOLS} times (out of memory?): {len(left)} shards are missing")
 
 
 class ShardSource:

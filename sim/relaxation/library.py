@@ -68,7 +68,7 @@ def write_relaxed_shard(folder: Path, spec: RelaxationSpec, start: int, stop: in
     if path.exists():
         return path
     relaxer = make_relaxer(spec.engine)
-    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     with h5py.File(partial, "w") as file:
         file.attrs["schema"] = LIBRARY_SCHEMA
         file.attrs["spec"] = spec.model_dump_json()
@@ -126,7 +126,6 @@ class CrystalLibrary:
         accept: Callable[[LibraryEntry], bool] | None = None,
     ) -> None:
         found = [e for path in sorted(folder.glob("relaxed-*.h5")) for e in read_entries(path)]
-        self.all_entries: tuple[LibraryEntry, ...] = tuple(found)
         self.entries: tuple[LibraryEntry, ...] = tuple(
             e for e in found if e.label in labels and (accept is None or accept(e))
         )

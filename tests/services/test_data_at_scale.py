@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from braggwatch.services import training_data
+from braggwatch.services import executors, training_data
 from braggwatch.services.cli import app
 from braggwatch.services.cli.shard_progress import time_left
 from braggwatch.services.dataset_card import check_card, write_card
@@ -76,7 +76,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(training_data, "make_outlier", quick_outlier)
     monkeypatch.setattr(training_data, "make_dataset", lambda *a, **k: make_dataset(*a, **k, shard_size=2))
     monkeypatch.setattr(training_data, "shard_tasks", lambda *a, **k: shard_tasks(*a, **{**k, "shard_size": 2}))
-    monkeypatch.setattr(training_data, "one_core_each", lambda workers: ThreadPoolExecutor(1))
+    monkeypatch.setattr(executors, "one_core_each", lambda workers: ThreadPoolExecutor(1))
     return tmp_path / "data"
 
 
@@ -305,7 +305,7 @@ def test_a_killed_process_of_the_pool_loses_nothing(
         pools.append(one_core_each(workers))
         return pools[-1]
 
-    monkeypatch.setattr(training_data, "one_core_each", watched)
+    monkeypatch.setattr(executors, "one_core_each", watched)
 
     def kill_one() -> None:
         while not pools:
