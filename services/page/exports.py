@@ -97,7 +97,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "hkl": burgers and burgers.hkl and "({} {} {})".format(*burgers.hkl),
         "burgers_seen": known and directions(known.seen),
         "burgers_blind": known and directions(known.blind),
-        "blind_directions": known and len(known.blind),
+        "blind_directions": result.blind_directions,
         "p_perfect": probabilities.get("perfect"),
         "p_screw": probabilities.get("screw"),
         "p_edge": probabilities.get("edge"),
