@@ -15,7 +15,7 @@ from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.self_test import golden_difference
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.models.volume_checks import measure_volume, violations
+from braggwatch.models.volume_checks import measure_volume, unusable, violations
 
 
 class Classifier(Protocol):
@@ -121,7 +121,7 @@ class BundleClassifier:
         Verdict
             ``invalid`` for a volume that can't be judged, ``error`` where the network failed; neither raises.
         """
-        problem = self._unusable(intensity)
+        problem = unusable(intensity, self._bundle.manifest.input.shape)
         if problem is not None:
             return self._without_network(Outcome.INVALID, problem)
         try:
@@ -135,20 +135,6 @@ class BundleClassifier:
 
     def _without_network(self, outcome: Outcome, reason: str) -> Verdict:
         return Verdict(outcome=outcome, reason=reason, model=self._identity)
-
-    def _unusable(self, intensity: NDArray[np.float32]) -> str | None:
-        shape = self._bundle.manifest.input.shape
-        if intensity.shape != shape:
-            return f"the volume has shape {intensity.shape}, the model takes {shape}"
-        if intensity.dtype.kind not in "fiu":
-            return f"the volume holds {intensity.dtype}, not real numbers"
-        if not np.isfinite(intensity).all():
-            return "the volume holds values that are not finite numbers"
-        if float(intensity.min()) < 0.0:
-            return "the volume holds negative counts"
-        if float(intensity.max()) <= 0.0:
-            return "the volume is empty"
-        return None
 
     def _judge(self, intensity: NDArray[np.float32], output: RuntimeOutput) -> Verdict:
         manifest, trust = self._bundle.manifest, self._bundle.trust

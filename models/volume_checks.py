@@ -38,6 +38,29 @@ class VolumeMeasures:
     peak_to_mean: float
 
 
+def unusable(counts: NDArray[np.generic], shape: tuple[int, int, int]) -> str | None:
+    """Say why no network may be given a volume; None where one may.
+
+    Parameters
+    ----------
+    counts
+        Any array.
+    shape
+        That the network takes.
+    """
+    if counts.shape != shape:
+        return f"the volume has shape {counts.shape}, the model takes {shape}"
+    if counts.dtype.kind not in "fiu":
+        return f"the volume holds {counts.dtype}, not real numbers"
+    if not np.isfinite(counts).all():
+        return "the volume holds values that are not finite numbers"
+    if float(counts.min()) < 0.0:
+        return "the volume holds negative counts"
+    if float(counts.max()) <= 0.0:
+        return "the volume is empty"
+    return None
+
+
 def second_peak_radius(fringe_period_voxels: float) -> float:
     """Distance beyond which a peak of comparable height can't belong to the same crystal, in voxels.
 

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.volume_checks import unusable
+
 Method = Literal["occlusion", "gradcam"]
 
 
@@ -74,11 +76,7 @@ def checked_counts(counts: NDArray[np.floating], shape: tuple[int, int, int]) ->
     ExplanationError
         If it isn't a finite, non-negative, not empty volume of this shape.
     """
-    if counts.shape != shape:
-        raise ExplanationError(f"the volume has shape {counts.shape}, the model takes {shape}")
-    volume = np.ascontiguousarray(counts, dtype=np.float32)
-    if not np.isfinite(volume).all() or float(volume.min()) < 0.0:
-        raise ExplanationError("the volume holds negative values or such that are not finite")
-    if float(volume.max()) <= 0.0:
-        raise ExplanationError("the volume is empty")
-    return volume
+    problem = unusable(counts, shape)
+    if problem is not None:
+        raise ExplanationError(problem)
+    return np.ascontiguousarray(counts, dtype=np.float32)
