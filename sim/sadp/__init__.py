@@ -1,0 +1,1 @@
+"""Zone-axis electron diffraction of cubic crystals: structures, kinematic and dynamical spots, class labels."""
