@@ -1,0 +1,339 @@
+"""The shared sliding scan: the SDMs of all overlapping cubes of a reconstruction, each pair of ions looked at once.
+
+A cube's map has its centres in the cube and its neighbours anywhere, so it is the sum of its voxels' maps. Each voxel's
+map is counted once, then box sums of ``cube_voxels`` along z, y and x, all in whole numbers, give every cube's: exactly
+what `braggwatch.sim.apt.sdm.kdtree_sdm` counts for that cube alone.
+
+The work goes slab by slab along x, a slab being one voxel thick; memory is that of ``cube_voxels + 3`` slabs of maps,
+whatever the length along x, and slabs that would be too large are cut along y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportUnknownVariableType]
+from numpy.typing import NDArray
+
+from braggwatch.sim.apt.grid import VoxelGrid
+from braggwatch.sim.apt.model import UNRANGED, LabelledIons
+from braggwatch.sim.apt.sdm import SdmWindow, kernel_limits
+
+_COLUMNS_PER_VOXEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """How a reconstruction is scanned.
+
+    Attributes
+    ----------
+    window
+        Offsets and bins of the maps.
+    voxel_nm
+        Stride of the scan and edge of a voxel, nm.
+    cube_voxels
+        Edge of a cube, voxels.
+    memory_MB
+        Aim for the maps held at a time, 1e6 bytes; sorting the ions takes 60 bytes an ion beside it.
+    """
+
+    window: SdmWindow = field(default_factory=SdmWindow)
+    voxel_nm: float = 1.0
+    cube_voxels: int = 4
+    memory_MB: float = 256.0
+
+    def __post_init__(self) -> None:
+        if self.cube_voxels < 1:
+            raise ValueError("a cube has at least one voxel")
+        if not self.voxel_nm > 0 or not self.memory_MB > 0:
+            raise ValueError("voxel and memory must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class SdmBlock:
+    """Maps of some of the cubes: those with index ``i`` along x, ``j`` to ``j + maps.shape[0]`` along y, all along z.
+
+    Attributes
+    ----------
+    maps
+        (ny, nz, pairs, bins_z, bins_x) float32 counts; the array is the reader's to keep.
+    ions
+        (ny, nz) int32: ions of any species in each cube.
+    """
+
+    i: int
+    j: int
+    maps: NDArray[np.float32]
+    ions: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedSdm:
+    """Maps of all cubes of a grid: cube (i, j, k) holds the voxels i to i + cube_voxels - 1, and so on.
+
+    Attributes
+    ----------
+    maps
+        (nx, ny, nz, pairs, bins_z, bins_x) float32 counts.
+    ions
+        (nx, ny, nz) int32: ions of any species in each cube.
+    """
+
+    grid: VoxelGrid
+    cube_voxels: int
+    pairs: tuple[tuple[str, str], ...]
+    window: SdmWindow
+    maps: NDArray[np.float32]
+    ions: NDArray[np.int32]
+
+
+def scan_sdm(
+    ions: LabelledIons,
+    pairs: tuple[tuple[str, str], ...],
+    settings: ScanSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    grid: VoxelGrid | None = None,
+) -> ScannedSdm:
+    """Scan a reconstruction and keep all maps: 4 bytes a bin, pair and cube; see `scan_blocks` where that is too much.
+
+    Parameters and errors are those of `scan_blocks`.
+    """
+    settings = ScanSettings() if settings is None else settings
+    grid = VoxelGrid.around(ions.positions_nm, settings.voxel_nm) if grid is None else grid
+    cubes = grid.cubes(settings.cube_voxels)
+    maps = np.empty((*cubes, len(pairs), *settings.window.shape), dtype=np.float32)
+    inside = np.empty(cubes, dtype=np.int32)
+    for block in scan_blocks(ions, pairs, settings, progress, grid=grid):
+        rows = slice(block.j, block.j + block.maps.shape[0])
+        maps[block.i, rows] = block.maps
+        inside[block.i, rows] = block.ions
+    return ScannedSdm(grid, settings.cube_voxels, pairs, settings.window, maps, inside)
+
+
+def scan_blocks(
+    ions: LabelledIons,
+    pairs: tuple[tuple[str, str], ...],
+    settings: ScanSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    grid: VoxelGrid | None = None,
+) -> Generator[SdmBlock]:
+    """Scan a reconstruction, block after block of cubes.
+
+    Parameters
+    ----------
+    ions
+        Ions outside the grid, and unranged ones, are no centres; those outside are neighbours of ions inside.
+    pairs
+        (centre, neighbour) species of each channel, e.g. ``(("Al", "Al"), ("Li", "Li"))``; each pair once.
+    progress
+        Called with (slabs done, slabs in all).
+    grid
+        Voxels to scan; None: those that hold all ions. Its voxel edge counts, not that of the settings.
+
+    Raises
+    ------
+    ValueError
+        If a species isn't among the ions', a pair comes twice, no cube fits, or a position isn't finite.
+    """
+    settings = ScanSettings() if settings is None else settings
+    grid = VoxelGrid.around(ions.positions_nm, settings.voxel_nm) if grid is None else grid
+    channel = _channels(ions, pairs)
+    k = settings.cube_voxels
+    cubes = grid.cubes(k)
+    columns = _sort_into_columns(ions, channel, grid, settings.window)
+    inside = box_sum(grid.count(ions.positions_nm).astype(np.int32), k)
+    bins = len(pairs) * settings.window.bins_z * settings.window.bins_x
+    tile = _tile(cubes[1], k, grid.shape[2] * bins * 4, settings.memory_MB * 1e6)
+    starts = range(0, cubes[1], tile)
+    shape = (grid.shape[2] - k + 1, len(pairs), *settings.window.shape)
+    done = 0
+    for j in starts:
+        rows = min(tile, cubes[1] - j)
+        voxels = np.empty((rows + k - 1, grid.shape[2], bins), dtype=np.int32)
+        recent = np.zeros((k, rows, cubes[2], bins), dtype=np.int32)
+        running = np.zeros((rows, cubes[2], bins), dtype=np.int32)
+        for i in range(grid.shape[0]):
+            voxels[:] = 0
+            _count_slab(
+                columns.positions,
+                columns.species,
+                columns.start,
+                columns.shape,
+                columns.offset,
+                grid.origin_nm[2],
+                grid.voxel_nm,
+                columns.reach,
+                channel,
+                kernel_limits(settings.window),
+                settings.window.bins_x,
+                settings.window.bins_z,
+                i,
+                j,
+                voxels,
+            )
+            _slide(voxels, recent[i % k], running, k)
+            done += 1
+            if progress is not None:
+                progress(done, grid.shape[0] * len(starts))
+            if i >= k - 1:
+                at = i - k + 1
+                yield SdmBlock(at, j, running.reshape(rows, *shape).astype(np.float32), inside[at, j : j + rows])
+
+
+def box_sum(values: NDArray[np.int32], edge: int) -> NDArray[np.int32]:
+    """Sum an (nx, ny, nz) array over all cubes of ``edge`` voxels, (nx - edge + 1, ...) int32."""
+    total = values.astype(np.int64)
+    for axis in range(3):
+        sums = np.cumsum(total, axis=axis)
+        sums = np.concatenate([np.zeros_like(sums.take([0], axis=axis)), sums], axis=axis)
+        n = values.shape[axis]
+        total = sums.take(range(edge, n + 1), axis=axis) - sums.take(range(n - edge + 1), axis=axis)
+    return total.astype(np.int32)
+
+
+def _tile(cubes: int, k: int, row_bytes: int, most_bytes: float) -> int:
+    """How many rows of cubes along y at a time: voxels, ``k`` recent, running, and the block given out."""
+    rows = int(most_bytes / row_bytes - (k - 1)) // (k + 3)
+    return min(max(rows, k), cubes)
+
+
+def _channels(ions: LabelledIons, pairs: tuple[tuple[str, str], ...]) -> NDArray[np.int32]:
+    """(species, species) channel of centre and neighbour, -1 for pairs that aren't asked for."""
+    if not pairs:
+        raise ValueError("no pair of species to map")
+    channel = np.full((len(ions.names), len(ions.names)), -1, dtype=np.int32)
+    for n, (center, neighbour) in enumerate(pairs):
+        a, b = ions.index(center), ions.index(neighbour)
+        if channel[a, b] >= 0:
+            raise ValueError(f"the pair {center}-{neighbour} comes twice")
+        channel[a, b] = n
+    return channel
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Ions of the species asked for, in columns along z of half a voxel's edge; in a column by ascending z.
+
+    ``start`` holds where each column (x major) begins, ``offset`` how many columns lie before the grid along x and y,
+    ``reach`` how many columns away along x and y a neighbour can be.
+    """
+
+    positions: NDArray[np.float32]
+    species: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    shape: tuple[int, int]
+    offset: tuple[int, int]
+    reach: tuple[int, int]
+
+
+def _sort_into_columns(ions: LabelledIons, channel: NDArray[np.int32], grid: VoxelGrid, window: SdmWindow) -> _Columns:
+    wanted = (channel >= 0).any(axis=0) | (channel >= 0).any(axis=1)
+    used = np.flatnonzero(np.append(wanted, np.zeros(UNRANGED + 1 - len(wanted), dtype=np.bool_))[ions.species])
+    positions = ions.positions_nm[used]
+    if not np.isfinite(positions).all():
+        raise ValueError("some ions have no finite position")
+    edge = grid.voxel_nm / _COLUMNS_PER_VOXEL
+    cx = np.floor((positions[:, 0].astype(np.float64) - grid.origin_nm[0]) / edge).astype(np.int64)
+    cy = np.floor((positions[:, 1].astype(np.float64) - grid.origin_nm[1]) / edge).astype(np.int64)
+    # columns reach from the first ion or the grid's corner, whichever is lower, to the last of both
+    first_x, first_y = min(0, int(cx.min(initial=0))), min(0, int(cy.min(initial=0)))
+    nx = max(grid.shape[0] * _COLUMNS_PER_VOXEL, int(cx.max(initial=0)) + 1) - first_x
+    ny = max(grid.shape[1] * _COLUMNS_PER_VOXEL, int(cy.max(initial=0)) + 1) - first_y
+    column = (cx - first_x) * ny + (cy - first_y)
+    order = np.lexsort((positions[:, 2], column))
+    start = np.zeros(nx * ny + 1, dtype=np.int64)
+    np.cumsum(np.bincount(column, minlength=nx * ny), out=start[1:])
+    reach_x, reach_y, _ = window.reach_nm
+    far = (
+        min(nx, math.ceil(reach_x / edge)),
+        ny if math.isinf(reach_y) else min(ny, math.ceil(reach_y / edge)),
+    )
+    return _Columns(positions[order], ions.species[used][order], start, (nx, ny), (-first_x, -first_y), far)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count_slab(  # pragma: no cover - compiled
+    p: NDArray[np.float32],
+    species: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    columns: tuple[int, int],
+    offset: tuple[int, int],
+    origin_z: float,
+    voxel: float,
+    reach: tuple[int, int],
+    channel: NDArray[np.int32],
+    limits: tuple[float, float, float, float, float, float],
+    bins_x: int,
+    bins_z: int,
+    slab: int,
+    first_row: int,
+    voxels: NDArray[np.int32],
+) -> None:
+    half_x, half_y, half_z, per_x, per_z, ball2 = limits
+    rows, layers, _ = voxels.shape
+    for cx in range(offset[0] + 2 * slab, offset[0] + 2 * slab + 2):
+        for cy in range(offset[1] + 2 * first_row, offset[1] + 2 * (first_row + rows)):
+            own = cx * columns[1] + cy
+            if start[own] == start[own + 1]:
+                continue
+            row = (cy - offset[1]) // 2 - first_row
+            for nx in range(max(cx - reach[0], 0), min(cx + reach[0] + 1, columns[0])):
+                for ny in range(max(cy - reach[1], 0), min(cy + reach[1] + 1, columns[1])):
+                    low = start[nx * columns[1] + ny]
+                    end = start[nx * columns[1] + ny + 1]
+                    for i in range(start[own], start[own + 1]):
+                        z = np.float64(p[i, 2])
+                        while low < end and np.float64(p[low, 2]) - z < -half_z:
+                            low += 1
+                        layer = math.floor((z - origin_z) / voxel)
+                        if layer < 0 or layer >= layers:
+                            continue
+                        x = np.float64(p[i, 0])
+                        y = np.float64(p[i, 1])
+                        for j in range(low, end):
+                            dz = np.float64(p[j, 2]) - z
+                            if dz >= half_z:
+                                break
+                            c = channel[species[i], species[j]]
+                            if c < 0 or j == i:
+                                continue
+                            dy = np.float64(p[j, 1]) - y
+                            if dy < -half_y or dy >= half_y:
+                                continue
+                            dx = np.float64(p[j, 0]) - x
+                            column = math.floor((dx + half_x) * per_x)
+                            line = math.floor((dz + half_z) * per_z)
+                            if column < 0 or column >= bins_x or line < 0 or line >= bins_z:
+                                continue
+                            if dx * dx + dy * dy + dz * dz <= ball2:
+                                voxels[row, layer, (c * bins_z + line) * bins_x + column] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slide(  # pragma: no cover - compiled
+    voxels: NDArray[np.int32], oldest: NDArray[np.int32], running: NDArray[np.int32], k: int
+) -> None:
+    """Sum a slab over ``k`` along z and y, put it in the place of the oldest slab, and correct the running sum."""
+    rows, layers, bins = oldest.shape
+    # along z in place: ascending, each voxel takes what follows it, which isn't summed yet
+    for r in range(voxels.shape[0]):
+        for z in range(layers):
+            for d in range(1, k):
+                for b in range(bins):
+                    voxels[r, z, b] += voxels[r, z + d, b]
+    for r in range(rows):
+        for z in range(layers):
+            for b in range(bins):
+                running[r, z, b] -= oldest[r, z, b]
+                oldest[r, z, b] = voxels[r, z, b]
+            for d in range(1, k):
+                for b in range(bins):
+                    oldest[r, z, b] += voxels[r + d, z, b]
+            for b in range(bins):
+                running[r, z, b] += oldest[r, z, b]

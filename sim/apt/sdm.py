@@ -1,0 +1,202 @@
+"""Spatial distribution maps (SDMs): where an ion's neighbours are, seen from it, summed over many ions.
+
+The map of a pair of species (A, B) counts, for each *centre* ion of A and each *neighbour* ion of B other than itself,
+the offset neighbour minus centre, dr = (dx, dy, dz), into a histogram of (dz, dx). A pair counts if its offset lies in
+the window, ``-half <= d < half`` along each axis, and, where a ball is given, ``|dr| <= ball``. The map of a region has
+its centres in the region and its neighbours *anywhere*, so maps of disjoint regions add up to the map of their union,
+which the sliding scan (`braggwatch.sim.apt.scan`) lives on. Summed over dx it is the z-SDM.
+
+Source: Geiser et al., Microsc. Microanal. 13, 437 (2007); Moody et al., Microsc. Res. Tech. 72, 542 (2009); as network
+input Li et al., npj Comput. Mater. 7, 8 (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportUnknownVariableType]
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class SdmWindow:
+    """Which offsets an SDM counts, and into which bins.
+
+    Attributes
+    ----------
+    half_x_nm, half_y_nm, half_z_nm
+        Half widths of the window, nm; ``half_y_nm`` may be infinite.
+    bins_x, bins_z
+        Bins of equal width over ``-half`` to ``half``; one bin along x gives the z-SDM.
+    ball_nm
+        Longest offset, nm; None: the window alone decides.
+    """
+
+    half_x_nm: float = 0.7
+    half_y_nm: float = 0.7
+    half_z_nm: float = 0.6975
+    bins_x: int = 5
+    bins_z: int = 93
+    ball_nm: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.half_x_nm, self.half_y_nm, self.half_z_nm) <= 0 or math.isinf(self.half_x_nm + self.half_z_nm):
+            raise ValueError("the half widths of a window must be positive, along x and z also finite")
+        if self.bins_x < 1 or self.bins_z < 1:
+            raise ValueError("a map needs at least one bin along each axis")
+        if self.ball_nm is not None and not self.ball_nm > 0:
+            raise ValueError("the radius of the ball must be positive")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(bins_z, bins_x): shape of one map."""
+        return self.bins_z, self.bins_x
+
+    @property
+    def reach_nm(self) -> tuple[float, float, float]:
+        """Largest |dx|, |dy| and |dz| that can count, nm."""
+        ball = math.inf if self.ball_nm is None else self.ball_nm
+        return min(self.half_x_nm, ball), min(self.half_y_nm, ball), min(self.half_z_nm, ball)
+
+    def z_nm(self) -> NDArray[np.float64]:
+        """(bins_z,) centres of the bins along z, nm."""
+        return _bin_centers(self.half_z_nm, self.bins_z)
+
+    def x_nm(self) -> NDArray[np.float64]:
+        """(bins_x,) centres of the bins along x, nm."""
+        return _bin_centers(self.half_x_nm, self.bins_x)
+
+
+def _bin_centers(half_nm: float, bins: int) -> NDArray[np.float64]:
+    edges = np.linspace(-half_nm, half_nm, bins + 1)
+    return np.asarray((edges[:-1] + edges[1:]) / 2, dtype=np.float64)
+
+
+FIVE_CHANNELS = SdmWindow()
+"""Default: bins of 0.015 nm along z, one of them around 0, in five channels along x."""
+Z_ONLY = SdmWindow(bins_x=1)
+"""The z-SDM of the same window."""
+PAPER = SdmWindow(half_x_nm=0.705, half_y_nm=1.5, half_z_nm=0.705, bins_x=94, bins_z=94, ball_nm=1.5)
+"""Li et al. 2021: 200 x 200 bins over ±1.5 nm, neighbours in a ball of 1.5 nm; cut to the inner 94 x 94 bins (±0.7)."""
+
+
+def zx_sdm(
+    positions_nm: NDArray[np.float32],
+    window: SdmWindow = FIVE_CHANNELS,
+    *,
+    centers: NDArray[np.bool_] | None = None,
+    neighbours: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Count the SDM of a cloud of ions: every pair that is near enough along z.
+
+    Parameters
+    ----------
+    positions_nm
+        (N, 3) x, y, z, nm.
+    centers, neighbours
+        (N,) bool: which ions are centres (species A, in the region), which neighbours (species B, anywhere); None: all.
+
+    Returns
+    -------
+    (bins_z, bins_x) float32 counts.
+    """
+    order = np.argsort(positions_nm[:, 2], kind="stable")
+    everyone = np.ones(len(order), dtype=np.bool_)
+    counts = np.zeros(window.shape, dtype=np.int64)
+    _count_sorted(
+        np.ascontiguousarray(positions_nm[order], dtype=np.float32),
+        (everyone if centers is None else centers)[order],
+        (everyone if neighbours is None else neighbours)[order],
+        kernel_limits(window),
+        counts,
+    )
+    return counts.astype(np.float32)
+
+
+def kdtree_sdm(
+    positions_nm: NDArray[np.float32],
+    window: SdmWindow = FIVE_CHANNELS,
+    *,
+    centers: NDArray[np.bool_] | None = None,
+    neighbours: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Count the same map as `zx_sdm` the published way: a kd-tree's ball queries, then a histogram.
+
+    It is the reference of the faster ways, in tests and benchmarks.
+    """
+    from scipy.spatial import KDTree
+
+    everyone = np.arange(len(positions_nm))
+    a = everyone if centers is None else np.flatnonzero(centers)
+    b = everyone if neighbours is None else np.flatnonzero(neighbours)
+    if a.size == 0 or b.size == 0:
+        return np.zeros(window.shape, dtype=np.float32)
+    axes = [n for n, reach in enumerate(window.reach_nm) if np.isfinite(reach)]
+    radius = float(np.linalg.norm([window.reach_nm[n] for n in axes]))
+    if window.ball_nm is not None:
+        radius = min(radius, window.ball_nm)
+    # a hair more than the ball: the exact rule is applied to the offsets below
+    tree = KDTree(positions_nm[b][:, axes].astype(np.float64))
+    found = tree.query_ball_point(positions_nm[a][:, axes].astype(np.float64), radius * (1 + 1e-6))
+    first = np.repeat(a, [len(f) for f in found])
+    second = b[np.concatenate([np.asarray(f, dtype=np.int64) for f in found])]
+    d = (positions_nm[second].astype(np.float64) - positions_nm[first].astype(np.float64))[first != second]
+    half_x, half_y, half_z, per_x, per_z, ball2 = kernel_limits(window)
+    column = np.floor((d[:, 0] + half_x) * per_x)
+    row = np.floor((d[:, 2] + half_z) * per_z)
+    inside = (column >= 0) & (column < window.bins_x) & (row >= 0) & (row < window.bins_z)
+    inside &= (d[:, 1] >= -half_y) & (d[:, 1] < half_y) & ((d**2).sum(axis=1) <= ball2)
+    flat = (row[inside] * window.bins_x + column[inside]).astype(np.int64)
+    return np.bincount(flat, minlength=window.bins_x * window.bins_z).reshape(window.shape).astype(np.float32)
+
+
+def kernel_limits(window: SdmWindow) -> tuple[float, float, float, float, float, float]:
+    """(half_x, half_y, half_z, bins a nm along x, along z, ball squared), all as the kernels compare them."""
+    return (
+        window.half_x_nm,
+        window.half_y_nm,
+        window.half_z_nm,
+        window.bins_x / (2 * window.half_x_nm),
+        window.bins_z / (2 * window.half_z_nm),
+        math.inf if window.ball_nm is None else window.ball_nm**2,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count_sorted(  # pragma: no cover - compiled
+    p: NDArray[np.float32],
+    is_center: NDArray[np.bool_],
+    is_neighbour: NDArray[np.bool_],
+    limits: tuple[float, float, float, float, float, float],
+    counts: NDArray[np.int64],
+) -> None:
+    half_x, half_y, half_z, per_x, per_z, ball2 = limits
+    n = p.shape[0]
+    rows, columns = counts.shape
+    low = 0
+    for i in range(n):
+        z = np.float64(p[i, 2])
+        while np.float64(p[low, 2]) - z < -half_z:
+            low += 1
+        if not is_center[i]:
+            continue
+        x = np.float64(p[i, 0])
+        y = np.float64(p[i, 1])
+        for j in range(low, n):
+            dz = np.float64(p[j, 2]) - z
+            if dz >= half_z:
+                break
+            if j == i or not is_neighbour[j]:
+                continue
+            dy = np.float64(p[j, 1]) - y
+            if dy < -half_y or dy >= half_y:
+                continue
+            dx = np.float64(p[j, 0]) - x
+            column = math.floor((dx + half_x) * per_x)
+            row = math.floor((dz + half_z) * per_z)
+            if column < 0 or column >= columns or row < 0 or row >= rows:
+                continue
+            if dx * dx + dy * dy + dz * dz <= ball2:
+                counts[row, column] += 1
