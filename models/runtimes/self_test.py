@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 
 class GoldenMismatchError(RuntimeError):
     """A runtime doesn't reproduce the golden outputs of a bundle."""
+
+
+@runtime_checkable
+class ReducedPrecision(Protocol):
+    """A runtime that computes in fewer bits than the bundle's golden outputs were made with."""
+
+    @property
+    def golden_tolerance(self) -> float:
+        """Largest deviation of a golden logit or probability that its arithmetic explains, e.g. 1e-2 in fp16."""
+        ...
+
+
+def allowed_difference(runtime: Runtime, bundle: Bundle) -> float:
+    """Return what a runtime may deviate: the bundle's tolerance, or its own where its arithmetic is coarser."""
+    own = runtime.golden_tolerance if isinstance(runtime, ReducedPrecision) else 0.0
+    return max(own, bundle.manifest.golden_tolerance)
 
 
 def golden_difference(runtime: Runtime, bundle: Bundle) -> float:
@@ -28,9 +44,9 @@ def golden_difference(runtime: Runtime, bundle: Bundle) -> float:
     ------
     GoldenMismatchError
         If the batch can't be run, an output isn't finite or of the stated shape, or the deviation is larger than
-        the bundle's tolerance. Features are compared relative to their largest value.
+        :func:`allowed_difference`. Features are compared relative to their largest value.
     """
-    golden, tolerance = bundle.golden, bundle.manifest.golden_tolerance
+    golden, tolerance = bundle.golden, allowed_difference(runtime, bundle)
     try:
         output = runtime.run(golden.counts)
     except InferenceError as error:
