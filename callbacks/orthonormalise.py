@@ -24,7 +24,8 @@ CENTRE = CUBE // 2
 
 _FIT_NODES = np.array([-1.0, -0.9, -0.6, -0.2, 0.2, 0.6, 0.9, 1.0])
 _POWERS = tuple((a, b, c) for a in range(4) for b in range(4 - a) for c in range(4 - a - b))
-_MINIMUM_WEIGHT = 0.25
+MINIMUM_WEIGHT = 0.25
+"""Covered fraction below which a voxel counts as not measured."""
 _SUPERSAMPLE_FROM = 1.6
 
 
@@ -349,7 +350,7 @@ def _gather(  # pragma: no cover - compiled
             for k in range(size):
                 covered = weight[k] * per_voxel
                 coverage[i, j, k] = min(covered, 1.0)
-                if covered >= _MINIMUM_WEIGHT:
+                if covered >= MINIMUM_WEIGHT:
                     intensity[i, j, k] = max(total[k] / weight[k], 0.0)
                 else:
                     intensity[i, j, k] = 0.0

@@ -44,8 +44,8 @@ class SizeEstimate:
 
 
 @lru_cache(maxsize=8)
-def _radial_bins(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Bin index and weight of each rfftn sample, and the mean radius of each bin."""
+def radial_bins(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return bin index and weight (summing to one in each bin) of each rfftn sample, and each bin's mean radius."""
     axes = [np.abs(np.fft.fftfreq(n, 1.0 / n)) for n in shape[:-1]]
     axes.append(np.arange(shape[-1] // 2 + 1, dtype=np.float64))
     grids = np.meshgrid(*axes, indexing="ij", sparse=True)
@@ -72,18 +72,22 @@ def radial_autocorrelation(intensity: NDArray[np.float32]) -> tuple[NDArray[np.f
     intensity
         Two- or three-dimensional, float32.
     """
-    index, weight, radius = _radial_bins(intensity.shape)
+    index, weight, radius = radial_bins(intensity.shape)
     transform = np.fft.rfftn(intensity)
     power = (transform.real**2 + transform.imag**2).ravel()
     reach = min(intensity.shape) // 2
     floor = float(np.bincount(index, weights=power * weight)[reach - 3 : reach + 1].min())
     amplitude = np.sqrt(np.maximum(power - floor, 0.0))
     profile: NDArray[np.float64] = np.bincount(index, weights=amplitude * weight)[: reach + 1].astype(np.float64)
-    radius = radius[: reach + 1]
+    return radius[: reach + 1], normalised_profile(radius[: reach + 1], profile)
+
+
+def normalised_profile(radius: NDArray[np.float64], profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a radial mean of |IFFT(I)| with one at zero radius, where it is extrapolated from its neighbours."""
     zero = profile[1] + (profile[1] - profile[2]) * radius[1] / (radius[2] - radius[1])
     profile = profile / zero if zero > 0 else np.zeros_like(profile)
     profile[0] = 1.0
-    return radius, profile
+    return profile
 
 
 def estimate_size(intensity: NDArray[np.float32], voxel_size_inv_A: float) -> SizeEstimate | None:
@@ -103,10 +107,24 @@ def estimate_size(intensity: NDArray[np.float32], voxel_size_inv_A: float) -> Si
     if not intensity.any():
         return None
     radius, profile = radial_autocorrelation(intensity)
+    return size_from_profile(radius, profile, 2.0 * np.pi / (intensity.shape[0] * voxel_size_inv_A) / 10.0)
+
+
+def size_from_profile(
+    radius: NDArray[np.float64], profile: NDArray[np.float64], sample_nm: float
+) -> SizeEstimate | None:
+    """Estimate L from a profile as `radial_autocorrelation` returns it; None where it never falls to 3 %.
+
+    Parameters
+    ----------
+    radius, profile
+        (n,) samples, and the mean there.
+    sample_nm
+        One sample in nanometre.
+    """
     crossing = _crossing(radius, profile, _LEVEL)
     if crossing is None:
         return None
-    sample_nm = 2.0 * np.pi / (intensity.shape[0] * voxel_size_inv_A) / 10.0
     size_nm = crossing * sample_nm / _RADIUS_TO_SIZE
     beyond = profile[radius > 1.25 * crossing]
     if crossing < _LEAST_RADIUS:

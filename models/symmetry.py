@@ -17,6 +17,11 @@ SymmetryCopies = Literal[1, 2, 4, 8]
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (0, 1, 2), (1, 2), (0,), (0, 2), (1,), (2,), (0, 1))
 
 
+def mirrored_axes(copies: SymmetryCopies) -> tuple[tuple[int, ...], ...]:
+    """Return the axes along which each copy of `symmetry_batch` is flipped."""
+    return _FLIPS[:copies]
+
+
 def symmetry_batch(volume: NDArray[np.floating], copies: SymmetryCopies) -> NDArray[np.float32]:
     """Stack a volume with its mirror images.
 
@@ -37,6 +42,6 @@ def symmetry_batch(volume: NDArray[np.floating], copies: SymmetryCopies) -> NDAr
     if volume.ndim != 3:
         raise ValueError(f"a volume has three axes, got shape {volume.shape}")
     batch = np.empty((copies, *volume.shape), dtype=np.float32)
-    for number, axes in enumerate(_FLIPS[:copies]):
+    for number, axes in enumerate(mirrored_axes(copies)):
         batch[number] = np.flip(volume, axes)
     return batch
