@@ -1,0 +1,1 @@
+"""From a diffraction picture to spots about their centre: finding, centring, quality."""

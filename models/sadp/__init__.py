@@ -1,0 +1,1 @@
+"""Electron diffraction patterns as a network sees them: plane lattices, classes, groups, next zone."""

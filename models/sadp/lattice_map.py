@@ -1,0 +1,153 @@
+"""The network's input: intensities of a pattern on the indices of its own plane lattice.
+
+Turn, mirror, camera length and small distortion leave it as it is; what remains is which reflections there are, how
+strong, and the shape of the cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from braggwatch.models.sadp.plane_lattice import PlaneLattice, equivalent_bases
+
+REACH = 8
+"""Orders along either axis that the map holds."""
+MAP_SHAPE = (3, REACH + 1, 2 * REACH + 1)
+"""Channels; k along b, 0 to 8; h along a, -8 to 8."""
+COMPRESSION = 0.25
+"""Exponent of the intensities: as they are, weak reflections, which tell the groups apart, would not count."""
+LENGTH_SLACK = 0.03
+COSINE_SLACK = 0.035
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What of a pattern could be seen: it tells a dark reflection from one out of sight.
+
+    Attributes
+    ----------
+    x_from, x_to, y_from, y_to
+        Edges of the picture from the direct beam, in the unit of the positions.
+    stop_radius
+        Around the direct beam nothing is to be seen.
+    stop_angle_deg, stop_width
+        A beam stop's arm from the direct beam outwards, clockwise from x on the screen, and its full width; 0: none.
+    """
+
+    x_from: float
+    x_to: float
+    y_from: float
+    y_to: float
+    stop_radius: float = 0.0
+    stop_angle_deg: float = 0.0
+    stop_width: float = 0.0
+
+    def to_array(self) -> NDArray[np.float64]:
+        """(8,) float64: edges, radius, direction of the arm (x, y), half its width."""
+        turn = np.radians(self.stop_angle_deg)
+        values = (self.x_from, self.x_to, self.y_from, self.y_to, self.stop_radius)
+        return np.array([*values, np.cos(turn), np.sin(turn), self.stop_width / 2.0])
+
+
+def lattice_maps(
+    lattice: PlaneLattice, intensities: NDArray[np.floating], field: Field, copies: int
+) -> NDArray[np.float32]:
+    """Make the maps of a pattern for the bases that could be its reduced one.
+
+    Parameters
+    ----------
+    lattice
+        Of the pattern, with the indices of its spots.
+    intensities
+        (N,) integrated, above zero, any scale.
+    field
+        In the unit of the lattice's vectors.
+    copies
+        Maps to return; where there are fewer bases, they repeat.
+
+    Returns
+    -------
+    NDArray
+        (copies, 3, 9, 17) float32: intensity over the largest one to the power 0.25, mean over a Friedel pair;
+        1 where the position or its Friedel mate was in sight; |g| / |a| / 8 where it was.
+    """
+    cell = np.stack([lattice.a, lattice.b])
+    bases = equivalent_bases(cell, LENGTH_SLACK, COSINE_SLACK)
+    maps = np.zeros((copies, *MAP_SHAPE), dtype=np.float32)
+    values = np.ascontiguousarray(intensities, dtype=np.float64)
+    edges = field.to_array()
+    for number in range(copies):
+        basis = bases[number % len(bases)]
+        fill_map(maps[number], cell, basis, lattice.indices, lattice.explained, values, edges)
+    return maps
+
+
+@njit(cache=True, nogil=True)
+def in_sight(x: float, y: float, field: NDArray[np.float64]) -> bool:
+    """Whether a position is inside the (8,) field and not behind its beam stop."""
+    if x < field[0] or x > field[1] or y < field[2] or y > field[3]:
+        return False
+    if x * x + y * y < field[4] * field[4]:
+        return False
+    if field[7] <= 0:
+        return True
+    along = x * field[5] + y * field[6]
+    across = y * field[5] - x * field[6]
+    return along < 0 or abs(across) > field[7]
+
+
+@njit(cache=True, nogil=True)
+def fill_map(
+    target: NDArray[np.float32],
+    cell: NDArray[np.float64],
+    basis: NDArray[np.int32],
+    indices: NDArray[np.int32],
+    explained: NDArray[np.bool_],
+    intensities: NDArray[np.float64],
+    field: NDArray[np.float64],
+) -> None:
+    """Fill a (3, 9, 17) map in place for the basis ``basis @ cell``; see `lattice_maps`."""
+    side = 2 * REACH + 1
+    total = np.zeros((REACH + 1, side))
+    vector = basis.astype(np.float64) @ cell
+    determinant = basis[0, 0] * basis[1, 1] - basis[0, 1] * basis[1, 0]
+    for n in range(len(intensities)):
+        if not explained[n]:
+            continue
+        # rows of the basis: (h k) @ cell = (h' k') @ basis @ cell
+        h0, k0 = indices[n, 0], indices[n, 1]
+        h = (h0 * basis[1, 1] - k0 * basis[1, 0]) * determinant
+        k = (k0 * basis[0, 0] - h0 * basis[0, 1]) * determinant
+        if k < 0:
+            h, k = -h, -k
+        if k > REACH or abs(h) > REACH:
+            continue
+        total[k, h + REACH] += intensities[n]
+        if k == 0:
+            total[0, REACH - h] += intensities[n]
+    shortest = np.sqrt(vector[0, 0] ** 2 + vector[0, 1] ** 2)
+    largest = 0.0
+    target[:] = 0.0
+    for k in range(REACH + 1):
+        for column in range(side):
+            h = column - REACH
+            if h == 0 and k == 0:
+                continue
+            x = h * vector[0, 0] + k * vector[1, 0]
+            y = h * vector[0, 1] + k * vector[1, 1]
+            seen = int(in_sight(x, y, field)) + int(in_sight(-x, -y, field))
+            if seen == 0:
+                continue
+            total[k, column] /= seen
+            largest = max(largest, total[k, column])
+            target[1, k, column] = 1.0
+            target[2, k, column] = np.sqrt(x * x + y * y) / shortest / REACH
+    if largest > 0:
+        for k in range(REACH + 1):
+            for column in range(side):
+                if target[1, k, column] > 0:
+                    target[0, k, column] = (total[k, column] / largest) ** COMPRESSION
