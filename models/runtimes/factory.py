@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from braggwatch.models.runtimes.base import Runtime, RuntimeUnavailableError
+from braggwatch.models.runtimes.cuda_probe import cuda_problem
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
+from braggwatch.models.runtimes.tensorrt_api import Flavour, is_installed
 
 if TYPE_CHECKING:
     from braggwatch.models.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
-RuntimePreference = Literal["auto", "onnxruntime-cpu"]
+RuntimePreference = Literal["auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,32 @@ class RuntimeCandidate:
     open: Callable[[Bundle, int], Runtime]
 
 
+def _tensorrt_problem(flavour: Flavour) -> str | None:
+    """Ask for the module and the driver without loading TensorRT, which can crash where there is no driver."""
+    if not is_installed(flavour):
+        return f"{flavour} isn't installed"
+    return cuda_problem()
+
+
+def _open_tensorrt(bundle: Bundle, flavour: Flavour) -> Runtime:
+    from braggwatch.models.runtimes.engine_open import open_engine
+
+    return open_engine(bundle, flavour)
+
+
 # Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime stays last: it runs
 # everywhere.
 CANDIDATES: tuple[RuntimeCandidate, ...] = (
+    RuntimeCandidate(
+        name="tensorrt",
+        probe=lambda: _tensorrt_problem("tensorrt"),
+        open=lambda bundle, _: _open_tensorrt(bundle, "tensorrt"),
+    ),
+    RuntimeCandidate(
+        name="tensorrt-rtx",
+        probe=lambda: _tensorrt_problem("tensorrt-rtx"),
+        open=lambda bundle, _: _open_tensorrt(bundle, "tensorrt-rtx"),
+    ),
     RuntimeCandidate(
         name="onnxruntime-cpu",
         probe=lambda: None,
@@ -84,7 +109,9 @@ def open_runtime(
     reasons: list[str] = []
     for candidate in wanted:
         reason = candidate.probe()
-        if reason is None:
+        if reason is not None:
+            logger.info("%s isn't used: %s", candidate.name, reason)
+        else:
             try:
                 runtime = candidate.open(bundle, threads)
                 difference = golden_difference(runtime, bundle)
@@ -93,6 +120,13 @@ def open_runtime(
                 logger.warning("%s can't run %s: %s", candidate.name, bundle.manifest.id, reason)
             else:
                 logger.info("%s runs %s, golden outputs within %.2g", runtime.name, bundle.manifest.id, difference)
+                _warn_of_idle_device(prefer, runtime, reasons)
                 return runtime, difference
         reasons.append(f"{candidate.name}: {reason}")
     raise RuntimeUnavailableError(f"nothing can run {bundle.manifest.id}; " + "; ".join(reasons))
+
+
+def _warn_of_idle_device(prefer: RuntimePreference, runtime: Runtime, reasons: list[str]) -> None:
+    """Say once, loud enough, that the processor does what a device that is here was bought for."""
+    if prefer == "auto" and runtime.name.endswith("-cpu") and reasons and cuda_problem() is None:
+        logger.warning("the GPU is here but %s runs the network: %s", runtime.name, "; ".join(reasons))
