@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
-from braggwatch.models.nuisance_augmentation import measure_clean
+from braggwatch.models.presentation import PatternPresentation, Presentation
 from braggwatch.models.training_config import TrainingConfig, one_cycle, paper_config, rate_at
 from braggwatch.models.training_data import Feed, Prediction, Source, TellsClean, batches, predict
 from braggwatch.models.training_state import CHECKPOINT_FILE, LOG_FILE, TrainingState, start_average, trim_log
@@ -43,13 +42,7 @@ class TrainingDivergedError(ValueError):
 
 def augmented(volumes: Tensor, clean: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
     """Return what the network is shown of (B, 64, 64, 64) log1p intensities: turned, spoilt, shifted, normalised."""
-    if config.symmetry:
-        volumes = symmetry_copy(volumes, generator)
-    volumes = turn_copy(volumes, config.turned_share, generator)
-    if config.nuisance:
-        # after the turning, which would smooth the noise
-        volumes = measure_clean(volumes, clean, generator)
-    return normalise(shift_copy(volumes, config.largest_shift, generator))
+    return PatternPresentation().to_learn(volumes, clean, config, generator)
 
 
 def train(
@@ -59,6 +52,7 @@ def train(
     config: TrainingConfig,
     folder: Path,
     on_step: Callable[[int, float], None] | None = None,
+    presentation: Presentation | None = None,
 ) -> nn.Module:
     """Train a network and return the averaged one, on the CPU.
 
@@ -74,6 +68,8 @@ def train(
         Receives ``log.jsonl`` and ``checkpoint.pt``; a checkpoint of the same configuration there is resumed.
     on_step
         Called with (step, loss), for a progress bar.
+    presentation
+        What of a sample the network is shown; None: that of diffraction patterns.
 
     Raises
     ------
@@ -100,15 +96,22 @@ def train(
     stream = batches(len(source), config.batch, config.seed, state.step)
     watched = Feed(validation, config.device)
     feed = Feed(source, config.device)
+    shown = PatternPresentation() if presentation is None else presentation
     began = time.monotonic() - state.seconds
     with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
         while state.step < config.steps and not (config.patience and state.waited >= config.patience):
-            record = _step(state, feed.batch(next(stream)), config)
+            record = _step(state, feed.batch(next(stream)), config, shown)
             if on_step is not None:
                 on_step(state.step, record["loss"])
             last = state.step == config.steps
             if state.step % config.validate_every == 0 or last:
-                seen = predict(state.averaged, watched, bf16=config.bf16, nuisance_seed=_VALIDATION_SEED)
+                seen = predict(
+                    state.averaged,
+                    watched,
+                    bf16=config.bf16,
+                    nuisance_seed=_VALIDATION_SEED,
+                    presentation=shown,
+                )
                 record |= {"validation_accuracy": seen.accuracy, "validation_loss": seen.loss}
                 if config.patience:
                     state.note_validation(seen.loss)
@@ -125,16 +128,21 @@ def train(
 
 
 def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.AdamW
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+    return kinds[config.optimiser](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _step(state: TrainingState, batch: tuple[Tensor, Tensor, Tensor], config: TrainingConfig) -> dict[str, float]:
+def _step(
+    state: TrainingState,
+    batch: tuple[Tensor, Tensor, Tensor],
+    config: TrainingConfig,
+    presentation: Presentation,
+) -> dict[str, float]:
     rate = rate_at(state.step, config)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     volumes, truth, clean = batch
-    shown = augmented(volumes, clean, config, state.generator)
+    shown = presentation.to_learn(volumes, clean, config, state.generator)
     state.model.train()
     with torch.autocast(shown.device.type, torch.bfloat16, enabled=config.bf16):
         logits, _ = state.model(shown)

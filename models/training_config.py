@@ -59,7 +59,7 @@ class TrainingConfig:
     seed: int = 1
     checkpoint_every: int = 200
     validate_every: int = 400
-    optimiser: Literal["adamw", "adam"] = "adamw"
+    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     patience: int = 0
     symmetry: bool = True

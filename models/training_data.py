@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from braggwatch.models.augmentation import normalise
-from braggwatch.models.nuisance_augmentation import measure_clean
+from braggwatch.models.presentation import PatternPresentation, Presentation
 
 _TRANSFER = 256
 
@@ -26,7 +25,7 @@ class Source(Protocol):
         ...
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return log1p intensities (B, 64, 64, 64) and class indices (B,)."""
+        """Return samples, for diffraction log1p intensities (B, 64, 64, 64), and class indices (B,)."""
         ...
 
 
@@ -88,7 +87,7 @@ class Feed:
         return len(self._source)
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return volumes (B, 64, 64, 64) float32, class indices (B,) int64 and whether clean (B,) bool."""
+        """Return samples (B, ...) float32, class indices (B,) int64 and whether clean (B,) bool."""
         at = torch.from_numpy(indices).to(self.device)
         if self._resident is not None:
             volumes, labels = self._resident
@@ -129,6 +128,7 @@ def predict(
     bf16: bool = False,
     device: str = "cpu",
     nuisance_seed: int | None = None,
+    presentation: Presentation | None = None,
 ) -> Prediction:
     """Run a network over a whole source, without augmentation.
 
@@ -140,9 +140,12 @@ def predict(
         Of the network, where the source isn't on one yet.
     nuisance_seed
         Give clean samples noise and the like, the same ones for the same seed; None: leave them clean.
+    presentation
+        What of a sample the network is shown; None: that of diffraction patterns.
     """
     feed = source if isinstance(source, Feed) else Feed(source, device)
-    generator = torch.Generator(feed.device).manual_seed(nuisance_seed or 0)
+    generator = None if nuisance_seed is None else torch.Generator(feed.device).manual_seed(nuisance_seed)
+    shown = PatternPresentation() if presentation is None else presentation
     model.eval()
     logits: list[NDArray[np.float32]] = []
     features: list[NDArray[np.float32]] = []
@@ -150,9 +153,7 @@ def predict(
     with torch.no_grad(), torch.autocast(feed.device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(feed), batch):
             volumes, truth, clean = feed.batch(np.arange(start, min(start + batch, len(feed))))
-            if nuisance_seed is not None:
-                volumes = measure_clean(volumes, clean, generator)
-            out, penultimate = model(normalise(volumes))
+            out, penultimate = model(shown.to_judge(volumes, clean, generator))
             logits.append(out.float().cpu().numpy())
             features.append(penultimate.float().cpu().numpy())
             labels.append(truth.cpu().numpy())
