@@ -55,3 +55,9 @@ class Runtime(Protocol):
     def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
         """Run (B, 64, 64, 64) float32 raw counts, B ≥ 1; raises :class:`InferenceError`."""
         ...
+
+
+def check_batch(batch: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    """Raise :class:`InferenceError` unless a batch is (B, *shape) float32 with B ≥ 1."""
+    if batch.dtype != np.float32 or batch.ndim != len(shape) + 1 or len(batch) < 1 or batch.shape[1:] != shape:
+        raise InferenceError(f"expected (B, {shape}) float32, got {batch.shape} {batch.dtype}")

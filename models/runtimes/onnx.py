@@ -13,10 +13,11 @@ from braggwatch.models.runtimes.base import (
     InferenceError,
     RuntimeOutput,
     RuntimeUnavailableError,
+    check_batch,
 )
 
 # ONNX Runtime's exceptions share no base class but Exception.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
+ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -27,6 +28,18 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+
+def input_shape(session: onnxruntime.InferenceSession) -> tuple[int, ...]:
+    """Return the shape of one volume; raises :class:`RuntimeUnavailableError` unless the graph is a bundle's."""
+    inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
+    outputs = {one.name for one in session.get_outputs()}
+    if inputs != [(INPUT_NAME, "tensor(float)", 4)] or not outputs.issuperset(OUTPUT_NAMES):
+        raise RuntimeUnavailableError(
+            f"the graph must map {INPUT_NAME!r} (N, n, n, n) float32 to {OUTPUT_NAMES}, "
+            f"it has inputs {inputs} and outputs {sorted(outputs)}"
+        )
+    return tuple(int(size) for size in session.get_inputs()[0].shape[1:])
 
 
 class OnnxRuntime:
@@ -57,16 +70,9 @@ class OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             raise RuntimeUnavailableError(f"ONNX Runtime can't load the model: {error}") from error
-        inputs = [(one.name, one.type, len(one.shape)) for one in self._session.get_inputs()]
-        outputs = {one.name for one in self._session.get_outputs()}
-        if inputs != [(INPUT_NAME, "tensor(float)", 4)] or not outputs.issuperset(OUTPUT_NAMES):
-            raise RuntimeUnavailableError(
-                f"the graph must map {INPUT_NAME!r} (N, n, n, n) float32 to {OUTPUT_NAMES}, "
-                f"it has inputs {inputs} and outputs {sorted(outputs)}"
-            )
-        self._shape = tuple(int(size) for size in self._session.get_inputs()[0].shape[1:])
+        self._shape = input_shape(self._session)
 
     @property
     def name(self) -> str:
@@ -91,10 +97,9 @@ class OnnxRuntime:
         InferenceError
             If the batch has another shape or dtype, or ONNX Runtime fails.
         """
-        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[0] < 1 or batch.shape[1:] != self._shape:
-            raise InferenceError(f"expected (B, {self._shape}) float32, got {batch.shape} {batch.dtype}")
+        check_batch(batch, self._shape)
         try:
             logits, probabilities, features = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: batch})
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             raise InferenceError(f"ONNX Runtime failed: {error}") from error
         return RuntimeOutput(np.asarray(logits), np.asarray(probabilities), np.asarray(features))
