@@ -141,13 +141,13 @@ class TensorRtRuntime:
                 ]
             )
 
-    def run_device(self, address: int, batch: int, stream: int | None = None) -> RuntimeOutput:
+    def run_device(self, pointer: int, batch: int, stream: int | None = None) -> RuntimeOutput:
         """Run a batch that lies on the device already.
 
         Parameters
         ----------
-        address
-            Of (B, ...) float32 raw counts in C order on the device.
+        pointer
+            Address of (B, ...) float32 raw counts in C order on the device.
         batch
             B, at least 1.
         stream
@@ -158,15 +158,15 @@ class TensorRtRuntime:
         InferenceError
             If there is no address or sample, or TensorRT or the device fails.
         """
-        if not address or batch < 1:
-            raise InferenceError(f"nothing to run: {batch} samples at address {address:#x}")
+        if not pointer or batch < 1:
+            raise InferenceError(f"nothing to run: {batch} samples at address {pointer:#x}")
         sample_bytes = 4 * int(np.prod(self._layout.input_shape))
         with self._lock, _inference_errors(self.name):
             if stream is not None:
                 self._memory.wait_for(stream)
             return _joined(
                 [
-                    self._buffers[one.batch].run_device(address + one.start * sample_bytes, one.count)
+                    self._buffers[one.batch].run_device(pointer + one.start * sample_bytes, one.count)
                     for one in split_batch(batch, self._batches)
                 ]
             )
