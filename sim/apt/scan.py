@@ -233,8 +233,9 @@ class _Columns:
 
 
 def _sort_into_columns(ions: LabelledIons, channel: NDArray[np.int32], grid: VoxelGrid, window: SdmWindow) -> _Columns:
-    wanted = (channel >= 0).any(axis=0) | (channel >= 0).any(axis=1)
-    used = np.flatnonzero(np.append(wanted, np.zeros(UNRANGED + 1 - len(wanted), dtype=np.bool_))[ions.species])
+    wanted = np.zeros(UNRANGED + 1, dtype=np.bool_)
+    wanted[: len(channel)] = (channel >= 0).any(axis=0) | (channel >= 0).any(axis=1)
+    used = np.flatnonzero(wanted[ions.species])
     positions = ions.positions_nm[used]
     if not np.isfinite(positions).all():
         raise ValueError("some ions have no finite position")
