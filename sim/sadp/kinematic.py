@@ -1,0 +1,202 @@
+"""Kinematic zone-axis patterns.
+
+Intensity of a spot: |F|² times the relrod of a parallel-sided foil whose thickness varies over the selected area,
+
+    R(s) = <sin²(π t s) / (π s)²> / <t²>,    t normally distributed about the thickness,
+
+at the exact excitation error s: the distance along the foil's normal (the zone axis) from the reciprocal lattice point
+to the Ewald sphere. Zones of higher order come in by the same rule. A spread of 0 is the sinc² of one thickness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, exp, pi, sqrt
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportUnknownVariableType]
+from numpy.typing import NDArray
+
+from braggwatch.sim.sadp.microscope import beam_direction, wavelength_A, zone_frame
+from braggwatch.sim.sadp.model import Direction, SpotPattern
+from braggwatch.sim.sadp.scattering import Reflections, reflections
+from braggwatch.sim.sadp.structure import CrystalStructure
+
+_REACH = 7.0
+"""Relrods end at this many reciprocal thicknesses, where they are below 1/1000, but not before ..."""
+_REACH_INV_A = 0.06
+"""... this: in thick foils of small cells the brightest spots may lie far from the sphere."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeamSettings:
+    """One illumination of a foil.
+
+    Attributes
+    ----------
+    thickness_A
+        Along the zone axis.
+    thickness_spread
+        Standard deviation of the thickness over the area, as a share of it.
+    tilt_deg
+        Of the beam from the zone axis, about x and about y.
+    half_width_inv_A
+        Spots are kept in the square of this half side.
+    floor
+        Spots below this share of the brightest one are dropped.
+    """
+
+    voltage_kV: float = 200.0
+    thickness_A: float = 200.0
+    thickness_spread: float = 0.15
+    tilt_deg: tuple[float, float] = (0.0, 0.0)
+    half_width_inv_A: float = 1.5
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.thickness_A <= 0 or self.half_width_inv_A <= 0 or self.thickness_spread < 0:
+            raise ValueError("thickness_A and half_width_inv_A must be above zero, thickness_spread not below")
+
+
+class KinematicZone:
+    """One zone of one structure, for any number of patterns.
+
+    Parameters
+    ----------
+    g_max_inv_A
+        Reflections up to here are known: at least √2 times the half width that will be asked for.
+    known
+        The structure's reflections up to there, where they have been made for another zone.
+    """
+
+    def __init__(
+        self,
+        structure: CrystalStructure,
+        zone: Direction,
+        g_max_inv_A: float,
+        known: Reflections | None = None,
+    ) -> None:
+        self.g_max_inv_A = g_max_inv_A
+        spots = reflections(structure, g_max_inv_A) if known is None else known
+        self.frame = zone_frame(structure, zone)
+        self._hkl = spots.hkl
+        self._g = np.ascontiguousarray(spots.g_inv_A @ self.frame.T)
+        self._strength = np.abs(spots.factor_A) ** 2
+
+    def pattern(self, settings: BeamSettings) -> SpotPattern:
+        """Return the spots, brightest first.
+
+        Raises
+        ------
+        ValueError
+            If the square reaches beyond the known reflections, or holds no spot.
+        """
+        if settings.half_width_inv_A * sqrt(2) > self.g_max_inv_A * (1 + 1e-9):
+            raise ValueError(
+                f"reflections are known to {self.g_max_inv_A:g} 1/Å: the corners of a square of half side "
+                f"{settings.half_width_inv_A:g} 1/Å lie beyond"
+            )
+        place, xy, intensity = _excite(
+            self._g,
+            self._strength,
+            1.0 / wavelength_A(settings.voltage_kV),
+            beam_direction(settings.tilt_deg),
+            settings.thickness_A,
+            settings.thickness_spread,
+            settings.half_width_inv_A,
+        )
+        if not len(place):
+            raise ValueError("no reflection is excited within the picture: a longer camera length leaves none")
+        return brightest_first(xy, intensity, self._hkl[place], settings.floor)
+
+
+def simulate(structure: CrystalStructure, zone: Direction, settings: BeamSettings) -> SpotPattern:
+    """Return one kinematic pattern; ``KinematicZone`` makes many faster."""
+    return KinematicZone(structure, zone, settings.half_width_inv_A * sqrt(2)).pattern(settings)
+
+
+def brightest_first(
+    xy: NDArray[np.float64], intensity: NDArray[np.float64], hkl: NDArray[np.int32], floor: float
+) -> SpotPattern:
+    """Scale the brightest spot to 1, drop those below ``floor``, and sort."""
+    relative = intensity / intensity.max()
+    order = np.argsort(-relative, kind="stable")
+    order = order[relative[order] >= floor]
+    return SpotPattern(xy[order], relative[order], hkl[order])
+
+
+def relrod(excitation_error: float, thickness_A: float, spread: float) -> float:
+    """R(s) of the module's text: 1 at s = 0."""
+    return float(_relrod(excitation_error, thickness_A, spread))
+
+
+@njit(cache=True, nogil=True)
+def excitation_error(
+    gx: float, gy: float, gz: float, k: float, n: NDArray[np.float64]
+) -> tuple[float, float, float, float]:
+    """Exact excitation error of a reflection, and the diffracted wave vector.
+
+    Parameters
+    ----------
+    gx, gy, gz
+        Reciprocal lattice vector in the frame whose z is the foil's normal, 1/Å.
+    k
+        1 / wavelength.
+    n
+        (3,) direction of the beam.
+
+    Returns
+    -------
+    tuple
+        s (above zero inside the sphere), and the wave vector at the sphere; s is NaN where z misses the sphere.
+    """
+    x, y, z = k * n[0] + gx, k * n[1] + gy, k * n[2] + gz
+    left = k * k - x * x - y * y
+    if left <= 0:
+        return np.nan, x, y, z
+    on_sphere = sqrt(left)
+    return on_sphere - z, x, y, on_sphere
+
+
+@njit(cache=True, nogil=True)
+def _relrod(s: float, thickness: float, spread: float) -> float:
+    x = pi * s * thickness
+    mean_square = 1.0 + spread * spread
+    if abs(x) < 1e-2:
+        return 1.0 - x * x * (1.0 + 6.0 * spread**2 + 3.0 * spread**4) / (3.0 * mean_square)
+    return (1.0 - exp(-2.0 * (x * spread) ** 2) * cos(2.0 * x)) / (2.0 * x * x * mean_square)
+
+
+@njit(cache=True, nogil=True)
+def _excite(
+    g: NDArray[np.float64],
+    strength: NDArray[np.float64],
+    k: float,
+    n: NDArray[np.float64],
+    thickness: float,
+    spread: float,
+    half_width: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    place = np.empty(len(g), dtype=np.int64)
+    xy = np.empty((len(g), 2))
+    intensity = np.empty(len(g))
+    reach = max(_REACH / thickness, _REACH_INV_A)
+    # what a flat detector across the beam shows: axes x, y of the zone turned with the beam
+    ex = np.array([n[2], 0.0, -n[0]]) / sqrt(n[2] * n[2] + n[0] * n[0])
+    ey = np.array([n[1] * ex[2] - n[2] * ex[1], n[2] * ex[0] - n[0] * ex[2], n[0] * ex[1] - n[1] * ex[0]])
+    found = 0
+    for i in range(len(g)):
+        s, x, y, z = excitation_error(g[i, 0], g[i, 1], g[i, 2], k, n)
+        if not abs(s) <= reach:
+            continue
+        far = k / (x * n[0] + y * n[1] + z * n[2])
+        u = (x * ex[0] + y * ex[1] + z * ex[2]) * far
+        v = (x * ey[0] + y * ey[1] + z * ey[2]) * far
+        if abs(u) > half_width or abs(v) > half_width:
+            continue
+        place[found] = i
+        xy[found, 0] = u
+        xy[found, 1] = v
+        intensity[found] = strength[i] * _relrod(s, thickness, spread)
+        found += 1
+    return place[:found], xy[:found], intensity[:found]

@@ -1,0 +1,270 @@
+"""Classes of zone-axis patterns that look alike, and what a class says about the space group.
+
+The idea is that of Ra et al., RSC Adv. 11 (2021) 38307: patterns of several space groups along several zones are the
+same up to scale, rotation and mirror, so a network is asked for the class, and the class for the group. Here a class is
+computed: the zero-layer reflections that the group's symmetry allows, in units of the shortest one, modulo rotations
+and mirrors.
+
+Space group 227 is three effective groups by what its occupied sites leave out (International Tables A: sites 8a, 8b
+and 48f demand h + k + l = 4n of all-even reflections; with 16c or 16d those with h, k, l = 4n + 2 come back, 222 the
+first; 32e, 96g and so on lift both demands, 442 the first). Which one a structure is, is read off its computed |F|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import acos, degrees
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.sim.sadp.model import SPACE_GROUPS, ZONES, Direction
+from braggwatch.sim.sadp.scattering import structure_factors
+from braggwatch.sim.sadp.structure import CrystalStructure
+
+Category = Literal["A", "B", "C", "D"]
+
+EFFECTIVE_GROUPS: tuple[str, ...] = ("213", "221", "225", "227a", "227b", "227c", "229")
+"""227a diamond-like, 227b with 222 and without 442, 227c with both."""
+
+CATEGORY_NAMES: Mapping[Category, str] = {"A": "square", "B": "rectangle", "C": "hexagonal", "D": "oblique"}
+
+_RADIUS = 3.0
+"""Points up to here make the class, in lengths of the mesh's longer vector."""
+_DECIMALS = 4
+_NET_POINTS = 40
+_PRESENT = 0.01
+"""Share of the strongest |F| from which on a kind of reflections counts as there."""
+_UNIT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class PatternClass:
+    """One class of patterns that look alike.
+
+    Attributes
+    ----------
+    number
+        From 0, by category and angles.
+    name
+        Category letter, angles in degrees, and a number where several classes share them: ``C60.0``, ``B54.7-2``.
+    category
+        Of the net that the points span, absences filled in: A square, B rectangle, C hexagonal, D oblique (centred
+        ones included).
+    angles_deg
+        Of the triangle of its two shortest vectors, at the ends of the shortest one. A rectangle's first angle is
+        that of its diagonal to its shorter side.
+    members
+        (effective group, zone) that give it.
+    """
+
+    number: int
+    name: str
+    category: Category
+    angles_deg: tuple[float, float]
+    members: tuple[tuple[str, Direction], ...]
+
+
+def allowed(group: str, hkl: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Say which reflections (N, 3) an effective group allows.
+
+    Raises
+    ------
+    ValueError
+        If the group is not one of ``EFFECTIVE_GROUPS``.
+    """
+    if group not in EFFECTIVE_GROUPS:
+        raise ValueError(f"no effective group {group!r}: one of {', '.join(EFFECTIVE_GROUPS)}")
+    if group == "221":
+        return np.ones(len(hkl), dtype=np.bool_)
+    total = hkl.sum(axis=1)
+    zeros = (hkl == 0).sum(axis=1)
+    if group == "213":
+        return (zeros != 2) | (total % 4 == 0)
+    if group == "229":
+        return total % 2 == 0
+    same_parity = (hkl % 2 == hkl[:, :1] % 2).all(axis=1)
+    if group == "225":
+        return same_parity
+    odd = hkl[:, 0] % 2 == 1
+    demand = total % 4 == 0
+    if group == "227b":
+        demand |= (hkl % 4 == 2).all(axis=1)
+    elif group == "227c":
+        demand |= zeros == 0
+    return same_parity & (odd | demand)
+
+
+def effective_group(structure: CrystalStructure) -> str:
+    """Return the effective group of a structure of 213, 221, 225, 227 or 229.
+
+    Its |F| decide: reflections of a kind count as there where the strongest of them, up to 442, has 1 % of the
+    strongest |F| of all.
+
+    Raises
+    ------
+    ValueError
+        If the structure has another space group.
+    """
+    number = structure.space_group
+    if str(number) in EFFECTIVE_GROUPS:
+        return str(number)
+    if number != 227:
+        raise ValueError(f"{structure.id}: space group {number} is none of 213, 221, 225, 227, 229")
+    kinds = np.array(
+        [[2, 2, 2], [6, 2, 2], [6, 6, 2], [4, 4, 2], [6, 4, 4], [8, 4, 2], [1, 1, 1], [2, 2, 0], [4, 0, 0]]
+    )
+    strength = np.abs(structure_factors(structure, kinds.astype(np.int32)))
+    largest = strength.max()
+    if strength[3:5].max() >= _PRESENT * largest:
+        return "227c"
+    return "227b" if strength[:3].max() >= _PRESENT * largest else "227a"
+
+
+@cache
+def classes() -> tuple[PatternClass, ...]:
+    """Return all classes of the effective groups along the sixteen zones, by number."""
+    found: dict[bytes, list[tuple[str, Direction]]] = {}
+    meshes: dict[bytes, tuple[Category, tuple[float, float]]] = {}
+    for zone in ZONES:
+        for group in EFFECTIVE_GROUPS:
+            points = zero_layer(group, zone)
+            form = canonical(points)
+            found.setdefault(form, []).append((group, zone))
+            meshes.setdefault(form, mesh(points))
+    order = sorted(found, key=lambda form: (*meshes[form], form))
+    labels: list[PatternClass] = []
+    for number, form in enumerate(order):
+        category, angles = meshes[form]
+        alike = [other for other in order if meshes[other] == meshes[form]]
+        stem = f"{category}{angles[0]:.1f}" if category != "D" else f"D{angles[0]:.1f}/{angles[1]:.1f}"
+        name = stem if len(alike) == 1 else f"{stem}-{alike.index(form) + 1}"
+        labels.append(PatternClass(number, name, category, angles, tuple(found[form])))
+    return tuple(labels)
+
+
+def class_of(group: str, zone: Direction) -> int:
+    """Return the number of the class that an effective group shows along a zone.
+
+    Raises
+    ------
+    ValueError
+        If group or zone is not among those that the classes are made of.
+    """
+    try:
+        return _numbers()[group, zone]
+    except KeyError:
+        raise ValueError(f"no class of group {group!r} along {list(zone)}") from None
+
+
+def group_given_class() -> NDArray[np.float64]:
+    """Return P(effective group | class): (classes, effective groups), each row even over the groups that show it."""
+    table = np.zeros((len(classes()), len(EFFECTIVE_GROUPS)))
+    for one in classes():
+        for group in {name for name, _ in one.members}:
+            table[one.number, EFFECTIVE_GROUPS.index(group)] = 1.0
+    return table / table.sum(axis=1, keepdims=True)
+
+
+def space_group_given_class() -> NDArray[np.float64]:
+    """Return P(space group | class): (classes, 5) in ``model.SPACE_GROUPS``' order, even over those that show it."""
+    table = np.zeros((len(classes()), len(SPACE_GROUPS)))
+    for one in classes():
+        for group in {_space_group(name) for name, _ in one.members}:
+            table[one.number, SPACE_GROUPS.index(group)] = 1.0
+    return table / table.sum(axis=1, keepdims=True)
+
+
+def _space_group(effective: str) -> int:
+    return int(effective[:3])
+
+
+@cache
+def _numbers() -> Mapping[tuple[str, Direction], int]:
+    return {member: one.number for one in classes() for member in one.members}
+
+
+def zero_layer(group: str, zone: Direction) -> NDArray[np.float64]:
+    """Return the allowed reflections of the zero layer of a cubic crystal, in lengths of the shortest one.
+
+    Returns
+    -------
+    NDArray
+        (N, 2), up to three times the longer vector of the mesh, nearest first.
+    """
+    reach = 32
+    axis = np.arange(-reach, reach + 1, dtype=np.int32)
+    first, second = _plane_basis(zone)
+    i, j = (a.reshape(-1, 1) for a in np.meshgrid(axis, axis, indexing="ij"))
+    hkl = (i * first + j * second).astype(np.int32)
+    hkl = hkl[allowed(group, hkl) & hkl.any(axis=1)]
+    lengths = np.linalg.norm(hkl, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    hkl, lengths = hkl[order], lengths[order]
+    independent = np.cross(hkl[0], hkl).any(axis=1)
+    near = lengths <= lengths[independent][0] * (_RADIUS + _UNIT_TOLERANCE)
+    hkl, lengths = hkl[near], lengths[near]
+    normal = np.asarray(zone) / np.linalg.norm(zone)
+    x = first / np.linalg.norm(first)
+    y = np.cross(normal, x)
+    return np.stack([hkl @ x, hkl @ y], axis=1) / lengths[0]
+
+
+def _plane_basis(zone: Direction) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return two reciprocal vectors that span the zero layer of a primitive cubic lattice, the shortest ones."""
+    axis = np.arange(-6, 7)
+    hkl = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    hkl = hkl[(hkl @ np.asarray(zone) == 0) & hkl.any(axis=1)]
+    hkl = hkl[np.argsort((hkl**2).sum(axis=1), kind="stable")]
+    first = hkl[0]
+    second = next(v for v in hkl if np.any(np.cross(first, v)))
+    return first, second
+
+
+def canonical(points: NDArray[np.float64]) -> bytes:
+    """Return a form of a point set (N, 2) that no rotation or mirror changes; its shortest vectors have length 1."""
+    shortest = points[np.linalg.norm(points, axis=1) < 1 + _UNIT_TOLERANCE]
+    forms: list[bytes] = []
+    for start in shortest:
+        turn = np.array([[start[0], start[1]], [-start[1], start[0]]])
+        for mirror in (1.0, -1.0):
+            turned = np.round((points @ turn.T) * np.array([1.0, mirror]), _DECIMALS) + 0.0
+            forms.append(turned[np.lexsort(turned.T)].tobytes())
+    return min(forms)
+
+
+def mesh(points: NDArray[np.float64]) -> tuple[Category, tuple[float, float]]:
+    """Return category and angles in degrees of the triangle of the shortest vectors of the net that points span.
+
+    Parameters
+    ----------
+    points
+        (N, 2) nearest first; the net may have more points, where absences leave gaps.
+    """
+    some = points[:_NET_POINTS]
+    net = np.concatenate([points, (some[:, None] - some[None]).reshape(-1, 2)])
+    lengths = np.linalg.norm(net, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > _UNIT_TOLERANCE]
+    net, lengths = net[order], lengths[order]
+    first = net[0]
+    independent = np.abs(net[:, 0] * first[1] - net[:, 1] * first[0]) > _UNIT_TOLERANCE
+    others, length = net[independent], float(lengths[independent][0])
+    near = others[np.linalg.norm(others, axis=1) < length * (1 + _UNIT_TOLERANCE)]
+    second = near[np.argmax(near @ first)]
+    between = _angle_deg(first, second)
+    at_first = _angle_deg(-first, second - first)
+    angles = (round(between, 1), round(at_first, 1))
+    equal = abs(length - lengths[0]) < _UNIT_TOLERANCE
+    if abs(between - 90) < 0.01:
+        return ("A" if equal else "B"), (angles[1], angles[0])
+    if equal and abs(between - 60) < 0.01:
+        return "C", angles
+    return "D", angles
+
+
+def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return degrees(acos(float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))))
