@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braggwatch.models.manifest import Normalisation
 from braggwatch.models.runtimes.base import INPUT_NAME, OUTPUT_NAMES
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 
@@ -29,7 +30,7 @@ class ExportError(RuntimeError):
     """The exported graph doesn't reproduce the torch network."""
 
 
-def deployable_module(network: nn.Module, temperature: float) -> nn.Module:
+def deployable_module(network: nn.Module, temperature: float, normalisation: Normalisation = "log1p-max") -> nn.Module:
     """Wrap a network from normalised input to the graph of a bundle.
 
     Parameters
@@ -38,6 +39,8 @@ def deployable_module(network: nn.Module, temperature: float) -> nn.Module:
         Maps (N, n, n, n) float32, log1p of counts over its maximum, to logits (N, K) and features (N, F).
     temperature
         Divides the logits before the softmax, > 0.
+    normalisation
+        What stands before the network: 'log1p-max' as said above; 'network': nothing, the network takes what comes.
 
     Returns
     -------
@@ -56,8 +59,10 @@ def deployable_module(network: nn.Module, temperature: float) -> nn.Module:
             self.network = network
 
         def forward(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            scaled = torch.log1p(counts)
-            scaled = scaled / scaled.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
+            scaled = counts
+            if normalisation == "log1p-max":
+                scaled = torch.log1p(counts)
+                scaled = scaled / scaled.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
             logits, features = self.network(scaled)
             return logits, torch.softmax(logits / temperature, dim=1), features
 
@@ -69,6 +74,7 @@ def export_onnx(
     temperature: float = 1.0,
     shape: tuple[int, int, int] = (64, 64, 64),
     tolerance: float = 1e-4,
+    normalisation: Normalisation = "log1p-max",
 ) -> bytes:
     """Export a network and check ONNX Runtime against torch.
 
@@ -82,6 +88,8 @@ def export_onnx(
         Shape of one input volume.
     tolerance
         Largest allowed deviation of an output, relative to its largest value or one, whichever is larger.
+    normalisation
+        See :func:`deployable_module`.
 
     Returns
     -------
@@ -96,7 +104,7 @@ def export_onnx(
     import onnx
     import torch
 
-    module = deployable_module(network.cpu().float(), temperature)
+    module = deployable_module(network.cpu().float(), temperature, normalisation)
     rng = np.random.default_rng(0)
     # Counts over six decades: a graph that is right only for small numbers would pass otherwise.
     counts = rng.poisson(10.0 ** rng.uniform(-2.0, 4.0, size=(3, *shape))).astype(np.float32)

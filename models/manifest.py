@@ -7,10 +7,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from braggwatch.models.apt.sdm_input import SdmInput
+
 SCHEMA_VERSION = 1
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+Normalisation = Literal["log1p-max", "network"]
+"""Inside the graph, before the network: log1p and division by the maximum; or nothing, the network does its own."""
 
 
 class _Frozen(BaseModel):
@@ -22,21 +28,32 @@ class InputSpec(_Frozen):
 
     name: str = Field(default="counts", description="Input name in the ONNX graph.")
     axes: tuple[str, str, str] = Field(
-        default=("Q", "perpendicular_1", "perpendicular_2"), description="Meaning of the axes; one of them is 'Q'."
+        default=("Q", "perpendicular_1", "perpendicular_2"),
+        description="Meaning of the axes; one of them is 'Q' where the input is a diffraction pattern.",
     )
     shape: tuple[int, int, int] = Field(default=(64, 64, 64))
     dtype: Literal["float32"] = "float32"
-    normalisation: Literal["log1p-max"] = Field(
-        default="log1p-max", description="Done inside the graph: log1p, then division by the maximum."
+    normalisation: Normalisation = Field(
+        default="log1p-max",
+        description="Done inside the graph: log1p, then division by the maximum; 'network': the network's own.",
     )
     fringe_period_voxels: FiniteFloat = Field(
-        gt=0.0, description="Fringe period 2π/(δq·L) the network was trained at, in voxels."
+        default=0.0,
+        ge=0.0,
+        description="Fringe period 2π/(δq·L) the network was trained at, in voxels; 0 where there are no fringes.",
+    )
+    sdm: SdmInput | None = Field(
+        default=None, description="How the spatial distribution maps were counted, where the input is these."
     )
 
     @model_validator(mode="after")
     def _q_axis_is_named(self) -> InputSpec:
-        if self.axes.count("Q") != 1:
+        if self.normalisation == "log1p-max" and self.axes.count("Q") != 1:
             raise ValueError(f"exactly one input axis must be 'Q', got {self.axes}")
+        if "Q" in self.axes and self.fringe_period_voxels <= 0:
+            raise ValueError("a diffraction pattern needs the fringe period it was trained at, in voxels")
+        if self.sdm is not None and self.sdm.shape != self.shape:
+            raise ValueError(f"maps of shape {self.sdm.shape} are no input of shape {self.shape}")
         if min(self.shape) < 1:
             raise ValueError(f"input shape must be positive, got {self.shape}")
         return self

@@ -1,0 +1,1 @@
+"""Atom probe: from spatial distribution maps to a map of L1₂ order, its precipitates and their sizes."""
