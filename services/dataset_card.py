@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.services.training_data import SHARD_SIZE
-from braggwatch.sim.datasets import DatasetSpec, NuisanceWord, ShardError, ShardFacts, shard_facts
+from braggwatch.sim.datasets import DatasetSpec, NuisanceWord, SampleInfo, ShardError, ShardFacts, shard_facts
 
 CARD_FILE = "CARD.md"
 RECORD_FILE = "dataset.json"
@@ -51,6 +52,9 @@ class SetRecord(_Record):
     labels: dict[str, int]
     elements: dict[str, int]
     reflections: dict[str, int]
+    strain_rad: tuple[float, float, float] | None = Field(
+        default=None, description="Smooth strain's phase, rms: least, median and largest; None where it isn't known."
+    )
     refused: dict[str, int]
     commands: tuple[str, ...] = Field(description="To be run in the folder, to make it again.")
 
@@ -201,6 +205,7 @@ def _set_lines(made: SetRecord) -> list[str]:
         f"| label | {_counts(made.labels)} |",
         f"| element | {_counts(made.elements)} |",
         f"| reflections | {_counts(made.reflections)} |",
+        *_strain_line(made),
         f"| refused | {_counts(made.refused) or 'none'} |",
         "",
         "Make it again:",
@@ -209,6 +214,13 @@ def _set_lines(made: SetRecord) -> list[str]:
         *(f"$ {command}" for command in made.commands),
         "```",
     ]
+
+
+def _strain_line(made: SetRecord) -> list[str]:
+    if made.strain_rad is None:
+        return []
+    least, median, largest = made.strain_rad
+    return [f"| smooth strain, rms | {least:.2f} to {largest:.2f} rad, median {median:.2f} |"]
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -264,9 +276,15 @@ def _set_record(name: str, shards: Sequence[ShardFacts]) -> SetRecord:
         labels=_sorted(Counter(info.label for info in infos)),
         elements=_sorted(Counter(info.element for info in infos)),
         reflections=_sorted(Counter(_family(info.hkl) for info in infos)),
+        strain_rad=_strain_range(infos),
         refused=_sorted(refused),
         commands=tuple(_command(name, first, start, stop) for start, stop in ranges),
     )
+
+
+def _strain_range(infos: Sequence[SampleInfo]) -> tuple[float, float, float] | None:
+    known = sorted(info.strain_rad for info in infos if info.strain_rad is not None)
+    return (known[0], median(known), known[-1]) if known else None
 
 
 def _ranges(samples: Sequence[range]) -> tuple[tuple[int, int], ...]:

@@ -95,6 +95,9 @@ class SampleInfo:
         Twice the Burgers vector in lattice parameters; None without a line or where unknown.
     character_deg
         Between line and Burgers vector; None likewise.
+    strain_rad
+        Root mean square of the smooth strain's phase over the crystal (`sim.crystal.Crystal.strain_rad`); None for
+        what is no crystal, and in shards older than this fact.
     """
 
     config: int
@@ -110,6 +113,7 @@ class SampleInfo:
     source: str = "continuum"
     burgers: tuple[int, int, int] | None = None
     character_deg: float | None = None
+    strain_rad: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ def make_sample(
             source=source,
             burgers=None if line is None else line.burgers,
             character_deg=None if line is None else line.character_deg,
+            strain_rad=crystal.strain_rad,
         ),
     )
 

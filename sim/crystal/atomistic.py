@@ -14,7 +14,7 @@ from braggwatch.sim.crystal.build import Crystal, CrystalSpec, build_crystal
 from braggwatch.sim.crystal.defects import contrast, defect_distance, strongest
 from braggwatch.sim.crystal.fcc import METALS, Miller
 from braggwatch.sim.crystal.shapes import Polyhedron, make_polyhedron
-from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec, strain_phase
+from braggwatch.sim.crystal.strain import NO_STRAIN, StrainSpec, strain_phase, strain_spread
 
 
 def atomistic_spec(spec: CrystalSpec, cells_across: int) -> CrystalSpec:
@@ -87,10 +87,13 @@ def crystal_of_atoms(
     atoms = atoms - atoms.mean(axis=0)
     turns = np.mod(atoms @ (np.asarray(hkl, dtype=np.float64) / lattice_parameter_A), 1.0)
     size_A = lattice_parameter_A * float(len(atoms) / 4.0) ** (1 / 3)
+    spread = 0.0
     if strain != NO_STRAIN:
         if rng is None:
             raise ValueError("random strain needs a generator")
-        turns = turns + strain_phase(strain, atoms / size_A, _facets(spec), rng) / (2 * np.pi)
+        phase = strain_phase(strain, atoms / size_A, _facets(spec), rng)
+        turns = turns + phase / (2 * np.pi)
+        spread = strain_spread(phase, atoms)
     seen = spec.model_copy(update={"hkl": hkl, "size_nm": size_nm, "strain": strain})
     # a defect that left the crystal while relaxing is still in its specification
     defects = () if label == "perfect" else seen.all_defects
@@ -104,6 +107,7 @@ def crystal_of_atoms(
         g_dot_b=strongest(contrasts),
         line_distance=min(map(defect_distance, defects), default=None),
         contrasts=contrasts,
+        strain_rad=spread,
     )
 
 

@@ -24,7 +24,7 @@ from braggwatch.sim.crystal.dislocations import LineSpec
 from braggwatch.sim.crystal.fcc import METALS, Metal, Miller, is_allowed
 from braggwatch.sim.crystal.loops import LoopSpec, inserted_shift_nm, platelet
 from braggwatch.sim.crystal.shapes import Polyhedron, ShapeSpec, make_polyhedron
-from braggwatch.sim.crystal.strain import StrainSpec, strain_phase
+from braggwatch.sim.crystal.strain import StrainSpec, strain_phase, strain_spread
 
 Element = Literal["Al", "Ag", "Au", "Pt"]
 
@@ -94,6 +94,8 @@ class Crystal:
     contrasts
         How this reflection sees each of ``spec.all_defects``, in their order; may be left empty where one line's
         ``g_dot_b`` says all.
+    strain_rad
+        Root mean square of the smooth strain's phase g·u over the points, radians (`strain_spread`).
     """
 
     spec: CrystalSpec
@@ -104,6 +106,7 @@ class Crystal:
     g_dot_b: float
     line_distance: float | None
     contrasts: tuple[Contrast, ...] = ()
+    strain_rad: float = 0.0
 
     @property
     def hkl(self) -> Miller:
@@ -186,6 +189,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
         strongest(contrasts),
         min(map(defect_distance, defects), default=None),
         contrasts,
+        strain_spread(phase, points),
     )
 
 

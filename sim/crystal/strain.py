@@ -59,3 +59,16 @@ def strain_phase(
         if spread > 0:
             total += spec.bend_rad * (quadratic - quadratic.mean()) / spread
     return total
+
+
+def strain_spread(phase_rad: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    """Root mean square of a phase (N,) over points (N, 3), its mean and its mean slope taken out: they move the peak.
+
+    So it compares with the phase of an object retrieved from a measured peak, which is centred.
+    """
+    rest = phase_rad - phase_rad.mean()
+    if not rest.any():
+        return 0.0
+    places = points - points.mean(axis=0)
+    slope = np.linalg.solve(places.T @ places, places.T @ rest)
+    return float(np.sqrt(np.mean((rest - places @ slope) ** 2)))

@@ -141,6 +141,10 @@ def test_the_card_says_what_is_there_and_how_to_make_it_again(small: Path, tmp_p
     assert outliers["nuisance"] == "measured"
     assert (outliers["samples"], outliers["refused"]) == (3, {"refused for the test": 1})
     card = (small / "CARD.md").read_text()
+    least, median, largest = measured["strain_rad"]
+    assert 0.0 <= least <= median <= largest
+    assert f"| smooth strain, rms | {least:.2f} to {largest:.2f} rad, median {median:.2f} |" in card
+    assert outliers["strain_rad"] is None
     for shard in record["shards"]:
         assert shard["sha256"] in card
     # the commands on the card, as they stand there, give the same files

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from braggwatch.sim.crystal import Crystal, PopulationSpec, build_crystal, random_crystal_spec
+from braggwatch.sim.crystal.strain import strain_spread
 from braggwatch.sim.datasets import (
     CLEAN_PEAK,
     DatasetSpec,
@@ -135,6 +136,29 @@ def test_a_sample_of_the_default_stays_what_it_is() -> None:
         pytest.skip("this processor or these libraries round otherwise: the sample agrees, but not bit for bit")
 
 
+def test_a_sample_says_how_strained_its_crystal_is() -> None:
+    still = PopulationSpec(unstrained_fraction=1.0, strong_fraction=0.0)
+    bent = PopulationSpec(unstrained_fraction=0.0, strong_fraction=1.0, strong_strain_rad=(2.0, 2.0))
+    told: list[float] = []
+    for population in (still, bent):
+        sample = make_sample(SPEC.model_copy(update={"population": population}), 0, crop)
+        assert not isinstance(sample, str)
+        assert sample.info.strain_rad is not None
+        told.append(sample.info.strain_rad)
+    assert told[0] == 0.0
+    # drawn with its mean slope, told without
+    assert 0.5 < told[1] < 4.0
+
+
+def test_the_spread_of_a_strain_leaves_out_what_only_moves_the_peak() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.uniform(-0.5, 0.5, size=(20_000, 3))
+    slope = 5.0 * points @ np.array([1.0, -2.0, 0.5]) + 3.0
+    assert strain_spread(slope, points) == pytest.approx(0.0, abs=1e-9)
+    wave = 0.7 * np.sqrt(2.0) * np.cos(8 * np.pi * points[:, 0])
+    assert strain_spread(slope + wave, points) == pytest.approx(0.7, rel=0.03)
+
+
 def test_a_clean_sample_is_smooth_scaled_and_of_the_same_crystal() -> None:
     clean, measured = make_sample(CLEAN, 7, crop), make_sample(SPEC, 7, crop)
     assert not isinstance(clean, str)
@@ -181,7 +205,7 @@ def as_before_the_new_facts(path: Path) -> None:
         file.attrs["spec"] = json.dumps(spec)
         infos = [json.loads(text) for text in np.asarray(file["info"]).astype(str)]
         for info in infos:
-            for name in ("completeness", "source", "burgers", "character_deg"):
+            for name in ("completeness", "source", "burgers", "character_deg", "strain_rad"):
                 del info[name]
         del file["info"]
         file.create_dataset("info", data=np.asarray([json.dumps(i) for i in infos], dtype=h5py.string_dtype()))
@@ -194,6 +218,7 @@ def test_shards_of_the_first_version_are_read_and_resumed(tmp_path: Path) -> Non
     volumes, infos = read_shard(path)
     assert len(volumes) == 2
     assert (infos[0].source, infos[0].completeness, infos[0].burgers) == ("continuum", 1.0, None)
+    assert infos[0].strain_rad is None
     assert shard_nuisance(path) == "measured"
     assert check_shard(path, SPEC, range(3, 5)).samples == range(3, 5)
 
