@@ -62,7 +62,9 @@ def compose_service(
     screening = settings.screening
     preset = load_preset(screening.geometry)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
-    classifier = BundleClassifier.load(_bundle_path(screening.model, screening.registry), threads=screening.threads)
+    classifier = BundleClassifier.load(
+        _bundle_path(screening.model, screening.registry), threads=screening.threads, prefer=screening.runtime
+    )
     names = ("zmq",) if settings.feedback.publisher.enabled else ()
     store = ResultStore(
         settings.store.path,

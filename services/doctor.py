@@ -123,7 +123,8 @@ def _model(settings: Settings) -> CheckResult:
     name = settings.screening.model
     try:
         path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
-        classifier = BundleClassifier.load(path, threads=settings.screening.threads)
+        screening = settings.screening
+        classifier = BundleClassifier.load(path, threads=screening.threads, prefer=screening.runtime)
         difference = classifier.self_test()
     except Exception as error:  # noqa: BLE001 - a bundle can be wrong in every way a file can
         return CheckResult(name="model", status=Status.FAIL, finding=str(error), advice=advice)
@@ -137,19 +138,52 @@ def _model(settings: Settings) -> CheckResult:
 
 def _gpu(settings: Settings) -> CheckResult:
     del settings
-    if not _NVIDIA_DRIVER.exists():
-        return CheckResult(name="accelerator", status=Status.OK, finding="no NVIDIA driver: the processor does it all")
-    from importlib.util import find_spec
+    from braggwatch.models.runtimes.base import RuntimeUnavailableError
+    from braggwatch.models.runtimes.cuda_probe import find_device
+    from braggwatch.models.runtimes.factory import CANDIDATES
 
-    missing = [name for name in ("cupy", "tensorrt") if find_spec(name) is None]
-    if missing:
+    try:
+        device = find_device()
+    except RuntimeUnavailableError as error:
+        if not _NVIDIA_DRIVER.exists():
+            return CheckResult(
+                name="accelerator", status=Status.OK, finding="no NVIDIA driver: the processor does it all"
+            )
         return CheckResult(
             name="accelerator",
             status=Status.WARN,
-            finding=f"an NVIDIA driver, but no {' and no '.join(missing)}: the processor does the work",
-            advice="pip install 'braggwatch[gpu]' where verdicts should be faster",
+            finding=f"an NVIDIA driver that can't be used: {error}",
+            advice="see nvidia-smi; in a container, give it the GPU (--gpus all)",
         )
-    return CheckResult(name="accelerator", status=Status.OK, finding="an NVIDIA driver, with cupy and tensorrt")
+    found = f"{device.name}, driver {device.driver}"
+    able = [one.name for one in CANDIDATES if "-cpu" not in one.name and one.probe() is None]
+    if not able:
+        return CheckResult(
+            name="accelerator",
+            status=Status.WARN,
+            finding=f"{found}, but no runtime for it: the processor does the work",
+            advice="docs/how-to/gpu.md says what to install",
+        )
+    return CheckResult(name="accelerator", status=Status.OK, finding=f"{found}, for {', '.join(able)}")
+
+
+def _runtimes(settings: Settings) -> CheckResult:
+    from braggwatch.models.runtimes.factory import CANDIDATES
+
+    reasons = {one.name: one.probe() for one in CANDIDATES}
+    able = [name for name, reason in reasons.items() if reason is None]
+    unable = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    wanted = settings.screening.runtime
+    refused = reasons.get(wanted)
+    finding = "; ".join([f"{', '.join(able)} can run a model here", *unable])
+    if refused is not None:
+        return CheckResult(
+            name="runtimes",
+            status=Status.FAIL,
+            finding=f"{wanted} is asked for and can't run: {refused}",
+            advice=f"set [screening] runtime to auto or to one of {', '.join(able)}",
+        )
+    return CheckResult(name="runtimes", status=Status.OK, finding=finding)
 
 
 def _store(settings: Settings) -> CheckResult:
@@ -200,6 +234,7 @@ _CHECKS: dict[str, Check] = {
     "processor": _cores,
     "stream": _stream,
     "geometry": _geometry,
+    "runtimes": _runtimes,
     "model": _model,
     "accelerator": _gpu,
     "store": _store,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
+from braggwatch.models.runtimes.factory import RuntimePreference
 from braggwatch.services.codec import PayloadFormat
 from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
 
@@ -105,6 +106,11 @@ class ScreeningSettings(_Group):
     geometry: str = Field(default="34idc", description="Name of a geometry preset, or path of a preset file.")
     model: str = Field(default="production", description="Name or alias of a bundle in the registry, or its path.")
     registry: Path | None = Field(default=None, description="Folder of model bundles; None for the packaged ones.")
+    runtime: RuntimePreference = Field(
+        default="auto",
+        description="What runs the model. auto: a GPU's best where there is one, else ONNX Runtime on the CPU. "
+        "A named one is never replaced by another.",
+    )
     threads: int = Field(default=2, gt=0, description="Threads of the CPU runtime.")
     expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
     stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")

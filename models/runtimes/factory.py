@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from braggwatch.models.runtimes.base import Runtime, RuntimeUnavailableError
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
 from braggwatch.models.runtimes.onnx import OnnxRuntime
+from braggwatch.models.runtimes.onnx_cuda import OnnxCudaRuntime, probe_onnx_cuda
+from braggwatch.models.runtimes.openvino import OpenVinoRuntime, probe_openvino, probe_openvino_bf16
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
 from braggwatch.models.runtimes.tensorrt_api import Flavour, is_installed
 
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RuntimePreference = Literal["auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cpu"]
+RuntimePreference = Literal[
+    "auto",
+    "tensorrt",
+    "tensorrt-rtx",
+    "onnxruntime-cuda",
+    "onnxruntime-cpu",
+    "openvino-cpu",
+    "openvino-cpu-bf16",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,8 @@ def _open_tensorrt(bundle: Bundle, flavour: Flavour) -> Runtime:
     return open_engine(bundle, flavour)
 
 
-# Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime stays last: it runs
-# everywhere.
+# Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime runs everywhere: what
+# comes after it is taken by name only.
 CANDIDATES: tuple[RuntimeCandidate, ...] = (
     RuntimeCandidate(
         name="tensorrt",
@@ -67,9 +77,24 @@ CANDIDATES: tuple[RuntimeCandidate, ...] = (
         open=lambda bundle, _: _open_tensorrt(bundle, "tensorrt-rtx"),
     ),
     RuntimeCandidate(
+        name="onnxruntime-cuda",
+        probe=probe_onnx_cuda,
+        open=lambda bundle, _: OnnxCudaRuntime(bundle.model),
+    ),
+    RuntimeCandidate(
         name="onnxruntime-cpu",
         probe=lambda: None,
         open=lambda bundle, threads: OnnxRuntime(bundle.model, threads),
+    ),
+    RuntimeCandidate(
+        name="openvino-cpu",
+        probe=probe_openvino,
+        open=lambda bundle, threads: OpenVinoRuntime(bundle.model, threads),
+    ),
+    RuntimeCandidate(
+        name="openvino-cpu-bf16",
+        probe=probe_openvino_bf16,
+        open=lambda bundle, threads: OpenVinoRuntime(bundle.model, threads, "bf16"),
     ),
 )
 
