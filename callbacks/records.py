@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.verdict import Verdict
 from braggwatch.sim.crystal.fcc import Miller
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -119,6 +120,9 @@ class ModelInput:
         (3, 3) float64 orthonormal rows: laboratory (sample, circles at zero) directions of the array's axes.
     center_inv_A
         (3,) float64, Q at voxel (32, 32, 32) in the same frame.
+    batch
+        The intensity and its mirror images on a device, until the next curve is preprocessed; None where it was made
+        on the CPU.
     """
 
     run_uid: str
@@ -126,6 +130,7 @@ class ModelInput:
     basis: NDArray[np.float64]
     center_inv_A: NDArray[np.float64]
     quality: Quality
+    batch: DeviceBatch | None = None
 
 
 class GeometryOrigin(BaseModel):
