@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.crystal.atomistic import atomistic_spec, initial_atoms
 from braggwatch.sim.crystal.build import CrystalSpec
+from braggwatch.sim.crystal.paper import PaperRegime, paper_crystal_spec
 from braggwatch.sim.crystal.population import PopulationSpec, random_crystal_spec
 from braggwatch.sim.relaxation.census import Census, still_holds, surface_shell, take_census
-from braggwatch.sim.relaxation.model import EamPotential, RelaxationSettings, Relaxer
+from braggwatch.sim.relaxation.model import EamPotential, Relaxation, RelaxationSettings, Relaxer
 from braggwatch.sim.relaxation.setfl import read_setfl
 from braggwatch.sim.relaxation.zhou2004 import zhou_potential
 
@@ -34,6 +36,10 @@ class RelaxationSpec(BaseModel):
         default=PopulationSpec(reflections=(((1, 1, 1), 1.0),)),
         description="Shapes and line positions; elements, sizes, strain and reflections of it are not used.",
     )
+    regime: PaperRegime | None = Field(
+        default=None,
+        description="The crystals of Lim et al. instead: size and lines of this; elements are the potentials'.",
+    )
     potentials: tuple[str, ...] = Field(
         default=("zhou2004/Al", "zhou2004/Ag", "zhou2004/Au", "zhou2004/Pt"),
         description="'zhou2004/Pt' (generated) or a setfl file.",
@@ -46,7 +52,9 @@ class RelaxationSpec(BaseModel):
 
     def digest(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the specification."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        # names that were given before there were regimes stay
+        later = {"regime"} if self.regime is None else None
+        return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,10 @@ def draw_configuration(spec: RelaxationSpec, index: int) -> tuple[CrystalSpec, s
     label = spec.classes[index % len(spec.classes)]
     potential = spec.potentials[int(rng.integers(len(spec.potentials)))]
     element = load_potential(potential).element
+    if spec.regime is not None:
+        if label == "mixed":
+            raise ValueError("the paper has no mixed lines: leave them out of 'classes', or 'regime' out")
+        return paper_crystal_spec(rng, label, spec.regime.model_copy(update={"elements": (element,)})), potential
     population = spec.population.model_copy(update={"elements": (element,)})
     drawn = random_crystal_spec(rng, label, population)
     low, high = spec.cells_across
@@ -123,13 +135,16 @@ def relax_configuration(spec: RelaxationSpec, index: int, relaxer: Relaxer) -> R
     a = potential.lattice_parameter_A
     atoms = initial_atoms(crystal, a)
     clamped = spec.settings.protocol == "clamped"
-    relaxed = relaxer.relax(
-        atoms,
-        potential,
-        spec.settings,
-        shell=surface_shell(atoms, a, spec.settings.clamp_depth_A) if clamped else None,
-        accept=still_holds(crystal.line, a) if clamped and crystal.line is not None else None,
-    )
+    if spec.settings.protocol == "none":
+        relaxed = _unrelaxed(atoms, potential, relaxer)
+    else:
+        relaxed = relaxer.relax(
+            atoms,
+            potential,
+            spec.settings,
+            shell=surface_shell(atoms, a, spec.settings.clamp_depth_A) if clamped else None,
+            accept=still_holds(crystal.line, a) if clamped and crystal.line is not None else None,
+        )
     census = take_census(relaxed.positions_A, a, line=crystal.line)
     return RelaxedConfiguration(
         index=index,
@@ -144,4 +159,18 @@ def relax_configuration(spec: RelaxationSpec, index: int, relaxer: Relaxer) -> R
         max_force_eV_A=relaxed.max_force_eV_A,
         engine=relaxed.engine,
         seconds=relaxed.seconds,
+    )
+
+
+def _unrelaxed(atoms: NDArray[np.float64], potential: EamPotential, relaxer: Relaxer) -> Relaxation:
+    began = time.monotonic()
+    state = relaxer.energy_and_forces(atoms, potential)
+    return Relaxation(
+        positions_A=atoms,
+        energy_eV=state.energy_eV,
+        max_force_eV_A=state.max_force_eV_A,
+        steps=0,
+        stopped="step_limit",
+        engine=relaxer.name,
+        seconds=time.monotonic() - began,
     )

@@ -64,11 +64,12 @@ class RelaxationSettings(BaseModel):
     ``clamped``: the surface shell held at its initial (Volterra) positions until the largest force of the others is
     below ``force_tolerance_eV_A``, then everything released for ``release_steps``, in portions of ``check_every``
     steps; the last portion that the caller's check accepted is kept.
+    ``none``: the atoms stay where the elastic field put them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    protocol: Literal["paper", "clamped"] = "clamped"
+    protocol: Literal["paper", "clamped", "none"] = "clamped"
     energy_tolerance: float = Field(default=1e-6, gt=0, description="Relative, between two steps; 'paper' only.")
     force_tolerance_eV_A: float = Field(default=0.01, gt=0, description="Largest force; 'clamped' only.")
     max_steps: int = Field(default=2000, ge=1)

@@ -9,14 +9,23 @@ import pytest
 
 from braggwatch.sim.crystal import FaultSpec, build_crystal, random_crystal_spec
 from braggwatch.sim.crystal.atomistic import atomistic_spec, crystal_of_atoms, initial_atoms
+from braggwatch.sim.crystal.paper import PaperRegime
 from braggwatch.sim.crystal.strain import NO_STRAIN
-from braggwatch.sim.relaxation.configuration import RelaxationSpec, draw_configuration, load_potential
+from braggwatch.sim.relaxation import configuration as relaxation_configuration
+from braggwatch.sim.relaxation.configuration import (
+    RelaxationSpec,
+    draw_configuration,
+    load_potential,
+    make_relaxer,
+    relax_configuration,
+)
 from braggwatch.sim.relaxation.library import (
     CrystalLibrary,
     read_entries,
     relaxed_shard_path,
     write_relaxed_shard,
 )
+from braggwatch.sim.relaxation.model import RelaxationSettings
 from braggwatch.sim.scattering import amplitude_on_grid
 
 SMALL = RelaxationSpec(potentials=("zhou2004/Pt",), cells_across=(9, 10))
@@ -126,3 +135,39 @@ def test_a_complete_shard_is_left_alone(library_folder):
 def test_an_empty_library_says_how_to_fill_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="braggwatch sim relax"):
         CrystalLibrary(tmp_path)
+
+
+def test_the_papers_crystals_can_be_relaxed_and_keep_the_element_of_the_potential():
+    spec = RelaxationSpec(regime=PaperRegime(size="small", lines="mix"), potentials=("zhou2004/Al",))
+    drawn, potential = draw_configuration(spec, 2)
+    assert potential == "zhou2004/Al"
+    assert drawn.element == "Al"
+    assert drawn.line is not None
+    assert drawn.line.burgers == (1, -1, 0)
+    assert 30 <= drawn.points_across <= 32
+
+
+def test_a_regime_has_no_mixed_lines():
+    with pytest.raises(ValueError, match="no mixed lines"):
+        draw_configuration(RelaxationSpec(regime=PaperRegime(), classes=("mixed",)), 0)
+
+
+def test_a_specification_without_a_regime_keeps_the_name_it_had():
+    shipped = Path(relaxation_configuration.__file__).parents[1] / "populations" / "relaxed-clamped.json"
+    assert RelaxationSpec.model_validate_json(shipped.read_text()).digest() == "a9fca8d0ffd4"
+    assert RelaxationSpec(regime=PaperRegime()).digest() != RelaxationSpec().digest()
+
+
+def test_unrelaxed_crystals_stay_where_the_elastic_field_puts_them():
+    spec = SMALL.model_copy(update={"settings": RelaxationSettings(protocol="none")})
+    made = relax_configuration(spec, 1, make_relaxer("own"))
+    np.testing.assert_allclose(made.positions_A, initial_atoms(made.spec, made.lattice_parameter_A), rtol=0, atol=1e-4)
+    assert made.steps == 0
+    assert made.label == "screw"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(relaxation_configuration.__file__).parents[1] / "populations" / "regimes").glob("*.json"))
+)
+def test_the_shipped_regimes_are_understood(path: Path):
+    assert RelaxationSpec.model_validate_json(path.read_text()).digest()
