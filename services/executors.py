@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,11 +22,23 @@ _Done = TypeVar("_Done")
 
 
 def one_core_each(workers: int) -> ProcessPoolExecutor:
-    """Return fresh processes whose numeric libraries keep to one thread."""
+    """Return fresh processes whose numeric libraries keep to one thread, and that end with this process."""
     # a BLAS with its own threads in every worker would fight over the cores; it reads these when it is first imported
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    threading.Thread(target=_exit_after_parent, name="end with parent", daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    # a pool's processes wait for work, or go on with it, however their parent ended: a killed one can't tell them
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_shards(
@@ -51,6 +64,10 @@ def run_shards(
     ------
     ChildProcessError
         If processes die again and again.
+
+    Notes
+    -----
+    Interrupted, it ends its processes at once: shards that were begun are done again the next time.
     """
     left = dict(enumerate(tasks))
 
@@ -64,11 +81,16 @@ def run_shards(
     for _ in range(_POOLS):
         if not left:
             return
+        others = set(active_children())
         pool = one_core_each(min(workers, len(left)))
         try:
             _run(pool, work, left, finished)
         except BrokenExecutor:
             logger.warning("a process died: %d shards are done in fresh ones", len(left))
+        except (KeyboardInterrupt, SystemExit):
+            for process in set(active_children()) - others:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
     if left:
