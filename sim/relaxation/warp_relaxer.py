@@ -26,6 +26,7 @@ from braggwatch.sim.relaxation.model import (
     StopReason,
 )
 from braggwatch.sim.relaxation.warp_crystals import Measured, WarpCrystals
+from braggwatch.sim.relaxation.warp_start import start_warp
 
 _LONGEST_STEP_A = 0.1
 _SKIN_A = 0.5
@@ -117,10 +118,7 @@ class WarpRelaxer:
         RuntimeError
             If there is no CUDA device and one is asked for.
         """
-        wp.config.log_level = max(
-            wp.config.log_level, wp.LOG_WARNING
-        )  # else Warp prints its devices and every compilation
-        wp.init()
+        start_warp()
         if device == "cuda" and not wp.is_cuda_available():
             raise RuntimeError("no CUDA device: use device='cpu'")
         self._device = wp.get_device(device)
