@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from braggwatch.services.cli import app
+from braggwatch.services.gpu_metrics import gpu_families
+from braggwatch.services.gpu_readings import ECC_KINDS, GpuReading
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.settings import Settings
 
@@ -37,7 +39,7 @@ line over both. A variable's name is `BRAGGWATCH_`, then the path with two under
 
 _METRICS_HEAD = """# Metrics
 
-<!-- Written by docs/generate_reference.py from services/metrics.py: change it there. -->
+<!-- Written by docs/generate_reference.py from services/metrics.py and gpu_metrics.py: change it there. -->
 
 `GET /metrics`, Prometheus' text format. Units are seconds, bytes and ratios from 0 to 1. Labels are closed sets known
 at the start, never a uid, scan or sample. Alert rules, their tests and a dashboard are in
@@ -150,7 +152,7 @@ def _default(field: FieldInfo) -> str:
 
 def metrics_page() -> str:
     """One table of all metrics."""
-    families = sorted(Metrics().registry.collect(), key=lambda family: family.name)
+    families = sorted([*Metrics().registry.collect(), *gpu_families((_A_GPU,))], key=lambda family: family.name)
     return _METRICS_HEAD + "".join(_metric_row(family) for family in families)
 
 
@@ -159,6 +161,23 @@ def _metric_row(family: Metric) -> str:
     labels = _LABELS.get(name, _labels_of(family))
     return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |\n"
 
+
+# GPUs have series only where there are some.
+_A_GPU = GpuReading(
+    index=0,
+    uuid="",
+    name="",
+    driver="",
+    answering=True,
+    utilisation=0.0,
+    memory_used_bytes=0,
+    memory_total_bytes=0,
+    temperature_celsius=0,
+    power_watts=0.0,
+    power_limit_watts=0.0,
+    throttled=frozenset(),
+    ecc_errors=dict.fromkeys(ECC_KINDS, 0),
+)
 
 # Families that have no series before the first event.
 _LABELS = {

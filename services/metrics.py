@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.codec import DOCUMENT_NAMES
+from braggwatch.services.gpu_metrics import GpuCollector, GpuMonitor
 from braggwatch.services.rejection import RejectReason
 from braggwatch.services.watchdog import ResetCause
 
@@ -311,6 +312,10 @@ class Metrics:
     def watch_disk(self, volume: str, path: Path) -> None:
         """Report the free space at ``path`` at each scrape, NaN where it can't be read."""
         self._disk_free.labels(volume).set_function(lambda: _free_bytes(path))
+
+    def watch_gpus(self, monitor: GpuMonitor) -> None:
+        """Report at each scrape what a monitor saw last of this machine's GPUs; nothing where it sees none."""
+        self.registry.register(GpuCollector(monitor.latest))
 
 
 def _free_bytes(path: Path) -> float:

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from braggwatch.services.composition import ComposedService, compose_service
 from braggwatch.services.explaining import Explainer
+from braggwatch.services.gpu_metrics import GpuMonitor
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page.app import create_app
@@ -61,10 +62,13 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         raise
     metrics.backend(composed.classifier.identity)
     metrics.watch_disk("store", settings.store.path.resolve().parent)
+    gpus = GpuMonitor()
+    metrics.watch_gpus(gpus)
     host, port = listener.getsockname()[:2]
     explainer = Explainer(composed.classifier.bundle)
     page = _PageThread(create_app(composed.store, composed.broker, metrics, health, settings.page, explainer), listener)
     try:
+        gpus.start()
         page.start()
         composed.service.start()
         yield RunningService(composed, metrics, health, f"http://{host}:{port}")
@@ -73,6 +77,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         composed.service.stop()
         composed.broker.close()
         explainer.close()
+        gpus.close()
         page.stop()
         composed.store.close()
 
