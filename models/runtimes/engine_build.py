@@ -141,5 +141,7 @@ def _name_devices(api: TensorRt, config: RtxBuilderConfig, capabilities: tuple[s
 
 
 def _parser_errors(parser: OnnxParser, api: TensorRt) -> str:
-    found = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-    return "; ".join(found) or api.messages.take()
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    found = [f"{one.node_operator() or 'the graph'} {one.node_name()!r} ({one.desc()})" for one in errors]
+    said = api.messages.take()
+    return "; ".join(found) or said

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -26,7 +27,11 @@ class EngineCacheError(Exception):
 
 
 class EngineMissingError(EngineCacheError):
-    """There is no engine for this key; the message says what comes closest."""
+    """There is no engine of this network."""
+
+
+class EngineStaleError(EngineMissingError):
+    """There is one of this network, but for another TensorRT, device, driver or set of batches; it says which."""
 
 
 class EngineRecord(BaseModel):
@@ -104,13 +109,13 @@ class EngineCache:
         Raises
         ------
         EngineMissingError
-            If there is none.
+            If there is none; :class:`EngineStaleError` where there is one for another machine.
         EngineCacheError
             If it belongs to another key, others may write it, or its content differs from its SHA-256.
         """
         path = self._record_path(key)
         if not path.exists():
-            raise EngineMissingError(f"no engine for {key.flavour} {key.version} on {key.device}{self._closest(key)}")
+            self._raise_missing(key)
         record = self._read_record(path)
         if record.key != key:
             raise EngineCacheError(f"{path} belongs to another engine: {', '.join(key.differences(record.key))}")
@@ -168,12 +173,12 @@ class EngineCache:
         except ValidationError as error:
             raise EngineCacheError(f"{path} is no record of an engine: {error.errors()[0]['msg']}") from error
 
-    def _closest(self, key: EngineKey) -> str:
-        others = [one.key.differences(key) for one in self.records() if one.key.model_sha256 == key.model_sha256]
+    def _raise_missing(self, key: EngineKey) -> NoReturn:
+        wanted = f"no engine for {key.flavour} {key.version} on {key.device} in {self.folder}"
+        others = [key.differences(one.key) for one in self.records() if one.key.model_sha256 == key.model_sha256]
         if not others:
-            return f", nor any other of this network, in {self.folder}"
-        nearest = min(others, key=len)
-        return f"; the nearest in {self.folder} is stale: {', '.join(nearest)}"
+            raise EngineMissingError(wanted)
+        raise EngineStaleError(f"{wanted}; the nearest is stale: {', '.join(min(others, key=len))}")
 
     def _read(self, path: Path) -> bytes:
         try:

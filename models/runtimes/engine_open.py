@@ -13,7 +13,13 @@ from braggwatch.models.half_precision import RECIPE, HalfPrecisionError, to_half
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.cuda_probe import CudaDevice, find_device
 from braggwatch.models.runtimes.engine_build import BATCHES, BuiltPlan, EngineBuildError, build_plan
-from braggwatch.models.runtimes.engine_cache import EngineCache, EngineCacheError, EngineMissingError, EngineRecord
+from braggwatch.models.runtimes.engine_cache import (
+    EngineCache,
+    EngineCacheError,
+    EngineMissingError,
+    EngineRecord,
+    EngineStaleError,
+)
 from braggwatch.models.runtimes.engine_key import EngineKey
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
@@ -198,7 +204,8 @@ def _from_cache(
     try:
         stored = cache.load(key)
     except EngineMissingError as missing:
-        logger.info("building an engine: %s", missing)
+        level = logging.WARNING if isinstance(missing, EngineStaleError) else logging.INFO
+        logger.log(level, "building an engine: %s", missing)
         return None
     except EngineCacheError as error:
         logger.warning("the cached engine is not used and built again: %s", error)

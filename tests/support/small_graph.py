@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from braggwatch.models.bundle import Bundle, GoldenArrays
+from braggwatch.models.manifest import InputSpec, Manifest, Provenance, Thresholds
+from braggwatch.models.runtimes.onnx import OnnxRuntime
 
 SIDE = 9
 
@@ -62,3 +69,58 @@ def images(count: int, seed: int = 0) -> np.ndarray:
     """Positive inputs over seven decades."""
     rng = np.random.default_rng(seed)
     return (10.0 ** rng.uniform(0, 7, size=(count, 2, SIDE, SIDE))).astype(np.float32)
+
+
+def volume_graph(edge: int = 8, channels: int = 4) -> bytes:
+    """Counts (N, edge, edge, edge) to the outputs of a bundle: log1p over its maximum, convolution, dense layer."""
+    onnx = pytest.importorskip("onnx", reason="onnx isn't installed: no graph to make")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    rng = np.random.default_rng(4)
+    arrays = {
+        "one": np.float32(1.0),
+        "channel": np.array([1], np.int64),
+        "space": np.array([1, 2, 3], np.int64),
+        "pooled": np.array([2, 3, 4], np.int64),
+        "kernel": rng.normal(size=(channels, 1, 3, 3, 3)).astype(np.float32),
+        "dense": rng.normal(size=(3, channels)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Add", ["counts", "one"], ["more"]),
+        helper.make_node("Log", ["more"], ["log"]),
+        helper.make_node("ReduceMax", ["log", "space"], ["largest"], keepdims=1),
+        helper.make_node("Div", ["log", "largest"], ["scaled"]),
+        helper.make_node("Unsqueeze", ["scaled", "channel"], ["volume"]),
+        helper.make_node("Conv", ["volume", "kernel"], ["convolved"], pads=[1] * 6),
+        helper.make_node("Relu", ["convolved"], ["active"]),
+        helper.make_node("ReduceMean", ["active", "pooled"], ["features"], keepdims=0),
+        helper.make_node("Gemm", ["features", "dense"], ["logits"], transB=1),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    counts = helper.make_tensor_value_info("counts", onnx.TensorProto.FLOAT, ["N", edge, edge, edge])
+    outputs = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", size])
+        for name, size in (("logits", 3), ("probabilities", 3), ("features", channels))
+    ]
+    constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items()]
+    graph = helper.make_graph(nodes, "volume", [counts], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def volume_bundle(edge: int = 8, channels: int = 4) -> Bundle:
+    """A bundle in memory around :func:`volume_graph`; it has no calibration, for nothing here classifies."""
+    model = volume_graph(edge, channels)
+    rng = np.random.default_rng(5)
+    golden = GoldenArrays.record(OnnxRuntime(model, threads=1), rng.poisson(30.0, (3, edge, edge, edge)))
+    manifest = Manifest(
+        name="volumes",
+        version="1.0.0",
+        classes=("one", "two", "three"),
+        input=InputSpec(shape=(edge, edge, edge), fringe_period_voxels=3.5),
+        features=channels,
+        temperature=1.0,
+        thresholds=Thresholds(confidence=0.5, ood=10.0, significance=0.1),
+        provenance=Provenance(code_version="0"),
+    )
+    return Bundle(Path("volumes/1.0.0"), manifest, model, hashlib.sha256(model).hexdigest(), None, golden)
