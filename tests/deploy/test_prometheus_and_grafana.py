@@ -13,7 +13,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from braggwatch.services.gpu_metrics import GpuCollector
 from braggwatch.services.metrics import Metrics
+from support.gpus import gpu_reading
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"
@@ -45,9 +47,10 @@ def panel_expressions() -> list[str]:
 
 def exposed_names(tmp_path: Path) -> set[str]:
     metrics = Metrics()
-    # These two have labels that only a running service knows.
+    # These have labels that only a running service knows, and GPUs that only some machines have.
     metrics.feedback_published("zmq", succeeded=True)
     metrics.watch_disk("store", tmp_path)
+    metrics.registry.register(GpuCollector(lambda: (gpu_reading(),)))
     names: set[str] = set()
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         names |= {family.name, *(sample.name for sample in family.samples)}
