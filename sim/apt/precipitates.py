@@ -80,10 +80,10 @@ def place_precipitates(
     for n, radius in enumerate(radii):
         if 2 * radius > box.min():
             raise ValueError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
-        tries = radius + rng.random((_TRIES, 3)) * (box - 2 * radius)
-        least = np.array(radii[:n]) + radius + spec.gap_nm
-        for place in tries:
-            if n == 0 or (((centers[:n] - place) ** 2).sum(axis=1) >= least**2).all():
+        least2 = (np.array(radii[:n]) + radius + spec.gap_nm) ** 2
+        for _ in range(_TRIES):
+            place = radius + rng.random(3) * (box - 2 * radius)
+            if (((centers[:n] - place) ** 2).sum(axis=1) >= least2).all():
                 centers[n] = place
                 break
         else:

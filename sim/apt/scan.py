@@ -18,9 +18,10 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.apt.columns import sort_into_columns
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons
-from braggwatch.sim.apt.sdm import SdmWindow, kernel_limits
+from braggwatch.sim.apt.sdm import SdmWindow, bin_of, column_reach, kernel_limits
 
 _COLUMNS_PER_VOXEL = 2
 
@@ -146,7 +147,15 @@ def scan_blocks(
     channel = _channels(ions, pairs)
     k = settings.cube_voxels
     cubes = grid.cubes(k)
-    columns = _sort_into_columns(ions, channel, grid, settings.window)
+    wanted = np.zeros(UNRANGED + 1, dtype=np.bool_)
+    wanted[: len(ions.names)] = (channel >= 0).any(axis=0) | (channel >= 0).any(axis=1)
+    used = np.flatnonzero(wanted[ions.species])
+    edge = grid.voxel_nm / _COLUMNS_PER_VOXEL
+    least = grid.shape[0] * _COLUMNS_PER_VOXEL, grid.shape[1] * _COLUMNS_PER_VOXEL
+    columns = sort_into_columns(ions.positions_nm[used], grid.origin_nm[:2], edge, least)
+    used = used[columns.order]
+    positions, species = ions.positions_nm[used], ions.species[used]
+    reach = column_reach(settings.window, edge, columns.shape)
     inside = box_sum(grid.count(ions.positions_nm).astype(np.int32), k)
     bins = len(pairs) * settings.window.bins_z * settings.window.bins_x
     tile = _tile(cubes[1], k, grid.shape[2] * bins * 4, settings.memory_MB * 1e6)
@@ -161,18 +170,17 @@ def scan_blocks(
         for i in range(grid.shape[0]):
             voxels[:] = 0
             _count_slab(
-                columns.positions,
-                columns.species,
+                positions,
+                species,
                 columns.start,
                 columns.shape,
                 columns.offset,
                 grid.origin_nm[2],
                 grid.voxel_nm,
-                columns.reach,
+                reach,
                 channel,
                 kernel_limits(settings.window),
-                settings.window.bins_x,
-                settings.window.bins_z,
+                settings.window.shape,
                 i,
                 j,
                 voxels,
@@ -216,48 +224,6 @@ def _channels(ions: LabelledIons, pairs: tuple[tuple[str, str], ...]) -> NDArray
     return channel
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Ions of the species asked for, in columns along z of half a voxel's edge; in a column by ascending z.
-
-    ``start`` holds where each column (x major) begins, ``offset`` how many columns lie before the grid along x and y,
-    ``reach`` how many columns away along x and y a neighbour can be.
-    """
-
-    positions: NDArray[np.float32]
-    species: NDArray[np.uint8]
-    start: NDArray[np.int64]
-    shape: tuple[int, int]
-    offset: tuple[int, int]
-    reach: tuple[int, int]
-
-
-def _sort_into_columns(ions: LabelledIons, channel: NDArray[np.int32], grid: VoxelGrid, window: SdmWindow) -> _Columns:
-    wanted = np.zeros(UNRANGED + 1, dtype=np.bool_)
-    wanted[: len(channel)] = (channel >= 0).any(axis=0) | (channel >= 0).any(axis=1)
-    used = np.flatnonzero(wanted[ions.species])
-    positions = ions.positions_nm[used]
-    if not np.isfinite(positions).all():
-        raise ValueError("some ions have no finite position")
-    edge = grid.voxel_nm / _COLUMNS_PER_VOXEL
-    cx = np.floor((positions[:, 0].astype(np.float64) - grid.origin_nm[0]) / edge).astype(np.int64)
-    cy = np.floor((positions[:, 1].astype(np.float64) - grid.origin_nm[1]) / edge).astype(np.int64)
-    # columns reach from the first ion or the grid's corner, whichever is lower, to the last of both
-    first_x, first_y = min(0, int(cx.min(initial=0))), min(0, int(cy.min(initial=0)))
-    nx = max(grid.shape[0] * _COLUMNS_PER_VOXEL, int(cx.max(initial=0)) + 1) - first_x
-    ny = max(grid.shape[1] * _COLUMNS_PER_VOXEL, int(cy.max(initial=0)) + 1) - first_y
-    column = (cx - first_x) * ny + (cy - first_y)
-    order = np.lexsort((positions[:, 2], column))
-    start = np.zeros(nx * ny + 1, dtype=np.int64)
-    np.cumsum(np.bincount(column, minlength=nx * ny), out=start[1:])
-    reach_x, reach_y, _ = window.reach_nm
-    far = (
-        min(nx, math.ceil(reach_x / edge)),
-        ny if math.isinf(reach_y) else min(ny, math.ceil(reach_y / edge)),
-    )
-    return _Columns(positions[order], ions.species[used][order], start, (nx, ny), (-first_x, -first_y), far)
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count_slab(  # pragma: no cover - compiled
     p: NDArray[np.float32],
@@ -270,13 +236,13 @@ def _count_slab(  # pragma: no cover - compiled
     reach: tuple[int, int],
     channel: NDArray[np.int32],
     limits: tuple[float, float, float, float, float, float],
-    bins_x: int,
-    bins_z: int,
+    bins: tuple[int, int],
     slab: int,
     first_row: int,
     voxels: NDArray[np.int32],
 ) -> None:
-    half_x, half_y, half_z, per_x, per_z, ball2 = limits
+    half_z = limits[2]
+    per_map = bins[0] * bins[1]
     rows, layers, _ = voxels.shape
     for cx in range(offset[0] + 2 * slab, offset[0] + 2 * slab + 2):
         for cy in range(offset[1] + 2 * first_row, offset[1] + 2 * (first_row + rows)):
@@ -304,16 +270,9 @@ def _count_slab(  # pragma: no cover - compiled
                             c = channel[species[i], species[j]]
                             if c < 0 or j == i:
                                 continue
-                            dy = np.float64(p[j, 1]) - y
-                            if dy < -half_y or dy >= half_y:
-                                continue
-                            dx = np.float64(p[j, 0]) - x
-                            column = math.floor((dx + half_x) * per_x)
-                            line = math.floor((dz + half_z) * per_z)
-                            if column < 0 or column >= bins_x or line < 0 or line >= bins_z:
-                                continue
-                            if dx * dx + dy * dy + dz * dz <= ball2:
-                                voxels[row, layer, (c * bins_z + line) * bins_x + column] += 1
+                            at = bin_of(np.float64(p[j, 0]) - x, np.float64(p[j, 1]) - y, dz, limits, bins[0], bins[1])
+                            if at >= 0:
+                                voxels[row, layer, c * per_map + at] += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

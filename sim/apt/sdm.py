@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.apt.columns import sort_into_columns
+
 
 @dataclass(frozen=True, slots=True)
 class SdmWindow:
@@ -89,7 +91,7 @@ def zx_sdm(
     centers: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Count the SDM of a cloud of ions: every pair that is near enough along z.
+    """Count the SDM of a cloud of ions, in a time linear in their number.
 
     Parameters
     ----------
@@ -102,17 +104,24 @@ def zx_sdm(
     -------
     (bins_z, bins_x) float32 counts.
     """
-    order = np.argsort(positions_nm[:, 2], kind="stable")
-    everyone = np.ones(len(order), dtype=np.bool_)
-    counts = np.zeros(window.shape, dtype=np.int64)
-    _count_sorted(
-        np.ascontiguousarray(positions_nm[order], dtype=np.float32),
-        (everyone if centers is None else centers)[order],
-        (everyone if neighbours is None else neighbours)[order],
-        kernel_limits(window),
-        counts,
-    )
-    return counts.astype(np.float32)
+    everyone = np.ones(len(positions_nm), dtype=np.bool_)
+    counts = np.zeros(window.bins_z * window.bins_x, dtype=np.int64)
+    if len(positions_nm) > 0:
+        edge = window.reach_nm[0] / 2
+        low_x, low_y = positions_nm[:, :2].min(axis=0)
+        columns = sort_into_columns(positions_nm, (float(low_x), float(low_y)), edge)
+        _count(
+            np.ascontiguousarray(positions_nm[columns.order], dtype=np.float32),
+            (everyone if centers is None else centers)[columns.order],
+            (everyone if neighbours is None else neighbours)[columns.order],
+            columns.start,
+            columns.shape,
+            column_reach(window, edge, columns.shape),
+            kernel_limits(window),
+            window.shape,
+            counts,
+        )
+    return counts.reshape(window.shape).astype(np.float32)
 
 
 def kdtree_sdm(
@@ -164,39 +173,69 @@ def kernel_limits(window: SdmWindow) -> tuple[float, float, float, float, float,
     )
 
 
+def column_reach(window: SdmWindow, edge_nm: float, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return how many columns away along x and y a neighbour can be, at most all."""
+    x, y = (
+        n if math.isinf(reach) else math.ceil(reach / edge_nm) for n, reach in zip(shape, window.reach_nm, strict=False)
+    )
+    return min(x, shape[0]), min(y, shape[1])
+
+
+@njit(inline="always")
+def bin_of(  # pragma: no cover - compiled
+    dx: float,
+    dy: float,
+    dz: float,
+    limits: tuple[float, float, float, float, float, float],
+    bins_z: int,
+    bins_x: int,
+) -> int:
+    """Return the flat (z, x) bin of an offset, -1 outside the window."""
+    half_x, half_y, half_z, per_x, per_z, ball2 = limits
+    if dy < -half_y or dy >= half_y:
+        return -1
+    column = math.floor((dx + half_x) * per_x)
+    row = math.floor((dz + half_z) * per_z)
+    if column < 0 or column >= bins_x or row < 0 or row >= bins_z or dx * dx + dy * dy + dz * dz > ball2:
+        return -1
+    return row * bins_x + column
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _count_sorted(  # pragma: no cover - compiled
+def _count(  # pragma: no cover - compiled
     p: NDArray[np.float32],
     is_center: NDArray[np.bool_],
     is_neighbour: NDArray[np.bool_],
+    start: NDArray[np.int64],
+    columns: tuple[int, int],
+    reach: tuple[int, int],
     limits: tuple[float, float, float, float, float, float],
+    bins: tuple[int, int],
     counts: NDArray[np.int64],
 ) -> None:
-    half_x, half_y, half_z, per_x, per_z, ball2 = limits
-    n = p.shape[0]
-    rows, columns = counts.shape
-    low = 0
-    for i in range(n):
-        z = np.float64(p[i, 2])
-        while np.float64(p[low, 2]) - z < -half_z:
-            low += 1
-        if not is_center[i]:
-            continue
-        x = np.float64(p[i, 0])
-        y = np.float64(p[i, 1])
-        for j in range(low, n):
-            dz = np.float64(p[j, 2]) - z
-            if dz >= half_z:
-                break
-            if j == i or not is_neighbour[j]:
-                continue
-            dy = np.float64(p[j, 1]) - y
-            if dy < -half_y or dy >= half_y:
-                continue
-            dx = np.float64(p[j, 0]) - x
-            column = math.floor((dx + half_x) * per_x)
-            row = math.floor((dz + half_z) * per_z)
-            if column < 0 or column >= columns or row < 0 or row >= rows:
-                continue
-            if dx * dx + dy * dy + dz * dz <= ball2:
-                counts[row, column] += 1
+    half_z = limits[2]
+    for cx in range(columns[0]):
+        for cy in range(columns[1]):
+            own = cx * columns[1] + cy
+            for nx in range(max(cx - reach[0], 0), min(cx + reach[0] + 1, columns[0])):
+                for ny in range(max(cy - reach[1], 0), min(cy + reach[1] + 1, columns[1])):
+                    low = start[nx * columns[1] + ny]
+                    end = start[nx * columns[1] + ny + 1]
+                    for i in range(start[own], start[own + 1]):
+                        if not is_center[i]:
+                            continue
+                        z = np.float64(p[i, 2])
+                        while low < end and np.float64(p[low, 2]) - z < -half_z:
+                            low += 1
+                        x = np.float64(p[i, 0])
+                        y = np.float64(p[i, 1])
+                        for j in range(low, end):
+                            dz = np.float64(p[j, 2]) - z
+                            if dz >= half_z:
+                                break
+                            if is_neighbour[j] and j != i:
+                                at = bin_of(
+                                    np.float64(p[j, 0]) - x, np.float64(p[j, 1]) - y, dz, limits, bins[0], bins[1]
+                                )
+                                if at >= 0:
+                                    counts[at] += 1
