@@ -1,0 +1,1 @@
+"""Atom probe: what a reconstruction must show before order can be looked for, and how it is made level."""

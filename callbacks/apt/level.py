@@ -1,0 +1,90 @@
+"""Making a reconstruction level: planes flat, across z, at the spacing that a network was trained at."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.apt.pole import PlaneMap
+
+
+@dataclass(frozen=True, slots=True)
+class Levelling:
+    """The map ``z -> (z + s·(1, x, y, x²/2, y²/2, xy)) * scale`` about a middle, x and y staying as they are.
+
+    Attributes
+    ----------
+    middle_nm
+        x and y that the surface is about.
+    slope
+        (a, b): the planes' common tilt, nm a nm.
+    bend_per_nm
+        (c, d, e): of x², y² and xy.
+    scale
+        Of the depth.
+    residual_deg
+        Root mean square of the resolved regions' tilts that is left.
+    """
+
+    middle_nm: tuple[float, float]
+    slope: tuple[float, float]
+    bend_per_nm: tuple[float, float, float]
+    scale: float
+    residual_deg: float
+
+    def apply(self, positions_nm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return levelled (N, 3) positions, nm, float32."""
+        x = positions_nm[:, 0] - np.float32(self.middle_nm[0])
+        y = positions_nm[:, 1] - np.float32(self.middle_nm[1])
+        (a, b), (c, d, e) = self.slope, self.bend_per_nm
+        out = positions_nm.copy()
+        out[:, 2] += np.float32(a) * x + np.float32(b) * y
+        out[:, 2] += np.float32(c / 2) * x**2 + np.float32(d / 2) * y**2 + np.float32(e) * x * y
+        out[:, 2] *= np.float32(self.scale)
+        return out
+
+
+def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
+    """Fit the surface whose slope is the planes' tilt, over the resolved regions; bends only where six or more are.
+
+    Parameters
+    ----------
+    spacing_nm
+        Spacing to scale to.
+
+    Raises
+    ------
+    ValueError
+        If no region is resolved.
+    """
+    if not planes.resolved.any():
+        raise ValueError("no resolved region: there is nothing to level by")
+    at = planes.centers_nm()[planes.resolved]
+    gx = np.tan(np.radians(planes.tilt_x_deg[planes.resolved].astype(np.float64)))
+    gy = np.tan(np.radians(planes.tilt_y_deg[planes.resolved].astype(np.float64)))
+    middle = at[:, :2].mean(axis=0)
+    x, y = (at[:, :2] - middle).T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    rows = np.concatenate([np.stack([one, none, x, none, y]), np.stack([none, one, none, y, x])], axis=1).T
+    wide = len(x) >= 6 and min(np.ptp(x), np.ptp(y)) > planes.edge_nm
+    unknowns = 5 if wide else 2
+    wanted = np.concatenate([gx, gy])
+    weight = np.ones_like(wanted)
+    found = np.zeros(unknowns)
+    # a few rounds of reweighting: a region that saw another peak must not bend the whole
+    for _ in range(5):
+        found = np.linalg.lstsq(rows[:, :unknowns] * weight[:, None], wanted * weight, rcond=None)[0]
+        left = wanted - rows[:, :unknowns] @ found
+        weight = 1 / np.sqrt(1 + (left / 0.01) ** 2)
+    left = wanted - rows[:, :unknowns] @ found
+    a, b, c, d, e = (*found, 0.0, 0.0, 0.0)[:5]
+    return Levelling(
+        (float(middle[0]), float(middle[1])),
+        (float(a), float(b)),
+        (float(c), float(d), float(e)),
+        spacing_nm / planes.median_spacing_nm,
+        math.degrees(float(np.sqrt(np.mean(left**2)))),
+    )

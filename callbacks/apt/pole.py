@@ -1,0 +1,139 @@
+"""Where in a reconstruction lattice planes are resolved: the pole's region, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.apt.planes import PlaneSearch, fit_planes, resolved_from
+
+_LEAST_IONS = 200
+_LEAST_SHARE = 0.1
+_SPACING_TOLERANCE = 0.06
+
+
+class UnresolvedPlanesError(ValueError):
+    """A reconstruction doesn't show lattice planes along z; the message says what was seen and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneMap:
+    """Planes of regions that tile a reconstruction.
+
+    Attributes
+    ----------
+    origin_nm, edge_nm
+        Region (i, j, k) spans ``origin + (i, j, k) * edge`` to ``origin + (i + 1, ...) * edge``, nm.
+    signal, spacing_nm, tilt_x_deg, tilt_y_deg
+        (nx, ny, nz) float32, NaN where there are too few ions.
+    resolved
+        (nx, ny, nz) bool: planes are clear there and have the spacing that most have.
+    """
+
+    origin_nm: tuple[float, float, float]
+    edge_nm: float
+    signal: NDArray[np.float32]
+    spacing_nm: NDArray[np.float32]
+    tilt_x_deg: NDArray[np.float32]
+    tilt_y_deg: NDArray[np.float32]
+    resolved: NDArray[np.bool_]
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(nx, ny, nz) bool: enough ions to say."""
+        return np.isfinite(self.signal)
+
+    @property
+    def share(self) -> float:
+        """Fraction of the regions with enough ions whose planes are resolved."""
+        return float(self.resolved.sum() / max(1, self.seen.sum()))
+
+    @property
+    def median_spacing_nm(self) -> float:
+        """Of the resolved regions; NaN where there are none."""
+        return float(np.median(self.spacing_nm[self.resolved])) if self.resolved.any() else math.nan
+
+    def centers_nm(self) -> NDArray[np.float64]:
+        """(nx, ny, nz, 3) middles of the regions, nm."""
+        index = np.stack(np.meshgrid(*(np.arange(n) for n in self.signal.shape), indexing="ij"), axis=-1)
+        return np.array(self.origin_nm) + (index + 0.5) * self.edge_nm
+
+    def contains(self, positions_nm: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(N,) whether each position lies in a resolved region."""
+        at = np.floor((positions_nm.astype(np.float64) - self.origin_nm) / self.edge_nm).astype(np.int64)
+        inside = ((at >= 0) & (at < self.signal.shape)).all(axis=1)
+        found = np.zeros(len(positions_nm), dtype=np.bool_)
+        found[inside] = self.resolved[tuple(at[inside].T)]
+        return found
+
+
+def map_planes(
+    positions_nm: NDArray[np.float32], *, edge_nm: float = 6.0, search: PlaneSearch | None = None
+) -> PlaneMap:
+    """Fit planes in every region of a reconstruction.
+
+    Parameters
+    ----------
+    positions_nm
+        (N, 3) x, y, z, nm.
+    edge_nm
+        Edge of a region: large enough for a few thousand ions, small enough that its planes are flat.
+
+    Raises
+    ------
+    UnresolvedPlanesError
+        If the ions are spread so thinly that they can't be a reconstruction.
+    """
+    search = PlaneSearch() if search is None else search
+    p = positions_nm
+    low, high = p.min(axis=0).astype(np.float64), p.max(axis=0).astype(np.float64)
+    shape = tuple(max(1, int(n)) for n in np.ceil((high - low) / edge_nm))
+    if math.prod(shape) * _LEAST_IONS > 1000 * len(p) + 1_000_000:
+        raise UnresolvedPlanesError(
+            f"{len(p)} ions spread over {' x '.join(f'{n:.0f}' for n in high - low)} nm are far too thin for an atom "
+            "probe. Are the positions in nanometres?"
+        )
+    at = np.minimum(((p - low.astype(np.float32)) / np.float32(edge_nm)).astype(np.int64), np.array(shape) - 1)
+    flat = (at[:, 0] * shape[1] + at[:, 1]) * shape[2] + at[:, 2]
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], np.arange(int(np.prod(shape)) + 1))
+    values = np.full((4, int(np.prod(shape))), np.nan, dtype=np.float32)
+    for region in range(int(np.prod(shape))):
+        ions = order[starts[region] : starts[region + 1]]
+        if len(ions) < _LEAST_IONS or float(np.ptp(p[ions, 2])) < edge_nm / 2:
+            continue
+        fit = fit_planes(p[ions], search)
+        values[:, region] = fit.signal, fit.spacing_nm, fit.tilt_x_deg, fit.tilt_y_deg
+    signal, spacing, tilt_x, tilt_y = (one.reshape(shape) for one in values)
+    clear = np.nan_to_num(signal) >= resolved_from()
+    if clear.any():
+        usual = float(np.median(spacing[clear]))
+        clear &= np.abs(np.nan_to_num(spacing) - usual) <= _SPACING_TOLERANCE * usual
+    return PlaneMap((float(low[0]), float(low[1]), float(low[2])), edge_nm, signal, spacing, tilt_x, tilt_y, clear)
+
+
+def require_planes(found: PlaneMap, *, least_share: float = _LEAST_SHARE) -> PlaneMap:
+    """Return the map, or refuse the data.
+
+    Raises
+    ------
+    UnresolvedPlanesError
+        If no region has enough ions, or planes are resolved in less than ``least_share`` of those that have.
+    """
+    if not found.seen.any():
+        raise UnresolvedPlanesError(
+            f"no region of {found.edge_nm:g} nm holds {_LEAST_IONS} ions: too few to see lattice planes. "
+            "Are the positions in nanometres?"
+        )
+    if found.share < least_share:
+        raise UnresolvedPlanesError(
+            f"lattice planes across z are resolved in {found.share:.0%} of the regions of {found.edge_nm:g} nm "
+            f"({least_share:.0%} needed): the median signal is {np.nanmedian(found.signal):.1f}, the largest "
+            f"{np.nanmax(found.signal):.1f}, and {resolved_from():.0f} would be clear. Order can't be told from "
+            "disorder there. Cut out the region about a low-index pole, turn it so that the pole lies along z, check "
+            "the reconstruction's depth scale, or search other spacings"
+        )
+    return found
