@@ -13,6 +13,7 @@ from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import MutableCounters
 from braggwatch.callbacks.curve import BuiltCurve, CurveMaterials, build_curve, find_angles, find_geometry
 from braggwatch.callbacks.document_checks import RejectedDocument, finite, text
+from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.frames import FrameFields, FrameSource
 from braggwatch.callbacks.geometry_resolution import (
@@ -38,13 +39,20 @@ class RunAssembly:
     """
 
     def __init__(
-        self, uid: str, preset: GeometryPreset, settings: AssemblySettings, counters: MutableCounters, now: float
+        self,
+        uid: str,
+        preset: GeometryPreset,
+        settings: AssemblySettings,
+        counters: MutableCounters,
+        now: float,
+        mirror: FrameMirror | None = None,
     ) -> None:
         self.uid = uid
         self.last_document = now
         self._preset = preset
         self._settings = settings
         self._counters = counters
+        self._mirror = mirror
         signal = scanned_signal(preset)
         self._fields = FrameFields(
             preset.detector_field, signal.signal, signal.scale, preset.monitor_field, preset.transmission_field
@@ -230,7 +238,9 @@ class RunAssembly:
             return
         for record in self._source.poll(now, self._streams.get(self._detector_stream), force=force):
             if self._volume is None:
-                self._volume = Volume(self._settings, self._expected(), self._preset.saturation_counts)
+                self._volume = Volume(
+                    self._settings, self._expected(), self._preset.saturation_counts, self._mirror, self.uid
+                )
             self._volume.put(record.index, record.frame)
             self._beside[record.index] = _without_frame(record)
 

@@ -15,6 +15,7 @@ from braggwatch.callbacks.assembly import RunAssembly
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.document_checks import RejectedDocument, check, text
+from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
@@ -56,9 +57,10 @@ class RunTable:
     a raw one, so a derived run on the same stream that is joined late gets such a record as well.
     """
 
-    def __init__(self, preset: GeometryPreset, settings: AssemblySettings) -> None:
+    def __init__(self, preset: GeometryPreset, settings: AssemblySettings, mirror: FrameMirror | None = None) -> None:
         self._preset = preset
         self._settings = settings
+        self._mirror = mirror
         self._counters = MutableCounters()
         self._runs: dict[str, RunAssembly] = {}
         self._owner = _Bounded()
@@ -146,7 +148,7 @@ class RunTable:
         run = self._runs.get(uid)
         if run is None:
             ended = self._make_room()
-            run = RunAssembly(uid, self._preset, self._settings, self._counters, now)
+            run = RunAssembly(uid, self._preset, self._settings, self._counters, now, self._mirror)
             self._runs[uid] = run
             return ended + self._deliver(run, name, doc, now)
         return self._deliver(run, name, doc, now)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters
+from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.reflection import burgers_visibility
@@ -42,6 +43,8 @@ class ScreeningCallback:
         The beamline's geometry and field names.
     clock
         Monotonic seconds; wall time is only used for ``finished_at``.
+    mirror
+        Is told of frames as they come, and of each run once it has its record.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class ScreeningCallback:
         settings: AssemblySettings | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        mirror: FrameMirror | None = None,
     ) -> None:
+        self._mirror = mirror
         self._preprocessor = preprocessor
         self._classifier = classifier
         self._on_report = on_report
         self._clock = clock
-        self._table = RunTable(preset, settings or AssemblySettings())
+        self._table = RunTable(preset, settings or AssemblySettings(), mirror)
         self._report_failures = 0
 
     @property
@@ -107,6 +112,8 @@ class ScreeningCallback:
                 # Neither a full disk nor a closed socket behind on_report may stop the plan.
                 self._report_failures += 1
                 logger.exception("the report of run %s was not taken", run.run_uid)
+            if self._mirror is not None:
+                self._mirror.dropped(run.run_uid)
 
     def _judge(self, run: AssembledRun) -> ScreeningReport:
         model_input, stages = None, dict[str, float]()

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
+from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.region import Region, brightest_block, centred_region, whole
 
 FIRST_CAPACITY = 64
@@ -22,13 +23,22 @@ class Volume:
     Frames that fit into ``max_run_bytes`` are kept whole. Larger ones are cut to the configured region, or to one
     about the brightest block of the first ``region_search_frames``. Where a later, brighter frame has its peak
     outside that region's middle half, the region moves there and the frames cut before count as absent: their
-    pixels are gone, and saying so is better than passing zeros for counts.
+    pixels are gone, and saying so is better than passing zeros for counts. A mirror is told of each frame kept.
     """
 
-    def __init__(self, settings: AssemblySettings, expected: int | None, saturation_counts: float | None) -> None:
+    def __init__(
+        self,
+        settings: AssemblySettings,
+        expected: int | None,
+        saturation_counts: float | None,
+        mirror: FrameMirror | None = None,
+        run_uid: str = "",
+    ) -> None:
         self._settings = settings
         self._expected = expected
         self._saturation_counts = saturation_counts
+        self._mirror = mirror
+        self._run_uid = run_uid
         self._dtype: np.dtype[np.generic] | None = None
         self._source_dtype: np.dtype[np.generic] | None = None
         self._frame_shape: tuple[int, int] | None = None
@@ -192,6 +202,8 @@ class Volume:
         array[index] = frame
         self._present[index] = True
         self._sums[index] = _summed(array[index])
+        if self._mirror is not None:
+            self._mirror.stored(self._run_uid, array, index)
 
     def _found_region(self, peak: tuple[int, int]) -> Region:
         shape = self._frame_shape or (1, 1)
@@ -207,6 +219,8 @@ class Volume:
         self._present[:] = False
         if self._array is not None:
             self._array[:] = 0
+        if self._mirror is not None:
+            self._mirror.dropped(self._run_uid)
 
     def _reserve(self, count: int) -> NDArray[np.generic]:
         if self._array is not None and count <= self._array.shape[0]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
 from braggwatch.callbacks.records import ScreeningReport
 from braggwatch.callbacks.screening import ScreeningCallback
@@ -17,11 +19,14 @@ from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
 from braggwatch.services.screening import ScreeningService
-from braggwatch.services.settings import PreprocessingChoices, Settings
+from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
 from braggwatch.services.store import ResultStore
 from braggwatch.services.telemetry import ServiceMetrics
 from braggwatch.sim.geometry import load_preset
 from braggwatch.sim.geometry.model import GeometryPreset
+
+if TYPE_CHECKING:
+    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ def compose_service(
     """
     screening = settings.screening
     preset = load_preset(screening.geometry)
-    preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
+    preprocessor = _preprocessor(settings, preset)
+    mirror = None if isinstance(preprocessor, CpuPreprocessor) else preprocessor.frames
     classifier = BundleClassifier.load(
         _bundle_path(screening.model, screening.registry), threads=screening.threads, prefer=screening.runtime
     )
@@ -82,7 +88,7 @@ def compose_service(
     broker = EventBroker(store.epoch, queue_size=settings.page.client_queue)
 
     def make_callback(on_report: Callable[[ScreeningReport], None]) -> ScreeningCallback:
-        return ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly)
+        return ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly, mirror=mirror)
 
     def prepare() -> None:
         warm_up(preprocessor)
@@ -111,13 +117,23 @@ def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset
     SettingsError
         Where an array can't be read.
     """
-    values: Mapping[str, object] = choices.model_dump(exclude={"mask_path", "flat_path", "dark_path"})
+    values: Mapping[str, object] = choices.model_dump(exclude={"device", "mask_path", "flat_path", "dark_path"})
     arrays = {
         name: None if path is None else read_detector_array(path)
         for name, path in (("mask", choices.mask_path), ("flat", choices.flat_path), ("dark", choices.dark_path))
     }
     saturation = choices.saturation_counts if choices.saturation_counts is not None else preset.saturation_counts
     return PreprocessingSettings.model_validate({**values, **arrays, "saturation_counts": saturation})
+
+
+def _preprocessor(settings: Settings, preset: GeometryPreset) -> CpuPreprocessor | DevicePreprocessor:
+    choices = settings.preprocessing
+    try:
+        return open_preprocessor(
+            preprocessing_settings(choices, preset), choices.device, settings.assembly.max_total_bytes
+        )
+    except DeviceUnavailableError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _bundle_path(model: str, registry: Path | None) -> Path:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
+from braggwatch.callbacks.device.selection import PreprocessingDevice
 from braggwatch.models.runtimes.factory import RuntimePreference
 from braggwatch.services.codec import PayloadFormat
 from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
@@ -86,6 +87,9 @@ class QueueSettings(_Group):
 class PreprocessingChoices(_Group):
     """Detector arrays and thresholds of the preprocessing."""
 
+    device: PreprocessingDevice = Field(
+        default="auto", description="Where frames are preprocessed; auto: on CUDA where it can be used, else the CPU."
+    )
     mask_path: Path | None = Field(default=None, description=".npy or .tif, non-zero where a pixel must not be used.")
     flat_path: Path | None = Field(default=None, description=".npy or .tif white field.")
     dark_path: Path | None = Field(default=None, description=".npy or .tif dark frame, counts.")
