@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from braggwatch.models.apt.sdm_input import SdmInput
+from braggwatch.models.sadp.groups import GroupTable
 
 SCHEMA_VERSION = 1
 
@@ -103,6 +104,9 @@ class Thresholds(_Frozen):
         gt=0.0, lt=1.0, description="Conformal error rate: classes with a smaller p-value are ruled out."
     )
     volume: VolumeLimits | None = Field(default=None, description="Bounds of the volume checks; none: not checked.")
+    unexplained_spots: FiniteFloat | None = Field(
+        default=None, gt=0.0, le=1.0, description="Largest share of a pattern's spots off its lattice; none: no spots."
+    )
 
 
 class ValidDomain(_Frozen):
@@ -160,6 +164,9 @@ class Manifest(_Frozen):
         default=(), description="Those of the classes that stand for what is no single crystal's peak: never named."
     )
     input: InputSpec
+    groups: GroupTable | None = Field(
+        default=None, description="Space groups behind the classes, where these are of zone-axis patterns."
+    )
     features: int = Field(gt=0, description="Length of the feature vector.")
     temperature: FiniteFloat = Field(gt=0.0, description="Softmax temperature inside the graph.")
     symmetry_copies: Literal[1, 2, 4, 8] = Field(

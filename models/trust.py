@@ -116,9 +116,9 @@ class CalibrationOutputs:
     features
         (N, A, F) float32.
     measures
-        N volume measures.
+        N volume measures; none where the input is no volume.
     fringe_period_voxels
-        That the volumes were made at.
+        That the volumes were made at; 0 for other input.
     """
 
     logits: NDArray[np.float32]
@@ -236,6 +236,8 @@ def fit_trust(
             confidence=confidence,
             ood=ood_threshold(held_out, ood_quantile),
             significance=significance,
-            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile),
+            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile)
+            if outputs.measures
+            else None,
         ),
     )

@@ -100,6 +100,12 @@ def in_sight(x: float, y: float, field: NDArray[np.float64]) -> bool:
     return along < 0 or abs(across) > field[7]
 
 
+def in_sight_all(positions: NDArray[np.floating], field: Field) -> NDArray[np.bool_]:
+    """Whether each of (N, 2) positions was in sight, (N,)."""
+    edges = field.to_array()
+    return np.array([in_sight(float(x), float(y), edges) for x, y in positions], dtype=np.bool_)
+
+
 @njit(cache=True, nogil=True)
 def fill_map(
     target: NDArray[np.float32],

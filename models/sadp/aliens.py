@@ -1,0 +1,97 @@
+"""Spot lists of what the classes do not hold: plane lattices of lower symmetry than any cubic zone's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.models.sadp.groups import GroupTable
+
+OTHER = "other"
+"""Name of the class that is never given."""
+_RATIO_MARGIN = 0.02
+_ANGLE_MARGIN_DEG = 1.2
+
+
+def cubic_cells(table: GroupTable) -> NDArray[np.float64]:
+    """Return ratio and angle (degrees) of the reduced plane cells that cubic zones show, (M, 2).
+
+    All of a zone's reciprocal lattice vectors with a primitive, face-centred and body-centred cell, and with sublattices
+    of them, whose other points may be too weak to see.
+    """
+    cells: set[tuple[float, float]] = set()
+    axis = np.arange(-6, 7)
+    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    parity = grid % 2
+    lattices = (
+        np.ones(len(grid), dtype=np.bool_),
+        grid.sum(axis=1) % 2 == 0,
+        (parity == parity[:, :1]).all(axis=1),
+        (parity == 0).all(axis=1) & (grid.sum(axis=1) % 4 == 0),
+    )
+    for zone in table.zones:
+        for keep in lattices:
+            points = grid[keep & (grid @ np.array(zone) == 0) & grid.any(axis=1)].astype(np.float64)
+            points = points[np.argsort((points**2).sum(axis=1), kind="stable")]
+            if not len(points):
+                continue
+            apart = np.linalg.norm(np.cross(points[0], points), axis=1) > 0.5
+            if not apart.any():
+                continue
+            first, second = points[0], points[apart][0]
+            cosine = abs(first @ second) / np.linalg.norm(first) / np.linalg.norm(second)
+            ratio = float(np.linalg.norm(second) / np.linalg.norm(first))
+            cells.add((round(ratio, 4), round(float(np.degrees(np.arccos(cosine))), 3)))
+    return np.array(sorted(cells))
+
+
+def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDArray[np.float32]:
+    """Make patterns of lattices that no cubic crystal shows along the table's zones.
+
+    Oblique, rectangular and centred cells of monoclinic, orthorhombic, tetragonal and hexagonal crystals, with
+    intensities that fall off and scatter as structure factors do.
+
+    Returns
+    -------
+    NDArray
+        (count, most, 3) float32, as `padded_spots`.
+    """
+    rng = np.random.default_rng(seed)
+    known = cubic_cells(table)
+    result = np.zeros((count, most, 3), dtype=np.float32)
+    grid = np.stack(np.meshgrid(np.arange(-16, 17), np.arange(-16, 17)), axis=-1).reshape(-1, 2)
+    grid = grid[grid.any(axis=1)]
+    mates = {(int(h), int(k)): n for n, (h, k) in enumerate(grid)}
+    mate = np.array([mates[int(-h), int(-k)] for h, k in grid])
+    first = mate > np.arange(len(mate))
+    for row in range(count):
+        ratio, angle = _alien_cell(rng, known)
+        shortest = rng.uniform(0.08, 0.35)
+        turn = np.radians(angle)
+        points = grid @ (shortest * np.array([[1.0, 0.0], [ratio * np.cos(turn), ratio * np.sin(turn)]]))
+        length = np.hypot(*points.T)
+        scatter = rng.exponential(size=len(grid)) if rng.random() < 0.7 else rng.lognormal(0.0, 0.7, size=len(grid))
+        if rng.random() < 0.4:
+            # absences of a centred or screw-like kind
+            modulus = np.abs(grid.sum(axis=1) if rng.random() < 0.5 else grid[:, 0]) % 2
+            scatter = np.where(modulus == 1, scatter * rng.choice([0.0, 0.02]), scatter)
+        scatter[mate[first]] = scatter[first] * rng.lognormal(0.0, 0.1, size=int(first.sum()))
+        intensity = scatter * np.exp(-((length / rng.uniform(0.25, 0.6)) ** 2))
+        intensity = np.where((np.abs(points) < 1.0).all(axis=1), intensity, 0.0)
+        order = np.argsort(-intensity)[:most]
+        relative = intensity[order] / intensity[order[0]]
+        keep = relative > 1e-4
+        result[row, : keep.sum(), :2] = points[order][keep]
+        result[row, : keep.sum(), 2] = relative[keep]
+    return result
+
+
+def _alien_cell(rng: np.random.Generator, known: NDArray[np.float64]) -> tuple[float, float]:
+    while True:
+        ratio = float(np.exp(rng.uniform(0.0, np.log(2.8))))
+        angle = 90.0 if rng.random() < 0.3 else float(rng.uniform(60.0, 90.0))
+        if np.cos(np.radians(angle)) * ratio > 0.5:
+            continue
+        near = (np.abs(known[:, 0] / ratio - 1.0) < _RATIO_MARGIN) & (np.abs(known[:, 1] - angle) < _ANGLE_MARGIN_DEG)
+        if not near.any():
+            return ratio, angle
