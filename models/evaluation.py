@@ -30,6 +30,7 @@ from braggwatch.models.scores import (
     scores_by,
     wilson_interval,
 )
+from braggwatch.models.unclassed import PERFECT, UnclassedScore, is_unclassed, score_unclassed
 from braggwatch.models.verdict import Outcome
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Mistake",
     "Prediction",
     "Score",
+    "UnclassedScore",
     "evaluate",
     "predict",
     "score_aliens",
@@ -49,7 +51,6 @@ __all__ = [
     "wilson_interval",
 ]
 
-PERFECT = "perfect"
 _CALIBRATION_BINS = 15
 _MISTAKES_SHOWN = 12
 
@@ -122,6 +123,8 @@ class Evaluation:
         Of the most probable class in groups; empty where the fact isn't known of any pattern.
     mistakes
         The worst: wrong classes that were named come first, the surest of them foremost.
+    unclassed
+        Crystals whose defect is none of the classes, counted nowhere else.
     """
 
     model: str
@@ -148,6 +151,7 @@ class Evaluation:
     by_strain: tuple[Score, ...] = ()
     by_source: tuple[Score, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    unclassed: tuple[UnclassedScore, ...] = ()
 
     @property
     def groupings(self) -> tuple[tuple[str, str, tuple[Score, ...]], ...]:
@@ -320,7 +324,9 @@ def score_aliens(kind: str, strange: Sequence[Prediction], inside: Sequence[Pred
 
 
 def summarise_all(predictions: Sequence[Prediction], classes: Sequence[str], model: str, runtime: str) -> Evaluation:
-    """Condense predictions of patterns, and of aliens: what is labelled as none of the classes is an alien kind.
+    """Condense predictions of patterns, and of what is none of the classes.
+
+    A good crystal without a class (`unclassed`) is told of apart; every other label is an alien kind.
 
     Raises
     ------
@@ -328,9 +334,14 @@ def summarise_all(predictions: Sequence[Prediction], classes: Sequence[str], mod
         If the network saw no labelled pattern at all.
     """
     inside = [one for one in predictions if one.label in classes]
-    kinds = sorted({one.label for one in predictions} - set(classes))
-    aliens = tuple(score_aliens(kind, [one for one in predictions if one.label == kind], inside) for kind in kinds)
-    return replace(summarise(inside, classes, model, runtime), aliens=aliens)
+    labels = sorted({one.label for one in predictions} - set(classes))
+    aliens = tuple(
+        score_aliens(kind, [one for one in predictions if one.label == kind], inside)
+        for kind in labels
+        if not is_unclassed(kind, classes)
+    )
+    unclassed = score_unclassed(predictions, classes)
+    return replace(summarise(inside, classes, model, runtime), aliens=aliens, unclassed=unclassed)
 
 
 def evaluate(
@@ -351,8 +362,14 @@ def evaluate(
         Opens the labelled set.
     aliens
         Loaders by kind.
+
+    Raises
+    ------
+    ValueError
+        If a label is neither a class nor of a crystal without one, or the network saw no labelled pattern at all.
     """
-    predictions = predict(classifier, loader(), classes)
+    found = predict(classifier, loader(), classes)
+    predictions = [one for one in found if not is_unclassed(one.label, classes)]
     identity = classifier.identity
     summary = summarise(predictions, classes, identity.id, identity.runtime)
     return replace(
@@ -361,6 +378,7 @@ def evaluate(
             score_aliens(kind, predict(classifier, _unlabelled(kind, open_kind()), classes), predictions)
             for kind, open_kind in (aliens or {}).items()
         ),
+        unclassed=score_unclassed(found, classes),
     )
 
 

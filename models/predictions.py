@@ -40,6 +40,8 @@ class LabelledVolume:
         Smooth strain, as the phase that it makes at the reflection.
     source
         Where the crystal came from, e.g. 'continuum'.
+    character_deg
+        Angle between line and Burgers vector, where there is a line: 0 screw, 90 edge.
     """
 
     counts: NDArray[np.float32]
@@ -52,6 +54,7 @@ class LabelledVolume:
     completeness: float | None = None
     strain_rad: float | None = None
     source: str | None = None
+    character_deg: float | None = None
 
 
 Loader = Callable[[], Iterable[LabelledVolume]]
@@ -89,6 +92,7 @@ class Prediction:
     strain_rad: float | None = None
     source: str | None = None
     picture: str | None = None
+    character_deg: float | None = None
 
 
 def predict(classifier: Classifier, volumes: Iterable[LabelledVolume], classes: Sequence[str]) -> list[Prediction]:
@@ -114,4 +118,5 @@ def _prediction(volume: LabelledVolume, verdict: Verdict, classes: Sequence[str]
         strain_rad=volume.strain_rad,
         source=volume.source,
         picture=b64encode(png_bytes(render_slices(volume.counts, zoom=1))).decode() if wrong else None,
+        character_deg=volume.character_deg,
     )

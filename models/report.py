@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from braggwatch.models.evaluation import AlienScore, Evaluation, Mistake, Score
+from braggwatch.models.evaluation import AlienScore, Evaluation, Mistake, Score, UnclassedScore
 from braggwatch.models.report_figures import accuracy_by_group, confusion_matrix, reliability_diagram
 
 _STYLE = """
@@ -83,6 +83,23 @@ def _alien_table(aliens: Sequence[AlienScore]) -> str:
     return _table("Input that is none of the classes", header, rows)
 
 
+def _unclassed_table(unclassed: Sequence[UnclassedScore]) -> str:
+    rows = [
+        (
+            one.kind,
+            str(one.samples),
+            str(one.configurations),
+            "none" if one.defect is None else f"{one.defect.accuracy:.1%}",
+            ", ".join(f"{name} {count}" for name, count in one.said.items()) or "none",
+            ", ".join(f"{name} {count}" for name, count in one.named.items()) or "none",
+            str(one.set_aside),
+        )
+        for one in unclassed
+    ]
+    header = ("kind", "patterns", "crystals", "said to have a defect", "most probable", "named", "no class given")
+    return _table("Good crystals that no class describes", header, rows)
+
+
 def _mistakes(mistakes: Sequence[Mistake]) -> str:
     cards = "".join(
         "<figure>"
@@ -124,6 +141,8 @@ def render_report(evaluation: Evaluation) -> str:
         _score_table(f"By {first}{f', {meaning}' if meaning else ''}", first, scores)
         for first, meaning, scores in evaluation.groupings
     )
+    if evaluation.unclassed:
+        tables += _unclassed_table(evaluation.unclassed)
     if evaluation.aliens:
         tables += _alien_table(evaluation.aliens)
     if evaluation.mistakes:

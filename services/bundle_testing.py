@@ -27,8 +27,8 @@ def run_test(
     Parameters
     ----------
     shards, outliers
-        Of crystals, and of what is to be refused, of which there may be none. Samples whose label is none of the
-        classes count as outliers, wherever they are.
+        Of crystals, and of what is to be refused, of which there may be none. Good crystals that no class describes
+        are told of apart; samples of any other label that is none of the classes count as outliers, wherever they are.
     part
         Only these crystals.
     workers
@@ -78,4 +78,5 @@ def _opened(bundle: Path) -> BundleClassifier:
 
 
 def _predictions(classifier: BundleClassifier, path: Path, part: Part | None) -> list[Prediction]:
-    return predict(classifier, LabelledShards([path], outlier_class=True, part=part).labelled(), classifier.classes)
+    samples = LabelledShards([path], outlier_class=True, unclassed=True, part=part)
+    return predict(classifier, samples.labelled(), classifier.classes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from braggwatch.models.nuisance_augmentation import measured_copy
 from braggwatch.models.predictions import LabelledVolume
 from braggwatch.models.training_config import PAPER_SHARES
+from braggwatch.models.unclassed import is_unclassed
 from braggwatch.services.training_data import ShardSource
 from braggwatch.sim.datasets import SampleInfo
 
@@ -74,17 +75,26 @@ class LabelledShards:
     paths
         Shards.
     outlier_class
-        Keep samples whose label is none of the classes, as one more class; else they are left out.
+        Keep samples that are to be refused as one more class; else they are left out.
+    unclassed
+        Keep good crystals that no class describes, too: to be told of, not to learn from.
     part
         Only these crystals.
     """
 
-    def __init__(self, paths: Sequence[Path], *, outlier_class: bool = False, part: Part | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        outlier_class: bool = False,
+        unclassed: bool = False,
+        part: Part | None = None,
+    ) -> None:
         self._source = ShardSource(paths, CLASSES)
         kept = [
             index
             for index, info in enumerate(self._source.infos)
-            if (outlier_class or info.label in CLASSES) and (part is None or part.holds(info))
+            if _wanted(info.label, outlier_class, unclassed) and (part is None or part.holds(info))
         ]
         self._kept = np.asarray(kept, dtype=np.int64)
         self.infos: tuple[SampleInfo, ...] = tuple(self._source.infos[index] for index in kept)
@@ -117,7 +127,7 @@ class LabelledShards:
     def labelled(self) -> Iterator[LabelledVolume]:
         """Yield every sample with what is known of it; labels that are no class are kept as they are."""
         for index, info in enumerate(self.infos):
-            known = info.label in CLASSES
+            known = info.label in CLASSES or is_unclassed(info.label, CLASSES)
             has_line = known and info.label != "perfect"
             yield LabelledVolume(
                 counts=self.counts(index),
@@ -128,8 +138,16 @@ class LabelledShards:
                 hkl=info.hkl if known else None,
                 g_dot_b=info.g_dot_b if has_line else None,
                 completeness=info.completeness if known else None,
+                strain_rad=info.strain_rad if known else None,
                 source=info.source.split("-")[0] if known else None,
+                character_deg=info.character_deg if has_line else None,
             )
+
+
+def _wanted(label: str, outliers: bool, unclassed: bool) -> bool:
+    if label in CLASSES:
+        return True
+    return unclassed if is_unclassed(label, CLASSES) else outliers
 
 
 def find_shards(folder: Path, pattern: str) -> tuple[Path, ...]:

@@ -19,6 +19,10 @@ def score_table(evaluation: Evaluation) -> Table:
             low, high = score.low, score.high
             table.add_row(name, str(score.samples), f"{score.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
     table.add_row("expected calibration error", "", f"{evaluation.calibration_error:.3f}", "")
+    for one in evaluation.unclassed:
+        value = "" if one.defect is None else f"{one.defect.accuracy:.1%} said to have a defect"
+        said = ", ".join(f"{name} {count}" for name, count in one.said.items())
+        table.add_row(f"no class: {one.kind}", str(one.samples), value, said)
     for alien in evaluation.aliens:
         value = "" if alien.auroc is None else f"AUROC {alien.auroc:.3f}"
         table.add_row(f"outlier {alien.kind}", str(alien.samples), value, f"{alien.set_aside:.0%} set aside")

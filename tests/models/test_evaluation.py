@@ -142,6 +142,42 @@ def test_labels_that_are_no_class_count_as_aliens() -> None:
     assert (loop.kind, loop.samples, loop.auroc, loop.named) == ("loop", 2, 1.0, 0.5)
 
 
+def test_a_line_that_no_class_describes_is_told_of_apart() -> None:
+    edge = said("edge", (0.1, 0.1, 0.8))
+    mixed = [
+        replace(said("mixed", (0.1, 0.8, 0.1)), character_deg=30.0, configuration="a"),
+        replace(said("mixed", (0.9, 0.1, 0.0)), character_deg=30.0, configuration="a"),
+        replace(said("mixed", (0.1, 0.2, 0.7), Outcome.OUT_OF_DISTRIBUTION), character_deg=60.0, configuration="b"),
+        replace(said("mixed", (0.1, 0.2, 0.7), Outcome.INVALID), probabilities=None, character_deg=60.0),
+    ]
+    summary = summarise_all([edge, *mixed], CLASSES, "m/1", "r")
+    assert (summary.samples, summary.aliens, summary.mistakes) == (1, (), ())
+    thirty, sixty = summary.unclassed
+    assert (thirty.kind, thirty.samples, thirty.configurations) == ("mixed, 30°", 2, 1)
+    assert thirty.said == thirty.named == {"perfect": 1, "screw": 1}
+    assert thirty.defect is not None
+    assert (thirty.defect.accuracy, thirty.set_aside) == (0.5, 0)
+    assert (sixty.said, sixty.named, sixty.set_aside) == ({"edge": 1}, {}, 2)
+    assert Evaluation.from_json(summary.to_json()) == summary
+    assert "mixed, 30°" in render_report(summary)
+    # a bundle that has the class is judged by it
+    with_class = summarise_all([replace(one, probabilities=(0.1, 0.9)) for one in mixed], ("edge", "mixed"), "m", "r")
+    assert (with_class.overall.accuracy, with_class.unclassed) == (1.0, ())
+
+
+def test_a_bundle_meets_lines_that_it_has_no_class_for(
+    bundle_path: Path, make_blob: Callable[..., NDArray[np.float32]]
+) -> None:
+    rng = np.random.default_rng(5)
+
+    def labelled() -> Iterator[LabelledVolume]:
+        yield LabelledVolume(make_blob(0, rng), "perfect", "a")
+        yield LabelledVolume(make_blob(1, rng), "mixed", "b", character_deg=60.0)
+
+    found = evaluate(BundleClassifier.load(bundle_path, threads=1), CLASSES, labelled)
+    assert (found.samples, found.unclassed[0].samples) == (1, 1)
+
+
 def test_the_terminal_shows_the_same_numbers(evaluation: Evaluation) -> None:
     from rich.console import Console
 

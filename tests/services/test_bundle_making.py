@@ -57,6 +57,8 @@ def write_shard(
                 size_nm=300.0,
                 coverage=1.0,
                 source=source,
+                character_deg=30.0 if label == "mixed" else None,
+                strain_rad=0.2,
             )
             noisy = spec.nuisance == "measured"
             yield number, Sample(volume(label, rng, noisy=noisy), info)
@@ -112,13 +114,21 @@ def test_clean_shards_are_told_and_measured_where_counts_are_asked_for(tmp_path:
 
 
 def test_labels_that_are_no_class_are_one_more_class_or_left_out(tmp_path: Path) -> None:
-    path = write_shard(tmp_path, MEASURED, range(4), ("perfect", "mixed"))
+    path = write_shard(tmp_path, MEASURED, range(4), ("perfect", "noise"))
     assert len(LabelledShards([path])) == 2
     with_outliers = LabelledShards([path], outlier_class=True)
     assert with_outliers.labels.tolist() == [0, 3, 0, 3]
     labelled = list(with_outliers.labelled())
-    assert [one.label for one in labelled] == ["perfect", "mixed", "perfect", "mixed"]
+    assert [one.label for one in labelled] == ["perfect", "noise", "perfect", "noise"]
     assert labelled[1].element is None
+
+
+def test_lines_without_a_class_are_told_of_and_not_learnt_as_outliers(tmp_path: Path) -> None:
+    path = write_shard(tmp_path, MEASURED, range(4), ("perfect", "mixed"))
+    assert len(LabelledShards([path], outlier_class=True)) == 2
+    every = list(LabelledShards([path], outlier_class=True, unclassed=True).labelled())
+    assert [one.label for one in every] == ["perfect", "mixed", "perfect", "mixed"]
+    assert (every[1].character_deg, every[1].strain_rad, every[1].g_dot_b) == (30.0, 0.2, 1.0)
 
 
 def test_a_bundle_says_what_its_shards_held(tmp_path: Path) -> None:
