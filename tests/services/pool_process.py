@@ -6,6 +6,7 @@ Each leaves a file named after its process number when it has begun.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -22,4 +23,5 @@ def work(folder: Path, number: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
     run_shards(partial(work, Path(sys.argv[1])), [0, 1], lambda _: None, workers=2)

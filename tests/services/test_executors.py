@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def runs(process: int) -> bool:
     return state != "Z"
 
 
-def wait_until(what, patience_s: float = PATIENCE_S) -> bool:
+def wait_until(what: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
     end = time.monotonic() + patience_s
     while not what():
         if time.monotonic() > end:
