@@ -57,14 +57,32 @@ def examine(settings: Settings) -> Iterator[CheckResult]:
 def _packages(settings: Settings) -> CheckResult:
     del settings
     found: list[str] = []
-    for name in ("bluesky", "event-model", "numpy", "onnxruntime", "pyzmq"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
+    # A machine with a GPU may have onnxruntime-gpu, which is the same package with CUDA.
+    for names in (("bluesky",), ("event-model",), ("numpy",), ("onnxruntime", "onnxruntime-gpu"), ("pyzmq",)):
+        there = [text for name in names if (text := _installed(name)) is not None]
+        if not there:
             return CheckResult(
-                name="packages", status=Status.FAIL, finding=f"{name} is not installed", advice="pip install braggwatch"
+                name="packages",
+                status=Status.FAIL,
+                finding=f"{names[0]} is not installed",
+                advice="pip install braggwatch",
             )
+        if len(there) > 1:
+            return CheckResult(
+                name="packages",
+                status=Status.WARN,
+                finding=f"{' and '.join(there)} overwrite each other",
+                advice=f"pip uninstall {' '.join(names)}; pip install one of them",
+            )
+        found += there
     return CheckResult(name="packages", status=Status.OK, finding=", ".join(found))
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return None
 
 
 def _cores(settings: Settings) -> CheckResult:

@@ -89,8 +89,8 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "BRAGGWATCH_"
 
 
 def test_every_setting_named_here_exists():
-    files = [DEPLOY / "systemd/braggwatch.env.example", DEPLOY / "compose.yaml", DEPLOY / "Containerfile"]
-    files += [DEPLOY / "README.md", ROOT / "docs/how-to/runbooks.md"]
+    files = [DEPLOY / "systemd/braggwatch.env.example", DEPLOY / "compose.yaml", *DEPLOY.glob("Containerfile*")]
+    files += [DEPLOY / "README.md", ROOT / "docs/how-to/runbooks.md", ROOT / "docs/how-to/gpu.md"]
     named = {name for file in files for name in re.findall(r"BRAGGWATCH_[A-Z]+__[A-Z_]*[A-Z]", file.read_text())}
     assert named
     assert named - setting_names() == set()
