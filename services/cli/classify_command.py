@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
     from braggwatch.services.recordings import RecordedDocument
     from braggwatch.services.settings import Settings
+    from braggwatch.sim.crystal.fcc import Miller
     from braggwatch.sim.geometry.model import GeometryPreset
 
 
@@ -42,6 +43,14 @@ def classify(
     read: Annotated[
         list[str] | None, typer.Option("--read", metavar="NAME=DATASET", help="HDF5: read a signal from a dataset.")
     ] = None,
+    hkl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'H K L'",
+            help="HDF5: the reflection, e.g. '1 -1 1', so that the verdict says which Burgers directions it sees; else "
+            "the geometry's.",
+        ),
+    ] = None,
     allow_truncated: Annotated[bool, typer.Option(help="Take a recording that was cut short.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON record a run, as the service stores it.")] = False,
 ) -> None:
@@ -54,6 +63,7 @@ def classify(
     Example: **braggwatch classify scan.h5 --frames /entry/data/data --angles /entry/th --set energy=9 ...**
     """
     with clear_errors():
+        from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
         from braggwatch.services.settings import load_settings
         from braggwatch.sim.geometry import load_preset
 
@@ -62,8 +72,26 @@ def classify(
         if frames is not None or angles is not None:
             if frames is None or angles is None:
                 raise typer.BadParameter("an HDF5 file needs both", param_hint="--frames and --angles")
-            records = _hdf5(file, preset, frames, angles, monitor, set_ or [], read or [])
+            records = hdf5_documents(
+                Hdf5Options(
+                    file=file,
+                    frames=frames,
+                    angles=angles,
+                    monitor=monitor,
+                    detector_field=preset.detector_field,
+                    scanned=preset.scanned,
+                    monitor_field=preset.monitor_field,
+                    stated=parse_assignments(set_ or []),
+                    read=parse_names(read or []),
+                    hkl=None if hkl is None else _reflection(hkl),
+                    hkl_field=settings.assembly.hkl_field,
+                )
+            )
         else:
+            if hkl is not None:
+                raise typer.BadParameter(
+                    "goes with --frames and --angles; a recording states its own reflection", param_hint="--hkl"
+                )
             records = _recording(file, allow_truncated)
         results: list[ScreeningResult] = []
         with error_console().status("judging"):
@@ -128,30 +156,13 @@ def _recording(file: Path, allow_truncated: bool) -> Iterator[RecordedDocument]:
     return read_recording(file, allow_truncated=allow_truncated)
 
 
-def _hdf5(
-    file: Path,
-    preset: GeometryPreset,
-    frames: str,
-    angles: str,
-    monitor: str | None,
-    stated: list[str],
-    read: list[str],
-) -> Iterator[RecordedDocument]:
-    from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
+def _reflection(text: str) -> Miller:
+    from braggwatch.callbacks.reflection import read_miller
 
-    return hdf5_documents(
-        Hdf5Options(
-            file=file,
-            frames=frames,
-            angles=angles,
-            monitor=monitor,
-            detector_field=preset.detector_field,
-            scanned=preset.scanned,
-            monitor_field=preset.monitor_field,
-            stated=parse_assignments(stated),
-            read=parse_names(read),
-        )
-    )
+    found = read_miller(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not three whole numbers: write e.g. '1 -1 1'", param_hint="--hkl")
+    return found
 
 
 def _draw(report: ScreeningReport, picture: Path, place: int) -> None:

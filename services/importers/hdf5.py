@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.recordings import RecordedDocument
+from braggwatch.sim.crystal.fcc import Miller
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
@@ -38,6 +39,8 @@ class Hdf5Options(BaseModel):
     stated: dict[str, FiniteFloat] = Field(default_factory=dict, description="Signals stated by the user.")
     read: dict[str, str] = Field(default_factory=dict, description="Signal → dataset with one number.")
     sample: str | None = None
+    hkl: Miller | None = Field(default=None, description="Reflection stated by the user; None: the preset's.")
+    hkl_field: str = Field(default="hkl", description="Key of the start document that it gets.")
 
 
 def hdf5_documents(options: Hdf5Options) -> Iterator[RecordedDocument]:
@@ -71,9 +74,8 @@ def _documents(
     origins: Mapping[str, str],
 ) -> Iterator[RecordedDocument]:
     status = options.file.stat()
-    uid = run_uid(
-        str(options.file.resolve()), str(status.st_size), str(status.st_mtime_ns), repr(sorted(signals.items()))
-    )
+    said = [repr(sorted(signals.items())), *([] if options.hkl is None else [repr(options.hkl)])]
+    uid = run_uid(str(options.file.resolve()), str(status.st_size), str(status.st_mtime_ns), *said)
     make, time = DocumentMaker(uid), status.st_mtime
     count = int(frames.shape[0])
     start: Document = {
@@ -90,6 +92,8 @@ def _documents(
     }
     if options.sample is not None:
         start["sample_name"] = options.sample
+    if options.hkl is not None:
+        start[options.hkl_field] = list(options.hkl)
     yield RecordedDocument(0.0, "start", start)
     baseline = {name: number_key(origins[name]) for name in signals}
     yield RecordedDocument(0.0, "descriptor", make.descriptor("baseline", time, baseline))

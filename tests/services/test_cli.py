@@ -303,6 +303,12 @@ def test_classify_a_foreign_hdf5_file(registry: Path, tmp_path: Path) -> None:
         assert image.size == (3 * 256 + 2 * 4, 256)
         image.verify()
     assert run("classify", *stated).exit_code == 0
+    # The reflection, stated, says which Burgers directions the verdict speaks of.
+    seen = json.loads(run("classify", *stated, "--hkl", "1 -1 1", "--json").stdout)["burgers"]
+    assert (seen["hkl"], seen["origin"]) == ([1, -1, 1], "start:hkl")
+    assert len(seen["seen"]) == len(seen["blind"]) == 3
+    refused = run("classify", *stated, "--hkl", "one")
+    assert (refused.exit_code, "three whole numbers" in refused.output) == (2, True)
     # A geometry value that is nowhere is never guessed.
     unstated = run("classify", *arguments, "--json")
     assert unstated.exit_code == 1
