@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.sadp.ewald import at_sphere, detector_axes, on_detector
 from braggwatch.sim.sadp.microscope import beam_direction, wavelength_A, zone_frame
 from braggwatch.sim.sadp.model import Direction, SpotPattern
 from braggwatch.sim.sadp.scattering import Reflections, reflections
@@ -84,12 +85,12 @@ class KinematicZone:
         self._strength = np.abs(spots.factor_A) ** 2
 
     def pattern(self, settings: BeamSettings) -> SpotPattern:
-        """Return the spots, brightest first.
+        """Return the spots, brightest first; none where the square is too small for any.
 
         Raises
         ------
         ValueError
-            If the square reaches beyond the known reflections, or holds no spot.
+            If the square reaches beyond the known reflections.
         """
         if settings.half_width_inv_A * sqrt(2) > self.g_max_inv_A * (1 + 1e-9):
             raise ValueError(
@@ -105,8 +106,6 @@ class KinematicZone:
             settings.thickness_spread,
             settings.half_width_inv_A,
         )
-        if not len(place):
-            raise ValueError("no reflection is excited within the picture: a longer camera length leaves none")
         return brightest_first(xy, intensity, self._hkl[place], settings.floor)
 
 
@@ -119,6 +118,8 @@ def brightest_first(
     xy: NDArray[np.float64], intensity: NDArray[np.float64], hkl: NDArray[np.int32], floor: float
 ) -> SpotPattern:
     """Scale the brightest spot to 1, drop those below ``floor``, and sort."""
+    if not len(intensity) or intensity.max() <= 0:
+        return SpotPattern(xy[:0], intensity[:0], hkl[:0])
     relative = intensity / intensity.max()
     order = np.argsort(-relative, kind="stable")
     order = order[relative[order] >= floor]
@@ -128,34 +129,6 @@ def brightest_first(
 def relrod(excitation_error: float, thickness_A: float, spread: float) -> float:
     """R(s) of the module's text: 1 at s = 0."""
     return float(_relrod(excitation_error, thickness_A, spread))
-
-
-@njit(cache=True, nogil=True)
-def excitation_error(
-    gx: float, gy: float, gz: float, k: float, n: NDArray[np.float64]
-) -> tuple[float, float, float, float]:
-    """Exact excitation error of a reflection, and the diffracted wave vector.
-
-    Parameters
-    ----------
-    gx, gy, gz
-        Reciprocal lattice vector in the frame whose z is the foil's normal, 1/Å.
-    k
-        1 / wavelength.
-    n
-        (3,) direction of the beam.
-
-    Returns
-    -------
-    tuple
-        s (above zero inside the sphere), and the wave vector at the sphere; s is NaN where z misses the sphere.
-    """
-    x, y, z = k * n[0] + gx, k * n[1] + gy, k * n[2] + gz
-    left = k * k - x * x - y * y
-    if left <= 0:
-        return np.nan, x, y, z
-    on_sphere = sqrt(left)
-    return on_sphere - z, x, y, on_sphere
 
 
 @njit(cache=True, nogil=True)
@@ -181,17 +154,13 @@ def _excite(
     xy = np.empty((len(g), 2))
     intensity = np.empty(len(g))
     reach = max(_REACH / thickness, _REACH_INV_A)
-    # what a flat detector across the beam shows: axes x, y of the zone turned with the beam
-    ex = np.array([n[2], 0.0, -n[0]]) / sqrt(n[2] * n[2] + n[0] * n[0])
-    ey = np.array([n[1] * ex[2] - n[2] * ex[1], n[2] * ex[0] - n[0] * ex[2], n[0] * ex[1] - n[1] * ex[0]])
+    axes = detector_axes(n)
     found = 0
     for i in range(len(g)):
-        s, x, y, z = excitation_error(g[i, 0], g[i, 1], g[i, 2], k, n)
+        s, x, y, z = at_sphere(g[i, 0], g[i, 1], g[i, 2], k, n)
         if not abs(s) <= reach:
             continue
-        far = k / (x * n[0] + y * n[1] + z * n[2])
-        u = (x * ex[0] + y * ex[1] + z * ex[2]) * far
-        v = (x * ey[0] + y * ey[1] + z * ey[2]) * far
+        u, v = on_detector(x, y, z, k, n, axes)
         if abs(u) > half_width or abs(v) > half_width:
             continue
         place[found] = i

@@ -1,0 +1,107 @@
+"""Pattern sets as HDF5 files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from uuid import uuid4
+
+import h5py
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from braggwatch.sim.sadp.dataset import PatternSpec
+from braggwatch.sim.sadp.pattern_set import PatternSet, StructureFacts, join
+
+SCHEMA = 1
+_COLUMNS = tuple(field.name for field in fields(PatternSet) if field.name != "structures")
+_STRUCTURES = TypeAdapter(tuple[StructureFacts, ...])
+
+
+class PatternFileError(ValueError):
+    """A file of patterns that can't be used; the message names it and says why."""
+
+
+def store_patterns(path: Path, spec: PatternSpec, patterns: PatternSet) -> None:
+    """Write one file; what stands under ``path`` is always whole.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
+    partial = path.with_name(f"{path.stem}.{os.getpid()}-{uuid4().hex[:8]}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs["schema"] = SCHEMA
+            file.attrs["kind"] = "sadp-patterns"
+            file.attrs["spec"] = spec.model_dump_json()
+            file.create_dataset("structures", data=_STRUCTURES.dump_json(patterns.structures).decode())
+            for name in _COLUMNS:
+                file.create_dataset(
+                    name,
+                    data=getattr(patterns, name),
+                    compression="gzip",
+                    compression_opts=4,
+                    shuffle=True,
+                    fletcher32=True,
+                    chunks=True,
+                )
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_patterns(path: Path) -> PatternSet:
+    """Read one file, checksums and all, or all ``*.h5`` of a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    PatternFileError
+        If a file is damaged, of another schema, or its parts don't belong together.
+    """
+    if path.is_dir():
+        parts = sorted(path.glob("*.h5"))
+        if not parts:
+            raise FileNotFoundError(f"no patterns (*.h5) in {path}")
+        return join([read_patterns(part) for part in parts])
+    return _read(path)[1]
+
+
+def read_spec(path: Path) -> PatternSpec:
+    """Read what one file was made from; errors as ``read_patterns``."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("kind") != "sadp-patterns" or file.attrs.get("schema") != SCHEMA:
+                raise PatternFileError(f"{path.name} holds no diffraction patterns of schema {SCHEMA}")
+            spec = PatternSpec.model_validate_json(str(file.attrs["spec"]))
+            structures = _STRUCTURES.validate_json(bytes(np.asarray(file["structures"]).item()))
+            columns = {name: np.asarray(file[name]) for name in _COLUMNS}
+    except PatternFileError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValidationError, ValueError) as error:
+        raise PatternFileError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
+    patterns = PatternSet(structures=structures, **columns)
+    spots = len(patterns.intensity)
+    whole = (
+        all(len(columns[name]) == len(patterns) for name in _COLUMNS[4:])
+        and len(patterns.offsets) == len(patterns) + 1
+        and patterns.offsets[0] == 0
+        and patterns.offsets[-1] == spots == len(patterns.g_inv_A) == len(patterns.hkl)
+        and bool((np.diff(patterns.offsets) >= 0).all())
+        and (not len(patterns) or 0 <= patterns.structure.min() <= patterns.structure.max() < len(structures))
+    )
+    if not whole:
+        raise PatternFileError(f"{path.name} is damaged: its columns don't belong together")
+    return spec, patterns
