@@ -16,8 +16,8 @@ _ANGLE_MARGIN_DEG = 1.2
 def cubic_cells(table: GroupTable) -> NDArray[np.float64]:
     """Return ratio and angle (degrees) of the reduced plane cells that cubic zones show, (M, 2).
 
-    All of a zone's reciprocal lattice vectors with a primitive, face-centred and body-centred cell, and with sublattices
-    of them, whose other points may be too weak to see.
+    Of a primitive, a face-centred and a body-centred cell, and of a sublattice whose other points may be too weak to
+    see.
     """
     cells: set[tuple[float, float]] = set()
     axis = np.arange(-6, 7)
