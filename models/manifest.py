@@ -128,7 +128,7 @@ class Provenance(_Frozen):
     code_version: str = Field(description="Version or commit of the code that trained it.")
     seed: int | None = None
     parameters: int | None = Field(default=None, ge=0, description="Number of trained parameters.")
-    network: str | None = Field(default=None, description="Which network: 'foveated' or 'paper'.")
+    network: str | None = Field(default=None, description="Which network, e.g. 'foveated' or 'paper'.")
     specifications: tuple[str, ...] = Field(
         default=(), description="Digests of the specifications that the training files were made by."
     )

@@ -107,7 +107,15 @@ class FoveatedNet(nn.Module):
 
 
 class PaperNet(nn.Module):
-    """The network of Lim et al.: five 3³ convolutions, ReLU, pooling, two dense layers, dropout 0.2 everywhere."""
+    """The network of Lim et al.: five 3³ convolutions, ReLU, pooling, two dense layers, dropout 0.2 everywhere.
+
+    Parameters
+    ----------
+    classes
+        Number of classes.
+    width
+        Channels of the first convolution; the following ones have twice, four, eight and eight times as many.
+    """
 
     def __init__(self, classes: int = 3, width: int = 32) -> None:
         super().__init__()
@@ -118,6 +126,8 @@ class PaperNet(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.dense = nn.Sequential(nn.Linear(8 * width * 8, 128), nn.ReLU(), nn.Dropout(0.2))
         self.head = nn.Linear(128, classes)
+        # a quarter less CPU time a training step
+        self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet
 
-NetworkKind = Literal["foveated", "paper"]
+NetworkKind = Literal["foveated", "paper", "paper-half"]
+_PAPER_WIDTHS: Mapping[NetworkKind, int] = {"paper": 32, "paper-half": 16}
 NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
 
 
@@ -29,7 +30,9 @@ def network_kind(word: str) -> NetworkKind:
 
 def make_network(kind: NetworkKind, classes: int) -> nn.Module:
     """Return an untrained network with as many outputs."""
-    return PaperNet(classes) if kind == "paper" else FoveatedNet(FoveatedConfig(classes=classes))
+    if kind in _PAPER_WIDTHS:
+        return PaperNet(classes, _PAPER_WIDTHS[kind])
+    return FoveatedNet(FoveatedConfig(classes=classes))
 
 
 def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, NetworkKind]:
@@ -42,7 +45,10 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     """
     if "head.weight" not in weights:
         raise ValueError("these weights are of no network known here: they lack head.weight")
-    kind: NetworkKind = "paper" if "convolutions.0.weight" in weights else "foveated"
+    first = weights.get("convolutions.0.weight")
+    kind: NetworkKind = "foveated"
+    if first is not None:
+        kind = "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
     network = make_network(kind, len(weights["head.weight"]))
     try:
         network.load_state_dict(dict(weights))

@@ -48,7 +48,7 @@ def train(
         ),
     ] = "default",
     network: Annotated[
-        str | None, typer.Option("--network", help="'foveated' or 'paper'; else the preset's own.")
+        str | None, typer.Option("--network", help="'foveated', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=10, help=f"Optimiser steps; else {_STEPS}, or the preset's limit.")

@@ -161,7 +161,7 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
         training_facts([write_shard(tmp_path, MEASURED, range(0))])
 
 
-@pytest.mark.parametrize("kind", ["foveated", "paper"])
+@pytest.mark.parametrize("kind", ["foveated", "paper", "paper-half"])
 def test_a_network_is_recognised_from_its_weights(kind) -> None:
     torch.manual_seed(1)
     network = make_network(kind, 4)
