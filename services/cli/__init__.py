@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli import (
+    apt_app,
     benchmark_command,
     classify_command,
     demo_command,
@@ -46,6 +47,7 @@ app.command("explain", epilog=EXIT_CODES)(explain_command.explain)
 app.command("record", epilog=EXIT_CODES)(record_command.record)
 app.command("replay", epilog=EXIT_CODES)(replay_command.replay)
 app.command("inspect", epilog=EXIT_CODES)(inspect_command.inspect)
+app.add_typer(apt_app.app, name="apt")
 app.add_typer(import_command.app, name="import")
 app.add_typer(models_command.app, name="models")
 app.add_typer(simulate_command.app, name="sim")

@@ -1,0 +1,16 @@
+"""``braggwatch apt``: L1₂ order in atom probe reconstructions."""
+
+from __future__ import annotations
+
+import typer
+
+from braggwatch.services.cli import apt_simulate_command
+from braggwatch.services.cli.console import EXIT_CODES
+
+app = typer.Typer(
+    help="Find L1₂ order in atom probe reconstructions, through spatial distribution maps.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+app.command("simulate", epilog=EXIT_CODES)(apt_simulate_command.simulate)
