@@ -75,6 +75,8 @@ class ShardTask:
         Outliers of these kinds in turn; None: crystals.
     library
         Folder of relaxed crystals; None: they are built.
+    only
+        Numbers of the library's crystals to take; None: all.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class ShardTask:
     kinds: tuple[OutlierKind, ...] | None = None
     library: Path | None = None
     patterns_per_crystal: int = PATTERNS_PER_CRYSTAL
+    only: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,10 @@ class ShardDone:
     problem: str = ""
 
 
-def open_library(folder: Path, spec: DatasetSpec, patterns_per_crystal: int) -> LibraryCrystals:
-    """Open a folder of relaxed crystals as a source of samples.
+def open_library(
+    folder: Path, spec: DatasetSpec, patterns_per_crystal: int, only: frozenset[int] | None = None
+) -> LibraryCrystals:
+    """Open a folder of relaxed crystals, or ``only`` those of some numbers, as a source of samples.
 
     Raises
     ------
@@ -115,7 +120,12 @@ def open_library(folder: Path, spec: DatasetSpec, patterns_per_crystal: int) -> 
     """
     from braggwatch.sim.relaxation.library import CrystalLibrary
 
-    library = CrystalLibrary(folder, labels=spec.classes, population=spec.population)
+    library = CrystalLibrary(
+        folder,
+        labels=spec.classes,
+        population=spec.population,
+        accept=None if only is None else lambda entry: entry.index in only,
+    )
     return LibraryCrystals(library, spec.population, spec.visible, patterns_per_crystal)
 
 
@@ -129,7 +139,7 @@ def make_shard(task: ShardTask) -> ShardDone:
     """
     numbers = range(task.start, task.stop)
     crystals: CrystalSource | None = (
-        None if task.library is None else open_library(task.library, task.spec, task.patterns_per_crystal)
+        None if task.library is None else open_library(task.library, task.spec, task.patterns_per_crystal, task.only)
     )
     name = "" if crystals is None else crystals.name
     problem = ""
@@ -163,6 +173,7 @@ def shard_tasks(
     outliers: str | None = None,
     library: Path | None = None,
     patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    only: frozenset[int] | None = None,
     shard: tuple[int, int] = (1, 1),
     shard_size: int = SHARD_SIZE,
 ) -> list[ShardTask]:
@@ -176,6 +187,8 @@ def shard_tasks(
         'exposed' or 'all' for scans to be refused instead of crystals.
     library, patterns_per_crystal
         Relaxed crystals, each in so many samples in a row.
+    only
+        Numbers of the library's crystals to take; None: all.
     shard
         (i, n): the i-th of n parts, i from 1; together the parts are the whole, each file in one of them.
     shard_size
@@ -201,7 +214,7 @@ def shard_tasks(
                 f"starting at sample {first} would split a crystal over two data sets: with {patterns_per_crystal} "
                 f"patterns a crystal, start at a multiple of {patterns_per_crystal}"
             )
-        crystals = open_library(library, spec, patterns_per_crystal)
+        crystals = open_library(library, spec, patterns_per_crystal, only)
         crystals.configuration(first + samples - 1)
         stem = f"{stem}-{crystals.name}"
     stop = first + samples
@@ -214,6 +227,7 @@ def shard_tasks(
             kinds=kinds,
             library=library,
             patterns_per_crystal=patterns_per_crystal,
+            only=only,
         )
         for start in range(first, stop, shard_size)
     ]
@@ -245,6 +259,7 @@ def make_dataset(
     outliers: str | None = None,
     library: Path | None = None,
     patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    only: frozenset[int] | None = None,
     shard: tuple[int, int] = (1, 1),
     shard_size: int = SHARD_SIZE,
     executor: Executor | None = None,
@@ -278,6 +293,7 @@ def make_dataset(
         outliers=outliers,
         library=None if library is None else library.resolve(),
         patterns_per_crystal=patterns_per_crystal,
+        only=only,
         shard=shard,
         shard_size=shard_size,
     )

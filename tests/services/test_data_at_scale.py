@@ -217,7 +217,9 @@ class TwoCrystals:
 
 
 def test_a_library_of_relaxed_crystals_is_drawn_from(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(folder: Path, spec: DatasetSpec, patterns_per_crystal: int) -> LibraryCrystals:
+    def opened(
+        folder: Path, spec: DatasetSpec, patterns_per_crystal: int, only: frozenset[int] | None = None
+    ) -> LibraryCrystals:
         return LibraryCrystals(TwoCrystals(), spec.population, spec.visible, patterns_per_crystal)
 
     monkeypatch.setattr(training_data, "open_library", opened)
