@@ -74,7 +74,7 @@ $(VENV)/demo.stamp: pyproject.toml $(FILES) | $(BIN)/python
 
 $(VENV)/develop.stamp: pyproject.toml $(FILES) | $(BIN)/python
 	$(PIP) install '$(TORCH)'
-	$(INSTALL) -e '.[sim,train,dev]'
+	$(INSTALL) -e '.[sim,train,sadp,apt,gpu,openvino,dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 clean:
