@@ -22,6 +22,7 @@ from braggwatch.services.cli import (
     record_command,
     relax_command,
     replay_command,
+    sadp_app,
     screen_command,
     simulate_command,
     train_command,
@@ -51,6 +52,7 @@ app.add_typer(apt_app.app, name="apt")
 app.add_typer(import_command.app, name="import")
 app.add_typer(models_command.app, name="models")
 app.add_typer(simulate_command.app, name="sim")
+app.add_typer(sadp_app.app, name="sadp")
 simulate_command.app.command("relax", epilog=EXIT_CODES)(relax_command.relax)
 app.command("train", epilog=EXIT_CODES)(train_command.train)
 app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)

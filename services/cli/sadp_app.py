@@ -1,0 +1,18 @@
+"""``braggwatch sadp``: crystal structure from electron diffraction patterns."""
+
+from __future__ import annotations
+
+import typer
+
+from braggwatch.services.cli import sadp_classify_command, sadp_simulate_command, sadp_train_command
+from braggwatch.services.cli.console import EXIT_CODES
+
+app = typer.Typer(
+    help="Space group of cubic crystals from zone-axis electron diffraction patterns.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.command("simulate", epilog=EXIT_CODES)(sadp_simulate_command.simulate)
+app.command("train", epilog=EXIT_CODES)(sadp_train_command.train)
+app.command("classify", epilog=EXIT_CODES)(sadp_classify_command.classify)
+app.command("report", epilog=EXIT_CODES)(sadp_classify_command.report)
