@@ -57,6 +57,14 @@ class EngineGraph:
     difference: float
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedEngine:
+    """A running engine, and what is known of it."""
+
+    runtime: TensorRtRuntime
+    record: EngineRecord
+
+
 class _HalfOnCpu(OnnxRuntime):
     """The fp16 graph on the CPU, which may deviate as the engine may."""
 
@@ -165,7 +173,7 @@ def open_engine(
     find: Callable[[], CudaDevice] = find_device,
     make_memory: Callable[[], DeviceMemory] = WarpMemory,
     batches: tuple[int, ...] = BATCHES,
-) -> TensorRtRuntime:
+) -> OpenedEngine:
     """Open a bundle's engine on this machine's device.
 
     An engine of the cache that is corrupted, stale, another device's, refused, or wrong on the golden inputs is named
@@ -190,17 +198,18 @@ def open_engine(
     runtime = TensorRtRuntime(api, built.plan, batches, memory)
     difference = golden_difference(runtime, bundle)
     logger.info("%s: engine built in %.1f s, golden outputs within %.2g", key.flavour, built.seconds, difference)
+    record = record.model_copy(update={"golden_difference": difference})
     try:
-        cache.store(record.model_copy(update={"golden_difference": difference}), built.plan)
+        cache.store(record, built.plan)
         _keep_side_products(cache, key, built.timing_cache, runtime.compiled_kernels)
     except EngineCacheError as error:
         logger.warning("the engine is not kept and will be built again at the next start: %s", error)
-    return runtime
+    return OpenedEngine(runtime, record)
 
 
 def _from_cache(
     bundle: Bundle, api: TensorRt, key: EngineKey, cache: EngineCache, memory: DeviceMemory
-) -> TensorRtRuntime | None:
+) -> OpenedEngine | None:
     try:
         stored = cache.load(key)
     except EngineMissingError as missing:
@@ -217,7 +226,7 @@ def _from_cache(
         logger.warning("the cached engine of %s is discarded and built again: %s", bundle.manifest.id, error)
         cache.discard(key)
         return None
-    return runtime
+    return OpenedEngine(runtime, stored.record)
 
 
 def _keep_side_products(cache: EngineCache, key: EngineKey, timings: bytes | None, kernels: bytes | None) -> None:

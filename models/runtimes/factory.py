@@ -60,7 +60,7 @@ def _tensorrt_problem(flavour: Flavour) -> str | None:
 def _open_tensorrt(bundle: Bundle, flavour: Flavour) -> Runtime:
     from braggwatch.models.runtimes.engine_open import open_engine
 
-    return open_engine(bundle, flavour)
+    return open_engine(bundle, flavour).runtime
 
 
 # Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime runs everywhere: what
@@ -151,7 +151,14 @@ def open_runtime(
     raise RuntimeUnavailableError(f"nothing can run {bundle.manifest.id}; " + "; ".join(reasons))
 
 
+def standing_in(prefer: RuntimePreference, name: str) -> str | None:
+    """Say that the processor stands in for a GPU that is here, where the choice was left to us; else None."""
+    if prefer == "auto" and "-cpu" in name and cuda_problem() is None:
+        return f"a GPU is here, but {name} runs the network; 'braggwatch doctor' says why"
+    return None
+
+
 def _warn_of_idle_device(prefer: RuntimePreference, runtime: Runtime, reasons: list[str]) -> None:
     """Say once, loud enough, that the processor does what a device that is here was bought for."""
-    if prefer == "auto" and runtime.name.endswith("-cpu") and reasons and cuda_problem() is None:
+    if reasons and standing_in(prefer, runtime.name) is not None:
         logger.warning("the GPU is here but %s runs the network: %s", runtime.name, "; ".join(reasons))

@@ -12,6 +12,7 @@ from braggwatch.services.cli import (
     classify_command,
     demo_command,
     doctor_command,
+    engine_command,
     explain_command,
     export_command,
     gap_command,
@@ -51,6 +52,7 @@ app.command("inspect", epilog=EXIT_CODES)(inspect_command.inspect)
 app.add_typer(apt_app.app, name="apt")
 app.add_typer(import_command.app, name="import")
 app.add_typer(models_command.app, name="models")
+app.add_typer(engine_command.app, name="engine")
 app.add_typer(simulate_command.app, name="sim")
 app.add_typer(sadp_app.app, name="sadp")
 simulate_command.app.command("relax", epilog=EXIT_CODES)(relax_command.relax)

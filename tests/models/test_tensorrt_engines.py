@@ -115,7 +115,7 @@ def opened(
         find=lambda: device,
         make_memory=HostMemory,
         batches=FEW,
-    )
+    ).runtime
     return runtime, api
 
 
@@ -253,7 +253,7 @@ def test_without_driver_or_module_the_named_runtime_says_why(flavour) -> None:
 def test_on_a_device_engines_answer_as_onnx_runtime_does(flavour, bundle_id: str, tmp_path: Path) -> None:
     bundle = Bundle.load(Registry().root / bundle_id)
     try:
-        runtime = open_engine(bundle, flavour, cache=EngineCache(tmp_path / "engines"))
+        runtime = open_engine(bundle, flavour, cache=EngineCache(tmp_path / "engines")).runtime
     except RuntimeUnavailableError as error:
         pytest.skip(str(error))
     rng = np.random.default_rng(1)
@@ -263,7 +263,7 @@ def test_on_a_device_engines_answer_as_onnx_runtime_does(flavour, bundle_id: str
     for count in (1, 3, 8, 9, 32, 41):
         got, want = runtime.run(counts[:count]), reference.run(counts[:count])
         np.testing.assert_allclose(got.probabilities, want.probabilities, atol=1e-2)
-    assert open_engine(bundle, flavour, cache=EngineCache(tmp_path / "engines")).captured
+    assert open_engine(bundle, flavour, cache=EngineCache(tmp_path / "engines")).runtime.captured
     import warp
 
     there = warp.array(counts, dtype=warp.float32, device="cuda:0")
