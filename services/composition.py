@@ -13,6 +13,7 @@ from braggwatch.callbacks.records import ScreeningReport
 from braggwatch.callbacks.screening import ScreeningCallback
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import Registry
+from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.detector_arrays import read_detector_array
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
@@ -90,9 +91,10 @@ def compose_service(
     def make_callback(on_report: Callable[[ScreeningReport], None]) -> ScreeningCallback:
         return ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly, mirror=mirror)
 
-    def prepare() -> None:
+    def prepare() -> str | None:
         warm_up(preprocessor)
         classifier.warm_up()
+        return standing_in(screening.runtime, classifier.runtime.name)
 
     service = ScreeningService(
         settings,

@@ -65,7 +65,7 @@ class ScreeningService:
     warm_up
         Called by the worker before the service is ready: compiles kernels, and runs the model once for real. What it
         raises makes the service not ready, with the reason; documents are then still received, and their runs get
-        the callback's own error outcome.
+        the callback's own error outcome. What it returns is a shortcoming in words: the service is ready, and degraded.
     on_beat
         Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
     """
@@ -80,7 +80,7 @@ class ScreeningService:
         sinks: Sequence[Sink] = (),
         metrics: ServiceMetrics | None = None,
         health: Health | None = None,
-        warm_up: Callable[[], None] | None = None,
+        warm_up: Callable[[], str | None] | None = None,
         on_beat: Callable[[], None] | None = None,
         tap: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -184,13 +184,16 @@ class ScreeningService:
             self.health.ok(_MODEL)
             return
         try:
-            self._warm_up()
+            shortcoming = self._warm_up()
         except Exception as error:
             # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
             logger.exception("warm-up failed")
             self.health.failed(_MODEL, f"{type(error).__name__}: {error}"[:300])
             return
-        self.health.ok(_MODEL)
+        if shortcoming is None:
+            self.health.ok(_MODEL)
+        else:
+            self.health.degraded(_MODEL, shortcoming)
 
     def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
         self._waited_s = time.monotonic() - item.received_at

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import uvicorn
 from fastapi import FastAPI
 
+from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.composition import ComposedService, compose_service
 from braggwatch.services.explaining import Explainer
 from braggwatch.services.gpu_metrics import GpuMonitor
@@ -61,6 +62,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         listener.close()
         raise
     metrics.backend(composed.classifier.identity)
+    metrics.fallback(standing_in(settings.screening.runtime, composed.classifier.runtime.name) is not None)
     metrics.watch_disk("store", settings.store.path.resolve().parent)
     gpus = GpuMonitor()
     metrics.watch_gpus(gpus)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.runtimes import RuntimeUnavailableError, open_runtime
 from braggwatch.models.runtimes.cuda_probe import CudaDevice, cuda_problem
-from braggwatch.models.runtimes.factory import CANDIDATES
+from braggwatch.models.runtimes.factory import CANDIDATES, RuntimePreference, standing_in
 from braggwatch.models.runtimes.openvino import probe_openvino
 from braggwatch.services.doctor import CheckResult, Status, examine
 from braggwatch.services.settings import ScreeningSettings, Settings
@@ -63,6 +63,22 @@ def test_a_named_runtime_is_never_replaced(bundle: Bundle, monkeypatch: pytest.M
     monkeypatch.setattr("braggwatch.models.runtimes.openvino.find_spec", lambda name: None)
     with pytest.raises(RuntimeUnavailableError, match=r"braggwatch\[openvino\]"):
         open_runtime(bundle, "openvino-cpu")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "name", "gpu", "fallback"),
+    [
+        ("auto", "onnxruntime-cpu", True, True),
+        ("auto", "onnxruntime-cpu", False, False),
+        ("auto", "tensorrt", True, False),
+        ("onnxruntime-cpu", "onnxruntime-cpu", True, False),
+    ],
+)
+def test_the_processor_stands_in_only_where_a_gpu_was_there_to_be_chosen(
+    monkeypatch: pytest.MonkeyPatch, prefer: RuntimePreference, name: str, gpu: bool, fallback: bool
+) -> None:
+    monkeypatch.setattr("braggwatch.models.runtimes.factory.cuda_problem", lambda: None if gpu else "no driver")
+    assert (standing_in(prefer, name) is not None) is fallback
 
 
 @pytest.mark.usefixtures("no_stream")

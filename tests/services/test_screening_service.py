@@ -94,6 +94,24 @@ def test_a_warm_up_that_fails_is_a_reason_not_to_be_ready(quick, shared_proxy, s
         service.stop()
 
 
+def test_a_model_that_runs_on_less_than_there_is_is_ready_and_degraded(quick, shared_proxy, store, eventually):
+    service = ScreeningService(
+        quick.make_settings(shared_proxy.out_address),
+        quick.make_callback,
+        store,
+        EventBroker(1),
+        warm_up=lambda: "a GPU is here, but onnxruntime-cpu runs the network",
+    )
+    service.start()
+    try:
+        eventually(lambda: service.health.report().ready, what="ready")
+        report = service.health.report()
+        assert report.state is HealthState.DEGRADED
+        assert any("a GPU is here" in why for why in report.reasons)
+    finally:
+        service.stop()
+
+
 def test_without_a_proxy_it_is_not_ready_and_says_why(quick, store, eventually):
     service = quick.make_service(quick.make_settings("tcp://127.0.0.1:9"), store)
     service.start()
