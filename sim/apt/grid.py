@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_VOXELS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class VoxelGrid:
@@ -39,7 +41,7 @@ class VoxelGrid:
         Raises
         ------
         ValueError
-            If there are no ions, or some have no finite position.
+            If there are no ions, some have no finite position, or they are too far apart for a grid.
         """
         if len(positions_nm) == 0:
             raise ValueError("no ions")
@@ -47,6 +49,10 @@ class VoxelGrid:
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError("some ions have no finite position")
         nx, ny, nz = (int(n) + 1 for n in np.floor((high - low) / voxel_nm))
+        if nx * ny * nz > _MOST_VOXELS:
+            raise ValueError(
+                f"the ions span {nx} x {ny} x {nz} voxels of {voxel_nm:g} nm: too many; are all positions in nm?"
+            )
         return cls((float(low[0]), float(low[1]), float(low[2])), (nx, ny, nz), voxel_nm)
 
     def cubes(self, cube_voxels: int) -> tuple[int, int, int]:

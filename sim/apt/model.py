@@ -89,7 +89,8 @@ class VolumeTruth:
     Attributes
     ----------
     precipitate
-        (N,) int32: number of the precipitate that the ion comes from, -1 for the matrix.
+        (N,) int32: number of the precipitate that the ion comes from, -1 for the matrix. A displaced or background ion
+        counts for the precipitate in which it was put.
     centers_nm
         (M, 3) float32 centres of the precipitates in the reconstruction, nm.
     radii_nm

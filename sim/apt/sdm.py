@@ -84,6 +84,9 @@ PAPER = SdmWindow(half_x_nm=0.705, half_y_nm=1.5, half_z_nm=0.705, bins_x=94, bi
 """Li et al. 2021: 200 x 200 bins over ±1.5 nm, neighbours in a ball of 1.5 nm; cut to the inner 94 x 94 bins (±0.7)."""
 
 
+_MOST_COLUMNS = 1000
+
+
 def zx_sdm(
     positions_nm: NDArray[np.float32],
     window: SdmWindow = FIVE_CHANNELS,
@@ -107,8 +110,9 @@ def zx_sdm(
     everyone = np.ones(len(positions_nm), dtype=np.bool_)
     counts = np.zeros(window.bins_z * window.bins_x, dtype=np.int64)
     if len(positions_nm) > 0:
-        edge = window.reach_nm[0] / 2
         low_x, low_y = positions_nm[:, :2].min(axis=0)
+        # half of what a pair can reach, unless a small window in a large cloud would make millions of empty columns
+        edge = max(window.reach_nm[0] / 2, float(np.ptp(positions_nm[:, :2], axis=0).max()) / _MOST_COLUMNS)
         columns = sort_into_columns(positions_nm, (float(low_x), float(low_y)), edge)
         _count(
             np.ascontiguousarray(positions_nm[columns.order], dtype=np.float32),

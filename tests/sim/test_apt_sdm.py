@@ -169,6 +169,8 @@ def test_what_can_not_be_scanned_is_refused_with_the_reason() -> None:
     broken[3, 1] = np.nan
     with pytest.raises(ValueError, match="finite"):
         scan_sdm(LabelledIons(broken, ions.species, ions.names), PAIRS)
+    with pytest.raises(ValueError, match="positions in nm"):
+        VoxelGrid.around(np.array([[0, 0, 0], [1e9, 1, 1]], dtype=np.float32))
     with pytest.raises(ValueError, match="no ions"):
         VoxelGrid.around(np.empty((0, 3), dtype=np.float32))
 
