@@ -37,14 +37,22 @@ class Levelling:
 
     def apply(self, positions_nm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return levelled (N, 3) positions, nm, float32."""
+        out = positions_nm.copy()
+        out[:, 2] = (out[:, 2] + self._surface(positions_nm)) * np.float32(self.scale)
+        return out
+
+    def undo(self, positions_nm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the positions, (N, 3) nm, that `apply` makes these levelled ones of."""
+        out = positions_nm.copy()
+        out[:, 2] = out[:, 2] / np.float32(self.scale) - self._surface(positions_nm)
+        return out
+
+    def _surface(self, positions_nm: NDArray[np.float32]) -> NDArray[np.float32]:
         x = positions_nm[:, 0] - np.float32(self.middle_nm[0])
         y = positions_nm[:, 1] - np.float32(self.middle_nm[1])
         (a, b), (c, d, e) = self.slope, self.bend_per_nm
-        out = positions_nm.copy()
-        out[:, 2] += np.float32(a) * x + np.float32(b) * y
-        out[:, 2] += np.float32(c / 2) * x**2 + np.float32(d / 2) * y**2 + np.float32(e) * x * y
-        out[:, 2] *= np.float32(self.scale)
-        return out
+        plane = np.float32(a) * x + np.float32(b) * y
+        return plane + np.float32(c / 2) * x**2 + np.float32(d / 2) * y**2 + np.float32(e) * x * y
 
 
 def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:

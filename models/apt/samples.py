@@ -54,15 +54,30 @@ class SdmSamples:
 
 
 class SdmPresentation:
-    """What of a map the centre-voxel network is shown: a mirror image, in units of shot noise."""
+    """What of a map the centre-voxel network is shown: a mirror image, thinned, in units of shot noise.
+
+    Parameters
+    ----------
+    least_kept
+        Each map keeps a part of its pairs, drawn between this and all: volumes are few, noise comes free.
+    """
+
+    def __init__(self, least_kept: float = 0.5) -> None:
+        self._least_kept = least_kept
 
     def to_learn(self, samples: Tensor, clean: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-        """Mirror each map in dz and dx at random where the configuration has symmetry."""
+        """Mirror each map in dz and dx at random where the configuration has symmetry; thin it with nuisance."""
         del clean
         if config.symmetry:
             draws = torch.rand((2, len(samples), 1, 1, 1), generator=generator, device=samples.device)
             samples = torch.where(draws[0] < 0.5, samples.flip(2), samples)
             samples = torch.where(draws[1] < 0.5, samples.flip(3), samples)
+        if config.nuisance:
+            draw = torch.rand((len(samples), 1, 1, 1), generator=generator, device=samples.device)
+            kept = 1 - (1 - self._least_kept) * draw
+            noise = torch.randn(samples.shape, generator=generator, device=samples.device)
+            # a binomial's mean and variance; its shape is lost in the network's sums
+            samples = torch.clamp(samples * kept + noise * torch.sqrt(samples * kept * (1 - kept)), min=0.0)
         return standardise(samples)
 
     def to_judge(self, samples: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:

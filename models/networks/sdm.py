@@ -62,7 +62,7 @@ class CentreVoxelConfig:
     bins_x: int = 5
     width: int = 32
     features: int = 16
-    dropout: float = 0.1
+    dropout: float = 0.3
 
 
 class CentreVoxelNet(nn.Module):

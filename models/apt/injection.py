@@ -1,0 +1,167 @@
+"""Known precipitates put into measured data, to see from what size on they are found there.
+
+The ions keep their measured places, and so the data's own blur, losses and curvature. Only which of them are solute is
+drawn anew inside a sphere: on every second lattice plane the solute's part of an ordered precipitate, on the others
+none. An ion measured at z belongs to plane n with a probability ∝ exp(-(z - nd)²/2σ²), σ being the data's own blur.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.models.apt.scoring import OrderScorer
+from braggwatch.models.apt.threshold import smooth
+from braggwatch.sim.apt.grid import VoxelGrid
+from braggwatch.sim.apt.model import LabelledIons
+
+_REACH_NM = 3.0
+_PHASE_NM = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionLimit:
+    """What of the injected precipitates was found.
+
+    Attributes
+    ----------
+    radii_nm, found, injected
+        One entry a radius: how many of how many had at least half of their voxels above the threshold.
+    limit_nm
+        Smallest radius from which on at least 80 % are found; None: not even of the largest.
+    solute_part
+        Part of the precipitates' ions that was made solute.
+    sigma_z_nm
+        The data's blur along z, as estimated from the planes.
+    """
+
+    radii_nm: tuple[float, ...]
+    found: tuple[int, ...]
+    injected: tuple[int, ...]
+    limit_nm: float | None
+    solute_part: float
+    sigma_z_nm: float
+
+
+def blur_from_signal(signal: float, ions: float, spacing_nm: float) -> float:
+    """Return the standard deviation of ions about their planes, nm, from the height of the planes' peak."""
+    part = min(max(signal / ions, 1e-6), 1.0)
+    return spacing_nm / (2 * math.pi) * math.sqrt(-math.log(part))
+
+
+def inject(
+    ions: LabelledIons,
+    center_nm: NDArray[np.float64],
+    radius_nm: float,
+    *,
+    spacing_nm: float,
+    sigma_z_nm: float,
+    solute_part: float,
+    rng: np.random.Generator,
+) -> LabelledIons:
+    """Return the ions with an L1₂ precipitate drawn into them.
+
+    Parameters
+    ----------
+    ions
+        Named host (0) and solute (1), levelled; other species stay as they are.
+    solute_part
+        Part of the precipitate's ions that become solute, at most 0.5.
+
+    Raises
+    ------
+    ValueError
+        If the part is larger: half of the ions lie on planes without solute.
+    """
+    if not 0 < solute_part <= 0.5:
+        raise ValueError(f"an L1₂ precipitate with planes across z can't hold {solute_part:.0%} of solute")
+    p = ions.positions_nm.astype(np.float64)
+    away = np.linalg.norm(p - center_nm, axis=1)
+    near = np.abs(p - center_nm).max(axis=1) < _PHASE_NM
+    phase = np.angle(np.exp(2j * np.pi * p[near, 2] / spacing_nm).sum()) / (2 * np.pi)
+    inside = np.flatnonzero((away <= radius_nm) & (ions.species < 2))
+    plane = p[inside, 2] / spacing_nm - phase
+    lower = np.floor(plane)
+    up = 1 / (1 + np.exp(-((plane - lower) ** 2 - (plane - lower - 1) ** 2) * spacing_nm**2 / (2 * sigma_z_nm**2)))
+    number = lower + (rng.random(len(inside)) < up)
+    solute = (number % 2 == rng.integers(0, 2)) & (rng.random(len(inside)) < 2 * solute_part)
+    species = ions.species.copy()
+    species[inside] = solute.astype(np.uint8)
+    return LabelledIons(ions.positions_nm, species, ions.names)
+
+
+def detection_limit(
+    scorer: OrderScorer,
+    ions: LabelledIons,
+    places_nm: NDArray[np.float64],
+    *,
+    threshold: float,
+    smoothing_voxels: float,
+    least_ions: float,
+    solute_part: float,
+    sigma_z_nm: float,
+    radii_nm: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5, 2.0, 2.5),
+    seed: int = 0,
+) -> DetectionLimit:
+    """Inject precipitates of each radius at each place, one at a time, and count those found.
+
+    Parameters
+    ----------
+    ions
+        Named host and solute, levelled.
+    places_nm
+        (P, 3) places in the matrix; each is used once for each radius.
+    threshold, smoothing_voxels, least_ions
+        As the scan used them.
+    """
+    rng = np.random.default_rng(seed)
+    edge = scorer.sdm.voxel_nm
+    found = np.zeros(len(radii_nm), dtype=int)
+    reach = max(radii_nm) + _REACH_NM
+    for place in places_nm:
+        near = (np.abs(ions.positions_nm - place.astype(np.float32)) < reach + 1.0).all(axis=1)
+        local = LabelledIons(ions.positions_nm[near], ions.species[near], ions.names)
+        for n, radius in enumerate(radii_nm):
+            center = place + rng.uniform(-0.5, 0.5, 3) * edge
+            changed = inject(
+                local,
+                center,
+                radius,
+                spacing_nm=scorer.sdm.plane_spacing_nm,
+                sigma_z_nm=sigma_z_nm,
+                solute_part=solute_part,
+                rng=rng,
+            )
+            half = math.ceil((radius + 2.0) / edge)
+            origin = np.floor(place / edge) * edge - half * edge
+            grid = VoxelGrid((float(origin[0]), float(origin[1]), float(origin[2])), (2 * half + 1,) * 3, edge)
+            scores = scorer.score(changed, grid, least_ions=least_ions)
+            index = np.stack(np.meshgrid(*(np.arange(2 * half + 1),) * 3, indexing="ij"), axis=-1)
+            distance = np.linalg.norm(origin + (index + 0.5) * edge - center, axis=-1)
+            true = (distance <= radius) | (distance == distance.min())
+            above = np.nan_to_num(smooth(scores.logit, smoothing_voxels), nan=-np.inf) > threshold
+            found[n] += int(above[true].mean() >= 0.5)
+    limit = None
+    for radius, hits in reversed(list(zip(radii_nm, found.tolist(), strict=True))):
+        if hits < 0.8 * len(places_nm):
+            break
+        limit = radius
+    return DetectionLimit(
+        radii_nm, tuple(found.tolist()), (len(places_nm),) * len(radii_nm), limit, solute_part, sigma_z_nm
+    )
+
+
+def matrix_places(
+    free: NDArray[np.bool_], grid: VoxelGrid, *, count: int, clearance_nm: float, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return up to ``count`` random middles of voxels that are so far from every voxel that is not ``free``, nm."""
+    from scipy.ndimage import distance_transform_edt
+
+    padded = np.pad(free, 1)
+    far = np.asarray(distance_transform_edt(padded))[1:-1, 1:-1, 1:-1] * grid.voxel_nm
+    candidates = np.argwhere(far >= clearance_nm)
+    chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
+    return np.array(grid.origin_nm) + (candidates[chosen] + 0.5) * grid.voxel_nm

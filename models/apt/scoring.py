@@ -1,0 +1,149 @@
+"""A score for every voxel of a reconstruction: how much the network takes it for ordered, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.models.apt.sdm_input import SdmInput
+from braggwatch.models.bundle import Bundle, BundleError
+from braggwatch.models.ood import MahalanobisDetector
+from braggwatch.models.runtimes.base import Runtime
+from braggwatch.sim.apt.grid import VoxelGrid
+from braggwatch.sim.apt.model import LabelledIons
+from braggwatch.sim.apt.scan import scan_blocks
+
+_BATCH = 1024
+_MEMBER_FEATURES = 16
+_LEAST_IONS_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class VoxelScores:
+    """Scores of a grid's voxels, float32 of its shape, NaN where a cube holds too few ions.
+
+    Attributes
+    ----------
+    logit
+        Log odds of L1₂ against fcc at the bundle's temperature, mean of the members.
+    spread
+        Standard deviation of the members' log odds.
+    distance
+        Mahalanobis distance of the features from what was trained on; see `OrderScorer.ood`.
+    """
+
+    logit: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    distance: NDArray[np.float32]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which voxels have a score."""
+        return np.isfinite(self.logit)
+
+    def stacked(self) -> NDArray[np.float32]:
+        """(3, nx, ny, nz) in the order of the fields."""
+        return np.stack([self.logit, self.spread, self.distance])
+
+    @classmethod
+    def joined(cls, parts: list[NDArray[np.float32]]) -> VoxelScores:
+        """Join (3, nx, ny, nz) parts along x."""
+        logit, spread, distance = np.concatenate(parts, axis=1)
+        return cls(logit, spread, distance)
+
+
+class OrderScorer:
+    """Scores voxels with an order bundle.
+
+    Parameters
+    ----------
+    bundle
+        Of task ``apt-order``.
+    runtime
+        What runs it.
+
+    Raises
+    ------
+    BundleError
+        If the bundle isn't one of spatial distribution maps.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+        sdm = bundle.manifest.input.sdm
+        if sdm is None:
+            raise BundleError(
+                f"{bundle.manifest.id} takes no spatial distribution maps: choose a bundle of 'braggwatch apt train'"
+            )
+        self.sdm: SdmInput = sdm
+        self._runtime = runtime
+        self._temperature = bundle.manifest.temperature
+        self._members = bundle.manifest.features // (_MEMBER_FEATURES + 1)
+        self._detector: MahalanobisDetector = bundle.trust.detector
+        self.ood = bundle.manifest.thresholds.ood
+        """Distance above which a voxel looks like nothing that was trained on."""
+
+    def score(
+        self,
+        ions: LabelledIons,
+        grid: VoxelGrid,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        least_ions: float | None = None,
+    ) -> VoxelScores:
+        """Score all voxels of a grid.
+
+        Parameters
+        ----------
+        ions
+            Named host and solute (`braggwatch.models.apt.channels`), levelled.
+        progress
+            Called with (slabs done, all).
+        least_ions
+            Ions that a cube needs for a score; None: 0.3 of the median cube's.
+        """
+        half = self.sdm.cube_voxels // 2
+        edge = grid.voxel_nm
+        ox, oy, oz = grid.origin_nm
+        nx, ny, nz = grid.shape
+        wide = VoxelGrid(
+            (ox - half * edge, oy - half * edge, oz - half * edge), (nx + 2 * half, ny + 2 * half, nz + 2 * half), edge
+        )
+        if least_ions is None:
+            least_ions = typical_ions(ions, grid, self.sdm.cube_voxels) * _LEAST_IONS_SHARE
+        out = np.full((3, nx, ny, nz), np.nan, dtype=np.float32)
+        settings = self.sdm.scan_settings()
+        for block in scan_blocks(ions, self.sdm.pairs, settings, progress, grid=wide):
+            rows = block.maps.shape[0]
+            maps = block.maps.reshape(-1, *self.sdm.shape)
+            chosen = np.flatnonzero(block.ions.ravel() >= max(1.0, least_ions))
+            values = np.full((3, len(maps)), np.nan, dtype=np.float32)
+            for at in range(0, len(chosen), _BATCH):
+                some = chosen[at : at + _BATCH]
+                values[:, some] = self._judge(np.ascontiguousarray(maps[some]))
+            out[:, block.i, block.j : block.j + rows] = values.reshape(3, rows, nz)
+        return VoxelScores(*out)
+
+    def _judge(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = self._runtime.run(maps)
+        logit = (output.logits[:, 1] - output.logits[:, 0]) / self._temperature
+        spread = output.features[:, : self._members].std(axis=1) / self._temperature
+        distance = self._detector.score(output.features)
+        return np.stack([logit, spread, distance]).astype(np.float32)
+
+
+def typical_ions(ions: LabelledIons, grid: VoxelGrid, cube_voxels: int) -> float:
+    """Return the median number of ions of a cube, over voxels that have any."""
+    counts = grid.count(ions.positions_nm)
+    return float(np.median(counts[counts > 0])) * cube_voxels**3 if (counts > 0).any() else 0.0
+
+
+def slices_along_x(grid: VoxelGrid, thickness: int) -> Generator[tuple[int, VoxelGrid]]:
+    """Cut a grid into slices of so many voxels along x: (first voxel, slice), for work that can be taken up again."""
+    ox, oy, oz = grid.origin_nm
+    nx, ny, nz = grid.shape
+    for first in range(0, nx, thickness):
+        last = min(first + thickness, nx)
+        yield first, VoxelGrid((ox + first * grid.voxel_nm, oy, oz), (last - first, ny, nz), grid.voxel_nm)
