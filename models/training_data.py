@@ -24,7 +24,7 @@ class Source(Protocol):
         """Return the number of samples."""
         ...
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         """Return samples, for diffraction log1p intensities (B, 64, 64, 64), and class indices (B,)."""
         ...
 

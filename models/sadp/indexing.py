@@ -12,6 +12,10 @@ from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
 
 _REACH = 12
+_CANDIDATES = 300
+_LONGEST = 2.1
+"""Of the cell's shortest vector, in lengths of the zone's shortest allowed reflection, which may be too weak to see."""
+_MOST_DISTORTED = 0.035
 _LENGTH_SLACK = 0.05
 _COSINE_SLACK = 0.06
 
@@ -65,30 +69,35 @@ def index_pattern(measured: MeasuredPattern, lattice: PlaneLattice, group: str, 
     Returns
     -------
     IndexedPattern | None
-        None where no pair fits the lattice.
+        None where no pair fits the lattice within 3.5 % of distortion.
     """
     from braggwatch.sim.sadp.labels import allowed
 
     axis = np.arange(-_REACH, _REACH + 1)
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int32)
     grid = grid[(grid @ np.array(zone) == 0) & grid.any(axis=1)]
-    grid = grid[np.argsort((grid**2).sum(axis=1), kind="stable")][:60]
+    grid = grid[np.argsort((grid**2).sum(axis=1), kind="stable")][:_CANDIDATES]
     length = np.linalg.norm(grid, axis=1)
     weight = measured.intensity**0.25 * lattice.explained
     cell = np.stack([lattice.a, lattice.b])
     cosine = np.cos(np.radians(lattice.angle_deg))
     best: tuple[float, float] | None = None
     chosen: tuple[NDArray[np.int32], NDArray[np.float64]] | None = None
-    for p in range(len(grid)):
+    longest = _LONGEST * float(length[allowed(group, grid)].min())
+    for p in np.flatnonzero(length <= longest):
         near = np.flatnonzero(np.abs(length / length[p] / lattice.ratio - 1.0) < _LENGTH_SLACK)
         for q in near:
             if abs(grid[p] @ grid[q] / length[p] / length[q] - cosine) > _COSINE_SLACK:
                 continue
             hkl = (lattice.indices @ np.stack([grid[p], grid[q]])).astype(np.int32)
             share = float((weight * allowed(group, hkl)).sum() / max(weight.sum(), 1e-12))
+            if best is not None and round(share, 2) < best[0]:
+                continue
             frame = _plane_frame(zone, np.stack([grid[p], grid[q]]), cell)
             stretch = np.linalg.svd(np.linalg.solve(frame, cell), compute_uv=False)
             distortion = float(stretch[0] / stretch[1] - 1.0)
+            if distortion > _MOST_DISTORTED:
+                continue
             # of equally good ones the shortest pair: a longer one is the same pattern of a larger cell
             score = (round(share, 2), -round(distortion, 2) - 0.001 * float(length[p]))
             if best is None or score > best:
