@@ -39,7 +39,7 @@ class ScanSettings:
     cube_voxels
         Edge of a cube, voxels.
     memory_MB
-        Aim for the maps held at a time, 1e6 bytes; sorting the ions takes 60 bytes an ion beside it.
+        Aim for the maps held at a time, 1e6 bytes; sorting takes 75 bytes an ion before it.
     """
 
     window: SdmWindow = field(default_factory=SdmWindow)
