@@ -96,12 +96,10 @@ def reflections(structure: CrystalStructure, g_max_inv_A: float) -> Reflections:
     size = np.linalg.norm(g, axis=1)
     inside = (size > 0) & (size <= g_max_inv_A)
     hkl, g, size = hkl[inside], g[inside], size[inside]
-    if not len(hkl):
-        raise StructureError(f"{structure.id}: no reflection within {g_max_inv_A:g} 1/Å")
     order = np.argsort(size, kind="stable")
     hkl, g = hkl[order], g[order]
     factor = structure_factors(structure, hkl)
-    present = np.abs(factor) > ABSENT * np.abs(factor).max()
+    present = np.abs(factor) > ABSENT * np.abs(factor).max(initial=0.0)
     return Reflections(hkl[present], g[present], factor[present])
 
 
