@@ -17,7 +17,7 @@ from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.reflection import burgers_visibility
 from braggwatch.callbacks.run_table import RunTable
-from braggwatch.models.classifier import Classifier
+from braggwatch.models.classifier import Classifier, DeviceClassifier
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -140,11 +140,17 @@ class ScreeningCallback:
         if not bool(np.isfinite(model_input.intensity).all()):
             return Verdict.without_class(Outcome.ERROR, "the model input is not finite"), None
         began = self._clock()
-        verdict = self._classifier.classify(model_input.intensity)
+        verdict = self._classified(model_input)
         stages["classify"] = self._clock() - began
         if run.ending is Ending.PARTIAL:
             verdict = _partial(verdict, reason)
         return verdict, model_input
+
+    def _classified(self, model_input: ModelInput) -> Verdict:
+        classifier = self._classifier
+        if model_input.batch is not None and isinstance(classifier, DeviceClassifier):
+            return classifier.classify_on_device(model_input.intensity, model_input.batch)
+        return classifier.classify(model_input.intensity)
 
     def _report(
         self, run: AssembledRun, verdict: Verdict, model_input: ModelInput | None, stages: dict[str, float]

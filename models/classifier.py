@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
+from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.self_test import golden_difference
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.volume_checks import measure_volume, unusable, violations
+
+# The device that every runtime opens which reads device memory.
+_RUNTIMES_DEVICE = "cuda:0"
 
 
 class Classifier(Protocol):
@@ -28,6 +32,15 @@ class Classifier(Protocol):
 
     def classify(self, intensity: NDArray[np.float32]) -> Verdict:
         """Judge one (64, 64, 64) volume of raw non-negative counts, axis 0 along Q; never raises for bad data."""
+        ...
+
+
+@runtime_checkable
+class DeviceClassifier(Classifier, Protocol):
+    """A classifier that can take its network's input where it lies."""
+
+    def classify_on_device(self, intensity: NDArray[np.float32], batch: DeviceBatch) -> Verdict:
+        """As `classify`; ``batch`` holds the same volume and its mirror images."""
         ...
 
 
@@ -121,17 +134,38 @@ class BundleClassifier:
         Verdict
             ``invalid`` for a volume that can't be judged, ``error`` where the network failed; neither raises.
         """
+        return self._classified(intensity, None)
+
+    def classify_on_device(self, intensity: NDArray[np.float32], batch: DeviceBatch) -> Verdict:
+        """Judge one volume as `classify` does, the network reading its mirror images where they lie.
+
+        Where the runtime can't read that device, or wants more copies than there are, they are made anew.
+        """
+        return self._classified(intensity, batch)
+
+    def _classified(self, intensity: NDArray[np.float32], batch: DeviceBatch | None) -> Verdict:
         problem = unusable(intensity, self._bundle.manifest.input.shape)
         if problem is not None:
             return self._without_network(Outcome.INVALID, problem)
         try:
-            output = self._runtime.run(symmetry_batch(intensity, self._copies))
+            output = self._run(intensity, batch)
         except InferenceError as error:
             return self._without_network(Outcome.ERROR, str(error))
         for name in ("logits", "probabilities", "features"):
             if not np.isfinite(getattr(output, name)).all():
                 return self._without_network(Outcome.ERROR, f"the network's {name} are not finite numbers")
         return self._judge(intensity, output)
+
+    def _run(self, intensity: NDArray[np.float32], batch: DeviceBatch | None) -> RuntimeOutput:
+        runtime = self._runtime
+        if (
+            batch is not None
+            and batch.device == _RUNTIMES_DEVICE
+            and batch.copies >= self._copies
+            and isinstance(runtime, DeviceRuntime)
+        ):
+            return runtime.run_device(batch.pointer, self._copies)
+        return runtime.run(symmetry_batch(intensity, self._copies))
 
     def _without_network(self, outcome: Outcome, reason: str) -> Verdict:
         return Verdict(outcome=outcome, reason=reason, model=self._identity)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import warp as wp
 
 _NOWHERE = wp.constant(wp.int32(2147483647))
-_REACH = wp.constant(wp.int32(16))
 _ITERATIONS = wp.constant(wp.int32(8))
 _SETTLED = wp.constant(wp.float64(0.02))
 
@@ -137,20 +136,48 @@ def box_mean(intensity: wp.array3d[wp.float32], low: wp.int32, high: wp.int32, i
 
 
 @wp.kernel(enable_backward=False)
-def find_centre(intensity: wp.array3d[wp.float32], radius: wp.float64, centre: wp.array[wp.float64]):
-    """Find the peak with a single block: the smoothed maximum, then centres of mass in a moving soft sphere."""
-    _, lane = wp.tid()
+def find_plane_peaks(intensity: wp.array3d[wp.float32], peaks: wp.array[wp.float32], places: wp.array[wp.int32]):
+    """Find the largest smoothed voxel of one plane of the middle block, and its number within the block."""
+    plane, lane = wp.tid()
     size = intensity.shape[0]
-    low = size // 2 - wp.min(_REACH, size // 2)
-    high = size // 2 + wp.min(_REACH, size // 2)
-    edge = high - low
+    edge = peaks.shape[0]
+    low = size // 2 - edge // 2
     best = wp.float32(0.0)
     at = wp.int32(_NOWHERE)
-    for v in range(lane, edge * edge * edge, wp.block_dim()):
-        smooth = box_mean(intensity, low, high, low + v // (edge * edge), low + (v // edge) % edge, low + v % edge)
+    for v in range(lane, edge * edge, wp.block_dim()):
+        smooth = box_mean(intensity, low, low + edge, low + plane, low + v // edge, low + v % edge)
         if smooth > best:
             best = smooth
-            at = v
+            at = plane * edge * edge + v
+    top = wp.tile_max(wp.tile(best))[0]
+    mine = wp.int32(_NOWHERE)
+    if best == top:
+        mine = at
+    first = wp.tile_min(wp.tile(mine))[0]
+    if lane == 0:
+        peaks[plane] = top
+        places[plane] = first
+
+
+@wp.kernel(enable_backward=False)
+def find_centre(
+    intensity: wp.array3d[wp.float32],
+    peaks: wp.array[wp.float32],
+    places: wp.array[wp.int32],
+    radius: wp.float64,
+    centre: wp.array[wp.float64],
+):
+    """From the smoothed maximum, with a single block: centres of mass in a moving soft sphere."""
+    _, lane = wp.tid()
+    size = intensity.shape[0]
+    edge = peaks.shape[0]
+    low = size // 2 - edge // 2
+    best = wp.float32(0.0)
+    at = wp.int32(_NOWHERE)
+    for p in range(lane, edge, wp.block_dim()):
+        if peaks[p] > best:
+            best = peaks[p]
+            at = places[p]
     top = wp.tile_max(wp.tile(best))[0]
     mine = wp.int32(_NOWHERE)
     if best == top:

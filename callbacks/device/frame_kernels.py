@@ -18,8 +18,6 @@ import warp as wp
 STORED = (wp.uint16, wp.int32, wp.uint32, wp.float32, wp.float64)
 """What frames are kept as on a device."""
 
-ROW_BLOCK = 128
-"""Threads that share a row on CUDA."""
 FINDINGS = 10
 """Columns of the table that `reduce_rows` writes."""
 

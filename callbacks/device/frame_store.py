@@ -171,7 +171,8 @@ class DeviceFrameStore:
         return frames
 
     def release(self, frames: DeviceFrames) -> None:
-        """Give frames back, nothing on the device reading them any more."""
+        """Give frames back; what reads them is waited for, so that the next run can't overwrite them."""
+        wp.synchronize_device(self._device)
         self._recycle(frames.slab)
 
     def _send(self, frames: DeviceFrames, array: NDArray[np.generic], index: int) -> None:
@@ -209,6 +210,8 @@ class DeviceFrameStore:
             self.ring.wait()
             self._spare.clear()
             slab = zeroed([needed], wp.uint8, self._device)
+            # It is made on the computing stream, and filled on the ring's.
+            wp.synchronize_device(self._device)
         shape = (array.shape[1], array.shape[2])
         return DeviceFrames(slab, shape, array.dtype, np.zeros(len(array), dtype=np.bool_), _address(array))
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from braggwatch.sim.relaxation.warp_arrays import WarpArray
 
+BLOCK = 256
+"""Threads of a block on CUDA, the same for every launch: Warp compiles a module anew for each size."""
+
 WarpKernel: TypeAlias = Any
 WarpType: TypeAlias = Any
 """An element type of Warp, such as ``wp.float32``."""
@@ -47,8 +50,6 @@ def launch(kernel: WarpKernel, dim: Sequence[int], arguments: Sequence[object], 
     wp.launch(kernel, dim=tuple(dim), inputs=list(arguments), device=device)
 
 
-def launch_blocks(
-    kernel: WarpKernel, dim: Sequence[int], threads: int, arguments: Sequence[object], device: wp.Device
-) -> None:
-    """Run one block of threads for each element; on a CPU a block is one thread."""
-    wp.launch_tiled(kernel, dim=list(dim), inputs=list(arguments), block_dim=threads, device=device)
+def launch_blocks(kernel: WarpKernel, dim: Sequence[int], arguments: Sequence[object], device: wp.Device) -> None:
+    """Run one block of `BLOCK` threads for each element; on a CPU a block is one thread."""
+    wp.launch_tiled(kernel, dim=list(dim), inputs=list(arguments), block_dim=BLOCK, device=device)

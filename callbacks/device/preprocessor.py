@@ -113,7 +113,7 @@ class DevicePreprocessor:
         self._workspace.mirror()
         batch = self._workspace.batch
         wp.synchronize_device(self._device)
-        return DeviceBatch(address(batch), batch.shape[0], batch.shape[1], self._device.alias)
+        return DeviceBatch(address(batch), batch.shape[0], batch.shape[1], self._device.alias, batch)
 
     def _host_images(
         self,

@@ -21,7 +21,6 @@ from braggwatch.sim.relaxation.warp_arrays import WarpArray, WarpStruct, ints
 
 _MOST_HOT = 65536
 _STATIC_HOT_FRAMES = 3
-_REDUCE_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,8 @@ class SurveyedOnDevice:
             setattr(found, name, zeroed((count, rows), wp.int32, device))
         table = zeroed((count, frame_kernels.FINDINGS), wp.float64, device)
         inputs = [self._array, self._usable, self._survey_gain, self._limits, found]
-        launch_blocks(frame_kernels.survey_rows, [count, rows], frame_kernels.ROW_BLOCK, inputs, device)
-        launch_blocks(frame_kernels.reduce_rows, [count], _REDUCE_BLOCK, [found, table], device)
+        launch_blocks(frame_kernels.survey_rows, [count, rows], inputs, device)
+        launch_blocks(frame_kernels.reduce_rows, [count], [found, table], device)
         values = download(table)
         hot = min(int(values[:, 3].sum()), _MOST_HOT)
         static = self._leave_out(found.hot, hot, no_measurement) if hot else 0

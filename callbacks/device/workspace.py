@@ -13,8 +13,8 @@ from braggwatch.callbacks.scale import normalised_profile, radial_bins
 from braggwatch.models.symmetry import SymmetryCopies, mirrored_axes
 from braggwatch.sim.relaxation.warp_arrays import ints
 
-_BLOCK = 256
-_CENTRE_BLOCK = 512
+# Edge of the middle block in which the peak is searched, see `braggwatch.callbacks.centre`.
+_SEARCH = 32
 
 
 class Workspace:
@@ -51,6 +51,8 @@ class Workspace:
         self._most = int((self._bins - 0.5) ** 2)
         self._means = zeroed([self._bins], wp.float64, device)
         self._amplitudes = zeroed([self._bins + 1], wp.float64, device)
+        self._peaks = zeroed([_SEARCH], wp.float32, device)
+        self._places = zeroed([_SEARCH], wp.int32, device)
         self._centre = zeroed([3], wp.float64, device)
         self._host_cubes = [page_locked(cube, wp.float32, device) for _ in range(2)]
 
@@ -71,10 +73,8 @@ class Workspace:
         launch(cube_kernels.transform_middle, half, [first, self._turns, self._most, second], self.device)
         launch(cube_kernels.transform_first, half, [second, self._turns, self._most, self._power], self.device)
         samples = [self._power.flatten(), self._start, self._sample, self._weight]
-        launch_blocks(cube_kernels.mean_power, [self._bins], _BLOCK, [*samples, self._means], self.device)
-        launch_blocks(
-            cube_kernels.mean_amplitude, [self._bins], _BLOCK, [*samples, self._means, self._amplitudes], self.device
-        )
+        launch_blocks(cube_kernels.mean_power, [self._bins], [*samples, self._means], self.device)
+        launch_blocks(cube_kernels.mean_amplitude, [self._bins], [*samples, self._means, self._amplitudes], self.device)
         result = download(self._amplitudes)
         if result[-1] <= 0.0:
             return None
@@ -82,13 +82,9 @@ class Workspace:
 
     def centre(self, window_voxels: float) -> NDArray[np.float64]:
         """Return `braggwatch.callbacks.centre.peak_centre` of the cube."""
-        launch_blocks(
-            cube_kernels.find_centre,
-            [1],
-            _CENTRE_BLOCK,
-            [self.intensity, float(window_voxels), self._centre],
-            self.device,
-        )
+        peaks = [self.intensity, self._peaks, self._places]
+        launch_blocks(cube_kernels.find_plane_peaks, [_SEARCH], peaks, self.device)
+        launch_blocks(cube_kernels.find_centre, [1], [*peaks, float(window_voxels), self._centre], self.device)
         return download(self._centre)
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
@@ -23,12 +23,15 @@ class DeviceBatch:
         Voxels along each axis.
     device
         As CUDA numbers them: ``"cuda:0"``; ``"cpu"`` for host memory.
+    owner
+        Keeps the memory allocated as long as the batch is held.
     """
 
     pointer: int
     copies: int
     edge: int
     device: str
+    owner: object = field(default=None, repr=False, compare=False)
 
 
 @runtime_checkable
