@@ -27,10 +27,10 @@ from braggwatch.models.runtimes.openvino import OpenVinoRuntime
 from braggwatch.models.symmetry import symmetry_batch
 from support.production import production_bundle
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
 
 THREADS = 2
-ROUNDS = {1: 60, 8: 30, 32: 12}
+ROUNDS = {1: 40, 8: 12, 32: 5}
 GPU_ROUNDS = {1: 1000, 8: 500, 32: 200}
 DEVIATION = 0.1
 Work = Callable[[NDArray[np.float32]], RuntimeOutput]

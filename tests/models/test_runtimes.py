@@ -228,6 +228,7 @@ def test_the_classes_of_the_open_test_set_stay(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_classes_of_the_whole_open_test_set_stay(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime) -> None:
     volumes = np.stack([volume for _, volume in Benchmark.load().volumes()])
     compare_classes(runtime, bundle, reference, volumes)
