@@ -29,6 +29,8 @@ Say = Callable[[str, int, int], None]
 _SLICE = 12
 _CONTROL_VOXELS = 30_000
 _PLACES = 10
+# Smoothing draws the log odds at a precipitate's surface towards the matrix's, which lie far below 0.
+_LEAST_LOG_ODDS = -0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,9 @@ def scan_reconstruction(
     least_ions = typical_ions(pair, grid, scorer.sdm.cube_voxels) * 0.3
     null = _shuffled_scores(scorer, pair, grid, least_ions, options, tell) if options.controls else None
     cut = (
-        cut_scores(smoothed, least=0.0, null=null)
+        cut_scores(smoothed, least=_LEAST_LOG_ODDS, null=null)
         if options.threshold is None
-        else Cut(options.threshold, cut_scores(smoothed, least=0.0).separability, "given")
+        else Cut(options.threshold, cut_scores(smoothed, least=_LEAST_LOG_ODDS).separability, "given")
     )
     known = np.isfinite(smoothed)
     ordered = np.nan_to_num(smoothed, nan=-np.inf) > cut.threshold
