@@ -114,8 +114,9 @@ def _measure_all(
 
 @njit(cache=True, nogil=True)
 def _measure_one(spots: NDArray[np.float64], settings: NDArray[np.float64], maps: NDArray[np.float32]) -> None:
-    (zoom_to, ellipticity, offset, scatter, centre_scatter, floor_from, floor_to) = settings[:7]
-    (gamma_from, unsteady, saturated, stopped, missing, extra) = settings[7:]
+    zoom_to, ellipticity, offset, scatter = settings[0], settings[1], settings[2], settings[3]
+    centre_scatter, floor_from, floor_to, gamma_from = settings[4], settings[5], settings[6], settings[7]
+    unsteady, saturated, stopped, missing, extra = settings[8], settings[9], settings[10], settings[11], settings[12]
     count = 0
     while count < len(spots) and spots[count, 2] > 0:
         count += 1
