@@ -63,9 +63,18 @@ TORCH_ROUTES: tuple[RuntimeCandidate, ...] = (
 )
 
 
+def choose_routes(names: tuple[str, ...]) -> tuple[RuntimeCandidate, ...]:
+    """Return the routes of these names, all where none is named; raises ValueError for a name that isn't known."""
+    known = {one.name: one for one in (*CANDIDATES, *TORCH_ROUTES)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"there is no route {unknown[0]!r}: choose among {', '.join(known)}")
+    return tuple(known[name] for name in names or known)
+
+
 def bench_routes(
     bundle: Bundle,
-    candidates: tuple[RuntimeCandidate, ...] = (*CANDIDATES, *TORCH_ROUTES),
+    candidates: tuple[RuntimeCandidate, ...],
     *,
     repeats: int = 200,
     batch: int = 32,

@@ -159,6 +159,9 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Single runs of each route.")] = 200,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once for the throughput.")] = 32,
     threads: Annotated[int, typer.Option(min=1, help="Cores of the routes on the processor.")] = 2,
+    route: Annotated[
+        list[str] | None, typer.Option(help="Only this route, as 'braggwatch engine info' names it; repeatable.")
+    ] = None,
     peak_tflops: Annotated[
         float | None, typer.Option(help="fp16 peak of the GPU for the floor; known for common ones.")
     ] = None,
@@ -174,10 +177,11 @@ def bench(
     Example: **braggwatch engine bench --repeats 500**
     """
     with clear_errors():
-        from braggwatch.models.runtimes.engine_bench import bench_routes
+        from braggwatch.models.runtimes.engine_bench import bench_routes, choose_routes
         from braggwatch.models.runtimes.engine_floor import graph_cost
         from braggwatch.models.runtimes.engine_open import engine_graph
 
+        routes = choose_routes(tuple(route or ()))
         chosen = _bundles(bundle, False, registry)[0]
         graph = engine_graph(chosen, threads)
         costs = {one: graph_cost(graph.model, one) for one in (1, batch)}
@@ -186,6 +190,7 @@ def bench(
             task = progress.add_task("opening", total=None)
             results = bench_routes(
                 chosen,
+                routes,
                 repeats=repeats,
                 batch=batch,
                 threads=threads,
@@ -195,12 +200,12 @@ def bench(
             )
         floors = {one: None if peak is None else peak.floor_s(cost) for one, cost in costs.items()}
         if as_json:
-            routes: list[object] = [one.model_dump(mode="json") for one in results]
+            measured: list[object] = [one.model_dump(mode="json") for one in results]
             floor: list[object] = [
                 {"batch": one, "flops": cost.flops, "bytes": cost.bytes, "seconds": floors[one]}
                 for one, cost in costs.items()
             ]
-            write_json({"bundle": chosen.manifest.id, "batch": batch, "floor": floor, "routes": routes})
+            write_json({"bundle": chosen.manifest.id, "batch": batch, "floor": floor, "routes": measured})
             return
         _print_bench(chosen, results, batch, floors[1])
         for one, cost in costs.items():
@@ -264,7 +269,7 @@ def _build_one(bundle: Bundle, cache: EngineCache, flavour: Flavour, capabilitie
         return open_engine(bundle, wanted, cache=cache).record
     if flavour is Flavour.FULL:
         raise RuntimeUnavailableError(
-            f"full TensorRT builds for the GPU that is here only: {no_device or 'leave --for'}"
+            f"full TensorRT builds for the GPU here only: {no_device or 'leave --for'}"
         )
     record, built = build_engine(
         bundle, load_tensorrt("tensorrt-rtx"), capabilities=capabilities or PORTABLE_CAPABILITIES
