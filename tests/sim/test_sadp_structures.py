@@ -47,6 +47,7 @@ def test_at_least_fifty_structures_of_each_space_group_each_with_its_source():
     assert all(row.source and row.a_A > 2 for row in rows)
 
 
+@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 def test_spglib_finds_the_stated_space_group_and_sites():
     spglib = pytest.importorskip("spglib")
     for row in structures():
