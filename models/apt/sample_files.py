@@ -76,7 +76,7 @@ def make_samples(
 
 def _read(path: Path) -> SdmSamples | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return SdmSamples(archive["maps"], archive["labels"], archive["volume"])
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None
