@@ -41,7 +41,7 @@ def find_annotations(picture: NDArray[np.generic]) -> NDArray[np.bool_]:
         # a dark picture is mostly at its smallest value: that is background, not ink
         if flat.mean() < 0.1:
             marked |= _drawn(image, flat, value, 0.5 * (high - low))
-    return np.asarray(binary_dilation(marked, iterations=1)) if marked.any() else marked
+    return np.asarray(binary_dilation(marked, iterations=1), dtype=np.bool_) if marked.any() else marked
 
 
 def _drawn(image: NDArray[np.float32], flat: NDArray[np.bool_], value: float, step: float) -> NDArray[np.bool_]:

@@ -75,7 +75,7 @@ def find_centre(
     scale = tolerance / 1.5
     votes = np.zeros((int(shape[0] / scale) + 2, int(shape[1] / scale) + 2), dtype=np.float32)
     _vote(points, np.log(brightness), votes, scale)
-    votes = gaussian_filter(votes, 1.0, mode="constant")
+    votes = np.asarray(gaussian_filter(votes, 1.0, mode="constant"), dtype=np.float32)
     middle = np.array([(shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0])
     rows, columns = np.ogrid[: votes.shape[0], : votes.shape[1]]
     away = np.hypot(columns * scale - middle[0], rows * scale - middle[1]) / max(shape)
@@ -83,7 +83,7 @@ def find_centre(
     blocked = np.zeros(shape, dtype=np.bool_) if hidden is None else hidden
     best, result = -1.0, None
     for _ in range(_CANDIDATES):
-        row, column = np.unravel_index(int(weighted.argmax()), weighted.shape)
+        row, column = divmod(int(weighted.argmax()), weighted.shape[1])
         if weighted[row, column] <= 0:
             break
         guess = np.array([column * scale, row * scale])

@@ -140,4 +140,4 @@ def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> tup
     u, stretch, v = np.linalg.svd(source.T @ target)
     sign = np.array([1.0, np.sign(np.linalg.det(u @ v))])
     scale = float((stretch * sign).sum() / (source**2).sum())
-    return (u * sign) @ v, scale
+    return np.asarray((u * sign) @ v, dtype=np.float64), scale

@@ -115,7 +115,7 @@ def test_what_is_shown_is_drawn_by_its_seed_and_stays_the_pattern() -> None:
     assert not np.array_equal(one, measured_maps(spots, seeds + 1, MicroscopeSettings(), 8))
     (clean,) = measured_maps(spots, seeds, undisturbed(1e-3), 8)
     # six-fold: all bases of a hexagon of even brightness give one map, but for the corners of the picture
-    assert np.abs(clean - clean[0])[:, :, 0:3, 6:11].max() < 1e-5
+    assert np.abs(clean - clean[0])[:, :, 0:2, 7:10].max() < 1e-5
     near = clean[0, 0, 0:2, 7:10]
     shown = one[0, 0, 0, 0:2, 7:10]
     assert np.abs(near - shown)[shown > 0].mean() < 0.35
