@@ -6,6 +6,7 @@ Classes and volumes come from a `Source`; which system they belong to is no conc
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ __all__ = [
     "predict",
     "train",
 ]
+
+logger = logging.getLogger(__name__)
 
 _LOG_EVERY = 20
 _VALIDATION_SEED = 977
@@ -152,9 +155,12 @@ def _step(
         raise TrainingDivergedError(f"the loss is {value} at step {state.step + 1}: try a smaller learning rate")
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    if config.clip_norm:
-        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
-    state.optimiser.step()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm or math.inf)
+    if bool(norm.isfinite()):
+        state.optimiser.step()
+    else:
+        # half precision overflows now and then in the backward pass: one such step would spoil all weights for good
+        logger.warning("step %d: the gradient is no finite number; its update is left out", state.step + 1)
     _average(state.averaged, state.model, min(config.ema, (state.step + 1) / (state.step + 10)))
     state.step += 1
     return {"step": state.step, "loss": value, "rate": rate}

@@ -63,6 +63,9 @@ class BundleRecipe:
         Shards of yet other crystals and outliers, for the scores in the manifest.
     split
         Where training, calibration and test are the same shards: divides them by crystal.
+    largest_line_offset
+        Learn from and calibrate with lines up to this far from the centre, in cube roots of the crystal's volume; None:
+        all. The test keeps all.
     start_from
         A bundle's folder whose weights to train further; None: from random ones.
     confidence, ood_quantile
@@ -81,6 +84,7 @@ class BundleRecipe:
     config: TrainingConfig
     network: NetworkKind = "foveated"
     split: Split | None = None
+    largest_line_offset: float | None = None
     start_from: Path | None = None
     copies: SymmetryCopies = 4
     confidence: float = 0.7
@@ -96,7 +100,10 @@ class BundleRecipe:
 def training_samples(recipe: BundleRecipe) -> LabelledShards:
     """Read a recipe's training set into memory, outliers as one more class where there are any."""
     return LabelledShards(
-        [*recipe.training, *recipe.outliers], outlier_class=bool(recipe.outliers), part=recipe.part("training")
+        [*recipe.training, *recipe.outliers],
+        outlier_class=bool(recipe.outliers),
+        part=recipe.part("training"),
+        largest_line_offset=recipe.largest_line_offset,
     )
 
 
@@ -108,7 +115,7 @@ def calibration_samples(recipe: BundleRecipe, shards: Sequence[Path]) -> Labelle
     ValueError
         If there is none.
     """
-    samples = LabelledShards(shards, part=recipe.part("calibration"))
+    samples = LabelledShards(shards, part=recipe.part("calibration"), largest_line_offset=recipe.largest_line_offset)
     if not len(samples):
         raise ValueError("there is no crystal to calibrate with: make more, or give a folder of them")
     return samples

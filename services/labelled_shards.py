@@ -80,6 +80,9 @@ class LabelledShards:
         Keep good crystals that no class describes, too: to be told of, not to learn from.
     part
         Only these crystals.
+    largest_line_offset
+        Only lines up to this far from the centre, in cube roots of the crystal's volume; None: all. A line at the rim
+        leaves nearly no mark: as an example it teaches that perfect crystals are dislocated.
     """
 
     def __init__(
@@ -89,12 +92,15 @@ class LabelledShards:
         outlier_class: bool = False,
         unclassed: bool = False,
         part: Part | None = None,
+        largest_line_offset: float | None = None,
     ) -> None:
         self._source = ShardSource(paths, CLASSES)
         kept = [
             index
             for index, info in enumerate(self._source.infos)
-            if _wanted(info.label, outlier_class, unclassed) and (part is None or part.holds(info))
+            if _wanted(info.label, outlier_class, unclassed)
+            and (part is None or part.holds(info))
+            and (largest_line_offset is None or info.line_distance <= largest_line_offset)
         ]
         self._kept = np.asarray(kept, dtype=np.int64)
         self.infos: tuple[SampleInfo, ...] = tuple(self._source.infos[index] for index in kept)

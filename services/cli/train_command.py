@@ -48,7 +48,10 @@ def train(
         ),
     ] = "default",
     network: Annotated[
-        str | None, typer.Option("--network", help="'foveated', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own.")
+        str | None,
+        typer.Option(
+            "--network", help="'foveated', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=10, help=f"Optimiser steps; else {_STEPS}, or the preset's limit.")
@@ -62,6 +65,14 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
     start_from: Annotated[
         str | None, typer.Option("--from", help="Bundle or alias whose weights to train further; else random ones.")
+    ] = None,
+    largest_line_offset: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Learn only from lines up to this far from the centre, over the cube root of the volume: those at the "
+            "rim leave hardly a mark.",
+        ),
     ] = None,
     workers: _Workers = 1,
     registry: _Root = None,
@@ -103,6 +114,7 @@ def train(
             config=replace(config, **{key: value for key, value in given.items() if value is not None}),
             network=network_kind(network or ("paper" if preset == "paper" else "foveated")),
             split=split,
+            largest_line_offset=largest_line_offset,
             test_workers=workers,
         )
         with counted_progress() as progress:

@@ -225,6 +225,29 @@ def test_the_papers_schedule_is_the_papers() -> None:
     torch.testing.assert_close(shown, normalise(volumes))
 
 
+def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Overflows(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: Tensor) -> Tensor:
+            return gradient * float("inf")
+
+    class Fragile(Tiny):
+        calls = 0
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            logits, features = super().forward(x)
+            self.calls += self.training
+            return (Overflows.apply(logits) if self.training and self.calls == 3 else logits), features
+
+    model = train(Fragile(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+    assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
+    assert "step 3: the gradient is no finite number" in caplog.text
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     class Broken(Tiny):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
