@@ -268,9 +268,7 @@ def _build_one(bundle: Bundle, cache: EngineCache, flavour: Flavour, capabilitie
         wanted = "tensorrt-rtx" if flavour is Flavour.RTX else wanted
         return open_engine(bundle, wanted, cache=cache).record
     if flavour is Flavour.FULL:
-        raise RuntimeUnavailableError(
-            f"full TensorRT builds for the GPU here only: {no_device or 'leave --for'}"
-        )
+        raise RuntimeUnavailableError(f"full TensorRT builds for the GPU here only: {no_device or 'leave --for'}")
     record, built = build_engine(
         bundle, load_tensorrt("tensorrt-rtx"), capabilities=capabilities or PORTABLE_CAPABILITIES
     )
