@@ -170,4 +170,7 @@ def _hdf5(path: Path, dataset: str | None) -> NDArray[np.generic]:
         if len(pictures) != 1:
             what = "no picture" if not pictures else f"several: {', '.join(pictures[:5])}"
             raise PictureFileError(f"{path.name} holds {what}: say which with --dataset")
-        return np.asarray(file[pictures[0]][()])
+        found = file[pictures[0]]
+        if not isinstance(found, h5py.Dataset):
+            raise PictureFileError(f"{path.name}: {pictures[0]} is no dataset")
+        return np.asarray(found[()])

@@ -44,8 +44,15 @@ def find_annotations(picture: NDArray[np.generic]) -> NDArray[np.bool_]:
     return np.asarray(binary_dilation(marked, iterations=1), dtype=np.bool_) if marked.any() else marked
 
 
+def _numbered(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Give numbers to the connected parts of a mask from one, neighbours over corners included."""
+    numbers = np.zeros(marked.shape, dtype=np.int32)
+    label(marked, structure=np.ones((3, 3)), output=numbers)
+    return numbers
+
+
 def _drawn(image: NDArray[np.float32], flat: NDArray[np.bool_], value: float, step: float) -> NDArray[np.bool_]:
-    numbers, _ = label(flat, structure=np.ones((3, 3)))
+    numbers = _numbered(flat)
     boxes = [box for box in find_objects(numbers) if box is not None]
     side = max(image.shape)
     drawn = np.zeros(image.shape, dtype=np.bool_)
@@ -124,8 +131,8 @@ def find_beam_stop(picture: NDArray[np.generic], x_px: float, y_px: float, spot_
     result = np.zeros(image.shape, dtype=np.bool_)
     if dark.mean() < _STOP_AREA:
         return result
-    numbers, count = label(dark, structure=np.ones((3, 3)))
-    sizes = np.bincount(numbers.ravel(), minlength=count + 1)
+    numbers = _numbered(dark)
+    sizes = np.bincount(numbers.ravel())
     sizes[0] = 0
     mask = (sizes > _STOP_AREA * small.size)[numbers]
     if not mask.any():

@@ -160,23 +160,28 @@ def _binned(
     clean = np.where(hidden, 0.0, image)[:rows, :columns].reshape(blocks)
     count = (~hidden)[:rows, :columns].reshape(blocks).sum(axis=(1, 3))
     mean = clean.sum(axis=(1, 3)) / np.maximum(count, 1)
-    return mean.astype(np.float32), count == 0, flat_top[:rows, :columns].reshape(blocks).all(axis=(1, 3))
+    saturated = np.asarray(flat_top[:rows, :columns].reshape(blocks).all(axis=(1, 3)), dtype=np.bool_)
+    return mean.astype(np.float32), count == 0, saturated
 
 
 def _candidates(
     image: NDArray[np.float32], hidden: NDArray[np.bool_], sigma: float, quantum: float, settings: SpotSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Peaks of the matched filter, (M, 2) as (x, y), and the noise of its response in each of them."""
-    narrow = gaussian_filter(image, sigma, mode="nearest", truncate=3.0)
-    response = narrow - gaussian_filter(narrow, _WIDER * sigma, mode="nearest", truncate=3.0)
+    narrow = _smoothed(image, sigma)
+    response = narrow - _smoothed(narrow, _WIDER * sigma)
     reach = int(np.ceil(2.0 * sigma))
     if hidden.any():
         # beside a mask the filter sees its edge
         response[gaussian_filter(hidden.astype(np.float32), sigma, truncate=2.0) > 0.05] = 0.0
     floor = max(quantum / (2.0 * np.sqrt(np.pi) * sigma) / settings.threshold_sigma * 3.0, 1e-6 * float(response.max()))
     noise = np.maximum(_block_noise(response), np.float32(floor))
-    places = _peaks(response, noise, np.float32(settings.threshold_sigma), reach, settings.most_spots * 2)
+    places = _peaks(response, noise, settings.threshold_sigma, reach, settings.most_spots * 2)
     return places, _at_blocks(noise, places) * np.float32(2.0 * np.sqrt(np.pi) * sigma)
+
+
+def _smoothed(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(gaussian_filter(image, sigma, mode="nearest", truncate=3.0), dtype=np.float32)
 
 
 def _at_blocks(noise: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -282,7 +287,7 @@ def _half_widths(image: NDArray[np.float32], places: NDArray[np.int64], reach: i
         coarse = np.sort(window[::4, ::4].copy().ravel())
         low = coarse[len(coarse) // 4]
         half = 0.5 * (image[y0, x0] + low)
-        seen = np.zeros(window.shape, dtype=np.bool_)
+        seen = np.zeros((down - up, right - left), dtype=np.bool_)
         stack[0, 0], stack[0, 1] = y0 - up, x0 - left
         seen[y0 - up, x0 - left] = True
         top, area = 1, 0

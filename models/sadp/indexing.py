@@ -129,8 +129,10 @@ def _plane_frame(zone: Zone, pair: NDArray[np.int32], cell: NDArray[np.float64])
     """Two reflections of a zone in its plane, (2, 2) rows in units of 1/a, as right- or left-handed as the cell."""
     first = pair[0] / np.linalg.norm(pair[0])
     second = np.cross(np.array(zone) / np.linalg.norm(zone), first)
-    flat = np.stack([pair @ first, pair @ second], axis=1)
-    return flat if np.linalg.det(flat) * np.linalg.det(cell) > 0 else flat * np.array([1.0, -1.0])
+    flat = np.stack([pair @ first, pair @ second], axis=1).astype(np.float64)
+    if np.linalg.det(flat) * np.linalg.det(cell) <= 0:
+        flat[:, 1] *= -1.0
+    return flat
 
 
 def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

@@ -178,7 +178,7 @@ class BlochZone:
             raise ValueError("a thickness must be above zero")
         if half_width_inv_A * sqrt(2) > self.settings.g_max_inv_A * (1 + 1e-9):
             raise ValueError(f"beams were taken up to {self.settings.g_max_inv_A:g} 1/Å: the picture reaches beyond")
-        seen = (np.abs(self._xy) <= half_width_inv_A).all(axis=1)
+        seen = np.asarray((np.abs(self._xy) <= half_width_inv_A).all(axis=1), dtype=np.bool_)
         seen[0] = False
         intensity = self.waves.intensities(thickness_A)
         return brightest_first(self._xy[seen], intensity[seen], self.waves.hkl[seen], floor)
