@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from braggwatch.models.registry import Registry
     from braggwatch.models.sadp.classifier import CrystalJudgement, SadpClassifier
     from braggwatch.services.sadp_report import JudgedPicture
 
@@ -111,8 +112,7 @@ def _judge(
     from braggwatch.services.sadp_report import JudgedPicture
 
     paths = [path for one in files for path in find_pictures(one)]
-    folder = Path(model) if Path(model).is_dir() else Registry(registry).resolve(model)
-    classifier = SadpClassifier.load(folder)
+    classifier = SadpClassifier.load(_bundle_folder(model, Registry(registry)))
     settings = PatternSettings(centre_px=centre)
     judged: list[JudgedPicture] = []
     with error_console().status("judging"):
@@ -121,6 +121,22 @@ def _judge(
                 measured = measure_pattern(picture.pixels, settings, inv_A_per_px=scale or picture.inv_A_per_px)
                 judged.append(JudgedPicture(picture.name, picture.pixels, measured, classifier.classify(measured)))
     return classifier, judged
+
+
+def _bundle_folder(model: str, bundles: Registry) -> Path:
+    from braggwatch.models.registry import RegistryError, default_root
+
+    if Path(model).is_dir():
+        return Path(model)
+    names = {one.split("/")[0] for one in bundles.list()} | set(bundles.aliases())
+    if model.split("/")[0] in names:
+        return bundles.resolve(model)
+    into = "" if bundles.root == default_root() else f" --registry {bundles.root}"
+    raise RegistryError(
+        f"no bundle goes by {model!r} in {bundles.root}. To make one: 'braggwatch sadp simulate --out data/sadp', then "
+        f"'braggwatch sadp train --data data/sadp --version 1.0.0{into}'; then name it: --model sadp-cubic/1.0.0, or "
+        "--model and its folder"
+    )
 
 
 def _show(screen: Console, pictures: Sequence[JudgedPicture], crystal: CrystalJudgement | None) -> None:

@@ -10,7 +10,10 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from braggwatch.services.cli import app
+from braggwatch.services.cli.sadp_classify_command import DEFAULT_MODEL
 from braggwatch.services.mib_file import MibError, parse_mib
 from braggwatch.services.sadp_files import PictureFileError, find_pictures, read_pictures
 
@@ -132,3 +135,19 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("x")
     with pytest.raises(PictureFileError, match="no format"):
         list(read_pictures(tmp_path / "note.txt"))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["the package's bundles", "no folder of bundles"])
+@pytest.mark.parametrize("command", ["classify", "report"])
+def test_without_a_bundle_the_error_says_how_to_make_and_name_one(command: str, there: bool, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "one.tif", PICTURE)
+    model = "sadp-unmade/9.9.9" if there else DEFAULT_MODEL
+    options = ["--model", model] if there else ["--registry", str(tmp_path / "bundles")]
+    if command == "report":
+        options += ["--output", str(tmp_path / "page.html")]
+    result = CliRunner().invoke(app, ["sadp", command, str(tmp_path / "one.tif"), *options])
+    assert result.exit_code == 3
+    for told in (model, "braggwatch sadp simulate --out", "braggwatch sadp train --data", "--model"):
+        assert told in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "page.html").exists()
