@@ -51,24 +51,42 @@ class ScanRecord:
             raise ValueError(f"{folder} holds no {SCAN_FILE}: run 'braggwatch apt scan' with --out {folder} first")
         try:
             with h5py.File(path, "r") as file:
-                entry = file["entry1"]
-                order = entry["order"]
-                z = np.asarray(order["z"])
+                entry = _group(file, "entry1")
+                order = _group(entry, "order")
+                z = _values(order, "z")
+                names = [name for name in map(str, entry) if name.startswith("zsdm_")]
                 phases = tuple(
-                    (name.removeprefix("zsdm_").replace("_", " "), np.asarray(one["dz"]), np.asarray(one["counts"]))
-                    for name, one in entry.items()
-                    if name.startswith("zsdm_")
+                    (name.removeprefix("zsdm_").replace("_", " "), _values(one, "dz"), _values(one, "counts"))
+                    for name, one in ((name, _group(entry, name)) for name in names)
                 )
                 return cls(
-                    json.loads(entry["summary"].asstr()[()]),
-                    np.asarray(order["precipitate"], dtype=np.int32),
-                    np.asarray(order["log_odds"], dtype=np.float32),
-                    np.asarray(order["solute_part"], dtype=np.float32),
+                    json.loads(str(_dataset(entry, "summary").asstr()[()])),
+                    _values(order, "precipitate").astype(np.int32),
+                    _values(order, "log_odds").astype(np.float32),
+                    _values(order, "solute_part").astype(np.float32),
                     float(z[1] - z[0]) if len(z) > 1 else 1.0,
                     phases,
                 )
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"{path} can't be read as a scan: {error}") from error
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group:
+    found = parent[name]
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"{name} is no group")
+    return found
+
+
+def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+    found = parent[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    return found
+
+
+def _values(parent: h5py.Group, name: str) -> NDArray[np.float64]:
+    return np.asarray(_dataset(parent, name), dtype=np.float64)
 
 
 def view_data(record: ScanRecord) -> dict[str, object]:

@@ -92,13 +92,17 @@ def make_order_bundle(
     seed = recipe.config.seed
 
     def samples_of(numbers: range, before: int) -> SdmSamples:
+        def volume_done(done: int, _of: int) -> None:
+            if on_volume is not None:
+                on_volume(before + done, total)
+
         return make_samples(
             work / "samples",
             recipe.world,
             recipe.sdm,
             numbers,
             seed=seed,
-            on_volume=None if on_volume is None else lambda done, _of: on_volume(before + done, total),
+            on_volume=volume_done,
         )
 
     training = samples_of(range(recipe.volumes), 0)
@@ -121,7 +125,9 @@ def write_order_bundle(
     model = export_onnx(network, fit.temperature, shape, normalisation="network")
     runtime = OnnxRuntime(model, threads=1)
     metrics = _metrics(runtime, test, fit.temperature)
-    golden = GoldenArrays.record(runtime, calibration.maps[:: max(1, len(calibration) // _GOLDEN)][:_GOLDEN])
+    golden = GoldenArrays.record(
+        runtime, calibration.maps[:: max(1, len(calibration) // _GOLDEN)][:_GOLDEN].astype(np.float32)
+    )
     world = recipe.world
     manifest = Manifest(
         name=recipe.name,

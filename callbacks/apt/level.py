@@ -52,7 +52,8 @@ class Levelling:
         y = positions_nm[:, 1] - np.float32(self.middle_nm[1])
         (a, b), (c, d, e) = self.slope, self.bend_per_nm
         plane = np.float32(a) * x + np.float32(b) * y
-        return plane + np.float32(c / 2) * x**2 + np.float32(d / 2) * y**2 + np.float32(e) * x * y
+        bend = np.float32(c / 2) * x**2 + np.float32(d / 2) * y**2 + np.float32(e) * x * y
+        return (plane + bend).astype(np.float32, copy=False)
 
 
 def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:

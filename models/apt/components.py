@@ -57,14 +57,15 @@ def find_precipitates(
         Voxels that have a score; None: all.
     """
     known = np.ones_like(ordered) if known is None else known
-    found, count = ndimage.label(ordered & known, _TOUCHING)
-    sizes = np.bincount(np.asarray(found).ravel(), minlength=int(count) + 1)
+    parts = np.zeros(ordered.shape, dtype=np.int32)
+    ndimage.label(ordered & known, _TOUCHING, output=parts)
+    sizes = np.bincount(parts.ravel(), minlength=1)
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] >= least_voxels]
     number = np.full(len(sizes), -1, dtype=np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
-    label: NDArray[np.int32] = number[np.asarray(found)]
+    label: NDArray[np.int32] = number[parts]
     rim = np.logical_not(ndimage.binary_erosion(known, _TOUCHING))
     at_edge = np.isin(np.arange(len(order)), label[rim & (label >= 0)])
     middle = np.array(ndimage.center_of_mass(label >= 0, label, np.arange(len(order)))).reshape(-1, 3)

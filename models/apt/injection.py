@@ -136,10 +136,11 @@ def detection_limit(
                 rng=rng,
             )
             half = math.ceil((radius + 2.0) / edge)
+            across = 2 * half + 1
             origin = np.floor(place / edge) * edge - half * edge
-            grid = VoxelGrid((float(origin[0]), float(origin[1]), float(origin[2])), (2 * half + 1,) * 3, edge)
+            grid = VoxelGrid((float(origin[0]), float(origin[1]), float(origin[2])), (across, across, across), edge)
             scores = scorer.score(changed, grid, least_ions=least_ions)
-            index = np.stack(np.meshgrid(*(np.arange(2 * half + 1),) * 3, indexing="ij"), axis=-1)
+            index = np.stack(np.meshgrid(*(np.arange(across),) * 3, indexing="ij"), axis=-1)
             distance = np.linalg.norm(origin + (index + 0.5) * edge - center, axis=-1)
             true = (distance <= radius) | (distance == distance.min())
             above = np.nan_to_num(smooth(scores.logit, smoothing_voxels), nan=-np.inf) > threshold
@@ -164,4 +165,4 @@ def matrix_places(
     far = np.asarray(distance_transform_edt(padded))[1:-1, 1:-1, 1:-1] * grid.voxel_nm
     candidates = np.argwhere(far >= clearance_nm)
     chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
-    return np.array(grid.origin_nm) + (candidates[chosen] + 0.5) * grid.voxel_nm
+    return np.array(grid.origin_nm, dtype=np.float64) + (candidates[chosen].astype(np.float64) + 0.5) * grid.voxel_nm

@@ -26,16 +26,18 @@ class SdmInput(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    voxel_nm: float = Field(1.0, gt=0, description="Stride of the scan.")
-    cube_voxels: int = Field(3, ge=1, description="Edge of the cube of centres.")
-    half_x_nm: float = Field(0.7, gt=0)
-    half_y_nm: float = Field(0.7, gt=0)
-    half_z_nm: float = Field(0.6975, gt=0)
-    bins_x: int = Field(5, ge=1)
-    bins_z: int = Field(93, ge=1)
+    voxel_nm: float = Field(default=1.0, gt=0, description="Stride of the scan.")
+    cube_voxels: int = Field(default=3, ge=1, description="Edge of the cube of centres.")
+    half_x_nm: float = Field(default=0.7, gt=0)
+    half_y_nm: float = Field(default=0.7, gt=0)
+    half_z_nm: float = Field(default=0.6975, gt=0)
+    bins_x: int = Field(default=5, ge=1)
+    bins_z: int = Field(default=93, ge=1)
     pairs: tuple[tuple[str, str], ...] = PAIRS
     plane_spacing_nm: float = Field(
-        0.1432, gt=0, description="Spacing of the planes trained on; data are scaled to it before they are counted."
+        default=0.1432,
+        gt=0,
+        description="Spacing of the planes trained on; data are scaled to it before they are counted.",
     )
 
     @property

@@ -35,24 +35,28 @@ class TrainingWorld(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    edge_nm: float = Field(13.0, ge=9, description="Edge of a volume.")
-    samples_per_volume: int = Field(160, ge=1)
+    edge_nm: float = Field(default=13.0, ge=9, description="Edge of a volume.")
+    samples_per_volume: int = Field(default=160, ge=1)
     lattice_parameter_nm: float = 0.405
     pole: tuple[int, int, int] = (0, 1, 1)
-    spacing: tuple[float, float] = Field((0.95, 1.05), description="Scale of the depth.")
-    largest_tilt_deg: float = Field(5.0, ge=0)
-    sigma_z_nm: tuple[float, float] = Field((0.015, 0.06), description="Blur along z, each phase its own.")
+    spacing: tuple[float, float] = Field(default=(0.95, 1.05), description="Scale of the depth.")
+    largest_tilt_deg: float = Field(default=5.0, ge=0)
+    sigma_z_nm: tuple[float, float] = Field(default=(0.015, 0.06), description="Blur along z, each phase its own.")
     sigma_xy_nm: tuple[float, float] = (0.2, 0.8)
     efficiency: tuple[float, float] = (0.3, 0.8)
     largest_background: float = 0.05
     magnification: tuple[float, float] = (0.85, 1.15)
-    matrix_solute: tuple[float, float] = Field((0.01, 0.2), description="Logarithmic.")
-    corner_solute: tuple[float, float] = Field((0.6, 1.0), description="Solute on the solute's site.")
+    matrix_solute: tuple[float, float] = Field(default=(0.01, 0.2), description="Logarithmic.")
+    corner_solute: tuple[float, float] = Field(default=(0.6, 1.0), description="Solute on the solute's site.")
     radius_nm: tuple[float, float] = (0.8, 5.5)
     volume_fraction: tuple[float, float] = (0.03, 0.3)
-    disordered_share: float = Field(0.1, ge=0, le=1, description="Volumes without precipitates.")
-    flat_share: float = Field(0.25, ge=0, le=1, description="Volumes with order, but the same composition everywhere.")
-    cluster_share: float = Field(0.15, ge=0, le=1, description="Volumes whose precipitates are clusters without order.")
+    disordered_share: float = Field(default=0.1, ge=0, le=1, description="Volumes without precipitates.")
+    flat_share: float = Field(
+        default=0.25, ge=0, le=1, description="Volumes with order, but the same composition everywhere."
+    )
+    cluster_share: float = Field(
+        default=0.15, ge=0, le=1, description="Volumes whose precipitates are clusters without order."
+    )
 
 
 @dataclass(frozen=True, slots=True)

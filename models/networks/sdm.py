@@ -28,9 +28,7 @@ class PaperSdmNet(nn.Module):
         if not 1 <= depth <= 4:
             raise ValueError(f"the depth is 1 to 4, not {depth}")
         widths = (1, 16, 32, 64, 64)[: depth + 1]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3) for before, after in pairwise(widths)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3) for before, after in pairwise(widths))
         for _ in range(depth):
             edge = (edge - 2) // 2
         self.dense = nn.Linear(widths[-1] * edge**2, 512)
