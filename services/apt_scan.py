@@ -171,7 +171,7 @@ def scan_reconstruction(
     flat = LabelledIons(level.apply(ions.positions_nm), ions.species, ions.names)
     pair = as_host_and_solute(flat, host, solute)
     grid = VoxelGrid.around(flat.positions_nm, scorer.sdm.voxel_nm)
-    scores = _scored(scorer, pair, grid, work, _fingerprint(ions, host, solute, bundle), tell)
+    scores = _scored(scorer, pair, grid, work, _fingerprint(flat, host, solute, bundle), tell)
     if options.pole_only:
         scores = _within_pole(scores, planes, level, grid)
     smoothed = smooth(scores.logit, options.smoothing_voxels)
@@ -223,7 +223,8 @@ def scan_reconstruction(
 
 def _elements(ions: LabelledIons, options: ScanOptions) -> tuple[str, str]:
     if options.host is not None and options.solute is not None:
-        ions.index(options.host), ions.index(options.solute)
+        for name in (options.host, options.solute):
+            ions.index(name)
         return options.host, options.solute
     first, second = most_abundant(ions)
     host = options.host or (first if options.solute != first else second)

@@ -55,7 +55,7 @@ def scan(
         from braggwatch.callbacks.apt.planes import PlaneSearch
         from braggwatch.models.apt.scoring import OrderScorer
         from braggwatch.models.bundle import Bundle
-        from braggwatch.models.registry import Registry
+        from braggwatch.models.registry import Registry, RegistryError
         from braggwatch.models.runtimes.factory import open_runtime
         from braggwatch.services.apt_files import label_checked, read_ions, read_ranges
         from braggwatch.services.apt_outputs import write_outputs
@@ -71,7 +71,11 @@ def scan(
             injected=injected,
             search=PlaneSearch(spacing),
         )
-        model = Bundle.load(Registry(registry).resolve(bundle))
+        try:
+            path = Registry(registry).resolve(bundle)
+        except RegistryError as error:
+            raise RegistryError(f"{error}. {_how_to_train(bundle, registry)}") from error
+        model = Bundle.load(path)
         scorer = OrderScorer(model, open_runtime(model, "onnxruntime-cpu", threads)[0])
         found_ranges = read_ranges(ranges)
         cloud = read_ions(reconstruction)
@@ -119,3 +123,10 @@ def scan(
             reached = "above the largest tried" if limit.limit_nm is None else f"{limit.limit_nm:g} nm"
             console().print(f"smallest radius found at 80 % in these data: {reached}")
         console().print(f"written to {out}")
+
+
+def _how_to_train(bundle: str, registry: Path | None) -> str:
+    """Return what to type for a bundle of that name."""
+    name, _, version = bundle.partition("/")
+    where = "" if registry is None else f" --registry {registry}"
+    return f"To make it, run 'braggwatch apt train --name {name} --version {version or '1.0.0'}{where}'"
