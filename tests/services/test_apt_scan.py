@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -22,6 +23,7 @@ from braggwatch.sim.apt.files import read_truth, write_pos
 from braggwatch.sim.apt.model import IonCloud
 
 pytest.importorskip("torch")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 WORLD = {
     "edge_nm": 10.0,
@@ -229,3 +231,35 @@ def test_a_missing_bundle_is_told_with_how_to_train_one(case: Case, tmp_path: Pa
     assert code == 3
     assert "no bundle goes by 'apt-other/2.0.0'" in told
     assert "braggwatch apt train --name apt-other --version 2.0.0" in told
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_without_network_draws_and_turns_the_view(case: Case, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    page_file = tmp_path / "page.html"
+    assert run("report", str(case.folder), "--out", str(page_file))[0] == 0
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(offline=True)
+        page = context.new_page()
+        problems: list[str] = []
+        asked: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(page_file.as_uri())
+        view = page.locator("#view")
+        ordered = int(view.get_attribute("data-points"))
+        picture = view.screenshot()
+        box = view.bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 250, box["y"] + 160, steps=4)
+        page.mouse.up()
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert view.screenshot() != picture
+        page.check("#show-solute")
+        both = int(view.get_attribute("data-points"))
+        browser.close()
+    assert problems == []
+    assert asked == [page_file.as_uri()]
+    assert 0 < ordered < both
