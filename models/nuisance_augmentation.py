@@ -218,7 +218,8 @@ def _poisson(rate: Tensor, generator: torch.Generator) -> Tensor:
     many = rate > _GAUSSIAN_FROM
     counts = torch.poisson(rate.masked_fill(many, 0.0), generator=generator)
     normal = torch.randn(rate.shape, generator=generator, device=rate.device)
-    return torch.where(many, torch.round(rate + torch.sqrt(rate) * normal), counts)
+    # a normal law that reaches six sigma, once in 1e8 voxels, goes below no counts, and log1p to no number
+    return torch.where(many, torch.round(rate + torch.sqrt(rate) * normal).clamp_min(0.0), counts)
 
 
 def _cut_gaps(counts: Tensor, draws: Tensor, ranges: NuisanceRanges) -> None:

@@ -150,3 +150,14 @@ def test_it_runs_on_the_gpu() -> None:
     measured = measured_copy(pattern(count=8).cuda(), on_device)
     assert measured.device.type == "cuda"
     assert bool(measured.isfinite().all())
+
+
+def test_the_rarest_draw_of_noise_leaves_no_negative_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lowest(shape: torch.Size, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        return torch.full(tuple(shape), -6.5, device=device)
+
+    monkeypatch.setattr(torch, "randn", lowest)
+    every_rate = torch.linspace(0, 13, 64).expand(1, 64, 64, 64)
+    shown = measured_copy(every_rate, torch.Generator().manual_seed(3))
+    assert bool(torch.isfinite(shown).all())
+    assert float(shown.min()) >= 0.0
