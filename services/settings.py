@@ -88,7 +88,9 @@ class PreprocessingChoices(_Group):
     """Detector arrays and thresholds of the preprocessing."""
 
     device: PreprocessingDevice = Field(
-        default="auto", description="Where frames are preprocessed; auto: on CUDA where it can be used, else the CPU."
+        default="cpu",
+        description="Where frames are preprocessed; auto: on CUDA where it can be used, else the CPU. The CUDA path is "
+        "tested on processors only so far: compare verdicts before you rely on it.",
     )
     mask_path: Path | None = Field(default=None, description=".npy or .tif, non-zero where a pixel must not be used.")
     flat_path: Path | None = Field(default=None, description=".npy or .tif white field.")
