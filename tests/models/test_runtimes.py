@@ -239,7 +239,8 @@ def compare_classes(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, vo
     for start in range(0, len(volumes), 8):
         batch = volumes[start : start + 8]
         got, expected = runtime.run(batch), reference.run(batch)
-        assert_close(got, expected, allowed(runtime, bundle))
+        # logits of outliers are large, and their rounding with them: what is reported is the probability
+        assert np.abs(got.probabilities - expected.probabilities).max() <= allowed(runtime, bundle)
         ranked = np.sort(expected.logits, axis=1)
         changed = got.logits.argmax(axis=1) != expected.logits.argmax(axis=1)
         margin = 2 * allowed(runtime, bundle) if is_reduced(runtime) else 0.0
