@@ -16,9 +16,10 @@ from braggwatch.services.executors import run_shards
 from braggwatch.services.training_data import ShardDone
 from braggwatch.sim.apt.files import write_pos, write_rrng, write_truth
 from braggwatch.sim.apt.library import LibrarySpec, make_samples
-from braggwatch.sim.apt.sdm_shards import check_sdm_shard, whole_file, write_sdm_shard
+from braggwatch.sim.apt.sdm_shards import check_sdm_shard, write_sdm_shard
 from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
 from braggwatch.sim.shards import ShardError
+from braggwatch.sim.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 

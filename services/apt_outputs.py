@@ -18,6 +18,7 @@ from braggwatch.services.recordings import tool_version
 from braggwatch.sim.apt.files import write_pos
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import IonCloud
+from braggwatch.sim.whole_file import whole_file
 
 SCAN_FILE = "scan.h5"
 VTK_FILE = "scan.vti"
@@ -42,24 +43,23 @@ def write_outputs(scan: OrderScan, mass_to_charge_Da: NDArray[np.float32], folde
         "table": folder / TABLE_FILE,
         "summary": folder / SUMMARY_FILE,
     }
-    partial = folder / "writing.partial"
-    _write_hdf5(scan, labels, partial)
-    partial.replace(paths["hdf5"])
+    with whole_file(paths["hdf5"]) as partial:
+        _write_hdf5(scan, labels, partial)
     fields = {
         "log_odds": scan.smoothed,
         "precipitate": scan.found.label,
         "solute_part": scan.concentration,
         "spread": scan.scores.spread,
     }
-    write_vti(partial, scan.grid, fields)
-    partial.replace(paths["vtk"])
+    with whole_file(paths["vtk"]) as partial:
+        write_vti(partial, scan.grid, fields)
     inside = labels >= 0
-    write_pos(partial, IonCloud(scan.ions.positions_nm[inside], mass_to_charge_Da[inside]))
-    partial.replace(paths["ions"])
-    _write_table(scan, partial)
-    partial.replace(paths["table"])
-    partial.write_text(json.dumps(summary(scan), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(paths["summary"])
+    with whole_file(paths["ions"]) as partial:
+        write_pos(partial, IonCloud(scan.ions.positions_nm[inside], mass_to_charge_Da[inside]))
+    with whole_file(paths["table"]) as partial:
+        _write_table(scan, partial)
+    with whole_file(paths["summary"]) as partial:
+        partial.write_text(json.dumps(summary(scan), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return paths
 
 

@@ -24,6 +24,7 @@ from braggwatch.models.apt.threshold import Cut, cut_scores, smooth
 from braggwatch.services.apt_files import RangedShare
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
+from braggwatch.sim.whole_file import whole_file
 
 Say = Callable[[str, int, int], None]
 _SLICE = 12
@@ -255,10 +256,8 @@ def _scored(
             found = scorer.score(local, part, least_ions=least).stacked()
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                partial = kept.with_suffix(".partial")
-                with partial.open("wb") as stream:
+                with whole_file(kept) as partial, partial.open("wb") as stream:
                     np.save(stream, found)
-                partial.replace(kept)
         parts.append(found)
     tell("order, voxel by voxel", grid.shape[0], grid.shape[0])
     return VoxelScores.joined(parts)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.services.training_data import SHARD_SIZE
 from braggwatch.sim.datasets import DatasetSpec, NuisanceWord, SampleInfo, ShardError, ShardFacts, shard_facts
+from braggwatch.sim.whole_file import whole_file
 
 CARD_FILE = "CARD.md"
 RECORD_FILE = "dataset.json"
@@ -326,6 +325,5 @@ def _sha256(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +22,7 @@ from braggwatch.sim.sadp.pattern_files import PatternFileError, read_patterns, r
 from braggwatch.sim.sadp.pattern_set import PatternSet, StructureFacts, pack
 from braggwatch.sim.sadp.structure import CrystalStructure
 from braggwatch.sim.sadp.table import structure_named, structures
+from braggwatch.sim.whole_file import whole_file
 
 STRUCTURES_PER_FILE = 10
 RECORD_FILE = "dataset.json"
@@ -265,9 +265,8 @@ def _draw(task: PatternTask, patterns: PatternSet) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.{uuid4().hex[:8]}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _source(facts: StructureFacts) -> str:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from uuid import uuid4
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.whole_file import whole_file
 
 SHARD_SCHEMA = 1
 _MEANING: Mapping[NuisanceWord, str] = {
@@ -87,41 +86,35 @@ def store_samples(
         Where relaxed crystals come from.
     """
     word = spec.nuisance if nuisance is None else nuisance
-    partial = path.with_name(f"{path.stem}.{os.getpid()}-{uuid4().hex[:8]}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            store = file.create_dataset(
-                "log_intensity",
-                (0, 64, 64, 64),
-                "f2",
-                maxshape=(None, 64, 64, 64),
-                chunks=(1, 64, 64, 64),
-                fletcher32=True,
-            )
-            store.attrs["meaning"] = _MEANING[word]
-            infos: list[str] = []
-            refused: dict[str, int] = {}
-            for number, made in samples:
-                if isinstance(made, str):
-                    refused[made] = refused.get(made, 0) + 1
-                    yield number, made
-                    continue
-                store.resize(len(infos) + 1, axis=0)
-                store[len(infos)] = np.log1p(made.intensity)
-                infos.append(json.dumps(asdict(made.info)))
-                yield number, None
-            file.create_dataset("info", data=np.asarray(infos, dtype=h5py.string_dtype()))
-            file.attrs["schema"] = SHARD_SCHEMA
-            file.attrs["spec"] = spec.model_dump_json()
-            file.attrs["samples"] = json.dumps([numbers.start, numbers.stop])
-            file.attrs["nuisance"] = word
-            file.attrs["crystals"] = crystals
-            file.attrs["code_version"] = _code_version()
-            file.attrs["refused"] = json.dumps(refused)
-        _sync(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        store = file.create_dataset(
+            "log_intensity",
+            (0, 64, 64, 64),
+            "f2",
+            maxshape=(None, 64, 64, 64),
+            chunks=(1, 64, 64, 64),
+            fletcher32=True,
+        )
+        store.attrs["meaning"] = _MEANING[word]
+        infos: list[str] = []
+        refused: dict[str, int] = {}
+        for number, made in samples:
+            if isinstance(made, str):
+                refused[made] = refused.get(made, 0) + 1
+                yield number, made
+                continue
+            store.resize(len(infos) + 1, axis=0)
+            store[len(infos)] = np.log1p(made.intensity)
+            infos.append(json.dumps(asdict(made.info)))
+            yield number, None
+        file.create_dataset("info", data=np.asarray(infos, dtype=h5py.string_dtype()))
+        file.attrs["schema"] = SHARD_SCHEMA
+        file.attrs["spec"] = spec.model_dump_json()
+        file.attrs["samples"] = json.dumps([numbers.start, numbers.stop])
+        file.attrs["nuisance"] = word
+        file.attrs["crystals"] = crystals
+        file.attrs["code_version"] = _code_version()
+        file.attrs["refused"] = json.dumps(refused)
 
 
 def remove_partial(path: Path) -> None:
@@ -241,11 +234,6 @@ def _infos(file: h5py.File) -> list[SampleInfo]:
 def _info(fields: dict[str, object]) -> SampleInfo:
     vectors = {name: tuple(v) for name in ("hkl", "burgers") if isinstance(v := fields.get(name), list)}
     return SampleInfo(**{**fields, **vectors})  # type: ignore[arg-type]
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _code_version() -> str:

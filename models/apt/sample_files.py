@@ -12,6 +12,7 @@ import numpy as np
 from braggwatch.models.apt.samples import SdmSamples
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training_world import TrainingWorld, cut_samples
+from braggwatch.sim.whole_file import whole_file
 
 _PART = 20
 _WORLD_FILE = "world.json"
@@ -60,10 +61,8 @@ def make_samples(
                 np.concatenate([one.labels for one in cut]),
                 np.repeat(np.arange(first, last), [len(one.labels) for one in cut]),
             )
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as stream:
+            with whole_file(path) as partial, partial.open("wb") as stream:
                 np.savez(stream, maps=found.maps, labels=found.labels, volume=found.volume)
-            partial.replace(path)
         parts.append(found)
         if on_volume is not None:
             on_volume(last - volumes.start, len(volumes))

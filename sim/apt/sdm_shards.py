@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -16,6 +12,7 @@ from numpy.typing import NDArray
 
 from braggwatch.sim.apt.library import LibrarySpec, SdmSample
 from braggwatch.sim.shards import ForeignShardError, ShardError
+from braggwatch.sim.whole_file import whole_file
 
 SDM_SHARD_SCHEMA = 1
 
@@ -126,16 +123,3 @@ def check_sdm_shard(path: Path, spec: LibrarySpec, seed: int, numbers: range) ->
         )
     if len(shard) < len(numbers):
         raise ShardError(f"{path.name} holds {len(shard)} of {len(numbers)} samples")
-
-
-@contextmanager
-def whole_file(path: Path) -> Generator[Path]:
-    """Yield a name of one's own to write to; on success it takes the place of ``path``, else it is removed."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from braggwatch.sim.relaxation.configuration import (
     make_relaxer,
     relax_configuration,
 )
+from braggwatch.sim.whole_file import whole_file
 
 LIBRARY_SCHEMA = 1
 CONFIGURATIONS_PER_SHARD = 10
@@ -68,13 +68,11 @@ def write_relaxed_shard(folder: Path, spec: RelaxationSpec, start: int, stop: in
     if path.exists():
         return path
     relaxer = make_relaxer(spec.engine)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with h5py.File(partial, "w") as file:
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
         file.attrs["schema"] = LIBRARY_SCHEMA
         file.attrs["spec"] = spec.model_dump_json()
         for index in range(start, stop):
             _store(file, relax_configuration(spec, index, relaxer))
-    partial.replace(path)
     return path
 
 

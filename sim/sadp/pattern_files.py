@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from pathlib import Path
-from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -13,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from braggwatch.sim.sadp.dataset import PatternSpec
 from braggwatch.sim.sadp.pattern_set import PatternSet, StructureFacts, join
+from braggwatch.sim.whole_file import whole_file
 
 SCHEMA = 1
 _COLUMNS = tuple(field.name for field in fields(PatternSet) if field.name != "structures")
@@ -31,28 +30,21 @@ def store_patterns(path: Path, spec: PatternSpec, patterns: PatternSet) -> None:
     OSError
         If it can't be written.
     """
-    partial = path.with_name(f"{path.stem}.{os.getpid()}-{uuid4().hex[:8]}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs["schema"] = SCHEMA
-            file.attrs["kind"] = "sadp-patterns"
-            file.attrs["spec"] = spec.model_dump_json()
-            file.create_dataset("structures", data=_STRUCTURES.dump_json(patterns.structures).decode())
-            for name in _COLUMNS:
-                file.create_dataset(
-                    name,
-                    data=getattr(patterns, name),
-                    compression="gzip",
-                    compression_opts=4,
-                    shuffle=True,
-                    fletcher32=True,
-                    chunks=True,
-                )
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["schema"] = SCHEMA
+        file.attrs["kind"] = "sadp-patterns"
+        file.attrs["spec"] = spec.model_dump_json()
+        file.create_dataset("structures", data=_STRUCTURES.dump_json(patterns.structures).decode())
+        for name in _COLUMNS:
+            file.create_dataset(
+                name,
+                data=getattr(patterns, name),
+                compression="gzip",
+                compression_opts=4,
+                shuffle=True,
+                fletcher32=True,
+                chunks=True,
+            )
 
 
 def read_patterns(path: Path) -> PatternSet:

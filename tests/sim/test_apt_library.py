@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from braggwatch.sim.apt.library import LibraryName, LibrarySpec, SdmSample, load_library_spec, make_samples
-from braggwatch.sim.apt.sdm_shards import check_sdm_shard, read_sdm_shard, whole_file, write_sdm_shard
+from braggwatch.sim.apt.sdm_shards import check_sdm_shard, read_sdm_shard, write_sdm_shard
 from braggwatch.sim.shards import ForeignShardError, ShardError
+from braggwatch.sim.whole_file import whole_file
 
 
 def samples_of(name: LibraryName, groups: int, **changes: object) -> list[SdmSample]:
