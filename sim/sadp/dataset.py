@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from math import sqrt
+from math import radians, sin, sqrt
 from zlib import crc32
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.sadp.bloch import BlochSettings, BlochZone
-from braggwatch.sim.sadp.kinematic import BeamSettings, KinematicZone
+from braggwatch.sim.sadp.kinematic import BeamSettings, KinematicZone, relrod_reach_inv_A
 from braggwatch.sim.sadp.labels import class_of, effective_group
-from braggwatch.sim.sadp.microscope import Detector
+from braggwatch.sim.sadp.microscope import Detector, wavelength_A, zone_frame
 from braggwatch.sim.sadp.model import ZONES, Direction, PatternFacts, SpotPattern
 from braggwatch.sim.sadp.pattern_set import StructureFacts
-from braggwatch.sim.sadp.scattering import Reflections, reflections
+from braggwatch.sim.sadp.scattering import Reflections, Slab, reflections
 from braggwatch.sim.sadp.structure import CrystalStructure
 
 MIN_SPOTS = 4
@@ -25,6 +25,7 @@ MIN_SPOTS = 4
 _VISIBLE = 1e-3
 _WIDER = 1.25
 _WIDEST_INV_A = 6.0
+_LARGEST_TILT_SIGMA = 6.0
 
 
 class PatternSpec(BaseModel):
@@ -149,7 +150,9 @@ class _ZoneView:
         needed = settings.half_width_inv_A * sqrt(2)
         if needed > self._g_max:
             self._g_max = needed * _WIDER
-            self._known = reflections(self._structure, self._g_max)
+            # Bloch waves ask for the crystal's centring, which a slab alone may not tell
+            slab = None if self._spec.dynamical else self._slab()
+            self._known = reflections(self._structure, self._g_max, slab)
             self._bloch.clear()
             self._kinematic = None
         if self._spec.dynamical:
@@ -157,6 +160,14 @@ class _ZoneView:
         if self._kinematic is None:
             self._kinematic = KinematicZone(self._structure, self._zone, self._g_max, self._known)
         return self._kinematic.pattern(settings)
+
+    def _slab(self) -> Slab:
+        """All that the Ewald sphere can excite at any of the voltages, thicknesses and tilts."""
+        reach = relrod_reach_inv_A(self._spec.thickness_A[0])
+        reach += self._g_max * sin(radians(_LARGEST_TILT_SIGMA * self._spec.tilt_deg))
+        # twice the parabola's sagitta: the sphere falls off faster, by less than that up to 6 1/Å
+        sagitta = self._g_max**2 * wavelength_A(min(self._spec.voltages_kV))
+        return Slab(zone_frame(self._structure, self._zone)[2], -reach - sagitta, reach)
 
     def _bloch_zone(self, settings: BeamSettings) -> BlochZone:
         made = self._bloch.get(settings.voltage_kV)

@@ -132,6 +132,12 @@ def relrod(excitation_error: float, thickness_A: float, spread: float) -> float:
 
 
 @njit(cache=True, nogil=True)
+def relrod_reach_inv_A(thickness_A: float) -> float:
+    """Excitation error beyond which a reflection is left out."""
+    return max(_REACH / thickness_A, _REACH_INV_A)
+
+
+@njit(cache=True, nogil=True)
 def _relrod(s: float, thickness: float, spread: float) -> float:
     x = pi * s * thickness
     mean_square = 1.0 + spread * spread
@@ -153,7 +159,7 @@ def _excite(
     place = np.empty(len(g), dtype=np.int64)
     xy = np.empty((len(g), 2))
     intensity = np.empty(len(g))
-    reach = max(_REACH / thickness, _REACH_INV_A)
+    reach = relrod_reach_inv_A(thickness)
     axes = detector_axes(n)
     found = 0
     for i in range(len(g)):

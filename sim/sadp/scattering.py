@@ -86,12 +86,30 @@ def structure_factors(structure: CrystalStructure, hkl: NDArray[np.int32]) -> ND
     )
 
 
-def reflections(structure: CrystalStructure, g_max_inv_A: float) -> Reflections:
-    """Return all reflections of at most ``g_max_inv_A``, absent ones left out, shortest first."""
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Layer of reciprocal space: ``lower`` ≤ g · ``normal`` ≤ ``upper``, 1/Å; the normal has length 1."""
+
+    normal: NDArray[np.float64]
+    lower: float
+    upper: float
+
+
+def reflections(structure: CrystalStructure, g_max_inv_A: float, slab: Slab | None = None) -> Reflections:
+    """Return all reflections of at most ``g_max_inv_A``, absent ones left out, shortest first.
+
+    Parameters
+    ----------
+    slab
+        Only those in it: a flat cut of a wide sphere has a twentieth of its reflections.
+    """
     lengths = np.linalg.norm(structure.cell_A, axis=1)
     reach = np.ceil(g_max_inv_A * lengths).astype(int)
     axes = [np.arange(-r, r + 1, dtype=np.int32) for r in reach]
     hkl = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    if slab is not None:
+        height = hkl @ (structure.reciprocal_inv_A @ slab.normal)
+        hkl = hkl[(height >= slab.lower) & (height <= slab.upper)]
     g = hkl @ structure.reciprocal_inv_A
     size = np.linalg.norm(g, axis=1)
     inside = (size > 0) & (size <= g_max_inv_A)
