@@ -40,6 +40,10 @@ class BundleError(Exception):
     """A bundle is missing, incomplete, changed or of another schema; the message names the file."""
 
 
+class OtherTaskError(BundleError):
+    """A sound bundle of another task than the one asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class GoldenArrays:
     """A few inputs with the outputs that the bundle was made with.
@@ -47,7 +51,7 @@ class GoldenArrays:
     Attributes
     ----------
     counts
-        (G, n, n, n) float32.
+        (G, ...) float32 of the input's shape.
     logits, probabilities
         (G, K) float32.
     features
@@ -61,7 +65,7 @@ class GoldenArrays:
 
     @classmethod
     def record(cls, runtime: Runtime, counts: NDArray[np.floating]) -> GoldenArrays:
-        """Run (G, n, n, n) counts once and keep what comes out."""
+        """Run (G, ...) counts of the graph's input shape once and keep what comes out."""
         batch = np.ascontiguousarray(counts, dtype=np.float32)
         output = runtime.run(batch)
         return cls(batch, output.logits, output.probabilities, output.features)
@@ -152,6 +156,16 @@ class Bundle:
             raise BundleError(f"{path}: {error}") from error
         model = contents[MODEL_FILE]
         return cls(path, manifest, model, hashlib.sha256(model).hexdigest(), trust, golden)
+
+    def require_task(self, task: str) -> None:
+        """Raise :class:`OtherTaskError` unless the bundle is of this task."""
+        own = self.manifest
+        if own.task != task:
+            shape = " x ".join(str(size) for size in own.input.shape)
+            raise OtherTaskError(
+                f"{own.id} is a bundle of task '{own.task}' (input {shape}, {len(own.classes)} classes), here one of "
+                f"'{task}' is needed: 'braggwatch models list' names the task of each"
+            )
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundle import Bundle
+from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
@@ -60,9 +61,15 @@ class BundleClassifier:
     copies
         Mirror images to average, 1, 2, 4 or 8; None for the number that the bundle was calibrated with. Fewer are
         faster and less accurate, and the stated uncertainties then hold only about.
+
+    Raises
+    ------
+    OtherTaskError
+        If the bundle classifies something else than defects in a crystal.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime, copies: SymmetryCopies | None = None) -> None:
+        bundle.require_task(DEFECT_TASK)
         self._bundle = bundle
         self._runtime = runtime
         self._copies: SymmetryCopies = bundle.manifest.symmetry_copies if copies is None else copies
@@ -84,11 +91,12 @@ class BundleClassifier:
         Raises
         ------
         BundleError
-            If the bundle is incomplete or changed.
+            If the bundle is incomplete, changed or of another task.
         RuntimeUnavailableError
             If nothing here can run it, or not to its golden outputs.
         """
         bundle = Bundle.load(bundle_path)
+        bundle.require_task(DEFECT_TASK)
         runtime, _ = open_runtime(bundle, prefer, threads)
         return cls(bundle, runtime, copies)
 

@@ -85,7 +85,7 @@ def export_onnx(
     temperature
         Softmax temperature to bake in.
     shape
-        Shape of one input volume.
+        Shape of one input.
     tolerance
         Largest allowed deviation of an output, relative to its largest value or one, whichever is larger.
     normalisation

@@ -2,8 +2,9 @@
 
 Precision lives in the graph, as a strongly typed TensorRT network wants it. What goes to fp16 are convolutions and
 large matrix products with their weights, and the layers between them that neither sum over many values nor leave the
-range of fp16. In front of them stays fp32 (raw counts reach 1e7, fp16 ends at 65504), behind them too: pooling to
-features, the last dense layer, temperature and softmax, where a rounding would go straight into the probabilities.
+range of fp16. In front of them stays fp32 (raw counts reach 1e7, fp16 ends at 65504), and so does a layer that reads
+the input as it comes. Behind them too: pooling to features, the last dense layer, temperature and softmax, where a
+rounding would go straight into the probabilities.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 # Goes into the key of every engine: another rule for what is fp16 makes other engines.
-RECIPE = "fp16-1"
+RECIPE = "fp16-2"
 HALF_MAX = 65504.0
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -28,6 +29,7 @@ _FOLLOWERS = frozenset(
     {"Add", "AveragePool", "Concat", "Flatten", "Identity", "LeakyRelu", "MaxPool", "Relu", "Reshape", "Squeeze"}
     | {"Transpose", "Unsqueeze"}
 )
+_SHAPES_ONLY = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _HALF_SUFFIX = "_as_half"
 
 
@@ -131,9 +133,12 @@ def _half_region(graph: onnx.GraphProto) -> frozenset[int]:
     constants = {one.name for one in graph.initializer}
     region: set[int] = set()
     halves: set[str] = set()
+    raw = {one.name for one in graph.input}
     for index, node in enumerate(graph.node):
+        if node.op_type in _SHAPES_ONLY and node.input[0] in raw:
+            raw.update(node.output)
         if _is_heavy(node, weights):
-            joins = True
+            joins = node.input[0] not in raw
         elif node.op_type in _FOLLOWERS:
             inputs = [name for name in node.input if name and name not in constants]
             joins = bool(inputs) and all(name in halves for name in inputs)

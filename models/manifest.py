@@ -7,10 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
+from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.sadp.groups import GroupTable
 
 SCHEMA_VERSION = 1
+DEFECT_TASK = "cxdp-defect"
+"""Perfect, screw or edge from one Bragg peak; other tasks bring their own words, e.g. 'apt-order'."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -158,7 +161,11 @@ class Manifest(_Frozen):
     schema_version: int = SCHEMA_VERSION
     name: str = Field(description="Bundle name, lower case, e.g. 'cxdp-fcc'.")
     version: str = Field(description="Bundle version, e.g. '1.0.0'.")
-    task: str = Field(default="cxdp-defect", description="What is classified.")
+    task: str = Field(
+        default=DEFECT_TASK,
+        min_length=1,
+        description="What is classified, e.g. 'apt-order': who uses a bundle goes by this word and the input's shape.",
+    )
     classes: tuple[str, ...] = Field(description="Class names in the order of the network's outputs.")
     alien_classes: tuple[str, ...] = Field(
         default=(), description="Those of the classes that stand for what is no single crystal's peak: never named."
@@ -166,6 +173,9 @@ class Manifest(_Frozen):
     input: InputSpec
     groups: GroupTable | None = Field(
         default=None, description="Space groups behind the classes, where these are of zone-axis patterns."
+    )
+    order_rule: OrderRule | None = Field(
+        default=None, description="How a map of scores is cut into ordered and not, where voxels are classified."
     )
     features: int = Field(gt=0, description="Length of the feature vector.")
     temperature: FiniteFloat = Field(gt=0.0, description="Softmax temperature inside the graph.")

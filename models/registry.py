@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.models.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, BundleError
+from braggwatch.models.manifest import DEFECT_TASK, Manifest
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
 
@@ -88,10 +89,32 @@ class Registry:
         except (OSError, ValidationError) as error:
             raise RegistryError(f"{path} can't be used: {error}") from error
 
-    def list(self) -> tuple[str, ...]:
-        """Ids, ``name/version``, of every bundle in the folder, sorted."""
+    def list(self, task: str | None = None) -> tuple[str, ...]:
+        """Ids, ``name/version``, of every bundle in the folder, sorted; with ``task`` those of that task alone."""
         found = (path.parent for path in self.root.glob(f"*/*/{MANIFEST_FILE}"))
-        return tuple(sorted(f"{path.parent.name}/{path.name}" for path in found if not path.name.startswith(".")))
+        ids = sorted(f"{path.parent.name}/{path.name}" for path in found if not path.name.startswith("."))
+        return tuple(one for one in ids if task is None or self._task(one) == task)
+
+    def manifest(self, bundle_id: str) -> Manifest:
+        """Read what a bundle says of itself, without checking its hashes.
+
+        Raises
+        ------
+        RegistryError
+            If it can't be read.
+        """
+        path = self.root / bundle_id / MANIFEST_FILE
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RegistryError(f"{path} can't be used: {error}") from error
+
+    def _task(self, bundle_id: str) -> str | None:
+        """Return the task of a bundle; None where its manifest can't be read."""
+        try:
+            return self.manifest(bundle_id).task
+        except RegistryError:
+            return None
 
     def aliases(self) -> dict[str, str]:
         """Aliases and the ids that they stand for."""
@@ -159,7 +182,8 @@ class Registry:
         Raises
         ------
         RegistryError
-            If the bundle fails its verification, the alias looks like an id, or the turn doesn't come.
+            If the bundle fails its verification, the alias looks like an id, the turn doesn't come, or 'production',
+            what the service takes, would stand for a bundle of another task than the service's.
         """
         if not alias or "/" in alias:
             raise RegistryError(f"{alias!r} can't be an alias: it must be a word without '/'")
@@ -168,6 +192,11 @@ class Registry:
         report = self._verify_one(bundle_id)
         if report.problem is not None:
             raise RegistryError(f"{bundle_id} is not promoted: {report.problem}")
+        if alias == PRODUCTION and (task := self.manifest(bundle_id).task) != DEFECT_TASK:
+            raise RegistryError(
+                f"{bundle_id} is of task '{task}', and '{PRODUCTION}' is what the service takes for '{DEFECT_TASK}': "
+                "give it another alias"
+            )
         with self._turn(patience_s):
             index = self.index
             aliases = {**index.aliases, alias: bundle_id}

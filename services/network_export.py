@@ -14,6 +14,7 @@ from torch import Tensor
 
 from braggwatch.models.bundle import WEIGHTS_FILE, Bundle
 from braggwatch.models.export import export_onnx
+from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, network_from_weights
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes import OnnxRuntime
@@ -59,7 +60,7 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
     RegistryError
         If the source is no file or folder and no bundle goes by that name.
     BundleError
-        If the bundle isn't sound.
+        If the bundle isn't sound, or of another task: only the CXDP networks are exported.
     ExportError
         If the graph doesn't give what the network gives.
     """
@@ -92,6 +93,7 @@ def _weights(source: str, registry: Registry) -> tuple[dict[str, Tensor], Bundle
     if (path / CHECKPOINT_FILE).is_file():
         return averaged_weights(path / CHECKPOINT_FILE), None
     bundle = Bundle.load(path if path.is_dir() else registry.resolve(source))
+    bundle.require_task(DEFECT_TASK)
     return _safetensors(bundle.path / WEIGHTS_FILE), bundle
 
 

@@ -22,7 +22,7 @@ class RuntimeUnavailableError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOutput:
-    """The three outputs of the graph for a batch of B volumes.
+    """The three outputs of the graph for a batch of B samples.
 
     Attributes
     ----------
@@ -53,8 +53,16 @@ class Runtime(Protocol):
         ...
 
     def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
-        """Run (B, 64, 64, 64) float32 raw counts, B ≥ 1; raises :class:`InferenceError`."""
+        """Run (B, ...) float32 raw counts of the graph's input shape, B ≥ 1; raises :class:`InferenceError`."""
         ...
+
+
+def unlike_a_bundle(inputs: object, outputs: set[str]) -> str:
+    """Say what a graph must have to be a bundle's, and what it has."""
+    return (
+        f"the graph must map {INPUT_NAME!r} (N, fixed sizes) float32 to {OUTPUT_NAMES}, "
+        f"it has inputs {inputs} and outputs {sorted(outputs)}"
+    )
 
 
 def check_batch(batch: NDArray[np.float32], shape: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ from braggwatch.models.runtimes.base import (
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
+    unlike_a_bundle,
 )
 
 # ONNX Runtime's exceptions share no base class but Exception.
@@ -31,15 +32,14 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 
 
 def input_shape(session: onnxruntime.InferenceSession) -> tuple[int, ...]:
-    """Return the shape of one volume; raises :class:`RuntimeUnavailableError` unless the graph is a bundle's."""
-    inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
+    """Return the shape of one sample; raises :class:`RuntimeUnavailableError` unless the graph is a bundle's."""
+    inputs = [(one.name, one.type, tuple(one.shape)) for one in session.get_inputs()]
     outputs = {one.name for one in session.get_outputs()}
-    if inputs != [(INPUT_NAME, "tensor(float)", 4)] or not outputs.issuperset(OUTPUT_NAMES):
-        raise RuntimeUnavailableError(
-            f"the graph must map {INPUT_NAME!r} (N, n, n, n) float32 to {OUTPUT_NAMES}, "
-            f"it has inputs {inputs} and outputs {sorted(outputs)}"
-        )
-    return tuple(int(size) for size in session.get_inputs()[0].shape[1:])
+    if len(inputs) == 1 and outputs.issuperset(OUTPUT_NAMES):
+        name, kind, (_, *sizes) = inputs[0]
+        if (name, kind) == (INPUT_NAME, "tensor(float)") and sizes and all(isinstance(one, int) for one in sizes):
+            return tuple(sizes)
+    raise RuntimeUnavailableError(unlike_a_bundle(inputs, outputs))
 
 
 class OnnxRuntime:
@@ -90,7 +90,7 @@ class OnnxRuntime:
         Parameters
         ----------
         batch
-            (B, n, n, n) float32 raw counts, B ≥ 1, of the graph's input shape.
+            (B, ...) float32 raw counts, B ≥ 1, of the graph's input shape.
 
         Raises
         ------

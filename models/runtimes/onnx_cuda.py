@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 PROVIDER = "CUDAExecutionProvider"
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-"""Batches are filled up to the next of these with empty volumes, larger ones are run in parts."""
+"""Batches are filled up to the next of these with empty samples, larger ones are run in parts."""
 
 # OrtValue and IOBinding also raise what pybind11 makes of a C++ exception.
 _DEVICE_ERRORS: tuple[type[Exception], ...] = (*ORT_ERRORS, RuntimeError, ValueError)
@@ -82,7 +82,7 @@ class BoundSession:
         self._lock = threading.Lock()
 
     def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
-        """Run (B, n, n, n) float32 raw counts, B ≥ 1; raises :class:`InferenceError`."""
+        """Run (B, ...) float32 raw counts, B ≥ 1; raises :class:`InferenceError`."""
         check_batch(batch, self._shape)
         largest = BATCH_SIZES[-1]
         parts: list[tuple[NDArray[np.float32], ...]] = []
@@ -184,7 +184,7 @@ class OnnxCudaRuntime:
         return str(onnxruntime.__version__)
 
     def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
-        """Run (B, n, n, n) float32 raw counts, B ≥ 1, host to host; raises :class:`InferenceError`."""
+        """Run (B, ...) float32 raw counts, B ≥ 1, host to host; raises :class:`InferenceError`."""
         return self._bound.run(batch)
 
 

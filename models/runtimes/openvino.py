@@ -23,6 +23,7 @@ from braggwatch.models.runtimes.base import (
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
+    unlike_a_bundle,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class OpenVinoRuntime:
         Parameters
         ----------
         batch
-            (B, n, n, n) float32 raw counts, B ≥ 1, of the graph's input shape.
+            (B, ...) float32 raw counts, B ≥ 1, of the graph's input shape.
 
         Raises
         ------
@@ -183,9 +184,6 @@ def _input_shape(compiled: CompiledModel) -> tuple[int, ...]:
     if len(inputs) == 1 and outputs.issuperset(OUTPUT_NAMES):
         names, kind, shape = inputs[0]
         sizes = [shape[axis] for axis in range(len(shape))]
-        if INPUT_NAME in names and kind == "f32" and len(sizes) == 4 and all(one.is_static for one in sizes[1:]):
+        if INPUT_NAME in names and kind == "f32" and len(sizes) > 1 and all(one.is_static for one in sizes[1:]):
             return tuple(int(one.get_length()) for one in sizes[1:])
-    raise RuntimeUnavailableError(
-        f"the graph must map {INPUT_NAME!r} (N, n, n, n) float32 to {OUTPUT_NAMES}, "
-        f"it has inputs {[(sorted(n), k, str(s)) for n, k, s in inputs]} and outputs {sorted(outputs)}"
-    )
+    raise RuntimeUnavailableError(unlike_a_bundle([(sorted(n), k, str(s)) for n, k, s in inputs], outputs))

@@ -63,6 +63,7 @@ def explain(
     """
     with clear_errors():
         from braggwatch.models.bundle import Bundle
+        from braggwatch.models.manifest import DEFECT_TASK
         from braggwatch.models.registry import Registry
         from braggwatch.services.settings import load_settings
 
@@ -75,6 +76,7 @@ def explain(
         path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
         with error_console().status("explaining"):
             bundle = Bundle.load(path)
+            bundle.require_task(DEFECT_TASK)
             counts = _counts(what, settings, path, geometry, store)
             found = _explanation(bundle, counts, method, fill, cells, label)
         if out is not None:

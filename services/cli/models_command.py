@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from braggwatch.services.cli.console import EXIT_CODES, ExitCode, clear_errors, console, error_console, write_json
+
+if TYPE_CHECKING:
+    from braggwatch.models.manifest import Manifest
+    from braggwatch.models.registry import Registry
 
 app = typer.Typer(help="Look at the model bundles.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -17,7 +21,7 @@ _Json = Annotated[bool, typer.Option("--json", help="As one JSON object.")]
 
 @app.command("list", epilog=EXIT_CODES)
 def list_models(registry: _Root = None, as_json: _Json = False) -> None:
-    """List the bundles and their aliases; 'production' is what the service takes.
+    """List the bundles, their tasks and aliases; 'production' is what the service takes.
 
     Example: **braggwatch models list**
     """
@@ -27,14 +31,31 @@ def list_models(registry: _Root = None, as_json: _Json = False) -> None:
         found = Registry(registry)
         ids, aliases = found.list(), found.aliases()
         if as_json:
-            write_json({"registry": str(found.root), "bundles": list(ids), "aliases": dict(aliases)})
+            tasks: dict[str, object] = {one: None if (m := _said(found, one)) is None else m.task for one in ids}
+            write_json({"registry": str(found.root), "bundles": list(ids), "tasks": tasks, "aliases": dict(aliases)})
             return
         from rich.table import Table
 
-        table = Table("bundle", "aliases", title=str(found.root))
+        table = Table("bundle", "task", "input", "classes", "aliases", title=str(found.root))
         for bundle_id in ids:
-            table.add_row(bundle_id, ", ".join(sorted(a for a, target in aliases.items() if target == bundle_id)))
+            names = ", ".join(sorted(a for a, target in aliases.items() if target == bundle_id))
+            said = _said(found, bundle_id)
+            if said is None:
+                table.add_row(bundle_id, "can't be read", "", "", names)
+                continue
+            shape = " x ".join(str(size) for size in said.input.shape)
+            table.add_row(bundle_id, said.task, shape, str(len(said.classes)), names)
         console().print(table)
+
+
+def _said(registry: Registry, bundle_id: str) -> Manifest | None:
+    """Return a bundle's manifest; None where it can't be read, which 'verify' explains."""
+    from braggwatch.models.registry import RegistryError
+
+    try:
+        return registry.manifest(bundle_id)
+    except RegistryError:
+        return None
 
 
 @app.command("verify", epilog=EXIT_CODES)

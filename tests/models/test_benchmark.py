@@ -26,6 +26,7 @@ from braggwatch.models.benchmarking.making import choose, divide
 from braggwatch.models.benchmarking.patterns import CLASSES, SPLITS, PatternFacts, default_folder, store_volumes
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.registry import PRODUCTION, Registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "benchmark.md"
@@ -74,7 +75,7 @@ def test_no_shipped_bundle_learnt_from_it(benchmark_set: Benchmark) -> None:
         _, stem, config = one.configuration.split("/")
         # a shard of built crystals is named after its first of a hundred; a library is named in its shards' names
         shards.add(f"{stem}-{int(config) // 100 * 100:06d}.h5" if one.source == "continuum" else stem)
-    for bundle in Registry().list():
+    for bundle in Registry().list(DEFECT_TASK):
         learnt = Bundle.load(Registry().root / bundle).manifest.provenance.training_sets
         assert learnt
         assert not [name for name in learnt if any(name.startswith(shard) for shard in shards)], bundle

@@ -8,8 +8,10 @@ import pytest
 
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.half_precision import HalfPrecisionError, to_half_precision
+from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.registry import Registry
 from support.small_graph import images, small_graph, volume_graph
+from support.task_networks import TASK_NETWORKS, task_bundle
 
 onnx = pytest.importorskip("onnx", reason="onnx isn't installed: no graph to convert")
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -80,7 +82,26 @@ def test_a_network_with_nothing_to_gain_stays_as_it_is() -> None:
     assert HALF not in element_types(half.model).values()
 
 
-@pytest.mark.parametrize("bundle_id", Registry().list())
+@pytest.mark.parametrize("name", TASK_NETWORKS)
+def test_the_network_of_every_task_gains_and_answers_the_same(name: str) -> None:
+    bundle = task_bundle(name)
+    half = to_half_precision(bundle.model)
+    assert half.half_nodes > 0
+    # To the end of what a detector counts, which is far outside the range of fp16.
+    for counts in (bundle.golden.counts, bundle.golden.counts * np.float32(1e3)):
+        for got, want in zip(run(half.model, counts), run(bundle.model, counts), strict=True):
+            np.testing.assert_allclose(got, want, atol=3e-3 * float(np.abs(want).max()))
+
+
+def test_what_reads_the_input_as_it_comes_stays_in_fp32() -> None:
+    half = to_half_precision(task_bundle("sadp-space-group").model)
+    types = element_types(half.model)
+    products = [node for node in onnx.load_from_string(half.model).graph.node if node.op_type in {"Gemm", "MatMul"}]
+    assert types[products[0].input[1]] == FLOAT
+    assert HALF in {types[node.input[1]] for node in products[1:]}
+
+
+@pytest.mark.parametrize("bundle_id", Registry().list(DEFECT_TASK))
 def test_shipped_bundles_lose_less_than_a_hundredth_and_no_class(bundle_id: str) -> None:
     bundle = Bundle.load(Registry().root / bundle_id)
     half = to_half_precision(bundle.model)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.networks.factory import make_network
 from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.runtimes import OnnxRuntime
@@ -30,7 +31,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from braggwatch.models.registry import default_root
 
     root = tmp_path_factory.mktemp("bundles")
-    shipped = Registry().list()[0]
+    shipped = Registry().list(DEFECT_TASK)[0]
     copytree(default_root() / shipped, root / shipped)
     return root
 
