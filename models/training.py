@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -131,7 +132,9 @@ def train(
 
 
 def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}
+    # RMSprop's memory as in Keras, which publications mean: with torch's own the first steps are ten times the rate
+    rmsprop = partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": rmsprop}
     return kinds[config.optimiser](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.torch import save as save_safetensors
 
 from braggwatch.models.apt.ensemble import MEMBERS, sdm_config, train_ensemble
+from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sample_files import make_samples
 from braggwatch.models.apt.samples import SdmSamples
 from braggwatch.models.apt.sdm_input import SdmInput
@@ -24,12 +25,15 @@ from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Prove
 from braggwatch.models.networks.sdm import SdmEnsemble
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_config import TrainingConfig
+from braggwatch.services.apt_rule import find_rule
 from braggwatch.services.recordings import tool_version
 
 TASK = "apt-order"
 CLASSES = ("fcc", "l12")
 HELD_OUT_FROM = 1_000_000
 """Number of the first held-out volume: training volumes have smaller ones."""
+RULE_FROM = 2_000_000
+"""The same of the volumes that the rule is fitted to."""
 _GOLDEN = 8
 
 
@@ -41,12 +45,15 @@ class OrderRecipe:
     ----------
     volumes, held_out
         Small volumes to learn from; other ones, half of which calibrate and half of which test.
+    rule_volumes
+        Whole volumes, again others, that the rule for a map of scores is fitted to.
     """
 
     name: str
     version: str
     volumes: int = 420
     held_out: int = 40
+    rule_volumes: int = 200
     members: int = MEMBERS
     world: TrainingWorld = field(default_factory=TrainingWorld)
     sdm: SdmInput = field(default_factory=SdmInput)
@@ -57,6 +64,8 @@ class OrderRecipe:
             raise ValueError(f"{self.volumes} volumes: at least one a member is needed")
         if self.held_out < 8:
             raise ValueError(f"{self.held_out} held-out volumes are too few to calibrate and test on: at least 8")
+        if self.rule_volumes < 5:
+            raise ValueError(f"{self.rule_volumes} volumes are too few for a rule: at least 5")
 
 
 def make_order_bundle(
@@ -88,7 +97,7 @@ def make_order_bundle(
     """
     if (root / recipe.name / recipe.version).exists():
         raise FileExistsError(f"{root / recipe.name / recipe.version} exists; give a new version")
-    total = recipe.volumes + recipe.held_out
+    total = recipe.volumes + recipe.held_out + recipe.rule_volumes
     seed = recipe.config.seed
 
     def samples_of(numbers: range, before: int) -> SdmSamples:
@@ -110,11 +119,32 @@ def make_order_bundle(
     network = train_ensemble(
         training, recipe.sdm, recipe.config, work / "training", members=recipe.members, on_step=on_step
     )
-    return write_order_bundle(recipe, network, training, held_out, root)
+
+
+    def rule_volume_done(done: int, _of: int) -> None:
+        if on_volume is not None:
+            on_volume(recipe.volumes + recipe.held_out + done, total)
+
+    with TemporaryDirectory(prefix="braggwatch-") as folder:
+        without = write_order_bundle(recipe, network, training, held_out, Path(folder))
+        rule = find_rule(
+            without,
+            recipe.world,
+            range(RULE_FROM, RULE_FROM + recipe.rule_volumes),
+            work / "scored",
+            seed=seed,
+            on_volume=rule_volume_done,
+        )
+    return write_order_bundle(recipe, network, training, held_out, root, rule)
 
 
 def write_order_bundle(
-    recipe: OrderRecipe, network: SdmEnsemble, training: SdmSamples, held_out: SdmSamples, root: Path
+    recipe: OrderRecipe,
+    network: SdmEnsemble,
+    training: SdmSamples,
+    held_out: SdmSamples,
+    root: Path,
+    rule: OrderRule | None = None,
 ) -> Path:
     """Calibrate on every other held-out volume, test on the rest, and write the bundle."""
     shape = recipe.sdm.shape
@@ -137,6 +167,7 @@ def write_order_bundle(
         input=InputSpec(
             axes=("pair", "dz", "dx"), shape=shape, normalisation="network", fringe_period_voxels=0.0, sdm=recipe.sdm
         ),
+        order_rule=rule,
         features=int(golden.features.shape[1]),
         temperature=fit.temperature,
         symmetry_copies=1,
@@ -159,7 +190,7 @@ def write_order_bundle(
             network=f"centre-voxel, {recipe.members} members",
         ),
         metrics=metrics,
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=version("onnxruntime"), max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime(name=runtime.name, version=runtime.version, max_abs_difference=0.0),),
     )
     return write_bundle(
         root,
@@ -193,6 +224,13 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
         f"training nor calibration saw; expected calibration error {metrics.expected_calibration_error:.3f}. A voxel "
         "at a precipitate's surface holds atoms of both phases, so not all can be right.\n"
     )
+    rule = manifest.order_rule
+    if rule is not None and rule.precision is not None and rule.recall is not None:
+        scores += (
+            f"\nA voxel is called ordered by a rule over its neighbourhood, fitted to {rule.volumes} whole simulated "
+            f"volumes; in {rule.tested_volumes} others, {rule.precision:.1%} of the voxels it calls ordered are, and "
+            f"it finds {rule.recall:.1%} of those that are.\n"
+        )
     notes = "\n".join(f"- {note}" for note in manifest.valid_domain.notes)
     return (
         f"# {manifest.id}\n\nTells for the central voxel of a {recipe.sdm.cube_voxels}-nm cube of an atom probe "
@@ -206,6 +244,6 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
         "boundaries, one host and one solute, spherical precipitates, planes {022} of an fcc host across z. What it "
         "says of data whose planes aren't resolved is a guess; `apt scan` refuses these.\n\n"
         f"## Made by\n\n`braggwatch apt train --name {recipe.name} --version {recipe.version} --volumes "
-        f"{recipe.volumes} --held-out {recipe.held_out} --steps {recipe.config.steps} --members {recipe.members} "
+        f"{recipe.volumes} --held-out {recipe.held_out} --rule-volumes {recipe.rule_volumes} --steps {recipe.config.steps} --members {recipe.members} "
         f"--seed {recipe.config.seed}`\n"
     )

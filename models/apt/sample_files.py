@@ -46,7 +46,7 @@ def make_samples(
     folder.mkdir(parents=True, exist_ok=True)
     facts = json.dumps({"seed": seed, "world": world.model_dump(), "sdm": sdm.model_dump()}, indent=1)
     kept = folder / _WORLD_FILE
-    if kept.exists() and kept.read_text(encoding="utf-8") != facts:
+    if kept.exists() and _facts(kept.read_text(encoding="utf-8")) != _facts(facts):
         raise ValueError(f"{folder} holds samples of another world: choose another folder, or remove it")
     kept.write_text(facts, encoding="utf-8")
     parts: list[SdmSamples] = []
@@ -71,6 +71,16 @@ def make_samples(
         np.concatenate([one.labels for one in parts]),
         np.concatenate([one.volume for one in parts]),
     )
+
+
+def _facts(text: str) -> tuple[int, TrainingWorld, SdmInput] | None:
+    """Read what the samples are of; a field that an older version didn't know has its default."""
+    try:
+        found = json.loads(text)
+        world, sdm = TrainingWorld.model_validate(found["world"]), SdmInput.model_validate(found["sdm"])
+        return int(found["seed"]), world, sdm
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _read(path: Path) -> SdmSamples | None:

@@ -33,6 +33,7 @@ class SdmInput(BaseModel):
     half_z_nm: float = Field(default=0.6975, gt=0)
     bins_x: int = Field(default=5, ge=1)
     bins_z: int = Field(default=93, ge=1)
+    ball_nm: float | None = Field(default=None, gt=0, description="Longest offset; none: the window alone decides.")
     pairs: tuple[tuple[str, str], ...] = PAIRS
     plane_spacing_nm: float = Field(
         default=0.1432,
@@ -50,7 +51,23 @@ class SdmInput(BaseModel):
         """The offsets and bins."""
         from braggwatch.sim.apt.sdm import SdmWindow
 
-        return SdmWindow(self.half_x_nm, self.half_y_nm, self.half_z_nm, self.bins_x, self.bins_z)
+        return SdmWindow(self.half_x_nm, self.half_y_nm, self.half_z_nm, self.bins_x, self.bins_z, self.ball_nm)
+
+    @classmethod
+    def paper(cls) -> SdmInput:
+        """Return the input of Li et al. 2021: the host's own map in a ball of 1.5 nm, cubes of 4 nm."""
+        from braggwatch.sim.apt.sdm import PAPER
+
+        return cls(
+            cube_voxels=4,
+            half_x_nm=PAPER.half_x_nm,
+            half_y_nm=PAPER.half_y_nm,
+            half_z_nm=PAPER.half_z_nm,
+            bins_x=PAPER.bins_x,
+            bins_z=PAPER.bins_z,
+            ball_nm=PAPER.ball_nm,
+            pairs=((HOST, HOST),),
+        )
 
     def scan_settings(self, memory_MB: float = 256.0) -> ScanSettings:
         """Return what `braggwatch.sim.apt.scan` needs."""

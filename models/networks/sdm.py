@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from braggwatch.sim.apt.picture import LUMA, picture_weights
+
 
 class PaperSdmNet(nn.Module):
     """The network of Li et al., npj Comput. Mater. 7, 8 (2021): 1 666 881 parameters at four convolutions.
 
     Convolutions 3 x 3 of 16, 32, 64, 64 channels, each with ReLU and max-pool 2, dense 512, one output. Its sigmoid is
-    the softmax over (0, output), so that two-class cross-entropy is their binary one.
+    the softmax over (0, output), so that two-class cross-entropy is their binary one. The weights begin as Keras draws
+    them by default, which the publication doesn't state.
 
     Parameters
     ----------
@@ -33,14 +36,54 @@ class PaperSdmNet(nn.Module):
             edge = (edge - 2) // 2
         self.dense = nn.Linear(widths[-1] * edge**2, 512)
         self.head = nn.Linear(512, 1)
+        for layer in (*self.convolutions, self.dense, self.head):
+            nn.init.xavier_uniform_(layer.get_parameter("weight"))
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From (B, 1, 150, 150) grey values, 0 to 1, to logits (B, 2) and features (B, 512)."""
-        for convolution in self.convolutions:
-            x = functional.max_pool2d(torch.relu(convolution(x)), 2)
-        features = torch.relu(self.dense(x.flatten(1)))
+        features = torch.relu(self.dense(self.feature_maps(x)[-1].flatten(1)))
         out = self.head(features)
         return torch.cat([torch.zeros_like(out), out], dim=1), features
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Return what each convolution makes of (B, 1, 150, 150) pictures: (B, channels, edge, edge), pooled."""
+        found: list[Tensor] = []
+        for convolution in self.convolutions:
+            x = functional.max_pool2d(torch.relu(convolution(x)), 2)
+            found.append(x)
+        return found
+
+
+class DrawnSdmNet(nn.Module):
+    """A `PaperSdmNet` with the drawing of the picture (`braggwatch.sim.apt.picture`) before it, in one graph.
+
+    Its features are the means of the last convolution's maps.
+    """
+
+    def __init__(self, network: PaperSdmNet, bins: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        steps = LUMA.size - 1
+        self._steps = steps
+        self.register_buffer("luma", torch.from_numpy(LUMA[:-1].astype("float32")), persistent=False)
+        self.register_buffer("rise", torch.from_numpy((LUMA[1:] - LUMA[:-1]).astype("float32")), persistent=False)
+        self.register_buffer("down", torch.from_numpy(picture_weights(bins[0])), persistent=False)
+        self.register_buffer("across", torch.from_numpy(picture_weights(bins[1]).T.copy()), persistent=False)
+
+    def draw(self, counts: Tensor) -> Tensor:
+        """From (B, 1, bins_z, bins_x) counts to (B, 1, 150, 150) grey values, 0 to 1."""
+        place = counts / counts.amax(dim=(2, 3), keepdim=True).clamp_min(1e-12) * self._steps
+        step = place.floor().clamp(0, self._steps - 1)
+        at = step.long()
+        luma, rise = self.get_buffer("luma")[at], self.get_buffer("rise")[at]
+        return self.get_buffer("down") @ (luma + rise * (place - step)) @ self.get_buffer("across")
+
+    def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """From (B, 1, bins_z, bins_x) counts to logits (B, 2) and features (B, channels)."""
+        maps = self.network.feature_maps(self.draw(counts))[-1]
+        out = self.network.head(torch.relu(self.network.dense(maps.flatten(1))))
+        return torch.cat([torch.zeros_like(out), out], dim=1), maps.mean(dim=(2, 3))
 
 
 def standardise(counts: Tensor) -> Tensor:

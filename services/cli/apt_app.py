@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from braggwatch.services.cli import apt_report_command, apt_scan_command, apt_simulate_command, apt_train_command
+from braggwatch.services.cli import (
+    apt_report_command,
+    apt_scan_command,
+    apt_simulate_command,
+    apt_train_command,
+    apt_train_paper_command,
+)
 from braggwatch.services.cli.console import EXIT_CODES
 
 app = typer.Typer(
@@ -15,5 +21,6 @@ app = typer.Typer(
 
 app.command("simulate", epilog=EXIT_CODES)(apt_simulate_command.simulate)
 app.command("train", epilog=EXIT_CODES)(apt_train_command.train)
+app.command("train-paper", epilog=EXIT_CODES)(apt_train_paper_command.train_paper)
 app.command("scan", epilog=EXIT_CODES)(apt_scan_command.scan)
 app.command("report", epilog=EXIT_CODES)(apt_report_command.report)

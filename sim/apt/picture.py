@@ -14,7 +14,7 @@ PICTURE_EDGE = 150
 """Edge of the picture, pixels."""
 
 # fmt: off
-_LUMA = np.array([
+LUMA = np.array([
     0.1202, 0.1875, 0.2411, 0.2844, 0.3196, 0.3498, 0.3780, 0.4056, 0.4328,
     0.4630, 0.5039, 0.5564, 0.6144, 0.6728, 0.7285, 0.7818, 0.8453,
 ])
@@ -36,12 +36,12 @@ def paper_pictures(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     largest = maps.max(axis=(-2, -1), keepdims=True)
     scaled = maps / np.where(largest > 0, largest, 1)
-    grey = np.interp(scaled, np.linspace(0, 1, _LUMA.size), _LUMA).astype(np.float32)
-    down, across = (_bilinear(n) for n in maps.shape[-2:])
+    grey = np.interp(scaled, np.linspace(0, 1, LUMA.size), LUMA).astype(np.float32)
+    down, across = (picture_weights(n) for n in maps.shape[-2:])
     return np.asarray(down @ grey @ across.T, dtype=np.float32)
 
 
-def _bilinear(bins: int) -> NDArray[np.float32]:
+def picture_weights(bins: int) -> NDArray[np.float32]:
     """(150, bins) weights that scale an axis, pixel centre to pixel centre, edge pixels held."""
     at = np.clip((np.arange(PICTURE_EDGE) + 0.5) * bins / PICTURE_EDGE - 0.5, 0, bins - 1)
     low = np.minimum(at.astype(np.int64), max(bins - 2, 0))
