@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.services.apt_scan import OrderScan, summary
+from braggwatch.services.apt_scan import OrderScan
+from braggwatch.services.apt_summary import summary
 from braggwatch.services.recordings import tool_version
 from braggwatch.sim.apt.files import write_pos
 from braggwatch.sim.apt.grid import VoxelGrid
@@ -46,7 +47,7 @@ def write_outputs(scan: OrderScan, mass_to_charge_Da: NDArray[np.float32], folde
     with whole_file(paths["hdf5"]) as partial:
         _write_hdf5(scan, labels, partial)
     fields = {
-        "log_odds": scan.smoothed,
+        "log_odds": scan.log_odds,
         "precipitate": scan.found.label,
         "solute_part": scan.concentration,
         "spread": scan.scores.spread,
@@ -93,7 +94,7 @@ def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
             order[name].attrs["units"] = "nm"
         order.attrs["z_is"] = "levelled depth; see coordinate_system"
         for name, values in {
-            "log_odds": scan.smoothed,
+            "log_odds": scan.log_odds,
             "log_odds_raw": scan.scores.logit,
             "spread": scan.scores.spread,
             "distance": scan.scores.distance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from braggwatch.models.apt.components import PrecipitateMap, SizeDistribution, f
 from braggwatch.models.apt.injection import DetectionLimit, blur_from_signal, detection_limit, matrix_places
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
 from braggwatch.models.apt.phase_sdm import PhaseSdm, phase_sdms
-from braggwatch.models.apt.scoring import OrderScorer, VoxelScores, slices_along_x, typical_ions
-from braggwatch.models.apt.threshold import Cut, cut_scores, smooth
+from braggwatch.models.apt.scoring import SCORE_FIELDS, OrderScorer, VoxelScores, slices_along_x, typical_ions
+from braggwatch.models.apt.threshold import Cut, cut_log_odds
 from braggwatch.services.apt_files import RangedShare
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
@@ -30,8 +30,6 @@ Say = Callable[[str, int, int], None]
 _SLICE = 12
 _CONTROL_VOXELS = 30_000
 _PLACES = 10
-# Smoothing draws the log odds at a precipitate's surface towards the matrix's, which lie far below 0.
-_LEAST_LOG_ODDS = -0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,8 @@ class ScanOptions:
     host, solute
         Elements; None: the most and the second most abundant.
     threshold
-        Log odds above which a voxel is ordered; None: from the data (`braggwatch.models.apt.threshold.cut_scores`).
-    smoothing_voxels
-        Standard deviation of the Gaussian that the log odds are smoothed by.
+        Log odds above which a voxel is ordered; None: the bundle's, or what the control asks for
+        (`braggwatch.models.apt.threshold.cut_log_odds`).
     least_voxels
         Smallest precipitate kept.
     isoconcentration
@@ -63,7 +60,6 @@ class ScanOptions:
     host: str | None = None
     solute: str | None = None
     threshold: float | None = None
-    smoothing_voxels: float = 0.7
     least_voxels: int = 4
     isoconcentration: float | None = None
     pole_only: bool = True
@@ -84,14 +80,14 @@ class ControlResult:
         Fraction of them above the threshold.
     precipitates
         False ones.
-    smoothed
-        Smoothed log odds, (n,) float32.
+    log_odds
+        (n,) float32.
     """
 
     voxels: int
     above: float
     precipitates: int
-    smoothed: NDArray[np.float32]
+    log_odds: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,11 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class OrderScan:
-    """Everything that a scan found. The grid is in levelled coordinates: z is depth across the planes."""
+    """Everything that a scan found. The grid is in levelled coordinates: z is depth across the planes.
+
+    ``log_odds``, (nx, ny, nz) float32, is what was cut: those of order given a voxel's neighbourhood, NaN where there
+    is no score.
+    """
 
     host: str
     solute: str
@@ -116,7 +116,7 @@ class OrderScan:
     level: Levelling
     grid: VoxelGrid
     scores: VoxelScores
-    smoothed: NDArray[np.float32]
+    log_odds: NDArray[np.float32]
     cut: Cut
     found: PrecipitateMap
     sizes: SizeDistribution
@@ -131,7 +131,7 @@ class OrderScan:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Voxels with a score."""
-        return np.isfinite(self.smoothed)
+        return np.isfinite(self.log_odds)
 
 
 def scan_reconstruction(
@@ -141,7 +141,6 @@ def scan_reconstruction(
     *,
     work: Path | None = None,
     say: Say | None = None,
-    bundle: str = "",
 ) -> OrderScan:
     """Find ordered precipitates.
 
@@ -150,11 +149,9 @@ def scan_reconstruction(
     ions
         Ranged, as read.
     work
-        Folder for finished slices: the same data, options and bundle go on from them.
+        Folder for finished slices: the same data, elements and network go on from them.
     say
         Called with (what is being done, done, all).
-    bundle
-        Its name, for the record.
 
     Raises
     ------
@@ -172,21 +169,17 @@ def scan_reconstruction(
     flat = LabelledIons(level.apply(ions.positions_nm), ions.species, ions.names)
     pair = as_host_and_solute(flat, host, solute)
     grid = VoxelGrid.around(flat.positions_nm, scorer.sdm.voxel_nm)
-    scores = _scored(scorer, pair, grid, work, _fingerprint(flat, host, solute, bundle), tell)
+    scores = _scored(scorer, pair, grid, work, _fingerprint(flat, host, solute, scorer.fingerprint), tell)
     if options.pole_only:
         scores = _within_pole(scores, planes, level, grid)
-    smoothed = smooth(scores.logit, options.smoothing_voxels)
-    if not np.isfinite(smoothed).any():
+    log_odds = scorer.log_odds(scores)
+    known = scores.known
+    if not known.any():
         raise ValueError("no voxel holds enough ions for a score: is the host the element that most ions are of?")
     least_ions = typical_ions(pair, grid, scorer.sdm.cube_voxels) * 0.3
-    null = _shuffled_scores(scorer, pair, grid, least_ions, options, tell) if options.controls else None
-    cut = (
-        cut_scores(smoothed, least=_LEAST_LOG_ODDS, null=null)
-        if options.threshold is None
-        else Cut(options.threshold, cut_scores(smoothed, least=_LEAST_LOG_ODDS).separability, "given")
-    )
-    known = np.isfinite(smoothed)
-    ordered = np.nan_to_num(smoothed, nan=-np.inf) > cut.threshold
+    null = _shuffled_log_odds(scorer, pair, grid, least_ions, tell) if options.controls else None
+    cut = cut_log_odds(log_odds, given=options.threshold, stated=scorer.threshold, null=null)
+    ordered = np.nan_to_num(log_odds, nan=-np.inf) > cut.threshold
     found = find_precipitates(ordered, grid, known=known, least_voxels=options.least_voxels)
     part = concentration(flat, solute, grid)
     baselines = tuple(
@@ -198,7 +191,7 @@ def scan_reconstruction(
     tell("maps of both phases", 1, 1)
     limit = None
     if options.injected:
-        limit = _limit(scorer, pair, grid, planes, found, known & ~ordered, cut, least_ions, options, tell)
+        limit = _limit(scorer, pair, grid, planes, scores, found, cut, least_ions, tell)
     return OrderScan(
         host=host,
         solute=solute,
@@ -208,7 +201,7 @@ def scan_reconstruction(
         level=level,
         grid=grid,
         scores=scores,
-        smoothed=smoothed,
+        log_odds=log_odds,
         cut=cut,
         found=found,
         sizes=size_distribution(found, known, grid.voxel_nm),
@@ -218,7 +211,7 @@ def scan_reconstruction(
         control=None if null is None else _control(null, cut, grid, options),
         limit=limit,
         ood_share=float((scores.distance[known] > scorer.ood).mean()),
-        bundle=bundle,
+        bundle=scorer.id,
     )
 
 
@@ -232,10 +225,10 @@ def _elements(ions: LabelledIons, options: ScanOptions) -> tuple[str, str]:
     return host, options.solute or (second if host != second else first)
 
 
-def _fingerprint(ions: LabelledIons, host: str, solute: str, bundle: str) -> str:
+def _fingerprint(ions: LabelledIons, host: str, solute: str, network: str) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(ions.positions_nm).view(np.uint8).data)
     digest.update(ions.species.data)
-    digest.update(json.dumps([host, solute, bundle, _SLICE]).encode())
+    digest.update(json.dumps([host, solute, network, _SLICE]).encode())
     return digest.hexdigest()
 
 
@@ -247,7 +240,7 @@ def _scored(
     for first, part in slices_along_x(grid, _SLICE):
         tell("order, voxel by voxel", first, grid.shape[0])
         kept = None if work is None else work / f"slice-{first:05d}-{fingerprint[:16]}.npy"
-        found = _kept_slice(kept, (3, *part.shape))
+        found = _kept_slice(kept, (SCORE_FIELDS, *part.shape))
         if found is None:
             low = part.origin_nm[0] - 2.5
             high = part.origin_nm[0] + part.shape[0] * part.voxel_nm + 2.5
@@ -278,18 +271,13 @@ def _within_pole(scores: VoxelScores, planes: PlaneMap, level: Levelling, grid: 
     index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     middles = (np.array(grid.origin_nm) + (index + 0.5) * grid.voxel_nm).astype(np.float32)
     inside = planes.contains(level.undo(middles)).reshape(grid.shape)
-    none = np.float32(np.nan)
-    return VoxelScores(
-        np.where(inside, scores.logit, none),
-        np.where(inside, scores.spread, none),
-        np.where(inside, scores.distance, none),
-    )
+    return scores.where(inside)
 
 
-def _shuffled_scores(
-    scorer: OrderScorer, pair: LabelledIons, grid: VoxelGrid, least: float, options: ScanOptions, tell: Say
+def _shuffled_log_odds(
+    scorer: OrderScorer, pair: LabelledIons, grid: VoxelGrid, least: float, tell: Say
 ) -> NDArray[np.float32]:
-    """Smoothed scores of slices about the middle with the species drawn at random."""
+    """Log odds of slices about the middle with the species drawn at random."""
     tell("control with random labels", 0, 1)
     thickness = max(4, min(grid.shape[0], _CONTROL_VOXELS // (grid.shape[1] * grid.shape[2])))
     first = (grid.shape[0] - thickness) // 2 if thickness < grid.shape[0] else 0
@@ -305,7 +293,7 @@ def _shuffled_scores(
     local = LabelledIons(pair.positions_nm[near], species, pair.names)
     scores = scorer.score(local, part, least_ions=least)
     tell("control with random labels", 1, 1)
-    return smooth(scores.logit, options.smoothing_voxels)
+    return scorer.log_odds(scores)
 
 
 def _control(null: NDArray[np.float32], cut: Cut, grid: VoxelGrid, options: ScanOptions) -> ControlResult:
@@ -333,14 +321,14 @@ def _limit(
     pair: LabelledIons,
     grid: VoxelGrid,
     planes: PlaneMap,
+    scores: VoxelScores,
     found: PrecipitateMap,
-    matrix: NDArray[np.bool_],
     cut: Cut,
     least: float,
-    options: ScanOptions,
     tell: Say,
 ) -> DetectionLimit | None:
     tell("detection limit", 0, 1)
+    matrix = scores.known & ~found.ordered
     places = np.empty((0, 3))
     for clearance in (4.0, 3.0, 2.0, 1.0):
         places = matrix_places(matrix, grid, count=_PLACES, clearance_nm=clearance)
@@ -362,48 +350,13 @@ def _limit(
     limit = detection_limit(
         scorer,
         pair,
+        grid,
+        scores,
         places,
         threshold=cut.threshold,
-        smoothing_voxels=options.smoothing_voxels,
         least_ions=least,
         solute_part=min(max(part, 0.02), 0.5),
         sigma_z_nm=max(sigma, 0.005),
     )
     tell("detection limit", 1, 1)
     return limit
-
-
-def summary(scan: OrderScan) -> dict[str, object]:
-    """Return what a script wants to know of a scan, as JSON values."""
-    resolved = scan.planes.resolved
-    return {
-        "schema": 1,
-        "bundle": scan.bundle,
-        "host": scan.host,
-        "solute": scan.solute,
-        "ions": len(scan.ions),
-        "ions_by_species": scan.ranged.by_name,
-        "ranged": scan.ranged.ranged,
-        "planes": {
-            "resolved_share": scan.planes.share,
-            "spacing_nm": scan.planes.median_spacing_nm,
-            "tilt_x_deg": float(np.median(scan.planes.tilt_x_deg[resolved])),
-            "tilt_y_deg": float(np.median(scan.planes.tilt_y_deg[resolved])),
-            "median_signal": float(np.median(scan.planes.signal[resolved])),
-            "residual_tilt_deg": scan.level.residual_deg,
-        },
-        "voxels": {"scored": int(scan.known.sum()), "edge_nm": scan.grid.voxel_nm, "shape": list(scan.grid.shape)},
-        "threshold": asdict(scan.cut),
-        "precipitates": asdict(scan.sizes),
-        "far_from_training_share": scan.ood_share,
-        "median_spread": float(np.nanmedian(scan.scores.spread)),
-        "isoconcentration": [{"name": b.name, "part": b.part, **asdict(b.sizes)} for b in scan.baselines],
-        "random_label_control": None
-        if scan.control is None
-        else {
-            "voxels": scan.control.voxels,
-            "above_threshold": scan.control.above,
-            "false_precipitates": scan.control.precipitates,
-        },
-        "detection_limit": None if scan.limit is None else asdict(scan.limit),
-    }

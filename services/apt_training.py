@@ -120,7 +120,6 @@ def make_order_bundle(
         training, recipe.sdm, recipe.config, work / "training", members=recipe.members, on_step=on_step
     )
 
-
     def rule_volume_done(done: int, _of: int) -> None:
         if on_volume is not None:
             on_volume(recipe.volumes + recipe.held_out + done, total)
@@ -244,6 +243,7 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
         "boundaries, one host and one solute, spherical precipitates, planes {022} of an fcc host across z. What it "
         "says of data whose planes aren't resolved is a guess; `apt scan` refuses these.\n\n"
         f"## Made by\n\n`braggwatch apt train --name {recipe.name} --version {recipe.version} --volumes "
-        f"{recipe.volumes} --held-out {recipe.held_out} --rule-volumes {recipe.rule_volumes} --steps {recipe.config.steps} --members {recipe.members} "
+        f"{recipe.volumes} --held-out {recipe.held_out} --rule-volumes {recipe.rule_volumes} "
+        f"--steps {recipe.config.steps} --members {recipe.members} "
         f"--seed {recipe.config.seed}`\n"
     )

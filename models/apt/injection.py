@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.apt.scoring import OrderScorer
-from braggwatch.models.apt.threshold import smooth
+from braggwatch.models.apt.scoring import OrderScorer, VoxelScores
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
 
 _REACH_NM = 3.0
 _PHASE_NM = 3.0
+# a cube, its neighbours' reach and half a voxel beyond the precipitate
+_CHANGED_NM = 2.0
+_SEEN_NM = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,11 @@ def inject(
 def detection_limit(
     scorer: OrderScorer,
     ions: LabelledIons,
+    grid: VoxelGrid,
+    scores: VoxelScores,
     places_nm: NDArray[np.float64],
     *,
     threshold: float,
-    smoothing_voxels: float,
     least_ions: float,
     solute_part: float,
     sigma_z_nm: float,
@@ -112,15 +115,18 @@ def detection_limit(
     ----------
     ions
         Named host and solute, levelled.
+    grid, scores
+        Of the scan: an injected precipitate changes the scores near it, the others stay.
     places_nm
         (P, 3) places in the matrix; each is used once for each radius.
-    threshold, smoothing_voxels, least_ions
+    threshold, least_ions
         As the scan used them.
     """
     rng = np.random.default_rng(seed)
-    edge = scorer.sdm.voxel_nm
+    edge = grid.voxel_nm
     found = np.zeros(len(radii_nm), dtype=int)
     reach = max(radii_nm) + _REACH_NM
+    stacked = scores.stacked()
     for place in places_nm:
         near = (np.abs(ions.positions_nm - place.astype(np.float32)) < reach + 1.0).all(axis=1)
         local = LabelledIons(ions.positions_nm[near], ions.species[near], ions.names)
@@ -135,15 +141,17 @@ def detection_limit(
                 solute_part=solute_part,
                 rng=rng,
             )
-            half = math.ceil((radius + 2.0) / edge)
-            across = 2 * half + 1
-            origin = np.floor(place / edge) * edge - half * edge
-            grid = VoxelGrid((float(origin[0]), float(origin[1]), float(origin[2])), (across, across, across), edge)
-            scores = scorer.score(changed, grid, least_ions=least_ions)
-            index = np.stack(np.meshgrid(*(np.arange(across),) * 3, indexing="ij"), axis=-1)
-            distance = np.linalg.norm(origin + (index + 0.5) * edge - center, axis=-1)
+            inner, inner_at = _box(grid, center, radius + _CHANGED_NM)
+            outer, outer_at = _box(grid, center, radius + _CHANGED_NM + _SEEN_NM)
+            seen = stacked[(slice(None), *outer_at)].copy()
+            into = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner_at, outer_at, strict=True))
+            before = np.isfinite(seen[(0, *into)])
+            anew = scorer.score(changed, inner, least_ions=least_ions).stacked()
+            seen[(slice(None), *into)] = np.where(before, anew, np.float32(np.nan))
+            index = np.stack(np.meshgrid(*(np.arange(size) for size in outer.shape), indexing="ij"), axis=-1)
+            distance = np.linalg.norm(np.array(outer.origin_nm) + (index + 0.5) * edge - center, axis=-1)
             true = (distance <= radius) | (distance == distance.min())
-            above = np.nan_to_num(smooth(scores.logit, smoothing_voxels), nan=-np.inf) > threshold
+            above = np.nan_to_num(scorer.log_odds(VoxelScores(*seen)), nan=-np.inf) > threshold
             found[n] += int(above[true].mean() >= 0.5)
     limit = None
     for radius, hits in reversed(list(zip(radii_nm, found.tolist(), strict=True))):
@@ -153,6 +161,19 @@ def detection_limit(
     return DetectionLimit(
         radii_nm, tuple(found.tolist()), (len(places_nm),) * len(radii_nm), limit, solute_part, sigma_z_nm
     )
+
+
+def _box(
+    grid: VoxelGrid, center_nm: NDArray[np.float64], half_nm: float
+) -> tuple[VoxelGrid, tuple[slice, slice, slice]]:
+    """Return the part of a grid within ``half_nm`` of a place along each axis, and where in the grid it is."""
+    origin, edge = np.array(grid.origin_nm), grid.voxel_nm
+    first = np.clip(np.floor((center_nm - half_nm - origin) / edge).astype(int), 0, None)
+    last = np.minimum(np.ceil((center_nm + half_nm - origin) / edge).astype(int), grid.shape)
+    x, y, z = (float(v) for v in origin + first * edge)
+    size = int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2])
+    at = slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
+    return VoxelGrid((x, y, z), size, edge), at
 
 
 def matrix_places(

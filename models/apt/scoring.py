@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.apt.sdm_input import SdmInput
+from braggwatch.models.apt.modulation import plane_modulation
+from braggwatch.models.apt.neighbourhood import neighbourhood_log_odds
+from braggwatch.models.apt.order_rule import OrderRule
+from braggwatch.models.apt.sdm_input import PAIRS, SdmInput
+from braggwatch.models.apt.threshold import smooth
 from braggwatch.models.bundle import Bundle, BundleError
 from braggwatch.models.ood import MahalanobisDetector
 from braggwatch.models.runtimes.base import Runtime
@@ -19,6 +24,7 @@ from braggwatch.sim.apt.scan import scan_blocks
 _BATCH = 1024
 _MEMBER_FEATURES = 16
 _LEAST_IONS_SHARE = 0.3
+_SMOOTHING_VOXELS = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,16 @@ class VoxelScores:
         Standard deviation of the members' log odds.
     distance
         Mahalanobis distance of the features from what was trained on; see `OrderScorer.ood`.
+    superlattice, planes, pairs
+        What needs no network; see `braggwatch.models.apt.modulation`. NaN where the bundle's maps are of other pairs.
     """
 
     logit: NDArray[np.float32]
     spread: NDArray[np.float32]
     distance: NDArray[np.float32]
+    superlattice: NDArray[np.float32]
+    planes: NDArray[np.float32]
+    pairs: NDArray[np.float32]
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -45,14 +56,30 @@ class VoxelScores:
         return np.isfinite(self.logit)
 
     def stacked(self) -> NDArray[np.float32]:
-        """(3, nx, ny, nz) in the order of the fields."""
-        return np.stack([self.logit, self.spread, self.distance])
+        """(6, nx, ny, nz) in the order of the fields."""
+        return np.stack([getattr(self, one.name) for one in fields(self)])
 
     @classmethod
     def joined(cls, parts: list[NDArray[np.float32]]) -> VoxelScores:
-        """Join (3, nx, ny, nz) parts along x."""
-        logit, spread, distance = np.concatenate(parts, axis=1)
-        return cls(logit, spread, distance)
+        """Join (6, nx, ny, nz) parts along x."""
+        return cls(*np.concatenate(parts, axis=1))
+
+    def maps(self) -> dict[str, NDArray[np.float32]]:
+        """Return what a rule looks at, by the names of `braggwatch.models.apt.order_rule.FIELDS`."""
+        return {
+            "score": self.logit,
+            "spread": self.spread,
+            "superlattice": self.superlattice,
+            "planes": self.planes,
+            "pairs": self.pairs,
+        }
+
+    def where(self, inside: NDArray[np.bool_]) -> VoxelScores:
+        """Return the scores of some voxels, NaN elsewhere."""
+        return VoxelScores(*np.where(inside, self.stacked(), np.float32(np.nan)))
+
+
+SCORE_FIELDS = len(fields(VoxelScores))
 
 
 class OrderScorer:
@@ -78,12 +105,29 @@ class OrderScorer:
                 f"{bundle.manifest.id} takes no spatial distribution maps: choose a bundle of 'braggwatch apt train'"
             )
         self.sdm: SdmInput = sdm
+        self.id = bundle.manifest.id
+        """Name and version of the bundle."""
+        self.rule: OrderRule | None = bundle.manifest.order_rule
+        """How its scores become ordered or not; None: no more than smoothed."""
+        self.fingerprint = _fingerprint(bundle)
+        """Digest of all that a score depends on: a bundle may be made anew under the same name."""
         self._runtime = runtime
         self._temperature = bundle.manifest.temperature
         self._members = bundle.manifest.features // (_MEMBER_FEATURES + 1)
         self._detector: MahalanobisDetector = bundle.trust.detector
         self.ood = bundle.manifest.thresholds.ood
         """Distance above which a voxel looks like nothing that was trained on."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Log odds above which a voxel is ordered, as the bundle states; None: it doesn't."""
+        return None if self.rule is None else self.rule.threshold
+
+    def log_odds(self, scores: VoxelScores) -> NDArray[np.float32]:
+        """Return the log odds of order, (nx, ny, nz) float32, NaN without a score: by the rule, else smoothed."""
+        if self.rule is None:
+            return smooth(scores.logit, _SMOOTHING_VOXELS)
+        return neighbourhood_log_odds(self.rule, scores.maps(), scores.known)
 
     def score(
         self,
@@ -113,17 +157,17 @@ class OrderScorer:
         )
         if least_ions is None:
             least_ions = typical_ions(ions, grid, self.sdm.cube_voxels) * _LEAST_IONS_SHARE
-        out = np.full((3, nx, ny, nz), np.nan, dtype=np.float32)
+        out = np.full((SCORE_FIELDS, nx, ny, nz), np.nan, dtype=np.float32)
         settings = self.sdm.scan_settings()
         for block in scan_blocks(ions, self.sdm.pairs, settings, progress, grid=wide):
             rows = block.maps.shape[0]
             maps = block.maps.reshape(-1, *self.sdm.shape)
             chosen = np.flatnonzero(block.ions.ravel() >= max(1.0, least_ions))
-            values = np.full((3, len(maps)), np.nan, dtype=np.float32)
+            values = np.full((SCORE_FIELDS, len(maps)), np.nan, dtype=np.float32)
             for at in range(0, len(chosen), _BATCH):
                 some = chosen[at : at + _BATCH]
                 values[:, some] = self._judge(np.ascontiguousarray(maps[some]))
-            out[:, block.i, block.j : block.j + rows] = values.reshape(3, rows, nz)
+            out[:, block.i, block.j : block.j + rows] = values.reshape(SCORE_FIELDS, rows, nz)
         return VoxelScores(*out)
 
     def _judge(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,7 +175,17 @@ class OrderScorer:
         logit = (output.logits[:, 1] - output.logits[:, 0]) / self._temperature
         spread = output.features[:, : self._members].std(axis=1) / self._temperature
         distance = self._detector.score(output.features)
-        return np.stack([logit, spread, distance]).astype(np.float32)
+        modulation = plane_modulation(maps, self.sdm) if self.sdm.pairs == PAIRS else np.full((3, len(maps)), np.nan)
+        return np.stack([logit, spread, distance, *modulation]).astype(np.float32)
+
+
+def _fingerprint(bundle: Bundle) -> str:
+    manifest, detector = bundle.manifest, bundle.trust.detector
+    digest = hashlib.sha256(bundle.sha256.encode())
+    digest.update(f"{manifest.temperature!r} {manifest.input.model_dump_json()}".encode())
+    for values in (detector.class_means, detector.precision, detector.feature_mean):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def typical_ions(ions: LabelledIons, grid: VoxelGrid, cube_voxels: int) -> float:

@@ -22,7 +22,7 @@ class Cut:
     separability
         Between-class over total variance at Otsu's cut, 0 to 1; 2/π = 0.64 for one normal distribution.
     rule
-        How it was found: 'otsu', or which bound replaced it.
+        Where it is from: 'given', 'bundle', 'control', 'otsu' or 'even odds'.
     """
 
     threshold: float
@@ -66,21 +66,29 @@ def smooth(values: NDArray[np.floating], sigma_voxels: float) -> NDArray[np.floa
     return np.where(known, filled / np.maximum(weight, 1e-12), np.nan).astype(np.float32)
 
 
-def cut_scores(
-    smoothed: NDArray[np.floating], *, least: float, null: NDArray[np.floating] | None = None, false_share: float = 1e-3
+def cut_log_odds(
+    log_odds: NDArray[np.floating],
+    *,
+    given: float | None = None,
+    stated: float | None = None,
+    null: NDArray[np.floating] | None = None,
+    false_share: float = 1e-3,
 ) -> Cut:
-    """Choose the threshold of a map of smoothed logits.
+    """Choose the threshold of a map of log odds.
 
-    Otsu's cut, but never below ``least`` nor below what only ``false_share`` of a control without order exceeds: a map
-    without precipitates has no two classes, and Otsu would halve its noise.
+    The one ``given`` by a user; else the one that the bundle ``stated``, but never below what only ``false_share`` of a
+    control without order exceeds. Where a bundle states none, Otsu's and even odds take its place: a map without
+    precipitates has no two classes, and Otsu alone would halve its noise.
 
     Parameters
     ----------
     null
-        Smoothed logits of the randomised-label control.
+        Log odds of the randomised-label control.
     """
-    found, separability = otsu(smoothed)
-    bounds = {"otsu": found, "least": least}
+    found, separability = otsu(log_odds)
+    if given is not None:
+        return Cut(given, separability, "given")
+    bounds = {"bundle": stated} if stated is not None else {"otsu": found, "even odds": 0.0}
     if null is not None:
         finite = null[np.isfinite(null)]
         if finite.size:

@@ -21,7 +21,7 @@ from braggwatch.sim.apt.imaging import Imaging
 from braggwatch.sim.apt.model import label_ions
 from braggwatch.sim.apt.precipitates import PrecipitateSpec
 from braggwatch.sim.apt.scan import scan_sdm
-from braggwatch.sim.apt.volume import VolumeSpec, simulate_volume
+from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
 
 _SPECIES = (
     Species(name=HOST, lines=(MassLine(mass_to_charge_Da=27.0, weight=1.0),), volume_nm3=0.0166, color="33CCFF"),
@@ -128,19 +128,23 @@ def draw_volume(world: TrainingWorld, rng: np.random.Generator) -> tuple[VolumeS
     )
 
 
+def draw_until_it_fits(world: TrainingWorld, rng: np.random.Generator) -> tuple[VolumeSpec, bool, SimulatedVolume]:
+    """Draw volumes until one's precipitates fit into it: (specification, whether they are ordered, volume)."""
+    while True:
+        spec, ordered = draw_volume(world, rng)
+        try:
+            return spec, ordered, simulate_volume(spec, int(rng.integers(2**31)))
+        except ValueError:
+            continue
+
+
 def cut_samples(world: TrainingWorld, sdm: SdmInput, seed: int, number: int) -> CutMaps:
     """Simulate a volume, scan it and keep some cubes: as many with an ordered central voxel as without, if there are.
 
     The same seed and number give the same samples.
     """
     rng = np.random.default_rng([seed, number])
-    while True:
-        spec, ordered = draw_volume(world, rng)
-        try:
-            volume = simulate_volume(spec, int(rng.integers(2**31)))
-        except ValueError:  # the precipitates don't fit: draw again
-            continue
-        break
+    spec, ordered, volume = draw_until_it_fits(world, rng)
     alloy = spec.resolved_alloy()
     ions = label_ions(volume.cloud, alloy.ranges())
     grid = VoxelGrid.around(ions.positions_nm, sdm.voxel_nm)

@@ -18,9 +18,9 @@ def scan(
     solute: Annotated[
         str | None, typer.Option(help="Element that takes the corner sites; else the second most abundant.")
     ] = None,
-    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt-l12/0.1.0",
+    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt",
     threshold: Annotated[
-        float | None, typer.Option(help="Log odds above which a voxel is ordered; else from the data.")
+        float | None, typer.Option(help="Log odds above which a voxel is ordered; else the bundle's.")
     ] = None,
     isoconcentration: Annotated[
         float | None,
@@ -59,7 +59,8 @@ def scan(
         from braggwatch.models.runtimes.factory import open_runtime
         from braggwatch.services.apt_files import label_checked, read_ions, read_ranges
         from braggwatch.services.apt_outputs import write_outputs
-        from braggwatch.services.apt_scan import ScanOptions, scan_reconstruction, summary
+        from braggwatch.services.apt_scan import ScanOptions, scan_reconstruction
+        from braggwatch.services.apt_summary import summary
 
         options = ScanOptions(
             host=host,
@@ -93,7 +94,6 @@ def scan(
                 options,
                 work=out / "parts",
                 say=say,
-                bundle=model.manifest.id,
             )
         paths = write_outputs(result, cloud.mass_to_charge_Da, out)
         if as_json:

@@ -15,6 +15,9 @@ def train(
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "apt-l12",
     volumes: Annotated[int, typer.Option(min=5, help="Small simulated volumes to learn from.")] = 420,
     held_out: Annotated[int, typer.Option(min=8, help="Other volumes, to calibrate and to test on.")] = 40,
+    rule_volumes: Annotated[
+        int, typer.Option(min=5, help="Again others, to find the rule on by which a voxel counts as ordered.")
+    ] = 200,
     steps: Annotated[int, typer.Option(min=10, help="Optimiser steps of each member.")] = 500,
     members: Annotated[int, typer.Option(min=2, help="Networks, each trained on all folds but one.")] = 5,
     work: Annotated[Path, typer.Option("--work", help="Samples, logs and checkpoints; resumed where there.")] = Path(
@@ -50,12 +53,13 @@ def train(
             version=version,
             volumes=volumes,
             held_out=held_out,
+            rule_volumes=rule_volumes,
             members=members,
             world=TrainingWorld() if config is None else TrainingWorld.model_validate_json(config.read_text()),
             config=sdm_config(steps, seed=seed, threads=threads, device=device),
         )
         with counted_progress() as progress:
-            simulating = progress.add_task("simulating volumes", total=volumes + held_out)
+            simulating = progress.add_task("simulating volumes", total=volumes + held_out + rule_volumes)
             training = progress.add_task("training", total=members * steps)
             path = make_order_bundle(
                 recipe,

@@ -13,7 +13,7 @@ from braggwatch.models.apt.components import find_precipitates, size_distributio
 from braggwatch.models.apt.injection import blur_from_signal, inject
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
 from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.apt.threshold import cut_scores, otsu, smooth
+from braggwatch.models.apt.threshold import Cut, cut_log_odds, otsu, smooth
 from braggwatch.models.manifest import InputSpec
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons, VolumeTruth
@@ -86,10 +86,13 @@ def test_otsu_cuts_between_two_groups(share: float, gap: float, seed: int) -> No
 def test_a_threshold_never_halves_the_noise_of_a_control() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(-4, 1, (20, 20, 20))
-    assert cut_scores(noise, least=0.0).rule == "least"
-    cut = cut_scores(noise, least=-9.0, null=noise)
+    assert cut_log_odds(noise).rule == "even odds"
+    assert cut_log_odds(noise, stated=-1.0) == Cut(-1.0, otsu(noise)[1], "bundle")
+    cut = cut_log_odds(noise, stated=-9.0, null=noise)
     assert cut.rule == "control"
     assert (noise > cut.threshold).mean() <= 1e-3
+    given = cut_log_odds(noise, given=-5.0, stated=0.0, null=noise)
+    assert (given.rule, given.threshold) == ("given", -5.0)
     with pytest.raises(ValueError, match="at least two"):
         otsu(np.full(5, np.nan))
 
