@@ -11,7 +11,6 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from braggwatch.models.manifest import VolumeLimits
 
@@ -84,29 +83,25 @@ def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: floa
     ValueError
         If the volume is not three-dimensional, or has no positive, finite maximum.
     """
+    from braggwatch.models.volume_kernels import (
+        measure_around_peak,
+        smooth_with_peak,
+    )  # numba: bundles are read without
+
     volume = np.asarray(counts, dtype=np.float32)
     if volume.ndim != 3:
         raise ValueError(f"a volume has three axes, got shape {volume.shape}")
-    smooth = uniform_filter(volume, size=3, mode="constant")
-    peak = float(smooth.max())
-    if not np.isfinite(peak) or peak <= 0.0:
+    smooth, place, total = smooth_with_peak(np.ascontiguousarray(volume))
+    peak = float(smooth.flat[place]) if volume.size else 0.0
+    if not np.isfinite(total) or peak <= 0.0:
         raise ValueError("the volume has no positive, finite maximum")
-    top = np.array(np.unravel_index(int(smooth.argmax()), smooth.shape), dtype=np.float64)
-
-    bright = np.argwhere(smooth >= 0.1 * peak)
-    weights = smooth[bright[:, 0], bright[:, 1], bright[:, 2]].astype(np.float64)
-    center = weights @ bright / weights.sum()
+    *center, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
     middle = np.array(volume.shape) // 2
-    half = bright[weights >= 0.5 * peak]
-
-    axes = [np.arange(size, dtype=np.float32) - position for size, position in zip(volume.shape, top, strict=True)]
-    squared = axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2
-    outside = smooth[squared > second_peak_radius_voxels**2]
     return VolumeMeasures(
-        center_offset_voxels=float(np.linalg.norm(center - middle)),
-        second_peak_ratio=float(outside.max()) / peak if outside.size else 0.0,
-        half_extent_voxels=float(np.sqrt(((half - top) ** 2).sum(axis=1).max())),
-        peak_to_mean=peak / max(float(smooth.mean()), 1e-30),
+        center_offset_voxels=float(np.linalg.norm(np.array(center) - middle)),
+        second_peak_ratio=beyond / peak,
+        half_extent_voxels=float(np.sqrt(farthest)),
+        peak_to_mean=peak / max(total / smooth.size, 1e-30),
     )
 
 

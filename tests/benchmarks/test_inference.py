@@ -16,8 +16,11 @@ import pytest
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.runtimes import OnnxRuntime
+from braggwatch.models.runtimes.engine_torch import TorchRuntime
 from braggwatch.models.symmetry import symmetry_batch
+from braggwatch.models.volume_checks import measure_volume, second_peak_radius
 from support.production import production_bundle
+from support.volume_measures import measure_by_arrays
 
 pytestmark = pytest.mark.benchmark
 
@@ -93,25 +96,21 @@ def test_checks_around_the_network(benchmark, bundle: Bundle) -> None:
     benchmark.pedantic(classifier.classify, args=(volume,), rounds=15, warmup_rounds=3)
 
 
+@pytest.mark.parametrize("measure", [measure_volume, measure_by_arrays], ids=["in two passes", "by whole arrays"])
+def test_measures_of_a_volume(benchmark, bundle: Bundle, measure) -> None:
+    """What the host computes between preprocessing on a device and the verdict."""
+    radius = second_peak_radius(bundle.manifest.input.fringe_period_voxels)
+    benchmark.pedantic(measure, args=(bundle.golden.counts[0], radius), rounds=30, warmup_rounds=3)
+
+
 def test_the_same_network_in_torch(benchmark, bundle: Bundle) -> None:
     """Torch eager with the bundle's own weights, the runtime that the service does without."""
     torch = pytest.importorskip("torch", reason="torch isn't installed")
-    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors isn't installed")
-    from braggwatch.models.export import deployable_module
-    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet
-
-    network = FoveatedNet(FoveatedConfig(classes=len(bundle.manifest.classes)))
-    weights = safetensors.load((bundle.path / "weights.safetensors").read_bytes())
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        pytest.skip(f"the weights belong to another network: {str(error)[:80]}")
-    module = deployable_module(network, bundle.manifest.temperature)
+    pytest.importorskip("safetensors", reason="safetensors isn't installed")
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
-        volumes = torch.from_numpy(symmetry_batch(bundle.golden.counts[0], 8))
-        with torch.inference_mode():
-            benchmark.pedantic(module, args=(volumes,), rounds=10, warmup_rounds=2)
+        runtime = TorchRuntime(bundle, "cpu", threads=2)
+        volumes = symmetry_batch(bundle.golden.counts[0], 8)
+        benchmark.pedantic(runtime.run, args=(volumes,), rounds=10, warmup_rounds=2)
     finally:
         torch.set_num_threads(before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -25,6 +27,7 @@ from braggwatch.models.volume_checks import (
     second_peak_radius,
     violations,
 )
+from support.volume_measures import measure_by_arrays, undecided
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -218,6 +221,28 @@ def test_measures_follow_the_peak_and_ignore_its_scale(offset: tuple[float, floa
     assert found.half_extent_voxels < 5.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 20)] * 3),
+    radius=st.floats(0.1, 40.0),
+    power=st.floats(0.1, 8.0),
+    seed=st.integers(0, 2**32 - 1),
+    transposed=st.booleans(),
+)
+def test_measures_are_those_of_whole_arrays(
+    shape: tuple[int, int, int], radius: float, power: float, seed: int, transposed: bool
+) -> None:
+    counts = 1e5 * np.random.default_rng(seed).random(shape) ** power
+    volume = counts.astype(np.float32).T if transposed else counts.astype(np.float32)
+    assume(volume.max() > 0.0 and not undecided(volume))
+    found, wanted = measure_volume(volume, radius), measure_by_arrays(volume, radius)
+    assert astuple(found) == pytest.approx(astuple(wanted), rel=1e-4, abs=1e-4)
+
+
+def test_a_radius_beyond_the_volume_leaves_no_second_peak() -> None:
+    assert measure_volume(peak(), 1e300).second_peak_ratio == 0.0
+
+
 def test_two_peaks_flat_noise_and_broad_peaks_break_the_limits_of_single_ones() -> None:
     radius = second_peak_radius(3.5)
     rng = np.random.default_rng(0)
@@ -234,6 +259,11 @@ def test_two_peaks_flat_noise_and_broad_peaks_break_the_limits_of_single_ones() 
 def test_measures_and_limits_refuse_what_they_cannot_use() -> None:
     with pytest.raises(ValueError, match="maximum"):
         measure_volume(np.zeros((8, 8, 8)), 3.0)
+    for odd in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite maximum"):
+            measure_volume(np.full((4, 4, 4), odd), 3.0)
+    with pytest.raises(ValueError, match="maximum"):
+        measure_volume(np.zeros((0, 4, 4)), 3.0)
     with pytest.raises(ValueError, match="three axes"):
         measure_volume(np.ones((8, 8)), 3.0)
     with pytest.raises(ValueError, match="at least one"):
