@@ -180,7 +180,8 @@ def scan_reconstruction(
     null = _shuffled_log_odds(scorer, pair, grid, least_ions, tell) if options.controls else None
     cut = cut_log_odds(log_odds, given=options.threshold, stated=scorer.threshold, null=null)
     ordered = np.nan_to_num(log_odds, nan=-np.inf) > cut.threshold
-    found = find_precipitates(ordered, grid, known=known, least_voxels=options.least_voxels)
+    height = log_odds - cut.threshold
+    found = find_precipitates(ordered, grid, known=known, least_voxels=options.least_voxels, height=height)
     part = concentration(flat, solute, grid)
     baselines = tuple(
         _baseline(name, at, part, grid, known, options)
@@ -312,7 +313,8 @@ def _baseline(
     known: NDArray[np.bool_],
     options: ScanOptions,
 ) -> Baseline:
-    found = find_precipitates(np.nan_to_num(part, nan=-1.0) > at, grid, known=known, least_voxels=options.least_voxels)
+    above = np.nan_to_num(part, nan=-1.0) > at
+    found = find_precipitates(above, grid, known=known, least_voxels=options.least_voxels, height=part - at)
     return Baseline(name, at, found, size_distribution(found, known, grid.voxel_nm))
 
 

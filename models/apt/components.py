@@ -1,4 +1,4 @@
-"""Precipitates: connected ordered voxels, and how large they are."""
+"""Precipitates: ordered voxels that hang together, and how large they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from braggwatch.models.apt.splitting import split_parts
+from braggwatch.models.apt.threshold import smooth
 from braggwatch.sim.apt.grid import VoxelGrid
 
+_HEIGHT_SMOOTHING = 0.5
 _TOUCHING = ndimage.generate_binary_structure(3, 1)
 
 
@@ -47,7 +50,12 @@ class PrecipitateMap:
 
 
 def find_precipitates(
-    ordered: NDArray[np.bool_], grid: VoxelGrid, *, known: NDArray[np.bool_] | None = None, least_voxels: int = 4
+    ordered: NDArray[np.bool_],
+    grid: VoxelGrid,
+    *,
+    known: NDArray[np.bool_] | None = None,
+    least_voxels: int = 4,
+    height: NDArray[np.floating] | None = None,
 ) -> PrecipitateMap:
     """Give the connected parts (common faces) of a mask numbers, largest first; parts that are smaller are dropped.
 
@@ -55,16 +63,25 @@ def find_precipitates(
     ----------
     known
         Voxels that have a score; None: all.
+    height
+        How far each voxel lies above the threshold: parts are divided where it shows that several touch
+        (`braggwatch.models.apt.splitting`); None: they aren't.
     """
     known = np.ones_like(ordered) if known is None else known
-    parts = np.zeros(ordered.shape, dtype=np.int32)
-    ndimage.label(ordered & known, _TOUCHING, output=parts)
-    sizes = np.bincount(parts.ravel(), minlength=1)
-    sizes[0] = 0
+    mask = ordered & known
+    if height is None:
+        parts = np.zeros(ordered.shape, dtype=np.int32)
+        ndimage.label(mask, _TOUCHING, output=parts)
+        parts -= 1
+    else:
+        ground = smooth(np.where(mask, height, 0.0), _HEIGHT_SMOOTHING)
+        parts = split_parts(mask, ground, least_voxels=least_voxels)
+    sizes = np.bincount(parts[mask], minlength=1)
     order = np.argsort(-sizes, kind="stable")
     order = order[sizes[order] >= least_voxels]
-    number = np.full(len(sizes), -1, dtype=np.int32)
+    number = np.full(len(sizes) + 1, -1, dtype=np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
+    # -1 is the last entry
     label: NDArray[np.int32] = number[parts]
     rim = np.logical_not(ndimage.binary_erosion(known, _TOUCHING))
     at_edge = np.isin(np.arange(len(order)), label[rim & (label >= 0)])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from braggwatch.models.apt.agreement import compare, true_owner
 from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
@@ -13,6 +14,7 @@ from braggwatch.models.apt.components import find_precipitates, size_distributio
 from braggwatch.models.apt.injection import blur_from_signal, inject
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
 from braggwatch.models.apt.sdm_input import SdmInput
+from braggwatch.models.apt.splitting import split_parts
 from braggwatch.models.apt.threshold import Cut, cut_log_odds, otsu, smooth
 from braggwatch.models.manifest import InputSpec
 from braggwatch.sim.apt.grid import VoxelGrid
@@ -118,6 +120,38 @@ def test_parts_are_counted_measured_and_told_apart() -> None:
     assert sum(sizes.counts) == 2
     assert sizes.density_per_m3 == pytest.approx(2.5 / 8000e-27)
     assert len(find_precipitates(np.zeros_like(mask), GRID)) == 0
+
+
+def test_precipitates_that_touch_are_told_apart_by_the_pass_between_them() -> None:
+    at = np.stack(np.meshgrid(*(np.arange(20) + 0.5,) * 3, indexing="ij"), axis=-1)
+
+    def dome(center: tuple[float, float, float], radius: float) -> np.ndarray:
+        return 1.0 - np.linalg.norm(at - np.array(center), axis=-1) / radius
+
+    two = np.maximum(dome((6, 10, 10), 4.5), dome((13, 10, 10), 3.5))
+    assert len(find_precipitates(two > 0, GRID)) == 1
+    found = find_precipitates(two > 0, GRID, height=two)
+    assert len(found) == 2
+    np.testing.assert_allclose(found.centers_nm, [[6, 10, 10], [13, 10, 10]], atol=0.4)
+    np.testing.assert_array_equal(found.ordered, two > 0)
+    rng = np.random.default_rng(0)
+    one = dome((10, 10, 10), 6.0) + rng.normal(0, 0.02, (20, 20, 20))
+    assert len(find_precipitates(one > 0.05, GRID, height=one - 0.05)) == 1, "noise divides nothing"
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.0, 1.0), density=st.floats(0.05, 0.6))
+def test_splitting_keeps_the_mask_and_never_joins_what_doesnt_touch(seed: int, share: float, density: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random((7, 8, 9)) < density
+    height = rng.random(mask.shape) + 0.01
+    parts = split_parts(mask, height, pass_share=share)
+    np.testing.assert_array_equal(parts >= 0, mask)
+    touching, _ = ndimage.label(mask)
+    pairs = np.unique(np.stack([parts[mask], touching[mask]]), axis=1)
+    assert len(np.unique(pairs[0])) == pairs.shape[1], "a part lies in one connected region"
+    together = split_parts(mask, height, pass_share=0.0)
+    assert len(np.unique(together[mask])) == touching.max(initial=0)
 
 
 def test_a_map_is_compared_with_the_truth() -> None:
