@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,14 +14,18 @@ from numpy.typing import NDArray
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.ood import sample_scores
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
+from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput, RuntimeUnavailableError
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
-from braggwatch.models.runtimes.self_test import golden_difference
+from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.volume_checks import measure_volume, unusable, violations
 
+logger = logging.getLogger(__name__)
+
+# What every machine can run, and what takes over from any other runtime.
+_EVERYWHERE = "onnxruntime-cpu"
 # The device that every runtime opens which reads device memory.
 _RUNTIMES_DEVICE = "cuda:0"
 
@@ -48,6 +55,8 @@ class DeviceClassifier(Classifier, Protocol):
 class BundleClassifier:
     """Judges volumes with the network and the thresholds of a bundle.
 
+    Where its runtime fails on a volume, ONNX Runtime on the CPU judges that volume and all that follow.
+
     A class is named only where all of this holds: the volume is finite, non-negative and not empty; it passes the
     bundle's volume checks; its features are close to the training data; the calibrated probability, averaged over
     mirror images, reaches the confidence threshold; and the conformal set holds that class alone.
@@ -61,6 +70,10 @@ class BundleClassifier:
     copies
         Mirror images to average, 1, 2, 4 or 8; None for the number that the bundle was calibrated with. Fewer are
         faster and less accurate, and the stated uncertainties then hold only about.
+    threads
+        CPU threads of what takes over.
+    on_takeover
+        Called once, with the reason in words, when the CPU has taken over; must not raise.
 
     Raises
     ------
@@ -68,15 +81,23 @@ class BundleClassifier:
         If the bundle classifies something else than defects in a crystal.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, copies: SymmetryCopies | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        copies: SymmetryCopies | None = None,
+        *,
+        threads: int = 2,
+        on_takeover: Callable[[str], None] | None = None,
+    ) -> None:
         bundle.require_task(DEFECT_TASK)
         self._bundle = bundle
         self._runtime = runtime
         self._copies: SymmetryCopies = bundle.manifest.symmetry_copies if copies is None else copies
-        manifest = bundle.manifest
-        self._identity = ModelIdentity(
-            name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name
-        )
+        self._threads = threads
+        self._on_takeover = on_takeover
+        self._taking_over = threading.Lock()
+        self._identity = _identity(bundle, runtime)
 
     @classmethod
     def load(
@@ -85,6 +106,7 @@ class BundleClassifier:
         threads: int = 2,
         copies: SymmetryCopies | None = None,
         prefer: RuntimePreference = "auto",
+        on_takeover: Callable[[str], None] | None = None,
     ) -> BundleClassifier:
         """Read a bundle, verify it, open a runtime and run the golden self-test.
 
@@ -98,11 +120,11 @@ class BundleClassifier:
         bundle = Bundle.load(bundle_path)
         bundle.require_task(DEFECT_TASK)
         runtime, _ = open_runtime(bundle, prefer, threads)
-        return cls(bundle, runtime, copies)
+        return cls(bundle, runtime, copies, threads=threads, on_takeover=on_takeover)
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model speaks, and what runs it."""
+        """Which model speaks, and what runs it now."""
         return self._identity
 
     @property
@@ -112,7 +134,7 @@ class BundleClassifier:
 
     @property
     def runtime(self) -> Runtime:
-        """What runs its graph."""
+        """What runs its graph now."""
         return self._runtime
 
     @property
@@ -140,7 +162,8 @@ class BundleClassifier:
         Returns
         -------
         Verdict
-            ``invalid`` for a volume that can't be judged, ``error`` where the network failed; neither raises.
+            ``invalid`` for a volume that can't be judged, ``error`` where the network failed, on the CPU too; neither
+            raises.
         """
         return self._classified(intensity, None)
 
@@ -155,17 +178,17 @@ class BundleClassifier:
         problem = unusable(intensity, self._bundle.manifest.input.shape)
         if problem is not None:
             return self._without_network(Outcome.INVALID, problem)
+        runtime = self._runtime
         try:
-            output = self._run(intensity, batch)
+            try:
+                output = _finite(self._run(runtime, intensity, batch))
+            except RuntimeError as error:  # a driver's own errors too
+                output = self._run_instead(runtime, error, intensity)
         except InferenceError as error:
             return self._without_network(Outcome.ERROR, str(error))
-        for name in ("logits", "probabilities", "features"):
-            if not np.isfinite(getattr(output, name)).all():
-                return self._without_network(Outcome.ERROR, f"the network's {name} are not finite numbers")
         return self._judge(intensity, output)
 
-    def _run(self, intensity: NDArray[np.float32], batch: DeviceBatch | None) -> RuntimeOutput:
-        runtime = self._runtime
+    def _run(self, runtime: Runtime, intensity: NDArray[np.float32], batch: DeviceBatch | None) -> RuntimeOutput:
         if (
             batch is not None
             and batch.device == _RUNTIMES_DEVICE
@@ -174,6 +197,25 @@ class BundleClassifier:
         ):
             return runtime.run_device(batch.pointer, self._copies)
         return runtime.run(symmetry_batch(intensity, self._copies))
+
+    def _run_instead(self, failed: Runtime, error: RuntimeError, intensity: NDArray[np.float32]) -> RuntimeOutput:
+        """Run on the CPU, now and from now on; raises :class:`InferenceError` where that fails too."""
+        if failed.name == _EVERYWHERE:
+            raise InferenceError(str(error)) from error
+        with self._taking_over:
+            if self._runtime is not failed:
+                return _finite(self._runtime.run(symmetry_batch(intensity, self._copies)))
+            try:
+                runtime, _ = open_runtime(self._bundle, _EVERYWHERE, self._threads)
+                output = _finite(runtime.run(symmetry_batch(intensity, self._copies)))
+            except (InferenceError, RuntimeUnavailableError, GoldenMismatchError) as second:
+                raise InferenceError(f"{error}; {_EVERYWHERE}: {second}") from error
+            self._runtime, self._identity = runtime, _identity(self._bundle, runtime)
+        reason = f"{failed.name} failed while it judged a scan, {_EVERYWHERE} goes on until a restart: {error}"
+        logger.warning("%s", reason)
+        if self._on_takeover is not None:
+            self._on_takeover(reason)
+        return output
 
     def _without_network(self, outcome: Outcome, reason: str) -> Verdict:
         return Verdict(outcome=outcome, reason=reason, model=self._identity)
@@ -238,3 +280,15 @@ class BundleClassifier:
         if score > thresholds.ood:
             return f"unlike the training data (distance {score:.2f}, at most {thresholds.ood:.2f})"
         return None
+
+
+def _identity(bundle: Bundle, runtime: Runtime) -> ModelIdentity:
+    manifest = bundle.manifest
+    return ModelIdentity(name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name)
+
+
+def _finite(output: RuntimeOutput) -> RuntimeOutput:
+    for name in ("logits", "probabilities", "features"):
+        if not np.isfinite(getattr(output, name)).all():
+            raise InferenceError(f"the network's {name} are not finite numbers")
+    return output
