@@ -28,11 +28,12 @@ def split_parts(
     least_voxels
         A peak with fewer voxels, when it meets another, joins it.
     """
-    padded = np.full(tuple(n + 2 for n in mask.shape), -1, dtype=np.int64)
+    nx, ny, nz = mask.shape
+    padded = np.full((nx + 2, ny + 2, nz + 2), -1, dtype=np.int64)
     inside = np.flatnonzero(np.pad(mask, 1))
     values = np.asarray(height, dtype=np.float64)[mask]
     order = np.argsort(-values, kind="stable")
-    steps = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1], dtype=np.int64)
+    steps = np.array([(ny + 2) * (nz + 2), nz + 2, 1], dtype=np.int64)
     parts = padded.ravel()
     _flood(inside[order], values[order], np.concatenate([steps, -steps]), parts, pass_share, least_voxels)
     return parts.reshape(padded.shape)[1:-1, 1:-1, 1:-1].astype(np.int32)

@@ -169,6 +169,7 @@ def test_a_map_is_compared_with_the_truth() -> None:
     assert perfect.smallest_found_nm == 2.0
     assert perfect.false_components == 0
     assert perfect.radius_error_nm == pytest.approx(0.0, abs=0.1)
+    assert [(low, pairs) for low, pairs, _, _ in perfect.error_by_radius] == [(2.0, 1), (3.0, 1)]
     wrong = compare(find_precipitates((voxels == 0) | ball((15, 4, 4), 2.0), GRID), voxels, truth, known)
     assert wrong.f1 < 1.0
     assert wrong.smallest_found_nm == 3.0
