@@ -105,6 +105,7 @@ class DeviceFrameStore:
         self._runs: dict[str, DeviceFrames] = {}
         self._refused: set[str] = set()
         self._spare: list[WarpArray] = []
+        self._given_up = False
 
     @property
     def nbytes(self) -> int:
@@ -123,7 +124,7 @@ class DeviceFrameStore:
         array
             (capacity, R, C): the run's frames, of which number ``index`` has just been written.
         """
-        if run_uid in self._refused:
+        if self._given_up or run_uid in self._refused:
             return
         try:
             frames = self._frames_for(run_uid, array)
@@ -135,6 +136,14 @@ class DeviceFrameStore:
             logger.warning("frames of run %s can't go up as they arrive: %s", run_uid, error)
         self.dropped(run_uid)
         self._refused.add(run_uid)
+
+    def give_up(self) -> None:
+        """Take no frames from now on: the device has ended, and what would be sent to it is lost time."""
+        self._max_bytes = 0
+        self._given_up = True
+        self._runs.clear()
+        self._refused.clear()
+        self._spare.clear()
 
     def dropped(self, run_uid: str) -> None:
         """Forget the frames sent so far: the run ended, or they were cut anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,8 @@ class DevicePreprocessor:
     """Preprocesses on a CUDA device, or with the same kernels on a CPU, see `CpuPreprocessor` for the result.
 
     Frames given to `frames` while a run is being put together are on the device when its curve comes; the others go
-    up then. Where the device fails, the curve is preprocessed on the CPU and the log says so. Not for several threads.
+    up then. Where the device fails, the curve is preprocessed on the CPU and the log says so; where it then doesn't
+    answer at all, as after an illegal access, so are all that follow. Not for several threads.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ class DevicePreprocessor:
         As Warp names it: ``"cuda:0"``, ``"cpu"``.
     max_bytes, slots
         See `DeviceFrameStore`.
+    on_takeover
+        Called once, with the reason in words, when the CPU has taken over for good; must not raise.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class DevicePreprocessor:
         *,
         max_bytes: int = 2_000_000_000,
         slots: int = 8,
+        on_takeover: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
         # Else Warp prints its devices and every compilation.
@@ -63,10 +68,14 @@ class DevicePreprocessor:
         self._store = DeviceFrameStore(self._device, max_bytes, slots)
         self._images: dict[tuple[object, ...], tuple[DetectorImages, DeviceImages]] = {}
         self._on_cpu = CpuPreprocessor(settings)
+        self._on_takeover = on_takeover
+        self._lost = False
 
     @property
     def device(self) -> str:
-        """Name of the device, and of the hardware where Warp knows it."""
+        """Name of the device, and of the hardware where Warp knows it; ``"cpu"`` once the CPU has taken over."""
+        if self._lost:
+            return "cpu"
         return f"{self._device.alias} ({self._device.name})" if self._device.name else self._device.alias
 
     @property
@@ -76,15 +85,38 @@ class DevicePreprocessor:
 
     def __call__(self, curve: RockingCurve) -> ModelInput:
         """Preprocess one curve; `ModelInput.batch` is good until the next call."""
+        if self._lost:
+            return self._on_cpu(curve)
         try:
             return self._preprocess(curve)
         except InvalidDataError as error:
             return unusable_input(curve.run_uid, str(error))
-        except RuntimeError:
-            logger.exception("%s failed on run %s, which is preprocessed on the CPU", self._device, curve.run_uid)
+        except RuntimeError as error:
+            self._failed(curve.run_uid, error)
             return self._on_cpu(curve)
         finally:
             self._store.dropped(curve.run_uid)
+
+    def _failed(self, run_uid: str, error: RuntimeError) -> None:
+        """Say what failed, and leave the device where it is beyond use."""
+        if self._answers():
+            logger.warning("%s failed on run %s, which is preprocessed on the CPU: %s", self._device, run_uid, error)
+            return
+        self._lost = True
+        self._store.give_up()
+        reason = f"{self._device} failed while it preprocessed a scan, the CPU goes on until a restart: {error}"
+        logger.warning("%s", reason)
+        if self._on_takeover is not None:
+            self._on_takeover(reason)
+
+    def _answers(self) -> bool:
+        """Tell whether the device still computes: after an illegal access it does nothing any more."""
+        try:
+            self._workspace.mirror()
+            wp.synchronize_device(self._device)
+        except RuntimeError:
+            return False
+        return True
 
     def _preprocess(self, curve: RockingCurve) -> ModelInput:
         cube = readable(curve.frames)

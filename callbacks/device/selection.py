@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from braggwatch.callbacks.preprocessing import CpuPreprocessor
@@ -32,7 +33,10 @@ def device_problem() -> str | None:
 
 
 def open_preprocessor(
-    settings: PreprocessingSettings, device: PreprocessingDevice = "auto", max_bytes: int = 2_000_000_000
+    settings: PreprocessingSettings,
+    device: PreprocessingDevice = "auto",
+    max_bytes: int = 2_000_000_000,
+    on_takeover: Callable[[str], None] | None = None,
 ) -> CpuPreprocessor | DevicePreprocessor:
     """Make the preprocessor for this machine, and log once which it is.
 
@@ -44,6 +48,8 @@ def open_preprocessor(
         ``auto`` never fails.
     max_bytes
         Device memory for the frames of open runs.
+    on_takeover
+        See `DevicePreprocessor`.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def open_preprocessor(
         from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
 
         try:
-            made = DevicePreprocessor(settings, "cuda:0", max_bytes=max_bytes)
+            made = DevicePreprocessor(settings, "cuda:0", max_bytes=max_bytes, on_takeover=on_takeover)
         except (RuntimeError, ValueError) as error:
             problem = f"Warp can't use the device: {error}"
         else:
