@@ -45,6 +45,8 @@ class CubeCaller:
             raise BundleError(f"{bundle.manifest.id} is no bundle for the order of atom probe data")
         self.sdm: SdmInput = sdm
         """What the network looks at."""
+        self.sha256 = bundle.sha256
+        """Of the network's graph."""
         self._runtime = runtime
 
     def call(

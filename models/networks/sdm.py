@@ -126,11 +126,17 @@ class CentreVoxelNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From (B, pairs, 93, bins_x) standardised counts to logits (B, 2) and features (B, features)."""
+        features = torch.tanh(self.dense(self.drop(self.feature_maps(x)[-1].flatten(1))))
+        return self.head(features), features
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Return what each convolution makes of (B, pairs, 93, bins_x) standardised counts: (B, width, places)."""
         x = x.transpose(2, 3).flatten(1, 2)
+        found: list[Tensor] = []
         for convolution, norm in zip((self.first, self.second, self.third), self.norms, strict=True):
             x = functional.silu(norm(convolution(x)))
-        features = torch.tanh(self.dense(self.drop(x.flatten(1))))
-        return self.head(features), features
+            found.append(x)
+        return found
 
 
 class SdmEnsemble(nn.Module):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from braggwatch.services.cli import (
+    apt_explain_command,
     apt_report_command,
+    apt_scan_by_votes_command,
     apt_scan_command,
     apt_simulate_command,
     apt_train_command,
@@ -24,3 +26,5 @@ app.command("train", epilog=EXIT_CODES)(apt_train_command.train)
 app.command("train-paper", epilog=EXIT_CODES)(apt_train_paper_command.train_paper)
 app.command("scan", epilog=EXIT_CODES)(apt_scan_command.scan)
 app.command("report", epilog=EXIT_CODES)(apt_report_command.report)
+app.command("explain", epilog=EXIT_CODES)(apt_explain_command.explain)
+app.command("scan-by-votes", epilog=EXIT_CODES)(apt_scan_by_votes_command.scan_by_votes)
