@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +31,12 @@ from braggwatch.services.recordings import tool_version
 from braggwatch.services.sadp_evaluation import SadpEvaluation, card_text, evaluate_patterns
 from braggwatch.sim.sadp.pattern_set import PatternSet
 from braggwatch.sim.sadp.splits import SplitWord, validation_structures
+from braggwatch.sim.sadp.visibility import shows_lattice
 
 COPIES = 8
 UNEXPLAINED = 0.3
+LEARNING = MicroscopeSettings(gentle_share=0.5)
+"""Half of the showings spoilt as microscopes do it, half only cut off at a floor."""
 _ALIEN_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
 _FEWEST_A_CLASS = 12
@@ -54,6 +56,10 @@ class SadpRecipe:
     split_by
         'structure' (as published) or 'prototype' (the honest one); 15 % of the structures are the test, 15 % of the
         rest the calibration.
+    width, blocks
+        Of the network.
+    microscope
+        How patterns are spoilt while learning and calibrating.
     confidence, ood_quantile
         Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
     """
@@ -64,18 +70,23 @@ class SadpRecipe:
     files: tuple[Path, ...]
     config: TrainingConfig
     split_by: SplitWord = "structure"
+    width: int = 384
+    blocks: int = 2
+    microscope: MicroscopeSettings = LEARNING
     confidence: float = 0.7
     significance: float = 0.02
     ood_quantile: float = 0.995
 
     def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return numbers of the patterns to learn from, to calibrate with and to test on."""
+        """Return numbers of the patterns to learn from, to calibrate with and to test on: those that show a lattice."""
         structures = self.patterns.structures
         test = validation_structures(structures, self.split_by)
         rest = [one for one in structures if one.id not in test]
         calibration = validation_structures(rest, self.split_by, seed=2)
         learn = frozenset(one.id for one in rest if one.id not in calibration)
-        return tuple(self.patterns.of_structures(part) for part in (learn, calibration, test))  # pyright: ignore[reportReturnType] - three of three
+        shown = shows_lattice(self.patterns)
+        first, second, third = (self.patterns.of_structures(part) for part in (learn, calibration, test))
+        return first[shown[first]], second[shown[second]], third[shown[third]]
 
 
 def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
@@ -89,7 +100,7 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
     torch.manual_seed(recipe.config.seed)
-    network = LatticeMapNet(len(names) + 1)
+    network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks)
     aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
     watched = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
@@ -101,7 +112,7 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
         recipe.config,
         folder,
         on_step,
-        SpotPresentation(),
+        SpotPresentation(recipe.microscope),
     )
 
 
@@ -127,7 +138,7 @@ def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArr
         for at in range(0, len(samples), 256):
             indices = np.arange(at, min(at + 256, len(samples)))
             spots, label = samples.batch(indices)
-            maps = measured_maps(spots, indices + showing * len(samples) + 10_000, MicroscopeSettings(), COPIES)
+            maps = measured_maps(spots, indices + showing * len(samples) + 10_000, recipe.microscope, COPIES)
             seen = maps[:, :, 1].any(axis=(1, 2, 3))
             output = runtime.run(np.ascontiguousarray(maps[seen].reshape(-1, *MAP_SHAPE)))
             logits.append(output.logits.reshape(-1, COPIES, output.logits.shape[1]))
@@ -179,7 +190,10 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}),
         valid_domain=ValidDomain(notes=("cubic crystals of 213, 221, 225, 227, 229 along sixteen zones",)),
         provenance=Provenance(
-            training_sets={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in recipe.files},
+            training_sets={
+                f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in recipe.files
+            },
             code_version=tool_version(),
             seed=recipe.config.seed,
             parameters=sum(p.numel() for p in network.parameters()),
@@ -191,7 +205,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             accuracy=evaluation.microscope.class_accuracy,
             expected_calibration_error=evaluation.calibration_error,
         ),
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=version("onnxruntime"), max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime(name=runtime.name, version=runtime.version, max_abs_difference=0.0),),
     )
     parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}

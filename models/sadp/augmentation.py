@@ -53,6 +53,8 @@ class MicroscopeSettings:
         Largest share of spots not found.
     extra
         Largest mean number of spots that are none.
+    gentle_share
+        Of the patterns that are spared all this but the floor: what a sharp, well-exposed picture shows is learnt, too.
     """
 
     largest_zoom: float = 1.6
@@ -68,9 +70,10 @@ class MicroscopeSettings:
     stop_share: float = 0.3
     missing: float = 0.05
     extra: float = 2.0
+    gentle_share: float = 0.0
 
     def to_array(self) -> NDArray[np.float64]:
-        """(13,) float64 in the order of the fields."""
+        """(14,) float64 in the order of the fields."""
         return np.array(astuple(self), dtype=np.float64)
 
 
@@ -117,6 +120,9 @@ def _measure_one(spots: NDArray[np.float64], settings: NDArray[np.float64], maps
     zoom_to, ellipticity, offset, scatter = settings[0], settings[1], settings[2], settings[3]
     centre_scatter, floor_from, floor_to, gamma_from = settings[4], settings[5], settings[6], settings[7]
     unsteady, saturated, stopped, missing, extra = settings[8], settings[9], settings[10], settings[11], settings[12]
+    if settings[13] > 0 and np.random.random() < settings[13]:  # noqa: NPY002
+        zoom_to, ellipticity, offset, scatter, centre_scatter, gamma_from = 1.0, 0.0, 0.0, 0.0, 0.0, 1.0
+        unsteady, saturated, stopped, missing, extra = 0.0, 0.0, 0.0, 0.0, 0.0
     count = 0
     while count < len(spots) and spots[count, 2] > 0:
         count += 1

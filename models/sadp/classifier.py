@@ -80,21 +80,25 @@ class SadpClassifier:
     Raises
     ------
     ValueError
-        If the bundle is of another system.
+        If the bundle is of another system, or states no metrics.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         manifest = bundle.manifest
         if manifest.groups is None or manifest.input.shape != MAP_SHAPE:
             raise ValueError(f"{manifest.id} is no bundle for electron diffraction patterns")
+        if manifest.metrics is None:
+            raise ValueError(
+                f"{manifest.id} states no accuracy, without which what the next zone would tell can't be said: write "
+                "bundles with 'braggwatch sadp train', which tests them"
+            )
         self._bundle = bundle
         self._runtime = runtime
         self._table: GroupTable = manifest.groups
         self._identity = ModelIdentity(
             name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name
         )
-        accuracy = manifest.metrics.accuracy if manifest.metrics is not None else 1.0
-        self._accuracy = float(accuracy)
+        self._accuracy = float(manifest.metrics.accuracy)
 
     @classmethod
     def load(cls, path: Path, threads: int = 1, prefer: RuntimePreference = "auto") -> SadpClassifier:

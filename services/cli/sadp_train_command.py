@@ -11,7 +11,9 @@ from braggwatch.services.cli.console import clear_errors, counted_progress, erro
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", help="File of patterns, or folder of such files.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="File of patterns, or folder of such files; may be repeated.")
+    ],
     version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 0.1.0.")],
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "sadp-cubic",
     work: Annotated[Path, typer.Option("--work", help="Log and checkpoint; resumed where there.")] = Path("runs/sadp"),
@@ -22,6 +24,8 @@ def train(
             "arrangement with other elements from both sides."
         ),
     ] = "structure",
+    width: Annotated[int, typer.Option(min=8, help="Width of the network.")] = 384,
+    blocks: Annotated[int, typer.Option(min=1, help="Residual blocks of the network.")] = 2,
     steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 4000,
     batch: Annotated[int, typer.Option(min=2, help="Patterns a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
@@ -32,24 +36,26 @@ def train(
 ) -> None:
     """Train the lattice map network on simulated patterns, calibrate it, test it and write its bundle.
 
-    Patterns are spoilt as a microscope does it, anew at each showing. Resumes after an interruption. Writes
-    evaluation.json into the work folder, too.
+    Patterns are spoilt as a microscope does it, anew at each showing. With patterns of thick foils (simulate
+    --dynamical) beside the kinematic ones it learns both. Resumes after an interruption. Writes evaluation.json into
+    the work folder, too.
 
-    Example: **braggwatch sadp train --data data/sadp --version 1.0.0**
+    Example: **braggwatch sadp train --data data/sadp --data data/sadp-thick --version 1.0.0**
     """
     with clear_errors():
         from braggwatch.models.registry import Registry
         from braggwatch.models.training_config import TrainingConfig
         from braggwatch.services.sadp_bundle import SadpRecipe, train_sadp, write_sadp_bundle
         from braggwatch.sim.sadp.pattern_files import read_patterns
+        from braggwatch.sim.sadp.pattern_set import join
 
         if split not in {"structure", "prototype"}:
             raise ValueError(f"the split is 'structure' or 'prototype', not {split!r}")
-        files = tuple(sorted(data.glob("*.h5"))) if data.is_dir() else (data,)
+        files = tuple(file for one in data for file in (sorted(one.glob("*.h5")) if one.is_dir() else (one,)))
         recipe = SadpRecipe(
             name=name,
             version=version,
-            patterns=read_patterns(data),
+            patterns=join([read_patterns(one) for one in data]),
             files=files,
             config=TrainingConfig(
                 steps=steps,
@@ -59,10 +65,12 @@ def train(
                 device=device,
                 seed=seed,
                 bf16=device != "cpu",
-                checkpoint_every=200,
-                validate_every=500,
+                checkpoint_every=500,
+                validate_every=2000,
             ),
             split_by="structure" if split == "structure" else "prototype",
+            width=width,
+            blocks=blocks,
         )
         with counted_progress() as progress:
             task = progress.add_task("training", total=steps)

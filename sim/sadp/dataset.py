@@ -9,6 +9,7 @@ from math import radians, sin, sqrt
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.sadp.bloch import BlochSettings, BlochZone
@@ -17,7 +18,7 @@ from braggwatch.sim.sadp.labels import class_of, effective_group
 from braggwatch.sim.sadp.microscope import Detector, wavelength_A, zone_frame
 from braggwatch.sim.sadp.model import ZONES, Direction, PatternFacts, SpotPattern
 from braggwatch.sim.sadp.pattern_set import StructureFacts
-from braggwatch.sim.sadp.scattering import Reflections, Slab, reflections
+from braggwatch.sim.sadp.scattering import Reflections, reflections
 from braggwatch.sim.sadp.structure import CrystalStructure
 
 MIN_SPOTS = 4
@@ -150,9 +151,9 @@ class _ZoneView:
         needed = settings.half_width_inv_A * sqrt(2)
         if needed > self._g_max:
             self._g_max = needed * _WIDER
-            # Bloch waves ask for the crystal's centring, which a slab alone may not tell
-            slab = None if self._spec.dynamical else self._slab()
-            self._known = reflections(self._structure, self._g_max, slab)
+            # Bloch waves ask for the crystal's centring, which those near the sphere alone may not tell
+            wanted = None if self._spec.dynamical else self._near_sphere
+            self._known = reflections(self._structure, self._g_max, wanted)
             self._bloch.clear()
             self._kinematic = None
         if self._spec.dynamical:
@@ -161,13 +162,15 @@ class _ZoneView:
             self._kinematic = KinematicZone(self._structure, self._zone, self._g_max, self._known)
         return self._kinematic.pattern(settings)
 
-    def _slab(self) -> Slab:
-        """All that the Ewald sphere can excite at any of the voltages, thicknesses and tilts."""
-        reach = relrod_reach_inv_A(self._spec.thickness_A[0])
-        reach += self._g_max * sin(radians(_LARGEST_TILT_SIGMA * self._spec.tilt_deg))
-        # twice the parabola's sagitta: the sphere falls off faster, by less than that up to 6 1/Å
-        sagitta = self._g_max**2 * wavelength_A(min(self._spec.voltages_kV))
-        return Slab(zone_frame(self._structure, self._zone)[2], -reach - sagitta, reach)
+    def _near_sphere(self, g_inv_A: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether the Ewald sphere may excite reflections (N, 3) at any of the voltages, thicknesses and tilts."""
+        along = g_inv_A @ zone_frame(self._structure, self._zone)[2]
+        across = np.maximum((g_inv_A**2).sum(axis=1) - along**2, 0.0)
+        slack = relrod_reach_inv_A(self._spec.thickness_A[0])
+        slack += np.sqrt(across) * sin(radians(_LARGEST_TILT_SIGMA * self._spec.tilt_deg))
+        waves = [1.0 / wavelength_A(voltage) for voltage in self._spec.voltages_kV]
+        low, high = (-across / (k + np.sqrt(np.maximum(k * k - across, 0.0))) for k in (min(waves), max(waves)))
+        return np.asarray((along >= low - slack) & (along <= high + slack), dtype=np.bool_)
 
     def _bloch_zone(self, settings: BeamSettings) -> BlochZone:
         made = self._bloch.get(settings.voltage_kV)

@@ -6,6 +6,7 @@ sin θ/λ up to 2 1/Å), as gemmi has them; isotropic Debye-Waller factors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, exp, pi, sin
 from typing import cast
@@ -86,34 +87,31 @@ def structure_factors(structure: CrystalStructure, hkl: NDArray[np.int32]) -> ND
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Slab:
-    """Layer of reciprocal space: ``lower`` ≤ g · ``normal`` ≤ ``upper``, 1/Å; the normal has length 1."""
-
-    normal: NDArray[np.float64]
-    lower: float
-    upper: float
-
-
-def reflections(structure: CrystalStructure, g_max_inv_A: float, slab: Slab | None = None) -> Reflections:
+def reflections(
+    structure: CrystalStructure,
+    g_max_inv_A: float,
+    wanted: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None,
+) -> Reflections:
     """Return all reflections of at most ``g_max_inv_A``, absent ones left out, shortest first.
 
     Parameters
     ----------
-    slab
-        Only those in it: a flat cut of a wide sphere has a twentieth of its reflections.
+    wanted
+        Says of reciprocal lattice vectors (N, 3), 1/Å on the crystal's axes, which to keep; None: all. Near the Ewald
+        sphere there are a twentieth of those in a wide ball.
     """
     lengths = np.linalg.norm(structure.cell_A, axis=1)
     reach = np.ceil(g_max_inv_A * lengths).astype(int)
     axes = [np.arange(-r, r + 1, dtype=np.int32) for r in reach]
     hkl = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    if slab is not None:
-        height = hkl @ (structure.reciprocal_inv_A @ slab.normal)
-        hkl = hkl[(height >= slab.lower) & (height <= slab.upper)]
     g = hkl @ structure.reciprocal_inv_A
+    square = np.einsum("ij,ij->i", g, g)
+    inside = (square > 0) & (square <= g_max_inv_A * g_max_inv_A)
+    hkl, g = hkl[inside], g[inside]
+    if wanted is not None:
+        near = wanted(g)
+        hkl, g = hkl[near], g[near]
     size = np.linalg.norm(g, axis=1)
-    inside = (size > 0) & (size <= g_max_inv_A)
-    hkl, g, size = hkl[inside], g[inside], size[inside]
     order = np.argsort(size, kind="stable")
     hkl, g = hkl[order], g[order]
     factor = structure_factors(structure, hkl)
