@@ -11,7 +11,7 @@ Nothing is joined by order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from braggwatch.callbacks.frame_routes_hdf5 import (
     PathMap,
     UnusableReference,
 )
-from braggwatch.callbacks.frame_routes_inline import check_shape, inline_frame, stated_shape
+from braggwatch.callbacks.frame_routes_inline import UnusableFrame, check_shape, inline_frame, stated_shape
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord, Route
 
@@ -92,6 +92,11 @@ class FrameSource:
     def pending(self) -> int:
         """Frames announced and not delivered: their file or event is not there yet."""
         return len(self._waiting)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Sequence numbers of those frames."""
+        return tuple(sorted(self._waiting))
 
     @property
     def external_fields(self) -> frozenset[tuple[str, str]]:
@@ -166,7 +171,14 @@ class FrameSource:
                 return True
         return new
 
-    def poll(self, now: float, readings: StreamReadings | None, *, force: bool = False) -> list[FrameRecord]:
+    def poll(
+        self,
+        now: float,
+        readings: StreamReadings | None,
+        *,
+        force: bool = False,
+        on_unusable: Callable[[int, str], None] | None = None,
+    ) -> list[FrameRecord]:
         """Return the frames that can be delivered now, each joined with the readings of its own event.
 
         Parameters
@@ -177,11 +189,13 @@ class FrameSource:
             The detector stream's events.
         force
             Try every file whatever its last failure.
+        on_unusable
+            Told the sequence number of a frame that has not the descriptor's shape, and why; the others go on.
 
         Raises
         ------
         UnusableFrame
-            Where a frame in a file has not the descriptor's shape.
+            Without ``on_unusable``, where a frame in a file has not the descriptor's shape.
         """
         records: list[FrameRecord] = []
         for seq_num in sorted(self._waiting):
@@ -192,10 +206,16 @@ class FrameSource:
             if found is None:
                 continue
             frame, route = found
-            check_shape(frame, self._stated)
+            self._waiting.discard(seq_num)
+            try:
+                check_shape(frame, self._stated)
+            except UnusableFrame as error:
+                if on_unusable is None:
+                    raise
+                on_unusable(seq_num, str(error))
+                continue
             values = row.values if row is not None else {}
             angle = values.get(self._fields.angle)
-            self._waiting.discard(seq_num)
             frame = frame.view()
             frame.setflags(write=False)
             records.append(

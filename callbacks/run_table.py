@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
-
-import numpy as np
 
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending, RunState
 from braggwatch.callbacks.assembly import RunAssembly
@@ -16,6 +13,7 @@ from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.document_checks import RejectedDocument, check, text
 from braggwatch.callbacks.frame_mirror import FrameMirror
+from braggwatch.callbacks.page_parts import array_bytes, parts
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
@@ -93,7 +91,7 @@ class RunTable:
         ended: list[AssembledRun] = []
         try:
             check(name, doc)
-            for part_name, part in _parts(name, doc):
+            for part_name, part in parts(name, doc):
                 ended += self._route(part_name, part, now)
         except RejectedDocument as rejection:
             self._counters.rejected[rejection.reason] += 1
@@ -175,7 +173,7 @@ class RunTable:
         for parent in parents:
             owner = self._owner.get(str(doc[parent]))
             if owner is None:
-                self._put_aside(_Orphan(now, str(doc[parent]), name, doc, _array_bytes(doc)))
+                self._put_aside(_Orphan(now, str(doc[parent]), name, doc, array_bytes(doc)))
                 return None
         return owner
 
@@ -249,40 +247,3 @@ class RunTable:
         ):
             self._orphans.pop(0)
             self._counters.late += 1
-
-
-def _parts(name: str, doc: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Take pages apart into events and datums; anything else is itself."""
-    if name == "event_page":
-        data = cast("Mapping[str, Sequence[object]]", doc["data"])
-        columns = [cast("Sequence[object]", doc[key]) for key in ("seq_num", "uid", "time")]
-        for row, (seq_num, uid, time) in enumerate(zip(*columns, strict=True)):
-            event = {
-                "descriptor": doc["descriptor"],
-                "seq_num": seq_num,
-                "uid": uid,
-                "time": time,
-                "data": {key: values[row] for key, values in data.items()},
-            }
-            check("event", event)
-            yield "event", event
-    elif name == "datum_page":
-        kwargs = cast("Mapping[str, Sequence[object]]", doc["datum_kwargs"])
-        for row, datum_id in enumerate(cast("Sequence[object]", doc["datum_id"])):
-            datum = {
-                "datum_id": datum_id,
-                "resource": doc["resource"],
-                "datum_kwargs": {key: values[row] for key, values in kwargs.items()},
-            }
-            check("datum", datum)
-            yield "datum", datum
-    else:
-        yield name, doc
-
-
-def _array_bytes(doc: Mapping[str, object]) -> int:
-    """Return the bytes of the arrays in an event."""
-    data = doc.get("data")
-    if not isinstance(data, Mapping):
-        return 0
-    return sum(value.nbytes for value in cast("Mapping[str, object]", data).values() if isinstance(value, np.ndarray))

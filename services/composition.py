@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
+from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.records import ScreeningReport
+from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.sadp.judging import PatternModel
+from braggwatch.callbacks.sadp.records import ParticleState
+from braggwatch.callbacks.sadp.screening import PatternCallback
 from braggwatch.callbacks.screening import ScreeningCallback
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import Registry
@@ -19,10 +23,13 @@ from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
+from braggwatch.services.pattern_desk import PatternDesk
+from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
 from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
 from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import ServiceMetrics
+from braggwatch.services.takeovers import Takeovers
+from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
 from braggwatch.sim.geometry import load_preset
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -36,13 +43,15 @@ class ComposedService:
 
     service: ScreeningService
     store: ResultStore
-    broker: EventBroker
+    broker: EventBroker[ScreeningResult]
     classifier: BundleClassifier
+    patterns: PatternDesk
 
     def close(self) -> None:
         """Stop the service, end its watchers and close the store."""
         self.service.stop()
         self.broker.close()
+        self.patterns.broker.close()
         self.store.close()
 
 
@@ -67,11 +76,19 @@ def compose_service(
     """
     screening = settings.screening
     preset = load_preset(screening.geometry)
-    preprocessor = _preprocessor(settings, preset)
+    metrics = metrics or NoMetrics()
+    health = health or Health(on_change=metrics.ready)
+    takeovers = Takeovers(metrics, health)
+    preprocessor = _preprocessor(settings, preset, takeovers)
     mirror = None if isinstance(preprocessor, CpuPreprocessor) else preprocessor.frames
     classifier = BundleClassifier.load(
-        _bundle_path(screening.model, screening.registry), threads=screening.threads, prefer=screening.runtime
+        _bundle_path(screening.model, screening.registry),
+        threads=screening.threads,
+        prefer=screening.runtime,
+        on_takeover=takeovers.tell,
     )
+    pattern_model = load_pattern_model(screening.sadp_bundle, screening.registry, screening.threads, screening.runtime)
+    metrics.pattern_model_loaded(isinstance(pattern_model, PatternModel))
     names = ("zmq",) if settings.feedback.publisher.enabled else ()
     store = ResultStore(
         settings.store.path,
@@ -86,15 +103,26 @@ def compose_service(
     except Exception:
         store.close()
         raise
-    broker = EventBroker(store.epoch, queue_size=settings.page.client_queue)
+    broker = EventBroker[ScreeningResult](store.epoch, queue_size=settings.page.client_queue)
 
-    def make_callback(on_report: Callable[[ScreeningReport], None]) -> ScreeningCallback:
-        return ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly, mirror=mirror)
+    pattern_broker = EventBroker[ParticleState](store.epoch, queue_size=settings.page.client_queue)
+    patterns = PatternDesk(store.patterns, pattern_broker, metrics, max_pending=settings.store.max_pending)
+
+    def make_callback(on_report: Callable[[ScreeningReport], None]) -> ModalityCallback:
+        return ModalityCallback(
+            ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly, mirror=mirror),
+            PatternCallback(pattern_model, patterns.take, settings.assembly, settings.sadp),
+        )
 
     def prepare() -> str | None:
         warm_up(preprocessor)
         classifier.warm_up()
-        return standing_in(screening.runtime, classifier.runtime.name)
+        shortcomings = (
+            *takeovers.reasons,
+            None if takeovers.reasons else standing_in(screening.runtime, classifier.runtime.name),
+            warm_up_patterns(pattern_model, screening.sadp_bundle),
+        )
+        return "; ".join(one for one in shortcomings if one is not None) or None
 
     service = ScreeningService(
         settings,
@@ -107,8 +135,9 @@ def compose_service(
         warm_up=prepare,
         on_beat=on_beat,
         tap=tap,
+        patterns=patterns,
     )
-    return ComposedService(service, store, broker, classifier)
+    return ComposedService(service, store, broker, classifier, patterns)
 
 
 def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:
@@ -128,11 +157,13 @@ def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset
     return PreprocessingSettings.model_validate({**values, **arrays, "saturation_counts": saturation})
 
 
-def _preprocessor(settings: Settings, preset: GeometryPreset) -> CpuPreprocessor | DevicePreprocessor:
+def _preprocessor(
+    settings: Settings, preset: GeometryPreset, takeovers: Takeovers
+) -> CpuPreprocessor | DevicePreprocessor:
     choices = settings.preprocessing
     try:
         return open_preprocessor(
-            preprocessing_settings(choices, preset), choices.device, settings.assembly.max_total_bytes
+            preprocessing_settings(choices, preset), choices.device, settings.assembly.max_total_bytes, takeovers.tell
         )
     except DeviceUnavailableError as error:
         raise SettingsError(str(error)) from error

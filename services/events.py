@@ -7,12 +7,13 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from braggwatch.callbacks.records import ScreeningResult
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
-class ResultEvent:
+class ResultEvent(Generic[Record]):
     """One published result.
 
     Attributes
@@ -24,7 +25,7 @@ class ResultEvent:
     """
 
     id: str
-    result: ScreeningResult | None
+    result: Record | None
 
     @property
     def is_reset(self) -> bool:
@@ -36,14 +37,14 @@ class SlowClientError(Exception):
     """Raised inside a subscription whose client did not read for a whole queue's length."""
 
 
-class _Subscription:
+class _Subscription(Generic[Record]):
     def __init__(self, loop: asyncio.AbstractEventLoop, capacity: int) -> None:
         self.loop = loop
-        self.queue: asyncio.Queue[ResultEvent | None] = asyncio.Queue(maxsize=capacity + 1)
+        self.queue: asyncio.Queue[ResultEvent[Record] | None] = asyncio.Queue(maxsize=capacity + 1)
         self.capacity = capacity
         self.overrun = False
 
-    def offer(self, event: ResultEvent | None) -> None:
+    def offer(self, event: ResultEvent[Record] | None) -> None:
         """Add one event (None ends the subscription); runs in the subscriber's event loop."""
         if self.overrun:
             return
@@ -54,7 +55,7 @@ class _Subscription:
             self.queue.put_nowait(event)
 
 
-class EventBroker:
+class EventBroker(Generic[Record]):
     """Fans results out to any number of clients; `publish` never waits for one of them.
 
     Parameters
@@ -70,12 +71,12 @@ class EventBroker:
     def __init__(self, epoch: int, *, queue_size: int = 256, history: int = 512) -> None:
         self.epoch = epoch
         self._queue_size = queue_size
-        self._history: deque[tuple[int, ResultEvent]] = deque(maxlen=history)
+        self._history: deque[tuple[int, ResultEvent[Record]]] = deque(maxlen=history)
         self._number = 0
         self._dropped = 0
         self._closed = False
         self._lock = threading.Lock()
-        self._subscriptions: set[_Subscription] = set()
+        self._subscriptions: set[_Subscription[Record]] = set()
 
     @property
     def clients(self) -> int:
@@ -88,7 +89,7 @@ class EventBroker:
         """How many clients were dropped because they did not read."""
         return self._dropped
 
-    def publish(self, result: ScreeningResult) -> None:
+    def publish(self, result: Record) -> None:
         """Offer a result to every client. Callable from any thread."""
         with self._lock:
             self._number += 1
@@ -104,7 +105,7 @@ class EventBroker:
             for subscription in self._subscriptions:
                 _offer(subscription, None)
 
-    async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[ResultEvent, None]:
+    async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[ResultEvent[Record], None]:
         """Yield events as they come, first those missed since ``last_event_id``.
 
         Raises
@@ -112,7 +113,7 @@ class EventBroker:
         SlowClientError
             When the client fell ``queue_size`` events behind; it may reconnect and will be told to reload.
         """
-        subscription = _Subscription(asyncio.get_running_loop(), self._queue_size)
+        subscription = _Subscription[Record](asyncio.get_running_loop(), self._queue_size)
         with self._lock:
             missed = self._missed_since(last_event_id)
             if self._closed:
@@ -130,7 +131,7 @@ class EventBroker:
             with self._lock:
                 self._subscriptions.discard(subscription)
 
-    def _missed_since(self, last_event_id: str | None) -> list[ResultEvent]:
+    def _missed_since(self, last_event_id: str | None) -> list[ResultEvent[Record]]:
         if last_event_id is None:
             return []
         epoch, _, number = last_event_id.partition("-")
@@ -144,7 +145,7 @@ class EventBroker:
         return [event for position, event in self._history if position > last]
 
 
-def _offer(subscription: _Subscription, event: ResultEvent | None) -> None:
+def _offer(subscription: _Subscription[Record], event: ResultEvent[Record] | None) -> None:
     # The loop of a client that is just going away may be closed: nobody is left to tell.
     if not subscription.loop.is_closed():
         subscription.loop.call_soon_threadsafe(subscription.offer, event)

@@ -24,9 +24,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.codec import DOCUMENT_NAMES
 from braggwatch.services.gpu_metrics import GpuCollector, GpuMonitor
+from braggwatch.services.pattern_metrics import PatternMetrics
 from braggwatch.services.rejection import RejectReason
 from braggwatch.services.watchdog import ResetCause
 
@@ -87,6 +89,7 @@ class Metrics:
         self._define_stream()
         self._define_runs(classes)
         self._define_service()
+        self._patterns = PatternMetrics(self.registry)
 
     def _define_stream(self) -> None:
         self._received = self._counter("documents_received", "Documents accepted, by kind.", "name")
@@ -272,6 +275,18 @@ class Metrics:
         self._note(last_latency_s=result.latency_s)
         if verdict.model is not None:
             self.backend(verdict.model)
+
+    def pattern_judged(self, result: PatternResult, latency_s: float) -> None:
+        """Record one diffraction pattern: outcome, reason, and seconds from its document's arrival to its record."""
+        self._patterns.judged(result, latency_s)
+
+    def pattern_run_finished(self, result: PatternRunResult) -> None:
+        """Record the end of one run of diffraction patterns."""
+        self._patterns.run_finished(result)
+
+    def pattern_model_loaded(self, is_loaded: bool) -> None:
+        """State whether diffraction patterns can be judged."""
+        self._patterns.model_loaded(is_loaded)
 
     def stage(self, name: str, seconds: float) -> None:
         """Record how long a stage took in seconds, monotonic clock."""

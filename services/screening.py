@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from braggwatch.callbacks.counters import AssemblyCounters
-from braggwatch.callbacks.records import ScreeningReport
+from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.services.backlog import Backlog, QueuedDocument
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
+from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.receiver import Receiver, ReceiverStats
 from braggwatch.services.settings import Settings
 from braggwatch.services.store import ResultStore
@@ -30,7 +31,7 @@ _STREAM: Final = "stream"
 
 
 class DocumentCallback(Protocol):
-    """The part of `braggwatch.callbacks.screening.ScreeningCallback` that the worker drives."""
+    """The part of `braggwatch.callbacks.modalities.ModalityCallback` that the worker drives."""
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document; never raises."""
@@ -66,6 +67,8 @@ class ScreeningService:
         Called by the worker before the service is ready: compiles kernels, and runs the model once for real. What it
         raises makes the service not ready, with the reason; documents are then still received, and their runs get
         the callback's own error outcome. What it returns is a shortcoming in words: the service is ready, and degraded.
+    patterns
+        Takes the reports of diffraction patterns, where the callback makes any; the worker tells it when to store.
     on_beat
         Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
     """
@@ -75,7 +78,7 @@ class ScreeningService:
         settings: Settings,
         make_callback: Callable[[Callable[[ScreeningReport], None]], DocumentCallback],
         store: ResultStore,
-        broker: EventBroker,
+        broker: EventBroker[ScreeningResult],
         *,
         sinks: Sequence[Sink] = (),
         metrics: ServiceMetrics | None = None,
@@ -83,7 +86,9 @@ class ScreeningService:
         warm_up: Callable[[], str | None] | None = None,
         on_beat: Callable[[], None] | None = None,
         tap: Callable[[bytes], None] | None = None,
+        patterns: PatternDesk | None = None,
     ) -> None:
+        self._patterns = patterns
         self._settings = settings
         self._make_callback = make_callback
         self._store = store
@@ -197,6 +202,8 @@ class ScreeningService:
 
     def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
         self._waited_s = time.monotonic() - item.received_at
+        if self._patterns is not None:
+            self._patterns.document_arrived = item.received_at
         try:
             callback(item.name, item.document)
         except Exception:
@@ -204,12 +211,25 @@ class ScreeningService:
             logger.exception("document %s of run %s could not be handled", item.name, item.run_uid)
             self._metrics.document_rejected("callback_error")
         self._waited_s = 0.0
+        if self._patterns is not None:
+            self._patterns.document_arrived = None
+            self._flush_patterns(self._patterns, force=self._backlog.stats.documents == 0)
+
+    def _flush_patterns(self, patterns: PatternDesk, *, force: bool) -> None:
+        try:
+            patterns.flush(force=force)
+        except Exception:
+            # A record that can't be told must not end the thread that judges all runs.
+            logger.exception("records of diffraction patterns could not be stored or told")
+            self._metrics.document_rejected("callback_error")
 
     def _tick(self, callback: DocumentCallback, now: float) -> None:
         self.health.beat()
         if self._on_beat is not None:
             self._on_beat()
         callback.expire(now)
+        if self._patterns is not None:
+            self._flush_patterns(self._patterns, force=True)
         if now >= self._next_retry:
             self._next_retry = now + self._settings.store.retry_interval_s
             self._retry_store()
@@ -223,7 +243,7 @@ class ScreeningService:
             self._rejected[reason] = count
 
     def _retry_store(self) -> None:
-        waiting = self._store.retry_pending()
+        waiting = self._store.retry_pending() + (self._patterns.pending if self._patterns is not None else 0)
         self._metrics.store_pending(waiting)
         if waiting:
             self.health.degraded(_STORE, f"the disk refuses results, {waiting} wait in memory")

@@ -68,7 +68,10 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
     metrics.watch_gpus(gpus)
     host, port = listener.getsockname()[:2]
     explainer = Explainer(composed.classifier.bundle)
-    page = _PageThread(create_app(composed.store, composed.broker, metrics, health, settings.page, explainer), listener)
+    page = _PageThread(
+        create_app(composed.store, composed.broker, metrics, health, settings.page, explainer, composed.patterns),
+        listener,
+    )
     try:
         gpus.start()
         page.start()
@@ -78,6 +81,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         # The page lives until the last result is stored and its watchers have been let go.
         composed.service.stop()
         composed.broker.close()
+        composed.patterns.broker.close()
         explainer.close()
         gpus.close()
         page.stop()

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.device.selection import PreprocessingDevice
+from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.models.runtimes.factory import RuntimePreference
 from braggwatch.services.codec import PayloadFormat
 from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
@@ -111,6 +112,11 @@ class ScreeningSettings(_Group):
 
     geometry: str = Field(default="34idc", description="Name of a geometry preset, or path of a preset file.")
     model: str = Field(default="production", description="Name or alias of a bundle in the registry, or its path.")
+    sadp_bundle: str = Field(
+        default="sadp",
+        description="The same for electron diffraction. Without such a bundle its patterns are counted and set aside; "
+        "rocking curves go on.",
+    )
     registry: Path | None = Field(default=None, description="Folder of model bundles; None for the packaged ones.")
     runtime: RuntimePreference = Field(
         default="auto",
@@ -198,6 +204,7 @@ class Settings(BaseSettings):
     preprocessing: PreprocessingChoices = Field(
         default_factory=PreprocessingChoices, description="Corrections and thresholds."
     )
+    sadp: PatternLimits = Field(default_factory=PatternLimits, description="Limits of live electron diffraction.")
     screening: ScreeningSettings = Field(default_factory=ScreeningSettings, description="Geometry, model, deadlines.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="Where results are kept.")
     feedback: FeedbackSettings = Field(default_factory=FeedbackSettings, description="Who is told of results.")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
 from braggwatch.services.array_codec import pack_volume, unpack_volume
+from braggwatch.services.pattern_store import PatternStore
 from braggwatch.services.store_schema import StoreError, open_database
 
 __all__ = ["ResultStore", "StoreError"]
@@ -71,6 +72,7 @@ class ResultStore:
         self._pending: OrderedDict[str, ScreeningReport] = OrderedDict()
         self._pending_deliveries: OrderedDict[tuple[str, str], ScreeningResult] = OrderedDict()
         self._closed = False
+        self.patterns = PatternStore(self._database, self._changed)
         self.epoch = self._current_epoch() if read_only else self._begin_epoch()
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 # Each step brings a file from the version of its place to the next.
 _STEPS: Final[tuple[str, ...]] = (
@@ -35,6 +35,29 @@ _STEPS: Final[tuple[str, ...]] = (
         revision INTEGER NOT NULL,
         PRIMARY KEY (sink, run_uid)
     ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE pattern_journal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL CHECK (kind IN ('pattern', 'run')),
+        run_uid TEXT NOT NULL,
+        particle TEXT NOT NULL,
+        stream TEXT NOT NULL,
+        seq_num INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        UNIQUE (run_uid, stream, seq_num)
+    );
+    CREATE INDEX pattern_journal_by_particle ON pattern_journal(run_uid, particle, id);
+    CREATE TABLE particles (
+        run_uid TEXT NOT NULL,
+        particle TEXT NOT NULL,
+        changed INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        picture BLOB,
+        PRIMARY KEY (run_uid, particle)
+    ) WITHOUT ROWID;
+    CREATE INDEX particles_by_change ON particles(changed);
+    CREATE TABLE pattern_cursors (sink TEXT PRIMARY KEY, journal_id INTEGER NOT NULL) WITHOUT ROWID;
     """,
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 
 
 class ServiceMetrics(Protocol):
@@ -59,6 +60,15 @@ class ServiceMetrics(Protocol):
     def run_finished(self, result: ScreeningResult) -> None:
         """Record one final result: outcome, class, confidence, OOD score, latency and stage durations."""
 
+    def pattern_judged(self, result: PatternResult, latency_s: float) -> None:
+        """Record one diffraction pattern: outcome, reason, and seconds from its document's arrival to its record."""
+
+    def pattern_run_finished(self, result: PatternRunResult) -> None:
+        """Record the end of one run of diffraction patterns."""
+
+    def pattern_model_loaded(self, is_loaded: bool) -> None:
+        """State whether diffraction patterns can be judged."""
+
     def stage(self, name: str, seconds: float) -> None:
         """Record how long a stage took (``decode``, ``publish``, …) in seconds, monotonic clock."""
 
@@ -67,6 +77,9 @@ class ServiceMetrics(Protocol):
 
     def store_pending(self, count: int) -> None:
         """State how many results wait in memory for a writable store."""
+
+    def fallback(self, is_active: bool) -> None:
+        """State whether the CPU stands in for an accelerator."""
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""

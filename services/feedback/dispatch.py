@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.services.feedback.sink import Sink, SinkError
+from braggwatch.callbacks.sadp.records import PatternResult
+from braggwatch.services.feedback.sink import PatternSink, Sink, SinkError
+from braggwatch.services.pattern_store import JournalEntry
 from braggwatch.services.store import ResultStore
 from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
 
@@ -81,6 +83,8 @@ class FeedbackDispatcher:
 
     def _deliver(self, sink: Sink) -> bool:
         """Offer all that waits, oldest first; stop at the first that is not taken, and return False."""
+        if isinstance(sink, PatternSink) and not self._deliver_patterns(sink.name, sink):
+            return False
         while results := self._store.pending_deliveries(sink.name):
             for result in results:
                 if not self._offer(sink, result):
@@ -88,19 +92,44 @@ class FeedbackDispatcher:
                 self._store.mark_delivered(sink.name, result)
         return True
 
+    def _deliver_patterns(self, name: str, sink: PatternSink) -> bool:
+        patterns = self._store.patterns
+        while entries := patterns.undelivered(name):
+            given = 0
+            for entry in entries:
+                if not self._try(name, entry.record.run_uid, lambda entry=entry: self._hand_over(sink, entry)):
+                    break
+                given = entry.id
+            # One note for many: noted one by one, each would be a commit that the worker waits for.
+            if given:
+                patterns.mark_delivered(name, given)
+            if given != entries[-1].id:
+                return False
+        return True
+
+    def _hand_over(self, sink: PatternSink, entry: JournalEntry) -> None:
+        record = entry.record
+        if isinstance(record, PatternResult):
+            sink.publish_pattern(record)
+        else:
+            sink.publish_pattern_run(record, tuple(self._store.patterns.particles_of(record.run_uid)))
+
     def _offer(self, sink: Sink, result: ScreeningResult) -> bool:
+        return self._try(sink.name, result.run_uid, lambda: sink.publish(result))
+
+    def _try(self, sink: str, run_uid: str, publish: Callable[[], None]) -> bool:
         started = time.monotonic()
         try:
-            sink.publish(result)
+            publish()
         except SinkError as error:
-            self._metrics.feedback_published(sink.name, False)
-            logger.warning("sink %s did not take run %s: %s", sink.name, result.run_uid, error)
+            self._metrics.feedback_published(sink, False)
+            logger.warning("sink %s did not take run %s: %s", sink, run_uid, error)
             return False
         except Exception:
             # A mistake of the sink itself must not end its thread: it is retried like an outage.
-            self._metrics.feedback_published(sink.name, False)
-            logger.exception("sink %s failed on run %s", sink.name, result.run_uid)
+            self._metrics.feedback_published(sink, False)
+            logger.exception("sink %s failed on run %s", sink, run_uid)
             return False
-        self._metrics.feedback_published(sink.name, True)
+        self._metrics.feedback_published(sink, True)
         self._metrics.stage("publish", time.monotonic() - started)
         return True

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import zmq
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from braggwatch.services.codec import encode
 from braggwatch.services.feedback.derived_run import derived_run
+from braggwatch.services.feedback.pattern_run import Document, closing, derived_pattern_uid, opening, pattern_event
 from braggwatch.services.feedback.sink import SinkError
 from braggwatch.services.settings import PublisherSettings, SettingsError
 from braggwatch.services.subscriber import set_client_keys
@@ -39,6 +42,7 @@ class DerivedRunPublisher:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._subscriptions: set[bytes] = set()
+        self._opened: set[str] = set()
         try:
             self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
@@ -70,11 +74,39 @@ class DerivedRunPublisher:
         SinkError
             Where no proxy listens, or it does not read.
         """
+        self._send(derived_run(result, self._epoch))
+
+    def publish_pattern(self, result: PatternResult) -> None:
+        """Send the event of one diffraction pattern, before the first of its run the derived run's start.
+
+        Raises
+        ------
+        SinkError
+            Where no proxy listens, or it does not read.
+        """
+        uid = derived_pattern_uid(result.run_uid, result.model)
+        if uid not in self._opened:
+            self._send(opening(result))
+            self._opened.add(uid)
+        self._send([pattern_event(result)])
+
+    def publish_pattern_run(self, result: PatternRunResult, particles: tuple[ParticleState, ...]) -> None:
+        """Send the end of a derived run of diffraction patterns.
+
+        Raises
+        ------
+        SinkError
+            Where no proxy listens, or it does not read.
+        """
+        self._send(closing(result, particles))
+        self._opened.discard(derived_pattern_uid(result.run_uid, result.model))
+
+    def _send(self, documents: Iterable[Document]) -> None:
         self._notice_subscriptions()
         if self._settings.mode == "connect" and not self._subscriptions:
             raise SinkError(f"nobody listens at {self._settings.address}")
         try:
-            for name, document in derived_run(result, self._epoch):
+            for name, document in documents:
                 self._socket.send(encode(self._prefix, name, document, self._settings.payload_format))
         except zmq.ZMQError as error:
             raise SinkError(f"{self._settings.address}: {error.strerror}") from error

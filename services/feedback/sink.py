@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 
 
 class SinkError(Exception):
@@ -35,4 +36,29 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class PatternSink(Protocol):
+    """What a sink may take besides: the verdicts on diffraction patterns, in the order in which they were stored."""
+
+    def publish_pattern(self, result: PatternResult) -> None:
+        """Hand over one pattern's record.
+
+        Raises
+        ------
+        SinkError
+            Where it could not; nothing else is expected.
+        """
+        ...
+
+    def publish_pattern_run(self, result: PatternRunResult, particles: tuple[ParticleState, ...]) -> None:
+        """Hand over the end of a run of patterns, with its particles.
+
+        Raises
+        ------
+        SinkError
+            Where it could not; nothing else is expected.
+        """
         ...

@@ -40,7 +40,7 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
         after = page[-1].run_uid
 
 
-def runs_router(store: ResultSource, broker: EventBroker) -> APIRouter:
+def runs_router(store: ResultSource, broker: EventBroker[ScreeningResult]) -> APIRouter:
     """Build everything under ``/runs``."""
     router = APIRouter()
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
@@ -18,7 +19,9 @@ from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.guard import Guard, is_loopback, login
 from braggwatch.services.page.live import live_router
 from braggwatch.services.page.operations import operations_router
+from braggwatch.services.page.patterns import patterns_router
 from braggwatch.services.page.sources import ResultSource
+from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.settings import PageSettings
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -26,11 +29,12 @@ STATIC = Path(__file__).resolve().parent / "static"
 
 def create_app(
     store: ResultSource,
-    broker: EventBroker,
+    broker: EventBroker[ScreeningResult],
     metrics: Metrics,
     health: Health,
     settings: PageSettings,
     explainer: Explainer | None = None,
+    patterns: PatternDesk | None = None,
 ) -> FastAPI:
     """Build the application; it starts nothing and owns none of its arguments.
 
@@ -50,10 +54,16 @@ def create_app(
     app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     app.include_router(operations_router(metrics, health, broker))
+    if patterns is not None:
+        app.include_router(patterns_router(patterns))
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:  # pyright: ignore[reportUnusedFunction]
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/sadp", include_in_schema=False)
+    def patterns_page() -> FileResponse:  # pyright: ignore[reportUnusedFunction]
+        return FileResponse(STATIC / "patterns.html", headers={"Cache-Control": "no-cache"})
 
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -17,7 +17,7 @@ from braggwatch.services.page.sources import ResultSource
 PING_S = 10
 
 
-def live_router(broker: EventBroker) -> APIRouter:
+def live_router(broker: EventBroker[ScreeningResult]) -> APIRouter:
     """Build ``GET /events``."""
     router = APIRouter()
 
@@ -34,7 +34,7 @@ def live_router(broker: EventBroker) -> APIRouter:
     return router
 
 
-async def _stream(broker: EventBroker, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
+async def _stream(broker: EventBroker[ScreeningResult], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
     async with contextlib.aclosing(broker.subscribe(last_event_id)) as events:
         try:
             async for event in events:
@@ -47,7 +47,7 @@ async def _stream(broker: EventBroker, last_event_id: str | None) -> AsyncIterat
 
 
 async def wait_for_result(
-    store: ResultSource, broker: EventBroker, run_uid: str, timeout_s: float
+    store: ResultSource, broker: EventBroker[ScreeningResult], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
     """Return the run's result as soon as it is there, or None after ``timeout_s`` seconds.
 
@@ -72,7 +72,7 @@ async def wait_for_result(
     return result or await run_in_threadpool(store.get, run_uid)
 
 
-async def _watch(broker: EventBroker, run_uid: str) -> ScreeningResult | None:
+async def _watch(broker: EventBroker[ScreeningResult], run_uid: str) -> ScreeningResult | None:
     async with contextlib.aclosing(broker.subscribe()) as events:
         try:
             async for event in events:

@@ -43,3 +43,37 @@ export function follow({ onResult, onReset, onConnection }) {
   source.addEventListener("reset", () => onReset());
   return source;
 }
+
+const particlePath = (uid, name) => `/sadp/runs/${encodeURIComponent(uid)}/particles/${name.split("/").map(encodeURIComponent).join("/")}`;
+
+export const particles = (limit) => answer(`/sadp/particles?limit=${limit}`);
+export const oddsHistory = (uid, name) => answer(`${particlePath(uid, name)}/history`);
+
+/** The newest pattern of a particle: bytes of a logarithmic picture, its spots and direct beam; or null. */
+export async function patternPicture(uid, name) {
+  const response = await fetch(`${particlePath(uid, name)}/picture`);
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`picture: ${response.status}`);
+  const [rows, columns] = response.headers.get("X-Shape").split(",").map(Number);
+  const centre = response.headers.get("X-Centre");
+  const scale = Number(response.headers.get("X-Inv-Nm-Per-Px"));
+  return {
+    rows,
+    columns,
+    seq: Number(response.headers.get("X-Seq-Num")),
+    centre: centre ? centre.split(",").map(Number) : null,
+    scale: scale > 0 ? scale : null,
+    spots: JSON.parse(response.headers.get("X-Spots")),
+    values: new Uint8Array(await response.arrayBuffer()),
+  };
+}
+
+/** Follow particles as their patterns come; as `follow`. */
+export function followParticles({ onParticle, onReset, onConnection }) {
+  const source = new EventSource("/sadp/events");
+  source.addEventListener("open", () => onConnection(true));
+  source.addEventListener("error", () => onConnection(false));
+  source.addEventListener("particle", (event) => onParticle(JSON.parse(event.data)));
+  source.addEventListener("reset", () => onReset());
+  return source;
+}

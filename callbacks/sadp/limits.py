@@ -1,0 +1,17 @@
+"""Limits of the live judgement of diffraction patterns."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PatternLimits(BaseModel):
+    """How much one run of diffraction patterns may ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_patterns: int = Field(default=100_000, gt=0, description="Patterns of a run; further ones are set aside.")
+    max_particles: int = Field(
+        default=2_000, gt=0, description="Particles of a run; patterns of further ones are set aside."
+    )
+    max_open_runs: int = Field(default=64, gt=0, description="Runs held open at once; the idlest is given up first.")
