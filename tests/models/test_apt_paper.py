@@ -19,7 +19,8 @@ from braggwatch.sim.apt.library import load_library_spec, make_samples
 from braggwatch.sim.apt.picture import paper_pictures
 from braggwatch.sim.apt.sdm import PAPER
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+import torch
 
 
 def maps_of(samples: int, **changes: object) -> tuple[np.ndarray, np.ndarray]:
