@@ -15,7 +15,7 @@ import numpy as np
 from braggwatch.services.executors import run_shards
 from braggwatch.services.training_data import ShardDone
 from braggwatch.sim.apt.files import write_pos, write_rrng, write_truth
-from braggwatch.sim.apt.library import LibrarySpec, make_samples
+from braggwatch.sim.apt.library import LibrarySpec, make_sample
 from braggwatch.sim.apt.sdm_shards import check_sdm_shard, write_sdm_shard
 from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
 from braggwatch.sim.shards import ShardError
@@ -133,15 +133,16 @@ def sdm_shard_tasks(
     Raises
     ------
     ValueError
-        If ``first`` would split a volume whose cubes are made together.
+        If a shard would hold nothing.
     """
-    if first % spec.group:
-        raise ValueError(f"{spec.group} samples come from one volume: start at a multiple of {spec.group}, not {first}")
-    size = max(shard_size // spec.group, 1) * spec.group
+    if shard_size < 1:
+        raise ValueError(f"a shard of {shard_size} samples")
     stop = first + samples
     tasks = [
-        SdmShardTask(folder / f"sdm-{spec.digest()}-{seed}-{start:07d}.h5", spec, seed, start, min(start + size, stop))
-        for start in range(first, stop, size)
+        SdmShardTask(
+            folder / f"sdm-{spec.digest()}-{seed}-{start:07d}.h5", spec, seed, start, min(start + shard_size, stop)
+        )
+        for start in range(first, stop, shard_size)
     ]
     return tasks[part[0] - 1 :: part[1]]
 
@@ -163,10 +164,8 @@ def make_sdm_shard(task: SdmShardTask) -> ShardDone:
             problem = str(error)
         else:
             return ShardDone(task.path, len(numbers), (), kept=True)
-    size = task.spec.group
-    groups = range(task.start // size, -(-task.stop // size))
-    made = [sample for group in groups for sample in make_samples(task.spec, task.seed, group)]
-    write_sdm_shard(task.path, task.spec, task.seed, task.start, made[: len(numbers)])
+    made = [make_sample(task.spec, task.seed, number) for number in numbers]
+    write_sdm_shard(task.path, task.spec, task.seed, task.start, made)
     return ShardDone(task.path, len(numbers), (), problem=problem)
 
 

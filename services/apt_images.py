@@ -11,7 +11,7 @@ from braggwatch.models.apt.sdm_input import HOST, SOLUTE, SdmInput
 from braggwatch.models.bundle import Bundle, BundleError
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.alloys import load_alloy
-from braggwatch.sim.apt.library import WINDOWS, LibrarySpec, make_samples
+from braggwatch.sim.apt.library import WINDOWS, LibrarySpec, make_sample
 
 _BATCH = 64
 
@@ -81,7 +81,7 @@ def library_cubes(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Simulate maps (N, pairs, bins_z, bins_x) and say which are L1₂; parameters are the same for every ``sdm``."""
     counted = counted_for(spec, sdm)
-    made = [sample for number in numbers for sample in make_samples(counted, seed, number)]
+    made = [make_sample(counted, seed, number) for number in numbers]
     return np.stack([one.maps for one in made]), np.array([one.ordered > 0.5 for one in made])
 
 

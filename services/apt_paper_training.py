@@ -82,8 +82,8 @@ class PaperRecipe:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if self.library.mixed_per_volume or self.library.map_shape != SdmInput.paper().shape:
-            raise ValueError("the published network learns from cubes of one phase in the window 'paper', one pair")
+        if self.library.map_shape != SdmInput.paper().shape:
+            raise ValueError("the published network learns from maps of one pair in the window 'paper'")
         if min(self.disordered, self.ordered) < 32:
             raise ValueError("at least 32 maps of each class are needed")
         if self.held_out < 40:

@@ -26,7 +26,6 @@ class Library(StrEnum):
 
     PUBLISHED = "published"
     EQUAL = "equal"
-    MIXED = "mixed"
 
 
 def simulate(
@@ -46,10 +45,10 @@ def simulate(
     library: Annotated[
         Library,
         typer.Option(
-            help="What the maps are of: 'published' parameter table, 'equal' nuisance for both classes, or 'mixed' "
-            "cubes with the ordered part of the central voxel as label."
+            help="What the maps are of: cubes of one phase, by the 'published' parameter table or with 'equal' "
+            "nuisance for both phases."
         ),
-    ] = Library.MIXED,
+    ] = Library.EQUAL,
     first: Annotated[int, typer.Option(min=0, help="Number of the first map: other numbers are other maps.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes for maps, one core each.")] = 2,
     shard: Annotated[
@@ -67,7 +66,7 @@ def simulate(
     deterministic by seed.
 
     Example: **braggwatch apt simulate --kind A --ions 2.7e6 --seed 7 --out volume** or **braggwatch apt simulate --sdms
-    20000 --library mixed --out maps**
+    20000 --library equal --out maps**
     """
     with clear_errors():
         text = None if config is None else config.read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""Training data: single SDMs of disordered and ordered crystals, and of cubes that precipitates fill in part."""
+"""Labelled SDMs of cubes of one phase, disordered or L1₂: what a network of whole cubes learns from and is tested on.
+
+Cubes that precipitates fill in part, for networks that judge a voxel, are `braggwatch.models.apt.training_world`'s.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +26,17 @@ from braggwatch.sim.apt.sdm import FIVE_CHANNELS, PAPER, Z_ONLY, SdmWindow
 from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
 
 Range = tuple[float, float]
-LibraryName = Literal["published", "equal", "mixed"]
+LibraryName = Literal["published", "equal"]
 WindowName = Literal["paper", "five-channels", "z"]
 
 WINDOWS: dict[WindowName, SdmWindow] = {"paper": PAPER, "five-channels": FIVE_CHANNELS, "z": Z_ONLY}
 """Windows of the maps by name."""
 
-_MOST_SPHERES = 200
-
 
 class LibrarySpec(BaseModel):
     """What the samples of a library are drawn from: each range evenly, each sample on its own.
 
-    With ``mixed_per_volume`` 0 a sample is a cube of one phase, disordered and ordered in turn. Otherwise samples come
-    in groups, each from one small volume with precipitates of any radius anywhere, and the label is the ordered part of
-    the cube's central voxel.
+    A sample is a cube of one phase, disordered and ordered in turn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,17 +53,12 @@ class LibrarySpec(BaseModel):
     sigma_xy_nm: Range = (0.2, 0.8)
     sigma_z_disordered_nm: Range = (0.01, 0.04)
     sigma_z_ordered_nm: Range = (0.03, 0.055)
-    independent_sigma_z: bool = Field(
-        default=True, description="In a mixed volume: draw both phases' blur along z apart; else one for both."
-    )
     efficiency: Range = (0.35, 0.8)
     depth_scale: Range = (1.0, 1.0)
     displaced: Range = (0.0, 0.0)
     background: Range = (0.0, 0.0)
     matrix_solute: Range | None = Field(default=None, description="None: as in the alloy.")
     corner_solute: Range | None = Field(default=None, description="None: as in the alloy.")
-    mixed_per_volume: int = Field(default=0, ge=0, le=512)
-    radius_nm: Range = Field(default=(0.5, 6.0), description="Of precipitates in mixed volumes.")
 
     def digest(self) -> str:
         """Return twelve hexadecimal digits that change with the specification, but not with its description."""
@@ -81,11 +75,6 @@ class LibrarySpec(BaseModel):
         """(pairs, bins_z, bins_x): shape of one sample's maps."""
         return len(self.pairs), *self.sdm_window.shape
 
-    @property
-    def group(self) -> int:
-        """Samples that are made together."""
-        return max(self.mixed_per_volume, 1)
-
 
 @dataclass(frozen=True, slots=True)
 class SdmSample:
@@ -96,7 +85,7 @@ class SdmSample:
     maps
         (pairs, bins_z, bins_x) float32 counts.
     ordered
-        1 for an L1₂ cube, 0 for a disordered one; for a mixed cube the ordered part of its central voxel's ions.
+        1 for an L1₂ cube, 0 for a disordered one.
     ions
         Ions in the cube.
     parameters
@@ -115,22 +104,12 @@ def load_library_spec(name: LibraryName) -> LibrarySpec:
     return LibrarySpec.model_validate(table[name])
 
 
-def make_samples(spec: LibrarySpec, seed: int, group: int) -> list[SdmSample]:
-    """Make the samples of one group: numbers ``group * spec.group`` to ``(group + 1) * spec.group - 1`` of the library.
-
-    Raises
-    ------
-    ValueError
-        If cubes of mixed volumes have an even number of voxels a side: they have no central voxel.
-    """
-    rng = np.random.default_rng([seed, 2, group])
-    return _mixed(spec, rng) if spec.mixed_per_volume else [_single(spec, rng, ordered=group % 2 == 1)]
-
-
-def _single(spec: LibrarySpec, rng: np.random.Generator, *, ordered: bool) -> SdmSample:
-    """Make a cube in the middle of a crystal of one phase."""
+def make_sample(spec: LibrarySpec, seed: int, number: int) -> SdmSample:
+    """Make a sample of the library: a cube in the middle of a crystal of one phase, L1₂ where the number is odd."""
+    rng = np.random.default_rng([seed, 2, number])
+    ordered = number % 2 == 1
     sigma_z = _one(rng, spec.sigma_z_ordered_nm if ordered else spec.sigma_z_disordered_nm)
-    world = _world(spec, rng, spec.cube_voxels * spec.voxel_nm, sigma_z, sigma_z)
+    world = _world(spec, rng, spec.cube_voxels * spec.voxel_nm, sigma_z)
     middle = np.array([world.size_nm]) / 2
     # an ordered cube lies in one sphere that holds the whole box
     sphere = Precipitates(middle, np.array([2 * math.hypot(*world.size_nm)]), rng.integers(0, 4, 1, dtype=np.uint8))
@@ -139,51 +118,10 @@ def _single(spec: LibrarySpec, rng: np.random.Generator, *, ordered: bool) -> Sd
     return SdmSample(maps[0, 0, 0], float(ordered), int(ions[0, 0, 0]), _parameters(world))
 
 
-def _mixed(spec: LibrarySpec, rng: np.random.Generator) -> list[SdmSample]:
-    """Make a small volume and take some of its cubes, half of them with a border in their central voxel."""
-    k = spec.cube_voxels
-    if k % 2 == 0:
-        raise ValueError(f"a cube of {k} voxels a side has no central voxel: take an odd number")
-    voxels = max(4, math.ceil((3 * spec.mixed_per_volume) ** (1 / 3))) + k - 1
-    sigma_z = _one(rng, spec.sigma_z_disordered_nm), _one(rng, spec.sigma_z_ordered_nm)
-    world = _world(spec, rng, voxels * spec.voxel_nm, sigma_z[0], sigma_z[int(spec.independent_sigma_z)])
-    volume = simulate_volume(world, _seed(rng), precipitates=_spheres(spec, world.size_nm, rng))
-    grid = _grid(spec, world, voxels)
-    maps, ions = _cubes(spec, world, volume, grid)
-    inner = slice(k // 2, voxels - k // 2)
-    label = grid.fraction(volume.cloud.positions_nm, volume.truth.ordered)[inner, inner, inner].ravel()
-    filled = rng.permutation(np.flatnonzero(np.isfinite(label)))
-    if filled.size < spec.mixed_per_volume:
-        raise ValueError(f"only {filled.size} of {label.size} voxels hold an ion: the efficiency is too low")
-    border = filled[(label[filled] > 0.05) & (label[filled] < 0.95)][: spec.mixed_per_volume // 2]
-    rest = filled[~np.isin(filled, border)][: spec.mixed_per_volume - border.size]
-    maps, ions = maps.reshape(-1, *spec.map_shape), ions.ravel()
-    drawn = _parameters(world)
-    return [SdmSample(maps[n], float(label[n]), int(ions[n]), drawn) for n in (*border, *rest)]
-
-
 _NO_PRECIPITATES = Precipitates(np.empty((0, 3)), np.empty(0), np.empty(0, dtype=np.uint8))
 
 
-def _spheres(spec: LibrarySpec, size_nm: tuple[float, float, float], rng: np.random.Generator) -> Precipitates:
-    """Fill a random part of a box, 0 to 0.7, with spheres that may overlap it and each other."""
-    box = np.array(size_nm)
-    smallest, largest = spec.radius_nm
-    largest = rng.uniform(smallest, largest)
-    wanted = rng.uniform(0.0, 0.7) * box.prod()
-    centers: list[NDArray[np.float64]] = []
-    radii: list[float] = []
-    while wanted > 0 and len(radii) < _MOST_SPHERES:
-        radius = float(rng.uniform(smallest, largest))
-        centers.append(rng.random(3) * (box + 2 * radius) - radius)
-        radii.append(radius)
-        wanted -= 4 / 3 * math.pi * radius**3 * float((box / (box + 2 * radius)).prod())
-    return Precipitates(np.array(centers), np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
-
-
-def _world(
-    spec: LibrarySpec, rng: np.random.Generator, edge_nm: float, sigma_z_matrix: float, sigma_z_ordered: float
-) -> VolumeSpec:
+def _world(spec: LibrarySpec, rng: np.random.Generator, edge_nm: float, sigma_z_nm: float) -> VolumeSpec:
     """Draw a world around a cube of ``edge_nm``: large enough that its ions' neighbours are there, blur and all."""
     alloy = load_alloy(spec.alloy)
     alloy = alloy.with_solute(
@@ -192,8 +130,8 @@ def _world(
     )
     imaging = Imaging(
         sigma_xy_nm=_one(rng, spec.sigma_xy_nm),
-        sigma_z_matrix_nm=sigma_z_matrix,
-        sigma_z_ordered_nm=sigma_z_ordered,
+        sigma_z_matrix_nm=sigma_z_nm,
+        sigma_z_ordered_nm=sigma_z_nm,
         efficiency=_one(rng, spec.efficiency),
         depth_scale=_one(rng, spec.depth_scale),
         displaced=_one(rng, spec.displaced),
@@ -201,7 +139,7 @@ def _world(
     )
     reach_x, reach_y, reach_z = (min(reach, edge_nm) for reach in spec.sdm_window.reach_nm)
     aside = 2.5 * imaging.sigma_xy_nm
-    along = 4 * max(sigma_z_matrix, sigma_z_ordered) + 0.1 * edge_nm
+    along = 4 * sigma_z_nm + 0.1 * edge_nm
     size = (edge_nm + 2 * (reach_x + aside), edge_nm + 2 * (reach_y + aside), edge_nm + 2 * (reach_z + along))
     tilt = _one(rng, spec.tilt_deg), _one(rng, spec.tilt_deg)
     return VolumeSpec(

@@ -15,7 +15,7 @@ from braggwatch.models.apt.area import area_under_curve, curve
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, mean_calls, votes
 from braggwatch.models.apt.measured_maps import MeasuredMapsError, read_measured_maps, sevenfold
 from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.sim.apt.library import load_library_spec, make_samples
+from braggwatch.sim.apt.library import load_library_spec, make_sample
 from braggwatch.sim.apt.picture import paper_pictures
 from braggwatch.sim.apt.sdm import PAPER
 
@@ -26,7 +26,7 @@ import torch
 def maps_of(samples: int, **changes: object) -> tuple[np.ndarray, np.ndarray]:
     spec = load_library_spec("published")
     spec = spec.model_validate({**spec.model_dump(), **changes})
-    made = [sample for group in range(samples) for sample in make_samples(spec, 0, group)]
+    made = [make_sample(spec, 0, number) for number in range(samples)]
     return np.stack([s.maps for s in made]), np.array([int(s.ordered) for s in made])
 
 

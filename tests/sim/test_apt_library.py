@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braggwatch.sim.apt.library import LibraryName, LibrarySpec, SdmSample, load_library_spec, make_samples
+from braggwatch.sim.apt.library import LibraryName, LibrarySpec, SdmSample, load_library_spec, make_sample
 from braggwatch.sim.apt.sdm_shards import check_sdm_shard, read_sdm_shard, write_sdm_shard
 from braggwatch.sim.shards import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 
-def samples_of(name: LibraryName, groups: int, **changes: object) -> list[SdmSample]:
+def samples_of(name: LibraryName, count: int, **changes: object) -> list[SdmSample]:
     spec = LibrarySpec.model_validate({**load_library_spec(name).model_dump(), **changes})
-    return [sample for group in range(groups) for sample in make_samples(spec, 0, group)]
+    return [make_sample(spec, 0, number) for number in range(count)]
 
 
-@pytest.mark.parametrize("name", ["published", "equal", "mixed"])
+@pytest.mark.parametrize("name", ["published", "equal"])
 def test_samples_are_drawn_within_the_ranges_and_are_the_same_again(name: LibraryName) -> None:
     spec = load_library_spec(name)
     made = samples_of(name, 4)
-    assert len(made) == 4 * spec.group
+    assert [s.ordered for s in made] == [0, 1, 0, 1]
     for sample in made:
         assert sample.maps.shape == spec.map_shape
         assert sample.maps.sum() > 1000
@@ -30,9 +30,8 @@ def test_samples_are_drawn_within_the_ranges_and_are_the_same_again(name: Librar
             low, high = getattr(spec, field)
             assert low <= sample.parameters[field] <= high
         assert all(spec.tilt_deg[0] <= sample.parameters[f"tilt_{axis}_deg"] <= spec.tilt_deg[1] for axis in "xy")
-    again = make_samples(spec, 0, 1)
-    np.testing.assert_array_equal(again[0].maps, made[spec.group].maps)
-    assert not np.array_equal(make_samples(spec, 1, 1)[0].maps, made[spec.group].maps)
+    np.testing.assert_array_equal(make_sample(spec, 0, 1).maps, made[1].maps)
+    assert not np.array_equal(make_sample(spec, 1, 1).maps, made[1].maps)
 
 
 def test_the_published_table_draws_blur_by_class_and_the_equal_one_does_not() -> None:
@@ -58,24 +57,6 @@ def test_classes_come_in_turn_and_differ_in_every_other_plane() -> None:
 
     disordered, ordered = ([ratio(s) for s in made if s.ordered == label] for label in (0, 1))
     assert max(ordered) < min(disordered)
-
-
-def test_labels_of_mixed_cubes_cover_everything_from_matrix_to_precipitate() -> None:
-    labels = np.array([sample.ordered for sample in samples_of("mixed", 12)])
-    assert ((labels >= 0) & (labels <= 1)).all()
-    assert (labels < 0.05).mean() > 0.1
-    assert (labels > 0.95).mean() > 0.05
-    assert ((labels > 0.1) & (labels < 0.9)).mean() > 0.2
-
-
-def test_mixed_volumes_may_have_one_blur_for_both_phases() -> None:
-    drawn = [sample.parameters for sample in samples_of("mixed", 3, independent_sigma_z=False)]
-    assert all(p["sigma_z_matrix_nm"] == p["sigma_z_ordered_nm"] for p in drawn)
-
-
-def test_cubes_without_a_central_voxel_are_refused() -> None:
-    with pytest.raises(ValueError, match="no central voxel"):
-        samples_of("mixed", 1, cube_voxels=4)
 
 
 def test_a_shard_comes_back_and_damage_or_strangers_are_told_apart(tmp_path: Path) -> None:
