@@ -20,11 +20,12 @@ from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import label_ions
 from braggwatch.sim.whole_file import whole_file
 
-_EDGE_NM = 16.0
+_ROUND_NM = 3.0
 _LEVEL_DEG = 1.5
 _LEVEL_SPACING = (0.985, 1.015)
 _BATCH = 4096
-_STEPS = 1500
+_STEPS_A_VOLUME = 10
+_STEPS = (200, 1500)
 _UNITS = 16
 _COPIES = 3
 _BINS = 10
@@ -50,13 +51,13 @@ class ScoredVolume:
 
 
 def levelled_world(world: TrainingWorld) -> TrainingWorld:
-    """Return the world as a scan sees it: planes made level and scaled before, volumes large enough to have an inside.
+    """Return the world as a scan sees it: planes made level and scaled before, more voxels away from the rim.
 
     What tilts and stretches are left is what levelling leaves where planes bend.
     """
     return world.model_copy(
         update={
-            "edge_nm": max(world.edge_nm, _EDGE_NM),
+            "edge_nm": world.edge_nm + _ROUND_NM,
             "largest_tilt_deg": min(world.largest_tilt_deg, _LEVEL_DEG),
             "spacing": (max(world.spacing[0], _LEVEL_SPACING[0]), min(world.spacing[1], _LEVEL_SPACING[1])),
         }
@@ -104,7 +105,8 @@ def fit_rule(volumes: Sequence[ScoredVolume], *, seed: int = 1) -> OrderRule:
     if not y.any():
         raise ValueError("no voxel of these volumes is ordered: more volumes, or other radii, are needed")
     middle, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    networks = [_fitted((x - middle) / scale, y, seed * 100 + copy) for copy in range(_COPIES)]
+    steps = min(max(_STEPS_A_VOLUME * len(rest), _STEPS[0]), _STEPS[1])
+    networks = [_fitted((x - middle) / scale, y, steps, seed * 100 + copy) for copy in range(_COPIES)]
     rule = OrderRule(
         inputs=INPUTS,
         middle=_rounded(middle),
@@ -134,13 +136,13 @@ def _inner(volume: ScoredVolume) -> NDArray[np.bool_]:
     return inner[volume.known]
 
 
-def _fitted(x: NDArray[np.float32], y: NDArray[np.bool_], seed: int) -> tuple[nn.Linear, nn.Linear]:
+def _fitted(x: NDArray[np.float32], y: NDArray[np.bool_], steps: int, seed: int) -> tuple[nn.Linear, nn.Linear]:
     torch.manual_seed(seed)
     hidden, out = nn.Linear(x.shape[1], _UNITS), nn.Linear(_UNITS, 1)
     inputs, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.float32))
     optimiser = torch.optim.AdamW([*hidden.parameters(), *out.parameters()], lr=2e-2, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=_STEPS)
-    for _ in range(_STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=steps)
+    for _ in range(steps):
         some = torch.randint(len(inputs), (_BATCH,))
         logits = out(torch.tanh(hidden(inputs[some])))[:, 0]
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels[some])
