@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.sadp.groups import GroupTable
+
+if TYPE_CHECKING:
+    from braggwatch.models.runtimes.base import Runtime
 
 SCHEMA_VERSION = 1
 DEFECT_TASK = "cxdp-defect"
@@ -153,6 +156,11 @@ class TestedRuntime(_Frozen):
     name: str
     version: str
     max_abs_difference: FiniteFloat = Field(ge=0.0, description="Largest deviation of a logit from the reference.")
+
+    @classmethod
+    def reference(cls, runtime: Runtime) -> TestedRuntime:
+        """Return the record of the runtime that made the golden outputs."""
+        return cls(name=runtime.name, version=runtime.version, max_abs_difference=0.0)
 
 
 class Manifest(_Frozen):

@@ -189,7 +189,7 @@ def write_order_bundle(
             network=f"centre-voxel, {recipe.members} members",
         ),
         metrics=metrics,
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=runtime.version, max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     return write_bundle(
         root,

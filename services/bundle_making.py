@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -199,7 +198,7 @@ def make_bundle(
             specifications=tuple(facts.specifications),
         ),
         metrics=metrics,
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=version("onnxruntime"), max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     weights = save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()})
     return write_bundle(
