@@ -45,6 +45,7 @@ def test_it_refuses_noise_and_emptiness(production: Path) -> None:
     assert classifier.classify(np.zeros_like(noise)).outcome is Outcome.INVALID
 
 
-def test_its_files_hold_no_path_of_a_machine(production: Path) -> None:
-    for path in production.iterdir():
+@pytest.mark.parametrize("bundle_id", Registry().list())
+def test_the_files_of_no_bundle_hold_a_path_of_a_machine(bundle_id: str) -> None:
+    for path in (Registry().root / bundle_id).iterdir():
         assert not re.search(rb"/(home|work|tmp|root|Users)/", path.read_bytes()), path.name
