@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from braggwatch.services.apt_outputs import SCAN_FILE
 
 _MOST_POINTS = 40_000
+_SURFACES = {"otsu": "Otsu's cut", "given": "given"}
+_RULES = {
+    "bundle": "the bundle's threshold",
+    "control": "raised to what one voxel in a thousand exceeds where species are shuffled",
+    "given": "as given",
+}
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:68rem;margin:2rem auto;padding:0 1rem;color:#1d2733}"
     "canvas{width:100%;height:34rem;background:#10151c;border-radius:8px;touch-action:none;cursor:grab}"
@@ -132,7 +138,11 @@ def report_page(record: ScanRecord, title: str) -> str:
     script = files("braggwatch.services").joinpath("apt_view.js").read_text(encoding="utf-8")
     data = json.dumps(view_data(record))
     sizes = summary.get("precipitates")
-    histogram = _histogram(sizes) if isinstance(sizes, dict) else ""
+    ways = [("order", sizes)] if isinstance(sizes, dict) else []
+    ways += [(_surface_name(summary, one), one) for one in _dicts(summary.get("isoconcentration"))]
+    histograms = "".join(
+        f"<figure><figcaption>{escape(name)}</figcaption>{_histogram(one)}</figure>" for name, one in ways
+    )
     curves = "".join(
         f"<figure><figcaption>{escape(name)}</figcaption>{_curve(z, counts)}</figure>"
         for name, z, counts in record.phases
@@ -148,7 +158,7 @@ def report_page(record: ScanRecord, title: str) -> str:
         '<label><input type="checkbox" id="show-ordered" checked> ordered</label>'
         '<label><input type="checkbox" id="show-solute"> solute-rich (Otsu)</label></p>'
         f"<h2>Found, and the isoconcentration surfaces beside it</h2>{_table(summary)}"
-        f"<h2>Radii</h2>{histogram}<h2>What the data can show</h2>{_facts(summary)}"
+        f"<h2>Radii</h2><div class=figures>{histograms}</div><h2>What the data can show</h2>{_facts(summary)}"
         f'<h2>z-SDM of each phase</h2><div class="figures">{curves}</div>'
         f'<script type="application/json" id="data">{data}</script><script>{script}</script></body></html>\n'
     )
@@ -158,13 +168,15 @@ def _number(value: object, form: str = ".2f") -> str:
     return format(value, form) if isinstance(value, int | float) else "none"
 
 
+def _surface_name(summary: dict[str, object], one: dict[str, object]) -> str:
+    how = _SURFACES.get(str(one.get("name")), str(one.get("name")))
+    return f"{summary.get('solute')} above {_number(one.get('part'), '.1%')} ({how})"
+
+
 def _table(summary: dict[str, object]) -> str:
     found = summary.get("precipitates")
     rows = [("order", found)] if isinstance(found, dict) else []
-    rows += [
-        (f"{summary.get('solute')} above {_number(one.get('part'), '.1%')} ({one.get('name')})", one)
-        for one in _dicts(summary.get("isoconcentration"))
-    ]
+    rows += [(_surface_name(summary, one), one) for one in _dicts(summary.get("isoconcentration"))]
     body = "".join(
         f"<tr><td>{escape(name)}</td><td>{one.get('precipitates')}</td><td>{one.get('at_edge')}</td>"
         f"<td>{_number(one.get('mean_nm'))}</td><td>{_number(one.get('sd_nm'))}</td>"
@@ -189,7 +201,8 @@ def _facts(summary: dict[str, object]) -> str:
             f"{_number(planes.get('resolved_share'), '.0%')} of the regions."
         )
     if isinstance(cut, dict):
-        lines.append(f"Cut at log odds {_number(cut.get('threshold'))} ({cut.get('rule')}).")
+        rule = str(cut.get("rule"))
+        lines.append(f"Cut at log odds {_number(cut.get('threshold'))}: {_RULES.get(rule, rule)}.")
     control, limit = summary.get("random_label_control"), summary.get("detection_limit")
     if isinstance(control, dict):
         lines.append(
@@ -202,6 +215,11 @@ def _facts(summary: dict[str, object]) -> str:
             "Precipitates injected into these data, found of all: "
             + ", ".join(f"{radius:g} nm {hits}/{of}" for radius, hits, of in shares)
             + "."
+        )
+        smallest = limit.get("limit_nm")
+        lines.append(
+            "Smallest radius found at 80 %: "
+            + ("above the largest injected." if smallest is None else f"{_number(smallest)} nm.")
         )
     lines.append(
         f"{_number(summary.get('far_from_training_share'), '.1%')} of the voxels look like nothing trained on."

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from braggwatch.models.bundle import CARD_FILE, WEIGHTS_FILE, Bundle, write_bundle
 from braggwatch.services.apt_files import label_checked, read_ions, read_ranges
 from braggwatch.services.cli import app
 from braggwatch.sim.apt.files import read_truth, write_pos
@@ -70,7 +71,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     world.write_text(json.dumps(WORLD))
     code, out, told = run(
         *("train", "--name", "apt-tiny", "--version", "1.0.0", "--volumes", "10", "--held-out", "8", "--steps", "40"),
-        *("--members", "2", "--config", str(world), "--work", str(home / "work"), "--json"),
+        *("--rule-volumes", "8", "--members", "2", "--config", str(world), "--work", str(home / "work"), "--json"),
         *("--registry", str(home / "bundles")),
     )
     assert code == 0, told
@@ -102,6 +103,7 @@ def test_the_map_has_the_shape_of_the_data_and_the_summary_is_the_printed_one(ca
     assert (np.abs(np.array(log_odds.shape) - extent) <= 2).all()
     assert np.isfinite(log_odds).sum() == summary["voxels"]["scored"]
     assert (log_odds[label >= 0] > summary["threshold"]["threshold"]).all()
+    assert summary["threshold"]["rule"] in ("bundle", "control")
     assert summary["planes"]["spacing_nm"] == pytest.approx(0.1432, rel=0.01)
     assert {"otsu", "given"} <= {one["name"] for one in summary["isoconcentration"]}
 
@@ -173,6 +175,22 @@ def test_an_interrupted_scan_goes_on_where_it_stopped(
     part.write_bytes(part.read_bytes()[:200])
     assert run(*words)[0] == 0
     assert len(calls) == 4, "a damaged slice is scored again"
+
+    made = Bundle.load(case.registry / "apt-tiny" / "1.0.0")
+    colder = made.manifest.model_copy(update={"temperature": made.manifest.temperature * 2})
+    weights, card = ((made.path / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE))
+    write_bundle(
+        tmp_path / "anew",
+        colder,
+        model=made.model,
+        trust=made.trust,
+        golden=made.golden,
+        weights=weights,
+        card=card.decode(),
+    )
+    words[words.index(str(case.registry))] = str(tmp_path / "anew")
+    assert run(*words)[0] == 0
+    assert len(calls) == 6, "slices of another network that goes by the same name aren't taken"
 
 
 def test_the_report_holds_the_view_and_needs_no_network(case: Case, tmp_path: Path) -> None:
