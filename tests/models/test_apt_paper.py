@@ -210,3 +210,23 @@ def test_seven_of_one_map_are_like_it_but_not_the_same() -> None:
         assert np.corrcoef(other.sum(axis=1), profile)[0, 1] > 0.8
     np.testing.assert_array_equal(made[4], sevenfold(one, 3)[4])
     assert not np.array_equal(made[4], sevenfold(one, 4)[4])
+
+
+def test_weights_in_half_precision_change_nothing_but_the_size() -> None:
+    from braggwatch.models.export import export_onnx
+    from braggwatch.models.half_storage import in_half_storage
+    from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
+    from braggwatch.models.runtimes import OnnxRuntime
+
+    network = PaperSdmNet(2)
+    plain = export_onnx(DrawnSdmNet(network, PAPER.shape).eval(), 1.0, (1, 94, 94), normalisation="network")
+    assert len(in_half_storage(plain)) > 0.99 * len(plain), "not exact in half precision: left as it is"
+    with torch.no_grad():
+        network.dense.weight.copy_(network.dense.weight.half().float())
+    whole = export_onnx(DrawnSdmNet(network, PAPER.shape).eval(), 1.0, (1, 94, 94), normalisation="network")
+    small = in_half_storage(whole)
+    assert len(small) < 0.52 * len(whole)
+    maps, _ = maps_of(2)
+    before, after = (OnnxRuntime(model, threads=1).run(maps) for model in (whole, small))
+    np.testing.assert_array_equal(before.logits, after.logits)
+    np.testing.assert_array_equal(before.features, after.features)
