@@ -15,7 +15,10 @@ const cards = new Map();
 const view = { selected: null, groups: [], picture: null, history: null, connected: false, status: null, wanted: false, busy: false };
 
 const keyOf = (state) => `${state.run_uid}\n${state.particle}`;
-const percent = (p) => (p > 0.995 && p < 1 ? "> 99 %" : `${Math.round(100 * p)} %`);
+function percent(p) {
+  if (p > 0.995) return "> 99 %";
+  return p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`;
+}
 const bracket = (zone) => `[${zone.join(" ")}]`;
 const ASIDE = {
   blank: "blank", saturated: "saturated", not_finite: "not finite", shape: "wrong shape", calibration: "no calibration",
@@ -92,13 +95,23 @@ function drawList() {
   }
 }
 
+function facts(state) {
+  const parts = [state.final ? "run ended" : "running"];
+  if (state.sample) parts.push(state.sample);
+  if (state.scan_id != null) parts.push(`scan ${state.scan_id}`);
+  const { model } = state.last;
+  if (model) parts.push(`${model.name}/${model.version}, ${model.runtime}`);
+  return parts;
+}
+
 function drawVerdict(state) {
   const found = best(state.crystal);
   const index = found ? view.groups.indexOf(found[0]) : -1;
   const big = make("div", `big-group ${found ? groupClass(index) : ""}`, found ? found[0] : "–", " ", make("small", "", found ? percent(found[1]) : "no usable pattern"));
   const words = make(
     "div", "verdict-words", make("b", "", state.particle),
-    make("span", "", `${state.crystal.patterns} usable of ${state.patterns} patterns, ${state.crystal.visits} zone visits · ${state.final ? "run ended" : "running"} · ${state.sample ?? ""} ${state.scan_id == null ? "" : `scan ${state.scan_id}`}`),
+    make("span", "", `${state.crystal.patterns} usable of ${state.patterns} patterns, ${state.crystal.visits} zone visits`),
+    make("span", "", facts(state).join(" · ")),
   );
   const each = make("div", "each-group");
   each.title = "Bar: product over visits; tick: mean";
@@ -121,7 +134,8 @@ function drawWords(last) {
   if (last.largest_spacing_nm != null) parts.push(`d ${last.largest_spacing_nm.toFixed(4)} nm`);
   const head = make("b", last.set_aside ? "refused" : "", last.set_aside ? `${ASIDE[last.set_aside] ?? last.set_aside}` : (last.label ?? last.outcome.replaceAll("_", " ")));
   const why = last.reason ? ` ${last.reason}.` : last.members.length ? ` ${last.members.slice(0, 4).join(", ")}.` : "";
-  node.replaceChildren(head, `${why} ${parts.join(" · ")}`);
+  node.replaceChildren(head, make("span", "why", why), make("span", "facts", parts.join(" · ")));
+  node.title = last.reason ?? "";
 }
 
 function drawDetail() {
@@ -129,8 +143,10 @@ function drawDetail() {
   if (!state) return;
   drawVerdict(state);
   drawWords(state.last);
+  const worth = state.next_zones.filter(([, bits]) => bits >= 0.005);
   $("#zones").replaceChildren(
-    ...state.next_zones.map(([zone, bits]) => make("li", "", make("b", "", bracket(zone)), " ", make("span", "", `${bits.toFixed(2)} bit`))),
+    ...worth.map(([zone, bits]) => make("li", "", make("b", "", bracket(zone)), " ", make("span", "", `${bits.toFixed(2)} bit`))),
+    ...(worth.length ? [] : [make("li", "wide", state.crystal.patterns ? "Nowhere: no zone would add a hundredth of a bit." : "Anywhere.")]),
   );
   const aside = Object.entries(state.set_aside);
   $("#aside").replaceChildren(...(aside.length ? aside.map(([why, n]) => make("li", "", make("b", "", String(n)), ` ${ASIDE[why] ?? why}`)) : [make("li", "", "nothing")]));

@@ -26,6 +26,7 @@ from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
+from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.store import ResultStore
 
@@ -120,10 +121,11 @@ class World:
     metrics: Metrics
     health: Health
     explainer: Explainer | None = None
+    patterns: PatternDesk | None = None
 
     def app(self, **settings: object) -> FastAPI:
         chosen = PageSettings.model_validate(settings)
-        return create_app(self.store, self.broker, self.metrics, self.health, chosen, self.explainer)
+        return create_app(self.store, self.broker, self.metrics, self.health, chosen, self.explainer, self.patterns)
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:
@@ -137,6 +139,8 @@ class World:
                 time.sleep(0.01)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             self.broker.close()
+            if self.patterns is not None:
+                self.patterns.broker.close()
             server.should_exit = True
             thread.join(timeout=10)
 
