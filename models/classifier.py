@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,18 +12,15 @@ from numpy.typing import NDArray
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.ood import sample_scores
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput, RuntimeUnavailableError
+from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
-from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
+from braggwatch.models.runtimes.self_test import golden_difference
+from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.volume_checks import measure_volume, unusable, violations
 
-logger = logging.getLogger(__name__)
-
-# What every machine can run, and what takes over from any other runtime.
-_EVERYWHERE = "onnxruntime-cpu"
 # The device that every runtime opens which reads device memory.
 _RUNTIMES_DEVICE = "cuda:0"
 
@@ -55,7 +50,7 @@ class DeviceClassifier(Classifier, Protocol):
 class BundleClassifier:
     """Judges volumes with the network and the thresholds of a bundle.
 
-    Where its runtime fails on a volume, ONNX Runtime on the CPU judges that volume and all that follow.
+    Where its runtime fails on a volume, ONNX Runtime on the CPU runs that one and all that follow.
 
     A class is named only where all of this holds: the volume is finite, non-negative and not empty; it passes the
     bundle's volume checks; its features are close to the training data; the calibrated probability, averaged over
@@ -73,7 +68,7 @@ class BundleClassifier:
     threads
         CPU threads of what takes over.
     on_takeover
-        Called once, with the reason in words, when the CPU has taken over; must not raise.
+        See :class:`TakeoverRuntime`.
 
     Raises
     ------
@@ -92,11 +87,8 @@ class BundleClassifier:
     ) -> None:
         bundle.require_task(DEFECT_TASK)
         self._bundle = bundle
-        self._runtime = runtime
+        self._runtime = TakeoverRuntime(bundle, runtime, threads, on_takeover)
         self._copies: SymmetryCopies = bundle.manifest.symmetry_copies if copies is None else copies
-        self._threads = threads
-        self._on_takeover = on_takeover
-        self._taking_over = threading.Lock()
         self._identity = _identity(bundle, runtime)
 
     @classmethod
@@ -125,6 +117,8 @@ class BundleClassifier:
     @property
     def identity(self) -> ModelIdentity:
         """Which model speaks, and what runs it now."""
+        if self._identity.runtime != self._runtime.name:
+            self._identity = _identity(self._bundle, self._runtime)
         return self._identity
 
     @property
@@ -135,7 +129,7 @@ class BundleClassifier:
     @property
     def runtime(self) -> Runtime:
         """What runs its graph now."""
-        return self._runtime
+        return self._runtime.current
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -148,7 +142,7 @@ class BundleClassifier:
 
     def self_test(self) -> float:
         """Run the golden inputs again; returns the largest deviation, raises :class:`GoldenMismatchError`."""
-        return golden_difference(self._runtime, self._bundle)
+        return golden_difference(self.runtime, self._bundle)
 
     def classify(self, intensity: NDArray[np.float32]) -> Verdict:
         """Judge one volume.
@@ -178,12 +172,11 @@ class BundleClassifier:
         problem = unusable(intensity, self._bundle.manifest.input.shape)
         if problem is not None:
             return self._without_network(Outcome.INVALID, problem)
-        runtime = self._runtime
         try:
-            try:
-                output = _finite(self._run(runtime, intensity, batch))
-            except RuntimeError as error:  # a driver's own errors too
-                output = self._run_instead(runtime, error, intensity)
+            output = self._runtime.run_by(
+                lambda runtime: self._run(runtime, intensity, batch),
+                lambda: symmetry_batch(intensity, self._copies),
+            )
         except InferenceError as error:
             return self._without_network(Outcome.ERROR, str(error))
         return self._judge(intensity, output)
@@ -198,27 +191,8 @@ class BundleClassifier:
             return runtime.run_device(batch.pointer, self._copies)
         return runtime.run(symmetry_batch(intensity, self._copies))
 
-    def _run_instead(self, failed: Runtime, error: RuntimeError, intensity: NDArray[np.float32]) -> RuntimeOutput:
-        """Run on the CPU, now and from now on; raises :class:`InferenceError` where that fails too."""
-        if failed.name == _EVERYWHERE:
-            raise InferenceError(str(error)) from error
-        with self._taking_over:
-            if self._runtime is not failed:
-                return _finite(self._runtime.run(symmetry_batch(intensity, self._copies)))
-            try:
-                runtime, _ = open_runtime(self._bundle, _EVERYWHERE, self._threads)
-                output = _finite(runtime.run(symmetry_batch(intensity, self._copies)))
-            except (InferenceError, RuntimeUnavailableError, GoldenMismatchError) as second:
-                raise InferenceError(f"{error}; {_EVERYWHERE}: {second}") from error
-            self._runtime, self._identity = runtime, _identity(self._bundle, runtime)
-        reason = f"{failed.name} failed while it judged a scan, {_EVERYWHERE} goes on until a restart: {error}"
-        logger.warning("%s", reason)
-        if self._on_takeover is not None:
-            self._on_takeover(reason)
-        return output
-
     def _without_network(self, outcome: Outcome, reason: str) -> Verdict:
-        return Verdict(outcome=outcome, reason=reason, model=self._identity)
+        return Verdict(outcome=outcome, reason=reason, model=self.identity)
 
     def _judge(self, intensity: NDArray[np.float32], output: RuntimeOutput) -> Verdict:
         manifest, trust = self._bundle.manifest, self._bundle.trust
@@ -243,7 +217,7 @@ class BundleClassifier:
             ood_score=score,
             ood_threshold=manifest.thresholds.ood,
             flip_spread=float(per_copy[:, best].std()),
-            model=self._identity,
+            model=self.identity,
         )
 
     def _gate(
@@ -285,10 +259,3 @@ class BundleClassifier:
 def _identity(bundle: Bundle, runtime: Runtime) -> ModelIdentity:
     manifest = bundle.manifest
     return ModelIdentity(name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name)
-
-
-def _finite(output: RuntimeOutput) -> RuntimeOutput:
-    for name in ("logits", "probabilities", "features"):
-        if not np.isfinite(getattr(output, name)).all():
-            raise InferenceError(f"the network's {name} are not finite numbers")
-    return output
