@@ -13,12 +13,15 @@ from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
 from braggwatch.models.apt.components import find_precipitates, size_distribution
 from braggwatch.models.apt.injection import blur_from_signal, inject
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
-from braggwatch.models.apt.sdm_input import SdmInput
+from braggwatch.models.apt.phase_sdm import phase_sdms
+from braggwatch.models.apt.sdm_input import PAIRS, SdmInput
 from braggwatch.models.apt.splitting import split_parts
 from braggwatch.models.apt.threshold import Cut, cut_log_odds, otsu, smooth
 from braggwatch.models.manifest import InputSpec
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons, VolumeTruth
+from braggwatch.sim.apt.scan import ScanSettings, scan_sdm
+from braggwatch.sim.apt.sdm import Z_ONLY
 
 GRID = VoxelGrid((0.0, 0.0, 0.0), (20, 20, 20))
 
@@ -204,6 +207,24 @@ def test_injected_solute_sits_on_every_second_plane_and_ions_stay_where_they_are
     assert min(by_parity) < 0.01
     with pytest.raises(ValueError, match="can't hold 60%"):
         inject(ions, center, 3.0, spacing_nm=0.1432, sigma_z_nm=0.02, solute_part=0.6, rng=np.random.default_rng(1))
+
+
+def test_each_phase_has_its_own_zsdm_in_small_grids_of_all_their_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    ions = on_planes(20_000)
+    grid = VoxelGrid.around(ions.positions_nm, 1.0)
+    ordered = np.zeros(grid.shape, bool)
+    ordered[3:6, 3:9, 3:9] = True
+    settings = ScanSettings(Z_ONLY, 1.0, 1)
+    whole = scan_sdm(ions, PAIRS, settings, grid=grid)
+    found = phase_sdms(ions, grid, ordered, ~ordered)
+    for one in found:
+        mask = ordered if one.phase == "ordered" else ~ordered
+        np.testing.assert_array_equal(one.counts, whole.maps[mask][:, PAIRS.index(one.pair)].sum(axis=(0, 2)))
+    monkeypatch.setattr("braggwatch.models.apt.phase_sdm._MOST_VOXELS", 3 * grid.shape[1] * grid.shape[2])
+    fewer = phase_sdms(ions, grid, ordered, ~ordered)
+    for one, before in zip(fewer, found, strict=True):
+        same = (one.counts == before.counts).all()
+        assert same == (one.phase == "ordered"), "the slices with most ordered voxels are counted"
 
 
 @given(sigma=st.floats(0.005, 0.06), ions=st.floats(1e3, 1e5))
