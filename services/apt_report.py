@@ -229,14 +229,16 @@ def _facts(summary: dict[str, object]) -> str:
 
 def _histogram(sizes: dict[str, object]) -> str:
     counts, edges = sizes.get("counts"), sizes.get("edges_nm")
-    if not isinstance(counts, list | tuple) or not isinstance(edges, list | tuple) or not counts:
-        return "<p>none</p>"
-    top = max(1, *counts)
+    if not isinstance(counts, list | tuple) or not isinstance(edges, list | tuple) or not any(counts):
+        return "<p class=note>none that doesn't touch the edge</p>"
+    # one that spans the volume makes the axis long, and is not among the counts
+    counts = counts[: max(n for n, c in enumerate(counts) if c) + 1]
+    top = max(counts)
     width = 24
     bars = "".join(
         f'<rect x="{30 + n * width}" y="{130 - 110 * c / top:.1f}" width="{width - 3}" height="{110 * c / top:.1f}" '
         f'fill="#1f5fbf"><title>{edges[n]:g} to {edges[n + 1]:g} nm: {c}</title></rect>'
-        f'<text x="{30 + n * width}" y="145">{edges[n]:g}</text>'
+        + (f'<text x="{30 + n * width}" y="145">{edges[n]:g}</text>' if float(edges[n]).is_integer() else "")
         for n, c in enumerate(counts)
     )
     return (
