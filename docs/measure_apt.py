@@ -42,6 +42,7 @@ WAYS = {
     "published": f"published rule, {PAPER_VOTES} of 64",
 }
 DENSE = 0.22
+_SMALL_FROM = 100
 PAGE = Path(__file__).parent / "reference" / "atom-probe-benchmark.md"
 
 
@@ -81,9 +82,8 @@ class Measured(BaseModel):
     ways: dict[str, Way]
 
 
-def worlds() -> dict[str, tuple[VolumeSpec, bool]]:
-    """Return the worlds by name, and whether several seeds of each are asked for."""
-    found = {kind: (load_volume_spec(kind), True) for kind in KINDS}
+def other_worlds() -> dict[str, VolumeSpec]:
+    """Return worlds without precipitates, and with many, by name."""
 
     def changed(kind: VolumeKind, fraction: float) -> VolumeSpec:
         spec = load_volume_spec(kind)
@@ -92,12 +92,11 @@ def worlds() -> dict[str, tuple[VolumeSpec, bool]]:
         )
 
     return {
-        **found,
-        "A, none": (changed("A", 0.0), False),
-        "C, none": (changed("C", 0.0), False),
-        "D, none": (changed("D", 0.0), False),
-        f"B, {DENSE:.0%}": (changed("B", DENSE), False),
-        f"D, {DENSE:.0%}": (changed("D", DENSE), False),
+        "A, none": changed("A", 0.0),
+        "C, none": changed("C", 0.0),
+        "D, none": changed("D", 0.0),
+        f"B, {DENSE:.0%}": changed("B", DENSE),
+        f"D, {DENSE:.0%}": changed("D", DENSE),
     }
 
 
@@ -108,27 +107,29 @@ def main(
     paper_bundle: Annotated[str | None, typer.Option(help="Bundle of the published network.")] = None,
     paper_ions: Annotated[float, typer.Option(help="Ions of its volumes: it takes 100 times as long.")] = 2e5,
     seed: Annotated[int, typer.Option(help="First seed.")] = 9000,
-    seeds: Annotated[int, typer.Option(min=1, help="Volumes of each kind.")] = 3,
-    ions: Annotated[float, typer.Option(help="Ions of a volume.")] = 2.7e6,
+    seeds: Annotated[int, typer.Option(min=0, help="Large volumes of each kind.")] = 1,
+    ions: Annotated[float, typer.Option(help="Ions of a large volume.")] = 2.7e6,
+    small_seeds: Annotated[int, typer.Option(min=0, help="Small volumes of each kind, of other seeds.")] = 4,
+    small_ions: Annotated[float, typer.Option(help="Ions of a small volume.")] = 4e5,
     page: Annotated[Path, typer.Option(help="Markdown page to write.")] = PAGE,
 ) -> None:
     """Measure the scan on fresh volumes and write the page."""
     with clear_errors():
         model = Bundle.load(Registry(registry).resolve(bundle))
         scorer = OrderScorer(model, open_runtime(model, "onnxruntime-cpu", 1)[0])
-        jobs = [
-            (name, spec, number)
-            for number in range(seed, seed + seeds)
-            for name, (spec, several) in worlds().items()
-            if several or number == seed
-        ]
-        rows: list[Measured] = []
+        specs = {kind: load_volume_spec(kind) for kind in KINDS}
+        jobs = [(ions, kind, spec, number) for number in range(seed, seed + seeds) for kind, spec in specs.items()]
+        other = seed + _SMALL_FROM
+        for number in range(other, other + small_seeds):
+            more = other_worlds() if number == other else {}
+            jobs += [(small_ions, name, spec, number) for name, spec in {**specs, **more}.items()]
+        rows: dict[float, list[Measured]] = {ions: [], small_ions: []}
         published: list[Measured] = []
         with counted_progress() as progress:
             task = progress.add_task("volumes", total=len(jobs))
-            for name, spec, number in jobs:
-                kept = out / f"{name}-{number}-{ions:g}-{scorer.fingerprint[:8]}-{_digest(scorer)}.json"
-                rows.append(_kept(kept, partial(_measured, name, spec.sized_for(ions), number, scorer)))
+            for size, name, spec, number in jobs:
+                kept = out / f"{name}-{number}-{size:g}-{scorer.fingerprint[:8]}-{_digest(scorer)}.json"
+                rows[size].append(_kept(kept, partial(_measured, name, spec.sized_for(size), number, scorer)))
                 progress.advance(task)
             if paper_bundle is not None:
                 old = Bundle.load(Registry(registry).resolve(paper_bundle))
@@ -139,7 +140,7 @@ def main(
                     small = load_volume_spec(kind).sized_for(paper_ions)
                     published.append(_kept(kept, partial(_measured, kind, small, seed, scorer, caller)))
                     progress.advance(task)
-        page.write_text(_page(rows, published, model, seed), encoding="utf-8")
+        page.write_text(_page(rows[ions], rows[small_ions], published, model, seed), encoding="utf-8")
 
 
 def _digest(scorer: OrderScorer) -> str:
@@ -229,6 +230,10 @@ def _scores(rows: Sequence[Measured], *, aims: bool) -> list[str]:
     return lines
 
 
+def _ions(rows: Sequence[Measured]) -> str:
+    return f"{np.mean([row.ions for row in rows]) / 1e6:.1f} million ions" if rows else "none"
+
+
 def _size_lines(rows: Sequence[Measured]) -> list[str]:
     lines = [
         "| kind | true: number, mean ± sd | network | Li, Otsu's cut | mean error of a radius, network |",
@@ -238,7 +243,7 @@ def _size_lines(rows: Sequence[Measured]) -> list[str]:
     def sizes(found: Sequence[Sizes]) -> str:
         return "; ".join(f"{one.precipitates}, {one.mean_nm:.2f} ± {one.sd_nm:.2f}" for one in found)
 
-    for kind in KINDS:
+    for kind in dict.fromkeys(row.world for row in rows):
         own = [row for row in rows if row.world == kind]
         errors = [row.ways["network"].agreement.radius_error_nm for row in own]
         lines.append(
@@ -280,21 +285,22 @@ def _other_worlds(rows: Sequence[Measured]) -> list[str]:
     return lines
 
 
-def _page(rows: Sequence[Measured], published: Sequence[Measured], model: Bundle, seed: int) -> str:
+def _page(
+    rows: Sequence[Measured], small: Sequence[Measured], published: Sequence[Measured], model: Bundle, seed: int
+) -> str:
     rule = model.manifest.order_rule
-    ions = np.mean([row.ions for row in rows]) / 1e6
     stated = (
         ""
         if rule is None
         else f"The cut is the bundle's: log odds {rule.threshold:g} of a rule over each voxel's neighbourhood, fitted "
         f"to {rule.volumes} simulated volumes of the training world, none of these kinds.\n\n"
     )
-    small = (
+    beside = (
         []
         if not published
         else [
             "\n## Beside the published rule\n",
-            f"One volume of each kind of {np.mean([row.ions for row in published]) / 1e6:.1f} million ions, seed "
+            f"One volume of each kind, {_ions(published)}, seed "
             f"{seed}: the published network judges each cube's picture, so larger ones would take hours.\n",
             *_scores(published, aims=False),
         ]
@@ -302,24 +308,27 @@ def _page(rows: Sequence[Measured], published: Sequence[Measured], model: Bundle
     lines = [
         "# Order in synthetic reconstructions: measured\n",
         f"Made by `python docs/measure_apt.py` on {datetime.now(UTC):%d %B %Y} with {model.manifest.id}: seeds from "
-        f"{seed} on, which nothing was developed on; {ions:.1f} million ions a volume. What the kinds are: "
+        f"{seed} on, which nothing was developed on; {_ions(rows)} a volume. What the kinds are: "
         "[volumes.json](../../sim/apt/presets/volumes.json). A voxel of 1 nm is truly ordered where at least half of "
         "its ions are; a precipitate is found where at least half of its voxels are; a false component is a found "
         "precipitate less than a tenth of which is true. ± is the standard deviation over volumes.\n",
         stated,
         *_scores(rows, aims=True),
-        *small,
+        "\n## Over several volumes\n",
+        f"Volumes of {_ions(small)}, seeds from {seed + _SMALL_FROM} on:\n",
+        *_scores(small, aims=False),
+        *beside,
         "\n## Sizes\n",
         "Of precipitates that don't touch the edge, nm; volume by volume.\n",
         *_size_lines(rows),
-        "\nBy radius, all volumes of a kind together:\n",
-        *_by_radius(rows),
+        "\nBy radius, all volumes of a kind together, small ones too:\n",
+        *_by_radius([*rows, *small]),
         "\n## None, and many\n",
-        f"Volumes without any precipitate, and with {DENSE:.0%} of the volume in them.\n",
-        *_other_worlds(rows),
+        f"Volumes of {_ions(small)} without any precipitate, and with {DENSE:.0%} of the volume in them.\n",
+        *_other_worlds(small),
         "\n## Time\n",
         f"CPU seconds of a scan with the control, without reading and writing: "
-        f"{_spread([row.cpu_s for row in rows], 1)} for {np.mean([row.voxels for row in rows]):.0f} voxels. See "
+        f"{_spread([row.cpu_s for row in rows], 1)} for {_ions(rows)}. See "
         "[the how-to](../how-to/find-ordered-particles.md) for a whole command.\n",
     ]
     return "\n".join(lines)
