@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from braggwatch.models.benchmarking import Benchmark
 from braggwatch.models.bundle import Bundle
+from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.runtimes import OnnxRuntime, RuntimeUnavailableError
 from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
 from braggwatch.models.runtimes.cuda_probe import cuda_problem, find_device
 from braggwatch.models.runtimes.device_input import DeviceRuntime
+from braggwatch.models.runtimes.engine_torch import TorchRuntime
 from braggwatch.models.runtimes.factory import CANDIDATES
 from braggwatch.models.runtimes.onnx_cuda import OnnxCudaRuntime
 from braggwatch.models.runtimes.openvino import OpenVinoRuntime
 from braggwatch.models.symmetry import symmetry_batch
+from braggwatch.models.verdict import Verdict
 from support.production import production_bundle
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
@@ -118,26 +122,68 @@ def torch_module(bundle: Bundle, device: str):
     return deployable_module(network, bundle.manifest.temperature).eval().to(device), torch
 
 
-def test_on_the_cpu(bundle: Bundle) -> None:
-    contenders: dict[str, Work] = {"onnxruntime-cpu": OnnxRuntime(bundle.model, THREADS).run}
+@pytest.mark.parametrize("threads", [1, 2])
+def test_on_the_cpu(bundle: Bundle, threads: int) -> None:
+    """One thread tells what the work is; with more, threads that spin while they wait cost processor time as well."""
+    contenders: dict[str, Work] = {"onnxruntime-cpu": OnnxRuntime(bundle.model, threads).run}
     for precision in ("f32", "bf16"):
         try:
-            runtime = OpenVinoRuntime(bundle.model, THREADS, precision)
+            runtime = OpenVinoRuntime(bundle.model, threads, precision)
         except RuntimeUnavailableError as error:
             print(f"\nopenvino {precision}: {error}")  # noqa: T201
             continue
         contenders[runtime.name] = runtime.run
-    work = torch_work(bundle, "cpu")
-    import torch
-
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
     try:
-        found = compete({**contenders, "torch eager": work}, bundle, ROUNDS)
+        contenders["torch eager"] = TorchRuntime(bundle, "cpu", threads=threads).run
+        found = compete(contenders, bundle, ROUNDS)
     finally:
         torch.set_num_threads(before)
-    print(f"\n{bundle.manifest.id}, {THREADS} threads, {platform.processor() or platform.machine()}")  # noqa: T201
+    print(f"\n{bundle.manifest.id}, {threads} threads, {platform.processor() or platform.machine()}")  # noqa: T201
     print(table(found, "onnxruntime-cpu", cpu=True))  # noqa: T201 the table is the result
+
+
+def test_verdicts_on_the_open_test_set(bundle: Bundle) -> None:
+    """Volume to verdict, as deployed: what a runtime saves of the whole, and whether its rounding changes anything."""
+    reference = BundleClassifier(bundle, OnnxRuntime(bundle.model, threads=2))
+    others: dict[str, BundleClassifier] = {}
+    for precision in ("f32", "bf16"):
+        try:
+            runtime = OpenVinoRuntime(bundle.model, 2, precision)
+        except RuntimeUnavailableError as error:
+            print(f"\nopenvino {precision}: {error}")  # noqa: T201
+            continue
+        others[runtime.name] = BundleClassifier(bundle, runtime)
+    cpu_s = dict.fromkeys(("onnxruntime-cpu", *others), 0.0)
+    classes, outcomes, largest = dict.fromkeys(others, 0), dict.fromkeys(others, 0), dict.fromkeys(others, 0.0)
+
+    def verdict(name: str, classifier: BundleClassifier, counts: NDArray[np.float32]) -> Verdict:
+        began = time.process_time()
+        found = classifier.classify(counts)
+        cpu_s[name] += time.process_time() - began
+        return found
+
+    patterns = 0
+    for classifier in (reference, *others.values()):
+        classifier.warm_up()
+    for _, counts in Benchmark.load().volumes():
+        patterns += 1
+        wanted = verdict("onnxruntime-cpu", reference, counts)
+        for name, classifier in others.items():
+            found = verdict(name, classifier, counts)
+            one, other = wanted.probabilities, found.probabilities
+            outcomes[name] += (wanted.outcome, wanted.label) != (found.outcome, found.label)
+            if one:
+                classes[name] += max(one, key=lambda k: one[k]) != max(other, key=lambda k: other[k])
+                largest[name] = max(largest[name], *(abs(one[k] - other[k]) for k in one))
+    whole = cpu_s["onnxruntime-cpu"]
+    print(f"\n{bundle.manifest.id}, {patterns} patterns, two threads\nonnxruntime-cpu {whole:.1f} s CPU")  # noqa: T201
+    for name in others:
+        print(  # noqa: T201 the table is the result
+            f"{name} {cpu_s[name]:.1f} s CPU, {cpu_s[name] / whole:.2f}; likeliest class changed {classes[name]}, "
+            f"verdict {outcomes[name]}, largest change of a probability {largest[name]:.2g}"
+        )
 
 
 def torch_graph_work(bundle: Bundle, size: int) -> Work:
