@@ -132,6 +132,10 @@ def train(
 
 
 def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
+        )
     # RMSprop's memory as in Keras, which publications mean: with torch's own the first steps are ten times the rate
     rmsprop = partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": rmsprop}

@@ -30,9 +30,9 @@ class TrainingConfig:
     turned_share
         Share of samples that are turned about Q by any angle.
     optimiser
-        'adam' without decoupled weight decay, 'adamw' with.
+        'adam' without decoupled weight decay, 'adamw' with, 'sgd' with momentum 0.9.
     schedule
-        Of the learning rate.
+        Of the learning rate; 'steps' divides it by ten every ``decay_every`` steps.
     patience
         Stop once this many validations in a row brought no smaller loss, and keep the weights of the smallest;
         0: go on to the last step.
@@ -59,8 +59,9 @@ class TrainingConfig:
     seed: int = 1
     checkpoint_every: int = 200
     validate_every: int = 400
-    optimiser: Literal["adamw", "adam", "rmsprop"] = "adamw"
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    optimiser: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    schedule: Literal["one-cycle", "constant", "steps"] = "one-cycle"
+    decay_every: int = 0
     patience: int = 0
     symmetry: bool = True
     nuisance: bool = True
@@ -122,4 +123,6 @@ def rate_at(step: int, config: TrainingConfig) -> float:
     """Learning rate of a configuration at a step."""
     if config.schedule == "constant":
         return config.learning_rate
+    if config.schedule == "steps":
+        return config.learning_rate * 0.1 ** (step // max(1, config.decay_every))
     return one_cycle(step, config.steps, config.learning_rate)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from braggwatch.services.cli import sadp_classify_command, sadp_simulate_command, sadp_train_command, sadp_watch_command
+from braggwatch.services.cli import (
+    sadp_classify_command,
+    sadp_simulate_command,
+    sadp_train_command,
+    sadp_train_resnet_command,
+    sadp_watch_command,
+)
 from braggwatch.services.cli.console import EXIT_CODES
 
 app = typer.Typer(
@@ -14,6 +20,7 @@ app = typer.Typer(
 )
 app.command("simulate", epilog=EXIT_CODES)(sadp_simulate_command.simulate)
 app.command("train", epilog=EXIT_CODES)(sadp_train_command.train)
+app.command("train-resnet", epilog=EXIT_CODES)(sadp_train_resnet_command.train_resnet)
 app.command("classify", epilog=EXIT_CODES)(sadp_classify_command.classify)
 app.command("report", epilog=EXIT_CODES)(sadp_classify_command.report)
 app.command("watch", epilog=EXIT_CODES)(sadp_watch_command.watch)

@@ -133,3 +133,23 @@ def test_picture_beyond_the_beams_is_refused():
         zone.pattern(100.0, 1.0)
     with pytest.raises(ValueError, match="thickness"):
         zone.pattern(0.0, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("identity", "arrangement"), [("Si", "diamond"), ("Au", "fcc"), ("Cu", "fcc")])
+def test_intensities_follow_abtem(identity: str, arrangement: str):
+    theirs = pytest.importorskip("abtem.bloch")
+    build = pytest.importorskip("ase.build")
+    made = at_rest(identity)
+    atoms = build.bulk(identity, arrangement, a=float(made.cell_A[0, 0]), cubic=True)
+    thicknesses = [50.0, 100.0, 200.0, 400.0]
+    waves = theirs.BlochWaves(theirs.StructureFactor(atoms, g_max=4.0), energy=200e3, sg_max=0.06, g_max=2.0)
+    patterns = waves.calculate_diffraction_patterns(thicknesses)
+    beams = [tuple(map(int, hkl)) for hkl in np.asarray(patterns.miller_indices)]
+    ours = BlochZone(made, (0, 0, 1), BlochSettings(200, g_max_inv_A=2.0, beams=400)).waves
+    places = {tuple(map(int, hkl)): place for place, hkl in enumerate(ours.hkl)}
+    assert set(beams) == set(places)
+    order = [places[hkl] for hkl in beams]
+    for thickness, there in zip(thicknesses, np.asarray(patterns.array), strict=True):
+        # atomic factors of Lobato and Van Dyck there, of International Tables C here
+        assert np.allclose(ours.intensities(thickness)[order], there, atol=0.003)

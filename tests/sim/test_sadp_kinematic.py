@@ -91,9 +91,43 @@ def test_intensities_follow_pymatgen():
             assert strength[place] * scale == pytest.approx(intensity, rel=0.12), hkl
 
 
-def test_positions_and_errors_follow_diffsims():
-    generators = pytest.importorskip("diffsims.utils.sim_utils")
-    assert wavelength_A(200) == pytest.approx(generators.get_electron_wavelength(200), rel=1e-4)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_spots_follow_diffsims():
+    generators = pytest.importorskip("diffsims.generators.simulation_generator")
+    crystal_map = pytest.importorskip("orix.crystal_map")
+    diffpy = pytest.importorskip("diffpy.structure")
+    made = structure_named(HALITE).build()
+    atoms = [
+        diffpy.Atom(made.elements[kind], list(map(float, place)))
+        for kind, place in zip(made.species, made.positions, strict=True)
+    ]
+    lattice = diffpy.Lattice(*[float(made.cell_A[0, 0])] * 3, 90, 90, 90)
+    phase = crystal_map.Phase(space_group=1, structure=diffpy.Structure(atoms=atoms, lattice=lattice))
+    generator = generators.SimulationGenerator(200, shape_factor_model=lambda errors, *_: np.ones_like(errors))
+    theirs = generator.calculate_diffraction2d(
+        phase, reciprocal_radius=1.0, with_direct_beam=False, max_excitation_error=0.02
+    ).coordinates
+    ours = _at_rest(made)
+    # a thin foil: relrods of 1/10 1/Å dim no spot of the zero layer here by more than a tenth
+    plain = simulate(ours, (0, 0, 1), BeamSettings(200, 10.0, 0.0, half_width_inv_A=1.1, floor=1e-9))
+    here = {
+        tuple(h): (np.linalg.norm(g), i)
+        for h, g, i in zip(plain.hkl.tolist(), plain.g_inv_A, plain.intensity, strict=True)
+    }
+    there = {
+        tuple(h): (np.linalg.norm(xyz[:2]), i)
+        for h, xyz, i in zip(np.rint(theirs.hkl).astype(int).tolist(), theirs.data, theirs.intensity, strict=True)
+        if h[2] == 0
+    }
+    strong = [h for h in there if there[h][1] > 0.05 * max(i for _, i in there.values())]
+    assert len(strong) >= 12
+    assert set(strong) <= set(here)
+    scale = max(here[h][1] for h in strong) / max(there[h][1] for h in strong)
+    for h in strong:
+        assert here[h][0] == pytest.approx(there[h][0], rel=2e-3), h
+        # Lobato and Van Dyck's atomic factors there, five Gaussians here
+        assert here[h][1] == pytest.approx(scale * there[h][1], rel=0.15), h
+    assert wavelength_A(200) == pytest.approx(generator.wavelength, rel=1e-4)
 
 
 def test_excitation_error_of_a_zone_axis_is_the_sagitta():
