@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
@@ -34,12 +36,17 @@ from braggwatch.sim.sadp.splits import SplitWord, validation_structures
 from braggwatch.sim.sadp.visibility import shows_lattice
 
 COPIES = 8
-UNEXPLAINED = 0.3
+UNEXPLAINED = 0.45
+"""Share of the amplitude off one lattice, from which on a picture is no single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5)
 """Half of the showings spoilt as microscopes do it, half only cut off at a floor."""
 _ALIEN_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
-_FEWEST_A_CLASS = 12
+_FEWEST_A_CLASS = 60
+"""Two showings of these make the smallest p-value 0.008: with fewer than fifty no class could ever be ruled out."""
+_FEWEST_OWN = 6
+_MOST_A_CLASS = 75
+_ALIENS = 200
 _WATCHED = 2000
 
 
@@ -58,6 +65,8 @@ class SadpRecipe:
         rest the calibration.
     width, blocks
         Of the network.
+    start
+        Weights to go on from, safetensors as in a bundle; None: from scratch.
     microscope
         How patterns are spoilt while learning and calibrating.
     confidence, ood_quantile
@@ -72,6 +81,7 @@ class SadpRecipe:
     split_by: SplitWord = "structure"
     width: int = 384
     blocks: int = 2
+    start: Path | None = None
     microscope: MicroscopeSettings = LEARNING
     confidence: float = 0.7
     significance: float = 0.02
@@ -95,12 +105,15 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     Raises
     ------
     ValueError
-        If there are fewer patterns than one batch, or the folder's checkpoint is of another run.
+        If there are fewer patterns than one batch, the folder's checkpoint is of another run, or the weights to start
+        from are of another network.
     """
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
     torch.manual_seed(recipe.config.seed)
     network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks)
+    if recipe.start is not None:
+        _start_from(network, recipe.start)
     aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
     watched = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
@@ -116,21 +129,31 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     )
 
 
+def _start_from(network: nn.Module, weights: Path) -> None:
+    try:
+        network.load_state_dict(load_safetensors(weights.read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{weights} holds no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
+        ) from error
+
+
 def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArray[np.float32], int]:
     """Fit trust; return it with some maps for the golden test, and how many classes borrowed training patterns."""
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
     labels = recipe.patterns.class_label
     borrowed = 0
-    chosen = [calibration]
     rng = np.random.default_rng(3)
+    chosen: list[NDArray[np.int64]] = []
     for number in range(len(names)):
-        lacking = _FEWEST_A_CLASS - int((labels[calibration] == number).sum()) * _CALIBRATION_SHOWINGS
-        there = learn[labels[learn] == number]
-        if lacking > 0 and len(there):
-            chosen.append(rng.choice(there, size=lacking))
-            borrowed += 1
-    aliens = alien_spots(max(200, _FEWEST_A_CLASS), MOST_SPOTS, table, seed=4)
+        own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
+        chosen.append(own)
+        there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
+        if len(own) < _FEWEST_A_CLASS and len(there):
+            chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
+            borrowed += len(own) < _FEWEST_OWN
+    aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
     samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
     logits, features, truth = [], [], []
     first: NDArray[np.float32] | None = None
@@ -175,7 +198,16 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
     model = export_onnx(network, fit.temperature, MAP_SHAPE, normalisation="network")
     runtime = OnnxRuntime(model, threads=1)
     learn, calibration, test = recipe.parts()
-    evaluation = evaluate_patterns(runtime, recipe.patterns, test, table, len(names), fit, split_by=recipe.split_by)
+    evaluation = evaluate_patterns(
+        runtime,
+        recipe.patterns,
+        test,
+        table,
+        len(names),
+        fit,
+        split_by=recipe.split_by,
+        thick_learnt=float(recipe.patterns.dynamical[learn].mean()),
+    )
     manifest = Manifest(
         name=recipe.name,
         version=recipe.version,

@@ -146,10 +146,11 @@ class SadpClassifier:
                 measured, None, Outcome.OUT_OF_DISTRIBUTION, "the spots lie on no plane lattice"
             )
         most = self._bundle.manifest.thresholds.unexplained_spots
-        if most is not None and lattice.unexplained > most:
-            reason = (
-                f"{lattice.unexplained:.0%} of the spots lie off one lattice: twins, several grains or no zone axis"
-            )
+        # by amplitude: weak spots of higher Laue zones lie off the lattice of any sharp pattern of a thin foil
+        amplitude = np.sqrt(measured.intensity)
+        off = float(amplitude[~lattice.explained].sum() / amplitude.sum())
+        if most is not None and off > most:
+            reason = f"{off:.0%} of the amplitude lies off one lattice: twins, several grains or no zone axis"
             return self._without_network(measured, lattice, Outcome.OUT_OF_DISTRIBUTION, reason)
         maps = lattice_maps(lattice, measured.intensity, measured.field, self._bundle.manifest.symmetry_copies)
         try:

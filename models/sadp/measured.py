@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from braggwatch.models.sadp.lattice_map import Field, in_sight_all
 from braggwatch.models.sadp.plane_lattice import PlaneLattice, find_lattice
 
+_ENOUGH = 0.75
+"""Of the amplitude on one lattice: with less another is sought."""
+
 
 @dataclass(frozen=True, slots=True)
 class PatternQuality:
@@ -116,5 +119,21 @@ class MeasuredPattern:
         )
         seen = in_sight_all(-self.positions_px, self.field)
         alone = (apart > 2.5 * tolerance) & seen
-        weight = (self.intensity / self.intensity.max()) ** 0.25 * np.where(alone, 0.05, 1.0)
-        return find_lattice(self.positions_px, tolerance, weight)
+        amplitude = np.sqrt(self.intensity / self.intensity.max()) * np.where(alone, 0.05, 1.0)
+        found = find_lattice(self.positions_px, tolerance, np.sqrt(amplitude))
+        if found is None or amplitude[found.explained].sum() > _ENOUGH * amplitude.sum():
+            return found
+        # a fine lattice is not found where its points are as near as the search allows; one of strong spots among many
+        # weak ones of higher Laue zones only by the strong ones
+        others = [
+            find_lattice(self.positions_px, share * tolerance, weight)
+            for share, weight in ((0.5, np.sqrt(amplitude)), (1.0, amplitude), (0.5, amplitude))
+        ]
+        return max((found, *filter(None, others)), key=lambda one: _worth(one, amplitude, tolerance))
+
+
+def _worth(lattice: PlaneLattice, amplitude: NDArray[np.float64], tolerance: float) -> float:
+    """Amplitude that a lattice explains beyond what one as fine would by chance, share of all."""
+    area = abs(float(lattice.a[0] * lattice.b[1] - lattice.a[1] * lattice.b[0]))
+    chance = min(1.0, np.pi * (2.0 * tolerance) ** 2 / area)
+    return float(amplitude[lattice.explained].sum() / amplitude.sum()) - 2.0 * chance

@@ -32,7 +32,7 @@ _Scale = Annotated[
 _Centre = Annotated[
     tuple[float, float] | None, typer.Option(help="Direct beam, x and y in pixels; else found by Friedel pairs.")
 ]
-DEFAULT_MODEL = "sadp-cubic/0.1.0"
+DEFAULT_MODEL = "sadp"
 
 
 def classify(

@@ -26,6 +26,9 @@ def train(
     ] = "structure",
     width: Annotated[int, typer.Option(min=8, help="Width of the network.")] = 384,
     blocks: Annotated[int, typer.Option(min=1, help="Residual blocks of the network.")] = 2,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Weights to go on from: weights.safetensors of a bundle.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 4000,
     batch: Annotated[int, typer.Option(min=2, help="Patterns a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
@@ -71,6 +74,7 @@ def train(
             split_by="structure" if split == "structure" else "prototype",
             width=width,
             blocks=blocks,
+            start=start,
         )
         with counted_progress() as progress:
             task = progress.add_task("training", total=steps)

@@ -24,7 +24,7 @@ from braggwatch.sim.sadp.pattern_set import pack
 from braggwatch.sim.sadp.render import RenderSettings, render
 from braggwatch.sim.sadp.table import structure_named, structures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def picture_of(pattern: SpotPattern, seed: int = 0) -> np.ndarray:
