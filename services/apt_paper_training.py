@@ -323,7 +323,9 @@ def _hashes(path: Path) -> dict[str, str]:
 
 def _card(manifest: Manifest, recipe: PaperRecipe, trained_on: int, folds: list[Fold]) -> str:
     metrics = manifest.metrics
-    scores = "" if metrics is None else f"{metrics.accuracy:.2%} of {metrics.samples} held-out maps of its kind.\n"
+    scores = (
+        "" if metrics is None else f"{metrics.accuracy:.2%} of {metrics.samples} held-out maps of its kind right.\n"
+    )
     rows = "".join(
         f"| {n + 1} | {fold.trained_on} | {fold.tested_on} | {fold.loss:.4f} | {fold.accuracy:.4f} |\n"
         for n, fold in enumerate(folds)
@@ -340,8 +342,10 @@ def _card(manifest: Manifest, recipe: PaperRecipe, trained_on: int, folds: list[
         f"{recipe.ordered} L1₂ (the publication: {PUBLISHED_DISORDERED} and {PUBLISHED_ORDERED}). "
         f"{recipe.epochs} epochs of RMSprop at 1e-3, batches of 32.\n\n{notes}\n\n## Scores\n\n{scores}{rows}\n"
         "## Limits\n\nIf the ranges of the blur along z differ by class, as in the published table, the network may "
-        "learn blur for order. It saw no cube that a precipitate fills in part.\n\n"
+        "learn blur for order, and by that table it does: docs/explanation/published-order-network.md. It saw no cube "
+        "that a precipitate fills in part.\n\n"
         f"## Made by\n\n`braggwatch apt train-paper --name {recipe.name} --version {recipe.version} --disordered "
         f"{recipe.disordered} --ordered {recipe.ordered} --held-out {recipe.held_out} --folds {recipe.folds} --epochs "
-        f"{recipe.epochs} --seed {recipe.seed}`, library specification {recipe.library.digest()}\n"
+        f"{recipe.epochs}{' --bf16' if recipe.bf16 else ''} --seed {recipe.seed}`, library "
+        f"specification {recipe.library.digest()}\n"
     )
