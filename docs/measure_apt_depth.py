@@ -29,11 +29,13 @@ def main(
     ordered: Annotated[int, typer.Option(help="Maps of L1₂ cubes.")] = 8550,
     tested: Annotated[int, typer.Option(help="Other maps to test on.")] = 600,
     epochs: Annotated[int, typer.Option(help="Times through the maps.")] = 7,
+    depth: Annotated[list[int] | None, typer.Option(help="Convolutions; again for more. Else 4, 3, 2, 1.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of maps, weights and order.")] = 1,
     bf16: Annotated[bool, typer.Option("--bf16", help="Products in half precision.")] = False,
 ) -> None:
     """Train, print a table."""
     with clear_errors():
+        depths = depth or [4, 3, 2, 1]
         spec = load_library_spec(library.value)
         recipe = PaperRecipe("depth", "0", spec, disordered, ordered, folds=0, epochs=epochs, seed=seed, bf16=bf16)
         samples = simulated_pictures(recipe, maps)
@@ -42,19 +44,19 @@ def main(
         config = paper_sdm_config(len(samples), epochs=epochs, seed=seed, bf16=bf16)
         typer.echo("| convolutions | parameters | loss, nats | right |\n|---|---|---|---|")
         with counted_progress() as progress:
-            task = progress.add_task("steps", total=4 * config.steps)
-            for depth in (4, 3, 2, 1):
+            task = progress.add_task("steps", total=len(depths) * config.steps)
+            for convolutions in depths:
                 network = train_paper(
                     samples,
                     test,
                     config,
-                    out / f"{library.value}-{depth}",
-                    depth=depth,
+                    out / f"{library.value}-{convolutions}",
+                    depth=convolutions,
                     on_step=lambda *_: progress.advance(task),
                 )
                 found = judge_fold(network, len(samples), test)
-                parameters = sum(p.numel() for p in PaperSdmNet(depth).parameters())
-                typer.echo(f"| {depth} | {parameters} | {found.loss:.4f} | {100 * found.accuracy:.1f} % |")
+                parameters = sum(p.numel() for p in PaperSdmNet(convolutions).parameters())
+                typer.echo(f"| {convolutions} | {parameters} | {found.loss:.4f} | {100 * found.accuracy:.1f} % |")
         typer.echo(
             f"{datetime.now(UTC).date()}, {len(samples)} maps learnt from, {len(test)} tested on, {epochs} epochs"
         )
