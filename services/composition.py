@@ -87,7 +87,9 @@ def compose_service(
         prefer=screening.runtime,
         on_takeover=takeovers.tell,
     )
-    pattern_model = load_pattern_model(screening.sadp_bundle, screening.registry, screening.threads, screening.runtime)
+    pattern_model = load_pattern_model(
+        screening.sadp_bundle, screening.registry, screening.threads, screening.runtime, takeovers.tell
+    )
     metrics.pattern_model_loaded(isinstance(pattern_model, PatternModel))
     names = ("zmq",) if settings.feedback.publisher.enabled else ()
     store = ResultStore(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,18 @@ DEFAULT_BUNDLE = "sadp"
 
 
 def load_pattern_model(
-    bundle: str, registry: Path | None, threads: int, runtime: RuntimePreference
+    bundle: str,
+    registry: Path | None,
+    threads: int,
+    runtime: RuntimePreference,
+    on_takeover: Callable[[str], None] | None = None,
 ) -> PatternModel | NoPatternModel:
     """Load a bundle by name, alias or folder; what is wrong with it is the answer's reason."""
     folder = Path(bundle)
     try:
         if not folder.is_dir():
             folder = Registry(registry).resolve(bundle)
-        classifier = SadpClassifier.load(folder, threads, runtime)
+        classifier = SadpClassifier.load(folder, threads, runtime, on_takeover)
         stated = Bundle.load(folder).manifest.metrics
     except RegistryError as error:
         reason = (

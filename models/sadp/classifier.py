@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from braggwatch.models.bundle import Bundle
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
+from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.sadp.crystal import CrystalPosterior, NextZone, combine, next_zones, pattern_groups
 from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, lattice_maps
@@ -75,7 +77,11 @@ class SadpClassifier:
     bundle
         Whose input is lattice maps and which has a group table.
     runtime
-        Runs its graph.
+        Runs its graph; where it fails, ONNX Runtime on the CPU runs that pattern and all that follow.
+    threads
+        CPU threads of what takes over.
+    on_takeover
+        See :class:`TakeoverRuntime`.
 
     Raises
     ------
@@ -83,7 +89,14 @@ class SadpClassifier:
         If the bundle is of another system, or states no metrics.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        *,
+        threads: int = 1,
+        on_takeover: Callable[[str], None] | None = None,
+    ) -> None:
         manifest = bundle.manifest
         if manifest.groups is None or manifest.input.shape != MAP_SHAPE:
             raise ValueError(f"{manifest.id} is no bundle for electron diffraction patterns")
@@ -93,15 +106,18 @@ class SadpClassifier:
                 "bundles with 'braggwatch sadp train', which tests them"
             )
         self._bundle = bundle
-        self._runtime = runtime
+        self._runtime = TakeoverRuntime(bundle, runtime, threads, on_takeover)
         self._table: GroupTable = manifest.groups
-        self._identity = ModelIdentity(
-            name=manifest.name, version=manifest.version, sha256=bundle.sha256, runtime=runtime.name
-        )
         self._accuracy = float(manifest.metrics.accuracy)
 
     @classmethod
-    def load(cls, path: Path, threads: int = 1, prefer: RuntimePreference = "auto") -> SadpClassifier:
+    def load(
+        cls,
+        path: Path,
+        threads: int = 1,
+        prefer: RuntimePreference = "auto",
+        on_takeover: Callable[[str], None] | None = None,
+    ) -> SadpClassifier:
         """Read a bundle, verify it, open a runtime and run the golden self-test.
 
         Raises
@@ -117,12 +133,15 @@ class SadpClassifier:
         if bundle.manifest.groups is None:
             raise ValueError(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
         runtime, _ = open_runtime(bundle, prefer, threads)
-        return cls(bundle, runtime)
+        return cls(bundle, runtime, threads=threads, on_takeover=on_takeover)
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model speaks, and what runs it."""
-        return self._identity
+        """Which model speaks, and what runs it now."""
+        manifest = self._bundle.manifest
+        return ModelIdentity(
+            name=manifest.name, version=manifest.version, sha256=self._bundle.sha256, runtime=self._runtime.name
+        )
 
     @property
     def table(self) -> GroupTable:
@@ -183,7 +202,7 @@ class SadpClassifier:
             product={name: float(p) for name, p in zip(posterior.groups, posterior.product, strict=True)},
             mean={name: float(p) for name, p in zip(posterior.groups, posterior.mean, strict=True)},
             next_zones=tuple((one.zone, one.expected_bits) for one in ranked[:5]),
-            model=self._identity,
+            model=self.identity,
         )
 
     def _mean(self, output: RuntimeOutput) -> NDArray[np.float64]:
@@ -195,7 +214,7 @@ class SadpClassifier:
         per_copy = output.probabilities.astype(np.float64)
         if not np.isfinite(per_copy).all() or not np.isfinite(output.features).all():
             return Verdict(
-                outcome=Outcome.ERROR, reason="the network's outputs are not finite numbers", model=self._identity
+                outcome=Outcome.ERROR, reason="the network's outputs are not finite numbers", model=self.identity
             )
         mean = self._mean(output)
         best = int(mean.argmax())
@@ -214,7 +233,7 @@ class SadpClassifier:
             ood_score=score,
             ood_threshold=manifest.thresholds.ood,
             flip_spread=float(per_copy[:, best].std()),
-            model=self._identity,
+            model=self.identity,
         )
 
     def _gate(self, score: float, best: int, confidence: float, members: tuple[int, ...]) -> tuple[Outcome, str | None]:
@@ -262,7 +281,7 @@ class SadpClassifier:
         self, measured: MeasuredPattern, lattice: PlaneLattice | None, outcome: Outcome, reason: str
     ) -> PatternJudgement:
         return PatternJudgement(
-            verdict=Verdict(outcome=outcome, reason=reason, model=self._identity),
+            verdict=Verdict(outcome=outcome, reason=reason, model=self.identity),
             spots=measured.quality.spots,
             cell_ratio=None if lattice is None else lattice.ratio,
             cell_angle_deg=None if lattice is None else lattice.angle_deg,

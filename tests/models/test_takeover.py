@@ -16,7 +16,9 @@ from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
+from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.verdict import Outcome
+from support.task_networks import TASK_NETWORKS, task_bundle
 
 
 class DyingRuntime:
@@ -126,4 +128,15 @@ def test_threads_that_meet_the_failure_together_take_over_once(
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(classifier.classify, volumes * 2))
     assert all(one.probabilities for one in verdicts)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", TASK_NETWORKS)
+def test_the_network_of_every_task_goes_on(name: str) -> None:
+    task = task_bundle(name)
+    told: list[str] = []
+    runtime = TakeoverRuntime(task, DyingRuntime(task, 1, ILLEGAL), threads=1, on_takeover=told.append)
+    for _ in range(3):
+        np.testing.assert_allclose(runtime.run(task.golden.counts).logits, task.golden.logits, atol=1e-4)
+    assert (runtime.name, runtime.version) == ("onnxruntime-cpu", OnnxRuntime(task.model, threads=1).version)
     assert len(told) == 1
