@@ -19,6 +19,7 @@ from braggwatch.models.slice_picture import png_bytes
 
 _SIDE = 460
 _LABELS = 24
+_NAME_WIDTH = 48.0
 _STYLE = """
 :root { --ink: #1d2330; --soft: #5b6475; --line: #d9dde5; --paper: #fff; --panel: #f5f6f9; }
 @media (prefers-color-scheme: dark) {
@@ -144,7 +145,10 @@ def _overlay(one: JudgedPicture, indexed: IndexedPattern | None) -> str:
         body.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" class="{"on" if on else "off"}"/>')
         if on and indexed is not None and number < _LABELS:
             name = " ".join(_with_bar(int(value)) for value in indexed.hkl[number])
-            body.append(f'<text x="{px + radius + 1:.1f}" y="{py - 2:.1f}">{name}</text>')
+            # at the right edge to the left of its spot, below at the upper one: names are not cut off
+            left = px > width * scale - _NAME_WIDTH
+            at = f'x="{px - radius - 1:.1f}" text-anchor="end"' if left else f'x="{px + radius + 1:.1f}"'
+            body.append(f'<text {at} y="{max(py - 2, 14.0):.1f}">{name}</text>')
     centre = f'<circle cx="{(x0 + 0.5) * scale:.1f}" cy="{(y0 + 0.5) * scale:.1f}" r="3" class="dark"/>'
     picture = b64encode(png_bytes(_grey(one.pixels))).decode()
     return (

@@ -25,9 +25,11 @@ def at_rest(identity: str) -> CrystalStructure:
 @pytest.mark.parametrize(
     ("identity", "hkl", "published_A"),
     [
-        # Williams and Carter, Transmission Electron Microscopy, table of extinction distances at 100 kV
-        ("Al", (1, 1, 1), 563),
-        ("Al", (2, 0, 0), 685),
+        # aluminium: Williams and Carter, Transmission Electron Microscopy, 2nd edition, table 23.1, as the tests of the
+        # open program pytex quote it; the others from memory of the textbooks' tables, for plausibility
+        ("Al", (1, 1, 1), 556),
+        ("Al", (2, 0, 0), 673),
+        ("Al", (2, 2, 0), 1057),
         ("Cu", (1, 1, 1), 286),
         ("Ni", (1, 1, 1), 268),
         ("Ag", (1, 1, 1), 242),
@@ -38,7 +40,7 @@ def at_rest(identity: str) -> CrystalStructure:
         ("diamond", (1, 1, 1), 476),
     ],
 )
-def test_published_extinction_distances_at_100_kV(identity: str, hkl: tuple[int, int, int], published_A: float):
+def test_extinction_distances_at_100_kV_are_the_textbooks(identity: str, hkl: tuple[int, int, int], published_A: float):
     assert extinction_distance_A(at_rest(identity), hkl, 100) == pytest.approx(published_A, rel=0.05)
 
 
