@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,13 @@ from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, S
 VALIDATION_SHARE = 0.1
 
 
+class Schedule(StrEnum):
+    """How the learning rate goes, and whether mirror images are shown."""
+
+    PAPER = "paper"
+    ONE_CYCLE = "one-cycle"
+
+
 def main(
     data: Annotated[list[Path], typer.Option(help="Folder of training shards; again for more.")],
     test: Annotated[Path, typer.Option(help="Folder of shards of other crystals.")],
@@ -33,6 +41,9 @@ def main(
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
     seed: Annotated[int, typer.Option()] = 1,
+    schedule: Annotated[
+        Schedule, typer.Option(help="'paper', or 'one-cycle' with mirror images that keep Q, for few crystals.")
+    ] = Schedule.PAPER,
 ) -> None:
     """Adam at 1e-3, batches of 64, cross-entropy, patterns without noise, until the validation loss plateaus."""
     with clear_errors():
@@ -41,8 +52,18 @@ def main(
         source = LabelledShards(shards, part=Part(split, "training"))
         watched = LabelledShards(shards, part=Part(split, "calibration"))
         asked = LabelledShards(sorted(test.glob("cxdp-*.h5")))
-        schedule = paper_config(len(source), seed=seed, threads=threads, device=device)
-        config = replace(schedule, steps=epochs * schedule.validate_every, nuisance=False, bf16=True)
+        paper = paper_config(len(source), seed=seed, threads=threads, device=device)
+        config = replace(paper, steps=epochs * paper.validate_every, nuisance=False, bf16=True)
+        if schedule is Schedule.ONE_CYCLE:
+            config = replace(
+                config,
+                schedule="one-cycle",
+                optimiser="adamw",
+                weight_decay=0.02,
+                symmetry=True,
+                ema=0.99,
+                clip_norm=1.0,
+            )
         with counted_progress() as progress:
             task = progress.add_task("training", total=config.steps)
             trained = train(
@@ -64,6 +85,8 @@ def main(
         edges = sum(count for (label, _), count in pairs.items() if label == "edge")
         result = {
             "network": network,
+            "schedule": schedule.value,
+            "steps": config.steps,
             "training": {"patterns": len(source), "crystals": len({(i.source, i.config) for i in source.infos})},
             "test": {"patterns": len(asked), "crystals": len(by_crystal)},
             "accuracy": float(right.mean()),
