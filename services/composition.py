@@ -25,6 +25,7 @@ from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
+from braggwatch.services.pattern_recovery import end_unfinished
 from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
 from braggwatch.services.store import ResultStore
@@ -107,6 +108,7 @@ def compose_service(
         raise
     broker = EventBroker[ScreeningResult](store.epoch, queue_size=settings.page.client_queue)
 
+    end_unfinished(store.patterns)
     pattern_broker = EventBroker[ParticleState](store.epoch, queue_size=settings.page.client_queue)
     patterns = PatternDesk(store.patterns, pattern_broker, metrics, max_pending=settings.store.max_pending)
 

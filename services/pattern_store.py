@@ -111,6 +111,21 @@ class PatternStore:
         rows = self._all("SELECT count(*) FROM pattern_journal WHERE run_uid = ? AND kind = 'pattern'", run_uid)
         return int(rows[0][0])
 
+    def unfinished_runs(self) -> list[str]:
+        """Return the uids of runs that have patterns and no final record."""
+        rows = self._all(
+            "SELECT DISTINCT run_uid FROM pattern_journal AS pattern WHERE kind = 'pattern' AND NOT EXISTS"
+            " (SELECT 1 FROM pattern_journal WHERE run_uid = pattern.run_uid AND kind = 'run')"
+        )
+        return [run_uid for (run_uid,) in rows]
+
+    def all_patterns(self, run_uid: str) -> list[PatternResult]:
+        """Return every pattern of a run in the order of judgement."""
+        rows = self._all(
+            "SELECT record FROM pattern_journal WHERE run_uid = ? AND kind = 'pattern' ORDER BY id", run_uid
+        )
+        return [PatternResult.model_validate_json(record) for (record,) in rows]
+
     def undelivered(self, sink: str, limit: int = 200) -> list[JournalEntry]:
         """Return the oldest records that a sink has not been given.
 

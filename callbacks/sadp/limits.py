@@ -10,7 +10,9 @@ class PatternLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_patterns: int = Field(default=100_000, gt=0, description="Patterns of a run; further ones are set aside.")
+    max_patterns: int = Field(
+        default=200_000, gt=0, description="Patterns of a run, about 1 kB of memory each; further ones are set aside."
+    )
     max_particles: int = Field(
         default=2_000, gt=0, description="Particles of a run; patterns of further ones are set aside."
     )

@@ -25,6 +25,7 @@ from braggwatch.services.feedback.sink import SinkError
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
+from braggwatch.services.pattern_recovery import end_unfinished
 from braggwatch.services.recorder import Recorder
 from braggwatch.services.recordings import RecordingWriter, read_recording
 from braggwatch.services.replay import ReadyPublisher, ReplayOptions, Serializer, replay
@@ -351,6 +352,21 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
     assert desk.pending == 0
     assert store.patterns.count(run.uid) == 4
     assert store.patterns.particle(run.uid, "foil").final
+
+
+def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
+    run, whole = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)]), pattern_run([net()])
+    with ResultStore(tmp_path / "killed.sqlite") as store:
+        desk = PatternDesk(store.patterns, EventBroker(1))
+        judge(desk, [*whole, *run[:-1]])
+        assert not store.patterns.particle(run.uid, "foil").final
+    with ResultStore(tmp_path / "killed.sqlite") as store:
+        assert end_unfinished(store.patterns) == 1
+        result = store.patterns.run(run.uid)
+        assert (result.ending, result.judged, result.usable, result.set_aside) == ("timeout", 2, 1, {"blank": 1})
+        assert store.patterns.particle(run.uid, "foil").final
+        assert store.patterns.run(whole.uid).ending == "complete"
+        assert end_unfinished(store.patterns) == 0
 
 
 def test_without_a_bundle_the_reason_says_what_to_do_and_curves_go_on(
