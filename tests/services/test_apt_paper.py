@@ -21,7 +21,7 @@ from braggwatch.services.cli import app
 from braggwatch.sim.apt.library import load_library_spec
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 FEW = ("--disordered", "32", "--ordered", "32", "--held-out", "40", "--epochs", "1")
 
