@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from braggwatch.callbacks.sadp.records import (
     ParticleState,
@@ -86,7 +86,7 @@ class PatternDesk:
         arrived = now - report.result.latency_s if self.document_arrived is None else self.document_arrived
         result = report.result.model_copy(update={"latency_s": max(0.0, now - arrived)})
         state = report.particle.model_copy(update={"last": result})
-        whole = PatternReport(result, state, report.frame, report.measured, report.stage_seconds)
+        whole = replace(report, result=result, particle=state)
         self._waiting.append(_Waiting(whole, arrived))
         with self._lock:
             if report.frame is not None:

@@ -60,7 +60,7 @@ def draw(report: PatternReport) -> PatternPicture | None:
         seq_num=report.result.seq_num,
         centre=centre,
         spots=spots,
-        inv_nm_per_px=None if scale is None else scale * step,
+        inv_nm_per_px=None if scale is None else scale * report.binning * step,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a frame can hold a pattern at all, before anything is looked for in it."""
+"""Whether a frame can hold a pattern at all, and how large it is judged, before anything is looked for in it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def unfit(frame: NDArray[np.generic], saturation_counts: float | None) -> tuple[
     if lowest == highest:
         return SetAside.BLANK, f"blank: every pixel holds {lowest:g}"
     return None
+
+
+def binned(frame: NDArray[np.generic], largest_side_px: int | None) -> tuple[NDArray[np.generic], int]:
+    """Average a frame over squares of pixels until no side is longer than a limit.
+
+    Returns
+    -------
+    (frame, side of the squares in pixels)
+        float32 where the squares have more than one pixel; rows and columns that fill no square are left out.
+    """
+    side = 1 if largest_side_px is None else max(1, -(-max(frame.shape) // largest_side_px))
+    if side == 1:
+        return frame, 1
+    rows, columns = (length // side for length in frame.shape)
+    squares = frame[: rows * side, : columns * side].astype(np.float32).reshape(rows, side, columns, side)
+    return squares.mean(axis=(1, 3)), side

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.sadp.frame_checks import unfit
+from braggwatch.callbacks.sadp.frame_checks import binned, unfit
+from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.callbacks.sadp.pattern import PatternSettings, measure_pattern
 from braggwatch.callbacks.sadp.records import (
     CrystalSoFar,
@@ -107,6 +108,8 @@ class _Said:
     set_aside: SetAside | None
     measured: MeasuredPattern | None = None
     largest_spacing_nm: float | None = None
+    frame: NDArray[np.generic] | None = None
+    binning: int = 1
 
 
 class RunJudge:
@@ -124,12 +127,13 @@ class RunJudge:
         self,
         run_uid: str,
         model: PatternModel | NoPatternModel,
-        max_particles: int,
+        limits: PatternLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run_uid = run_uid
         self._model = model
-        self._max_particles = max_particles
+        self._max_particles = limits.max_particles
+        self._bin_above_px = limits.bin_above_px
         self._clock = clock
         self._particles: dict[str, _Particle] = {}
         self._number = 0
@@ -181,9 +185,10 @@ class RunJudge:
         return PatternReport(
             result=result,
             particle=self._state(name, particle, run.sample, result, final=False),
-            frame=one.frame,
+            frame=one.frame if said.frame is None else said.frame,
             measured=said.measured,
             stage_seconds=stages,
+            binning=said.binning,
         )
 
     def final_states(self, sample: str | None) -> tuple[ParticleState, ...]:
@@ -222,8 +227,8 @@ class RunJudge:
         self, judge: PatternJudge, frame: NDArray[np.generic], inv_nm_per_px: float | None, stages: dict[str, float]
     ) -> _Said:
         began = self._clock()
-        picture = frame.astype(np.uint8) if frame.dtype.kind == "b" else frame
-        scale = None if inv_nm_per_px is None else 0.1 * inv_nm_per_px
+        picture, binning = binned(frame.astype(np.uint8) if frame.dtype.kind == "b" else frame, self._bin_above_px)
+        scale = None if inv_nm_per_px is None else 0.1 * inv_nm_per_px * binning
         measured = measure_pattern(picture, PatternSettings(), inv_A_per_px=scale)
         stages["sadp_measure"] = self._clock() - began
         began = self._clock()
@@ -231,8 +236,8 @@ class RunJudge:
         stages["sadp_classify"] = self._clock() - began
         spacing = None
         if inv_nm_per_px is not None and judgement.usable and (lattice := measured.lattice()) is not None:
-            spacing = 1.0 / (float(np.hypot(*lattice.a)) * inv_nm_per_px)
-        return _Said(judgement, _why_set_aside(measured, judgement), measured, spacing)
+            spacing = 1.0 / (float(np.hypot(*lattice.a)) * inv_nm_per_px * binning)
+        return _Said(judgement, _why_set_aside(measured, judgement), measured, spacing, picture, binning)
 
     def _take(self, particle: _Particle, one: PatternFrame, said: _Said) -> None:
         """Bring the particle up to date; a place that comes again replaces what it said before."""

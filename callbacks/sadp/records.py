@@ -152,7 +152,9 @@ class PatternReport:
     Attributes
     ----------
     frame
-        (rows, columns) counts as delivered; None where none could be read.
+        (rows, columns) counts as they were judged; None where none could be read.
+    binning
+        Pixels of the delivered frame along one side of a pixel of ``frame``.
     measured
         Its spots; None where nothing was measured.
     stage_seconds
@@ -164,6 +166,7 @@ class PatternReport:
     frame: NDArray[np.generic] | None
     measured: MeasuredPattern | None
     stage_seconds: dict[str, float]
+    binning: int = 1
 
 
 @dataclass(frozen=True, slots=True)

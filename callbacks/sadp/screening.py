@@ -185,7 +185,7 @@ class PatternCallback:
         while len(self._runs) >= self._limits.max_open_runs:
             idlest = min(self._runs.values(), key=lambda one: (one.run.has_patterns, one.run.last_document))
             self._end(idlest, f"given up: more than {self._limits.max_open_runs} runs were open")
-        judge = RunJudge(uid, self._model, self._limits.max_particles, self._clock)
+        judge = RunJudge(uid, self._model, self._limits, self._clock)
         made = _Open(PatternRun(uid, self._settings, self._limits.max_patterns, now), judge)
         self._runs[uid] = made
         return made

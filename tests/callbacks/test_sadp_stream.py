@@ -375,6 +375,20 @@ def test_limits_set_aside_what_is_too_much() -> None:
     assert "1 particles" in (many.patterns[1].reason or "")
 
 
+@pytest.mark.parametrize("size", [255, 256])
+def test_large_frames_may_be_binned_and_mean_the_same(size: int) -> None:
+    large = noisy(np.kron(GOOD, np.ones((2, 2), np.uint16))[:size, :size], 1)
+    whole = Listener().send(pattern_run([large])).patterns[0]
+    listener = Listener(limits=PatternLimits(bin_above_px=128)).send(pattern_run([large]))
+    (pattern,) = listener.patterns
+    assert listener.reports[0].binning == 2
+    assert max(listener.reports[0].frame.shape) <= 128
+    assert (pattern.spots, pattern.set_aside, pattern.groups) == (24, None, whole.groups)
+    assert pattern.largest_spacing_nm == pytest.approx(whole.largest_spacing_nm, rel=0.01)
+    small = Listener(limits=PatternLimits(bin_above_px=128)).send(pattern_run([GOOD]))
+    assert small.reports[0].binning == 1
+
+
 def test_a_derived_run_is_never_judged(listener: Listener) -> None:
     listener.send(pattern_run([GOOD], start={"original_run_uid": "raw"}))
     assert listener.reports == []

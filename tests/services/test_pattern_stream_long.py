@@ -76,3 +76,24 @@ def test_half_a_minute_at_thirty_a_second_loses_nothing(bundle: str, tmp_path: P
     assert (found["lost"], found["documents_lost"]) == (0, 0)
     assert found["crystal"]["visits"] == 6
     assert picture.stat().st_size > 20_000
+
+
+def test_binned_frames_come_out_as_the_same_class(bundle: str) -> None:
+    import numpy as np
+
+    from braggwatch.callbacks.sadp.frame_checks import binned
+    from braggwatch.callbacks.sadp.pattern import measure_pattern
+    from braggwatch.models.sadp.classifier import SadpClassifier
+    from braggwatch.sim.beamline.microscope import CameraSpec, SimulatedMicroscope
+    from braggwatch.sim.sadp.table import structures
+
+    classifier = SadpClassifier.load(Path(bundle))
+    same: list[bool] = []
+    for group in (213, 221, 225, 227, 229):
+        crystal = next(row for row in structures() if row.space_group == group).build()
+        for _, _, frame in SimulatedMicroscope(crystal, CameraSpec(size_px=512)).expose_all([(0, 0, 1), (1, 1, 2)], 2):
+            pair = [classifier.classify(measure_pattern(one)) for one in (frame, binned(frame, 256)[0])]
+            named = [one.verdict.probabilities for one in pair]
+            assert all(named)
+            same.append(max(named[0], key=named[0].__getitem__) == max(named[1], key=named[1].__getitem__))
+    assert np.mean(same) >= 0.9
