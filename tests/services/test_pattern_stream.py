@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -9,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zmq
 from event_model import DocumentNames, schema_validators
+from typer.testing import CliRunner
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetAside
 from braggwatch.callbacks.sadp.screening import PatternCallback
+from braggwatch.services.cli import app
 from braggwatch.services.codec import decode
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.pattern_run import closing, opening, pattern_event
@@ -399,3 +403,30 @@ def test_a_bundle_of_another_system_is_no_model(tmp_path: Path) -> None:
     assert isinstance(model, NoPatternModel)
     assert "electron diffraction" in model.reason
     assert warm_up_patterns(model, "sadp") is not None
+
+
+def test_a_folder_is_published_into_the_service_by_the_command(
+    quick, shared_proxy, store, tmp_path, eventually
+) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    for n in range(3):
+        tifffile.imwrite(folder / f"grain7_{n}.tif", noisy(net(), n))
+    command = ["sadp", "watch", str(folder), "--to", shared_proxy.in_address, "--prefix", "raw", "--settle", "0.1"]
+    command += ["--name-pattern", r"(?P<particle>grain\d+)_(?P<visit>\d+)", "--inv-nm-per-px", "0.1", "--json"]
+    with Running(quick, shared_proxy.out_address, store):
+        result = CliRunner().invoke(app, [*command, "--once"])
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+        assert (report["files"], report["frames"], report["given_up"]) == (3, 3, {})
+        (uid,) = report["runs"]
+        eventually(lambda: store.patterns.run(uid), what="the run's record")
+        assert store.patterns.particle(uid, "grain7").crystal.visits == 3
+        again = CliRunner().invoke(app, [*command, "--once"])
+        assert json.loads(again.stdout)["runs"] == []
+
+
+def test_a_wrong_name_pattern_is_a_clear_error(tmp_path) -> None:
+    result = CliRunner().invoke(app, ["sadp", "watch", str(tmp_path), "--name-pattern", "(?P<grain>x)", "--once"])
+    assert result.exit_code == 3
+    assert "particle, visit or zone" in result.output
