@@ -296,7 +296,7 @@ def write_paper_bundle(
             accuracy=float((logits.argmax(1) == test.labels).mean()),
             expected_calibration_error=expected_calibration_error(probabilities, test.labels),
         ),
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=runtime.version, max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     return write_bundle(
         root,

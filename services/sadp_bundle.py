@@ -237,7 +237,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             accuracy=evaluation.microscope.class_accuracy,
             expected_calibration_error=evaluation.calibration_error,
         ),
-        tested_runtimes=(TestedRuntime(name=runtime.name, version=runtime.version, max_abs_difference=0.0),),
+        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
