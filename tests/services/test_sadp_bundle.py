@@ -48,12 +48,13 @@ def train_command(data: Path, work: str, registry: str) -> list[str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """Patterns file, registry and work folder of a bundle that has hardly learnt anything."""
     folder = tmp_path_factory.mktemp("sadp")
-    spec = PatternSpec(per_zone=2)
+    # thin foils, so that every class has patterns that show its lattice
+    spec = PatternSpec(per_zone=2, thickness_A=(50.0, 60.0), half_width_inv_A=(1.6, 2.2))
     chosen = []
     built = [row.build() for row in structures()]
     keyed = sorted(built, key=lambda one: facts_of(one).effective_group)
     for _, same in groupby(keyed, key=lambda one: facts_of(one).effective_group):
-        chosen += list(same)[:3]
+        chosen += list(same)[:5]
     patterns = pack([facts_of(one) for one in chosen], [p for one in chosen for p in patterns_of(one, spec)])
     data = folder / "patterns.h5"
     store_patterns(data, spec, patterns)
