@@ -1,7 +1,7 @@
 """Score a bundle for electron diffraction on patterns of structures that it never saw, thin foils and thick ones.
 
 Run: ``python docs/measure_sadp_accuracy.py --data data/sadp --thick data/sadp-thick --bundle
-models/bundles/sadp-cubic/1.0.0``
+models/bundles/sadp-cubic/1.2.0``
 """
 
 from __future__ import annotations

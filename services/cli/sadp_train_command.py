@@ -29,7 +29,7 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", help="Weights to go on from: weights.safetensors of a bundle.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 4000,
+    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 26000,
     batch: Annotated[int, typer.Option(min=2, help="Patterns a step.")] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 1,
