@@ -182,7 +182,6 @@ _A_GPU = GpuReading(
 # Families that have no series before the first event.
 _LABELS = {
     "braggwatch_feedback_publishes_total": ("sink", "result"),
-    "braggwatch_gpu_worker_restarts_total": ("cause",),
     "braggwatch_assembly_events_total": ("kind",),
     "braggwatch_backend_info": ("model", "version", "sha256", "runtime"),
     "braggwatch_disk_free_bytes": ("volume",),

@@ -17,6 +17,7 @@ from braggwatch.callbacks.apt.pole import map_planes, require_planes
 from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
 from braggwatch.models.apt.components import PrecipitateMap, SizeDistribution, find_precipitates, size_distribution
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, CubeCaller, votes
+from braggwatch.services.kept_slices import keep_slice, kept_slice
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
 from braggwatch.sim.whole_file import whole_file
@@ -129,7 +130,7 @@ def call_cubes(
     for first in range(0, cubes[0], _SLICE):
         last = min(first + _SLICE, cubes[0])
         path = None if work is None else work / f"cubes-{first:05d}-{digest.hexdigest()[:16]}.npy"
-        part = _kept(path, (last - first, *cubes[1:]))
+        part = kept_slice(path, (last - first, *cubes[1:]))
         if part is None:
             x = grid.origin_nm[0] + first * grid.voxel_nm
             voxels = last - first + k - 1
@@ -138,24 +139,11 @@ def call_cubes(
             near = (at >= x - reach) & (at <= x + voxels * grid.voxel_nm + reach)
             local = LabelledIons(pair.positions_nm[near], pair.species[near], pair.names)
             part = caller.call(local, of_slice, least_ions=least)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with whole_file(path) as partial, partial.open("wb") as stream:
-                    np.save(stream, part)
+            keep_slice(path, part)
         parts.append(part)
         if progress is not None:
             progress(last, cubes[0])
     return np.concatenate(parts)
-
-
-def _kept(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == shape else None
 
 
 def paper_summary(scan: PaperScan, bundle: str) -> dict[str, object]:

@@ -22,9 +22,9 @@ from braggwatch.models.apt.phase_sdm import PhaseSdm, phase_sdms
 from braggwatch.models.apt.scoring import SCORE_FIELDS, OrderScorer, VoxelScores, slices_along_x, typical_ions
 from braggwatch.models.apt.threshold import Cut, cut_log_odds
 from braggwatch.services.apt_files import RangedShare
+from braggwatch.services.kept_slices import keep_slice, kept_slice
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
-from braggwatch.sim.whole_file import whole_file
 
 Say = Callable[[str, int, int], None]
 _SLICE = 12
@@ -241,30 +241,17 @@ def _scored(
     for first, part in slices_along_x(grid, _SLICE):
         tell("order, voxel by voxel", first, grid.shape[0])
         kept = None if work is None else work / f"slice-{first:05d}-{fingerprint[:16]}.npy"
-        found = _kept_slice(kept, (SCORE_FIELDS, *part.shape))
+        found = kept_slice(kept, (SCORE_FIELDS, *part.shape))
         if found is None:
             low = part.origin_nm[0] - 2.5
             high = part.origin_nm[0] + part.shape[0] * part.voxel_nm + 2.5
             near = (pair.positions_nm[:, 0] >= low) & (pair.positions_nm[:, 0] < high)
             local = LabelledIons(pair.positions_nm[near], pair.species[near], pair.names)
             found = scorer.score(local, part, least_ions=least).stacked()
-            if kept is not None:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                with whole_file(kept) as partial, partial.open("wb") as stream:
-                    np.save(stream, found)
+            keep_slice(kept, found)
         parts.append(found)
     tell("order, voxel by voxel", grid.shape[0], grid.shape[0])
     return VoxelScores.joined(parts)
-
-
-def _kept_slice(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.shape == shape else None
 
 
 def _within_pole(scores: VoxelScores, planes: PlaneMap, level: Levelling, grid: VoxelGrid) -> VoxelScores:

@@ -143,7 +143,6 @@ class Metrics:
         self._ready = self._gauge("ready", "1 where a run that arrives now would be judged.")
         self._degraded = self._gauge("degraded", "1 where verdicts are right but slower, e.g. on the CPU fallback.")
         self._fallback = self._gauge("fallback_active", "1 while the CPU stands in for the accelerator.")
-        self._restarts = self._counter("gpu_worker_restarts", "Fresh accelerator workers, by cause.", "cause")
         self._backend = self._gauge("backend_info", "The model that speaks.", "model", "version", "sha256", "runtime")
         self._disk_free = self._gauge("disk_free_bytes", "Free space where a volume is kept.", "volume")
         build = self._gauge("build_info", "What runs here.", "version", "python")
@@ -319,10 +318,6 @@ class Metrics:
         """State whether the CPU stands in for the accelerator."""
         self._fallback.set(is_active)
         self._note(fallback_active=is_active)
-
-    def gpu_worker_restarted(self, cause: str) -> None:
-        """Count one fresh accelerator worker; ``cause`` e.g. ``died``, ``deadline``, ``cuda_error``."""
-        self._restarts.labels(cause).inc()
 
     def watch_disk(self, volume: str, path: Path) -> None:
         """Report the free space at ``path`` at each scrape, NaN where it can't be read."""

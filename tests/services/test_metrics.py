@@ -64,7 +64,6 @@ def busy() -> Metrics:
     metrics.store_pending(0)
     metrics.ready(True, False)
     metrics.fallback(False)
-    metrics.gpu_worker_restarted("deadline")
     return metrics
 
 
