@@ -21,6 +21,9 @@ from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
+_CLASSES_NAMED = 4
+"""More classes that can't be ruled out than these are counted, not listed: nobody reads two dozen."""
+
 
 class PatternJudgement(BaseModel):
     """What is said of one zone-axis pattern.
@@ -250,7 +253,9 @@ class SadpClassifier:
         if not members:
             return Outcome.UNSURE, "no class fits the calibration samples"
         if members != (best,):
-            return Outcome.UNSURE, "can't rule out " + " or ".join(manifest.classes[number] for number in members)
+            named = " or ".join(manifest.classes[number] for number in members)
+            listed = named if len(members) <= _CLASSES_NAMED else f"{len(members)} of {len(manifest.classes)} classes"
+            return Outcome.UNSURE, f"can't rule out {listed}"
         return Outcome.CLASSIFIED, None
 
     def _judgement(
