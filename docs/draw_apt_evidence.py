@@ -12,10 +12,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
+from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.explain.sdm import explain_sdm
 from braggwatch.models.registry import Registry
-from braggwatch.services.apt_images import input_of, library_cubes
+from braggwatch.services.apt_images import library_cubes
 from braggwatch.sim.apt.library import load_library_spec
 
 PICTURE = Path(__file__).resolve().parent / "images" / "apt-evidence.png"
@@ -32,7 +33,7 @@ def main(
     figure, axes = plt.subplots(2, len(CASES), figsize=(10, 5.4), layout="constrained")
     for row, name in enumerate((published, default)):
         bundle = Bundle.load(Registry(registry).resolve(name))
-        sdm = input_of(bundle)
+        sdm = sdm_input_of(bundle)
         for axis, (phase, number, sigma_z) in zip(axes[row], CASES, strict=True):
             blur = (sigma_z, sigma_z)
             spec = load_library_spec("published").model_copy(

@@ -17,10 +17,11 @@ import typer
 from numpy.typing import NDArray
 
 from braggwatch.models.apt.area import Area, area_under_curve, curve
+from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes.factory import open_runtime
-from braggwatch.services.apt_images import input_of, judge_maps, library_cubes
+from braggwatch.services.apt_images import judge_maps, library_cubes
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.library import Range, load_library_spec
 
@@ -104,7 +105,7 @@ def _scores(out: Path, bundle: Bundle, noise: Noise, cubes: int) -> tuple[NDArra
                 "tilt_deg": noise.tilt_deg,
             }
         )
-        maps, ordered = library_cubes(spec, input_of(bundle), SEED, range(2 * cubes))
+        maps, ordered = library_cubes(spec, sdm_input_of(bundle), SEED, range(2 * cubes))
         runtime, _ = open_runtime(bundle, "onnxruntime-cpu")
         said = judge_maps(runtime, bundle.manifest.temperature, maps, ordered)
         np.savez(path, positive=said.log_odds[ordered], negative=said.log_odds[~ordered])

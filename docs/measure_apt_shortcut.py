@@ -16,11 +16,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.models.scores import wilson_interval
-from braggwatch.services.apt_images import input_of, judge_maps, library_cubes
+from braggwatch.services.apt_images import judge_maps, library_cubes
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.library import load_library_spec
 
@@ -80,7 +81,7 @@ def _measured(out: Path, what: str, bundle: Bundle, blur_nm: tuple[float, float]
         spec = load_library_spec("published").model_copy(
             update={"sigma_z_disordered_nm": blur_nm, "sigma_z_ordered_nm": blur_nm}
         )
-        maps, ordered = library_cubes(spec, input_of(bundle), SEED, range(2 * cubes))
+        maps, ordered = library_cubes(spec, sdm_input_of(bundle), SEED, range(2 * cubes))
         runtime, _ = open_runtime(bundle, "onnxruntime-cpu")
         said = judge_maps(runtime, bundle.manifest.temperature, maps, ordered)
         called = [int((said.called_ordered & (ordered == phase)).sum()) for phase in (False, True)]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.apt.level import fit_levelling
 from braggwatch.callbacks.apt.pole import map_planes, require_planes
-from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
+from braggwatch.models.apt.channels import as_host_and_solute, chosen_elements
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
@@ -43,10 +43,7 @@ def cube_maps(
     ValueError
         If an element isn't there, or the cube holds no pair of ions.
     """
-    if host is None or solute is None:
-        first, second = most_abundant(ions)
-        host = host or (first if solute != first else second)
-        solute = solute or (second if host != second else first)
+    host, solute = chosen_elements(ions, host, solute)
     level = fit_levelling(require_planes(map_planes(ions.positions_nm)), sdm.plane_spacing_nm)
     flat = LabelledIons(level.apply(ions.positions_nm), ions.species, ions.names)
     middle = level.apply(np.array([at_nm], dtype=np.float32))[0].astype(np.float64)

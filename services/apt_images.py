@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.apt.sdm_input import HOST, SOLUTE, SdmInput
-from braggwatch.models.bundle import Bundle, BundleError
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.alloys import load_alloy
 from braggwatch.sim.apt.library import WINDOWS, LibrarySpec, make_sample
@@ -35,22 +34,6 @@ class JudgedMaps:
     def called_ordered(self) -> NDArray[np.bool_]:
         """Which are called L1₂."""
         return self.log_odds > 0
-
-
-def input_of(bundle: Bundle) -> SdmInput:
-    """Return how a bundle's maps are counted.
-
-    Raises
-    ------
-    BundleError
-        If it takes no maps.
-    """
-    sdm = bundle.manifest.input.sdm
-    if sdm is None:
-        raise BundleError(
-            f"{bundle.manifest.id} takes no spatial distribution maps: name one of 'braggwatch apt train'"
-        )
-    return sdm
 
 
 def counted_for(spec: LibrarySpec, sdm: SdmInput) -> LibrarySpec:

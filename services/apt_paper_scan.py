@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.apt.level import Levelling, fit_levelling
 from braggwatch.callbacks.apt.planes import PlaneSearch
 from braggwatch.callbacks.apt.pole import map_planes, require_planes
-from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
+from braggwatch.models.apt.channels import as_host_and_solute, chosen_elements
 from braggwatch.models.apt.components import PrecipitateMap, SizeDistribution, find_precipitates, size_distribution
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, CubeCaller, votes
+from braggwatch.models.apt.scoring import typical_ions
 from braggwatch.services.kept_slices import keep_slice, kept_slice
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
@@ -83,10 +84,7 @@ def scan_by_votes(
     ValueError
         If an element isn't there, or no cube fits into the data.
     """
-    if host is None or solute is None:
-        first, second = most_abundant(ions)
-        host = host or (first if solute != first else second)
-        solute = solute or (second if host != second else first)
+    host, solute = chosen_elements(ions, host, solute)
     planes = require_planes(map_planes(ions.positions_nm, search=search or PlaneSearch()))
     level = fit_levelling(planes, caller.sdm.plane_spacing_nm)
     pair = as_host_and_solute(LabelledIons(level.apply(ions.positions_nm), ions.species, ions.names), host, solute)
@@ -119,8 +117,7 @@ def call_cubes(
     As `CubeCaller.call`; cubes with less than 0.3 of the median voxel's ions a voxel aren't judged.
     """
     k = caller.sdm.cube_voxels
-    counts = grid.count(pair.positions_nm)
-    least = 0.3 * float(np.median(counts[counts > 0])) * k**3 if (counts > 0).any() else 1.0
+    least = typical_ions(pair, grid, k) * 0.3
     cubes = grid.cubes(k)
     digest = hashlib.sha256(np.ascontiguousarray(pair.positions_nm).view(np.uint8).data)
     digest.update(pair.species.tobytes())

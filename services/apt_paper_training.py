@@ -15,6 +15,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from braggwatch.models.apt.measured_maps import MeasuredMaps, read_measured_maps, sevenfold
+from braggwatch.models.apt.order_bundle import TASK
 from braggwatch.models.apt.paper_training import (
     EPOCHS,
     FOLDS,
@@ -38,7 +39,7 @@ from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_config import TrainingConfig
 from braggwatch.services.apt_data import make_sdm_library
-from braggwatch.services.apt_training import CLASSES, TASK
+from braggwatch.services.apt_training import CLASSES
 from braggwatch.services.recordings import tool_version
 from braggwatch.services.training_data import ShardDone
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.apt.level import Levelling, fit_levelling
 from braggwatch.callbacks.apt.planes import PlaneSearch
 from braggwatch.callbacks.apt.pole import PlaneMap, map_planes, require_planes
-from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
+from braggwatch.models.apt.channels import as_host_and_solute, chosen_elements
 from braggwatch.models.apt.components import PrecipitateMap, SizeDistribution, find_precipitates, size_distribution
 from braggwatch.models.apt.injection import DetectionLimit, blur_from_signal, detection_limit, matrix_places
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
@@ -161,7 +161,7 @@ def scan_reconstruction(
         If an element isn't there, or the data are too few to scan.
     """
     tell = say or (lambda _what, _done, _of: None)
-    host, solute = _elements(ions, options)
+    host, solute = chosen_elements(ions, options.host, options.solute)
     tell("lattice planes", 0, 1)
     planes = require_planes(map_planes(ions.positions_nm, search=options.search))
     level = fit_levelling(planes, scorer.sdm.plane_spacing_nm)
@@ -169,14 +169,15 @@ def scan_reconstruction(
     flat = LabelledIons(level.apply(ions.positions_nm), ions.species, ions.names)
     pair = as_host_and_solute(flat, host, solute)
     grid = VoxelGrid.around(flat.positions_nm, scorer.sdm.voxel_nm)
-    scores = _scored(scorer, pair, grid, work, _fingerprint(flat, host, solute, scorer.fingerprint), tell)
+    least_ions = typical_ions(pair, grid, scorer.sdm.cube_voxels) * 0.3
+    fingerprint = _fingerprint(flat, host, solute, scorer.fingerprint)
+    scores = _scored(scorer, pair, grid, least_ions, work, fingerprint, tell)
     if options.pole_only:
         scores = _within_pole(scores, planes, level, grid)
     log_odds = scorer.log_odds(scores)
     known = scores.known
     if not known.any():
         raise ValueError("no voxel holds enough ions for a score: is the host the element that most ions are of?")
-    least_ions = typical_ions(pair, grid, scorer.sdm.cube_voxels) * 0.3
     null = _shuffled_log_odds(scorer, pair, grid, least_ions, tell) if options.controls else None
     cut = cut_log_odds(log_odds, given=options.threshold, stated=scorer.threshold, null=null)
     ordered = np.nan_to_num(log_odds, nan=-np.inf) > cut.threshold
@@ -216,16 +217,6 @@ def scan_reconstruction(
     )
 
 
-def _elements(ions: LabelledIons, options: ScanOptions) -> tuple[str, str]:
-    if options.host is not None and options.solute is not None:
-        for name in (options.host, options.solute):
-            ions.index(name)
-        return options.host, options.solute
-    first, second = most_abundant(ions)
-    host = options.host or (first if options.solute != first else second)
-    return host, options.solute or (second if host != second else first)
-
-
 def _fingerprint(ions: LabelledIons, host: str, solute: str, network: str) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(ions.positions_nm).view(np.uint8).data)
     digest.update(ions.species.data)
@@ -234,9 +225,14 @@ def _fingerprint(ions: LabelledIons, host: str, solute: str, network: str) -> st
 
 
 def _scored(
-    scorer: OrderScorer, pair: LabelledIons, grid: VoxelGrid, work: Path | None, fingerprint: str, tell: Say
+    scorer: OrderScorer,
+    pair: LabelledIons,
+    grid: VoxelGrid,
+    least_ions: float,
+    work: Path | None,
+    fingerprint: str,
+    tell: Say,
 ) -> VoxelScores:
-    least = typical_ions(pair, grid, scorer.sdm.cube_voxels) * 0.3
     parts: list[NDArray[np.float32]] = []
     for first, part in slices_along_x(grid, _SLICE):
         tell("order, voxel by voxel", first, grid.shape[0])
@@ -247,7 +243,7 @@ def _scored(
             high = part.origin_nm[0] + part.shape[0] * part.voxel_nm + 2.5
             near = (pair.positions_nm[:, 0] >= low) & (pair.positions_nm[:, 0] < high)
             local = LabelledIons(pair.positions_nm[near], pair.species[near], pair.names)
-            found = scorer.score(local, part, least_ions=least).stacked()
+            found = scorer.score(local, part, least_ions=least_ions).stacked()
             keep_slice(kept, found)
         parts.append(found)
     tell("order, voxel by voxel", grid.shape[0], grid.shape[0])

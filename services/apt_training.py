@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.torch import save as save_safetensors
 
 from braggwatch.models.apt.ensemble import MEMBERS, sdm_config, train_ensemble
+from braggwatch.models.apt.order_bundle import TASK
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sample_files import make_samples
 from braggwatch.models.apt.samples import SdmSamples
@@ -28,7 +29,6 @@ from braggwatch.models.training_config import TrainingConfig
 from braggwatch.services.apt_rule import find_rule
 from braggwatch.services.recordings import tool_version
 
-TASK = "apt-order"
 CLASSES = ("fcc", "l12")
 HELD_OUT_FROM = 1_000_000
 """Number of the first held-out volume: training volumes have smaller ones."""

@@ -118,7 +118,7 @@ class RunJudge:
     Parameters
     ----------
     model
-        None is no model: patterns are then counted and set aside with the reason.
+        Without one patterns are counted and set aside with the reason.
     clock
         Monotonic seconds.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -85,7 +86,6 @@ class PatternRun:
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._assets: list[tuple[str, Mapping[str, object]]] = []
         self._seen: dict[str, set[int]] = {}
-        self._refused = 0
 
     @property
     def has_patterns(self) -> bool:
@@ -174,10 +174,8 @@ class PatternRun:
         """Take a stream datum of a declared descriptor; one that can't be used is left out and shows as lost."""
         for (uid, _), stream in self._streams.items():
             if uid == doc["descriptor"]:
-                try:
+                with suppress(RejectedDocument, KeyError):
                     stream.source.stream_datum(doc, stream.name, is_detector_stream=True)
-                except (RejectedDocument, KeyError):
-                    self._refused += 1
 
     def close(self, doc: Mapping[str, object], now: float) -> None:
         """Take the stop document."""

@@ -36,3 +36,20 @@ def most_abundant(ions: LabelledIons) -> tuple[str, str]:
     if len(order) < 2 or counts[order[1]] == 0:
         raise ValueError("fewer than two species have ions: name the host and the solute, or check the ranges")
     return ions.names[int(order[0])], ions.names[int(order[1])]
+
+
+def chosen_elements(ions: LabelledIons, host: str | None, solute: str | None) -> tuple[str, str]:
+    """Return host and solute: those that are named, else the most abundant ones that aren't.
+
+    Raises
+    ------
+    ValueError
+        If a named element isn't among the ions', or there is none to choose.
+    """
+    if host is not None and solute is not None:
+        for name in (host, solute):
+            ions.index(name)
+        return host, solute
+    first, second = most_abundant(ions)
+    host = host or (first if solute != first else second)
+    return host, solute or (second if host != second else first)

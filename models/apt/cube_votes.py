@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.bundle import Bundle, BundleError
+from braggwatch.models.apt.order_bundle import sdm_input_of
+from braggwatch.models.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
@@ -40,10 +40,7 @@ class CubeCaller:
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
-        sdm = bundle.manifest.input.sdm
-        if bundle.manifest.task != "apt-order" or sdm is None:
-            raise BundleError(f"{bundle.manifest.id} is no bundle for the order of atom probe data")
-        self.sdm: SdmInput = sdm
+        self.sdm = sdm_input_of(bundle)
         """What the network looks at."""
         self.sha256 = bundle.sha256
         """Of the network's graph."""

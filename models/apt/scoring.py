@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from braggwatch.models.apt.modulation import plane_modulation
 from braggwatch.models.apt.neighbourhood import neighbourhood_log_odds
+from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.apt.order_rule import OrderRule
-from braggwatch.models.apt.sdm_input import PAIRS, SdmInput
+from braggwatch.models.apt.sdm_input import PAIRS
 from braggwatch.models.apt.threshold import smooth
-from braggwatch.models.bundle import Bundle, BundleError
+from braggwatch.models.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
@@ -99,12 +100,7 @@ class OrderScorer:
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
-        sdm = bundle.manifest.input.sdm
-        if sdm is None:
-            raise BundleError(
-                f"{bundle.manifest.id} takes no spatial distribution maps: choose a bundle of 'braggwatch apt train'"
-            )
-        self.sdm: SdmInput = sdm
+        self.sdm = sdm_input_of(bundle)
         self.id = bundle.manifest.id
         """Name and version of the bundle."""
         self.rule: OrderRule | None = bundle.manifest.order_rule

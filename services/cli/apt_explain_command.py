@@ -46,17 +46,17 @@ def explain(
     --library published --number 3 --out why.png**
     """
     with clear_errors():
+        from braggwatch.models.apt.order_bundle import sdm_input_of
         from braggwatch.models.bundle import Bundle
         from braggwatch.models.explain.sdm import explain_sdm
         from braggwatch.models.explain.sdm_picture import sdm_explanation_pixels
         from braggwatch.models.registry import Registry
         from braggwatch.models.slice_picture import write_png
-        from braggwatch.services.apt_images import input_of
 
         if out is not None and out.suffix.lower() != ".png":
             raise ValueError(f"{out.name}: the picture is a .png")
         model = Bundle.load(Registry(registry).resolve(bundle))
-        sdm = input_of(model)
+        sdm = sdm_input_of(model)
         if reconstruction is None:
             counts = _simulated(sdm, library, seed, number)
         elif ranges is None or at is None:
