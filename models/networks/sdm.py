@@ -50,7 +50,8 @@ class PaperSdmNet(nn.Module):
         """Return what each convolution makes of (B, 1, 150, 150) pictures: (B, channels, edge, edge), pooled."""
         found: list[Tensor] = []
         for convolution in self.convolutions:
-            x = functional.max_pool2d(torch.relu(convolution(x)), 2)
+            # the largest of four is cut off at 0 either way, and then it's a quarter of the work
+            x = torch.relu(functional.max_pool2d(convolution(x), 2))
             found.append(x)
         return found
 
