@@ -53,8 +53,9 @@ class BundleClassifier:
     Where its runtime fails on a volume, ONNX Runtime on the CPU runs that one and all that follow.
 
     A class is named only where all of this holds: the volume is finite, non-negative and not empty; it passes the
-    bundle's volume checks; its features are close to the training data; the calibrated probability, averaged over
-    mirror images, reaches the confidence threshold; and the conformal set holds that class alone.
+    bundle's volume checks; its features are close to the training data; the network doesn't take it for what it learnt
+    to refuse; the calibrated probability, averaged over mirror images, reaches the confidence threshold; and the
+    conformal set holds that class alone.
 
     Parameters
     ----------
@@ -205,7 +206,8 @@ class BundleClassifier:
         score = float(sample_scores(trust.detector, output.features[None])[0])
         confidence = min(float(mean[best]), 1.0)
 
-        outcome, reason = self._gate(intensity, score, best, confidence, members)
+        foreign = None if trust.foreign is None else float(trust.foreign.score(output.logits, output.features))
+        outcome, reason = self._gate(intensity, score, foreign, best, confidence, members)
         return Verdict(
             outcome=outcome,
             label=manifest.classes[best] if outcome is Outcome.CLASSIFIED else None,
@@ -221,10 +223,16 @@ class BundleClassifier:
         )
 
     def _gate(
-        self, intensity: NDArray[np.float32], score: float, best: int, confidence: float, members: tuple[int, ...]
+        self,
+        intensity: NDArray[np.float32],
+        score: float,
+        foreign: float | None,
+        best: int,
+        confidence: float,
+        members: tuple[int, ...],
     ) -> tuple[Outcome, str | None]:
         thresholds, classes = self._bundle.manifest.thresholds, self.classes
-        alien = self._alien(intensity, score)
+        alien = self._alien(intensity, score, foreign)
         if alien is None and classes[best] in self._bundle.manifest.alien_classes:
             alien = f"the network takes it for {classes[best].replace('_', ' ')} ({confidence:.2f})"
         if alien is not None:
@@ -240,7 +248,7 @@ class BundleClassifier:
             return Outcome.UNSURE, "can't rule out " + " or ".join(classes[number] for number in members)
         return Outcome.CLASSIFIED, None
 
-    def _alien(self, intensity: NDArray[np.float32], score: float) -> str | None:
+    def _alien(self, intensity: NDArray[np.float32], score: float, foreign: float | None) -> str | None:
         thresholds = self._bundle.manifest.thresholds
         peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts
         if peak < lowest:
@@ -253,6 +261,12 @@ class BundleClassifier:
                 return "; ".join(broken)
         if score > thresholds.ood:
             return f"unlike the training data (distance {score:.2f}, at most {thresholds.ood:.2f})"
+        if foreign is not None and thresholds.foreign is not None and foreign > thresholds.foreign:
+            named = " or ".join(name.replace("_", " ") for name in self.classes)
+            return (
+                f"looks like something else than {named}, such as another defect or a second particle "
+                f"(log odds {foreign:.2f}, at most {thresholds.foreign:.2f})"
+            )
         return None
 
 

@@ -110,6 +110,10 @@ class Thresholds(_Frozen):
         gt=0.0, lt=1.0, description="Conformal error rate: classes with a smaller p-value are ruled out."
     )
     volume: VolumeLimits | None = Field(default=None, description="Bounds of the volume checks; none: not checked.")
+    foreign: FiniteFloat | None = Field(
+        default=None,
+        description="Above these log odds of what the network learnt to refuse: out of distribution; none: not asked.",
+    )
     unexplained_spots: FiniteFloat | None = Field(
         default=None, gt=0.0, le=1.0, description="Largest share of a pattern's spots off its lattice; none: no spots."
     )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from braggwatch.models.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.conformal import ConformalCalibration
+from braggwatch.models.foreign import ForeignHead
 from braggwatch.models.manifest import Thresholds
 from braggwatch.models.ood import MahalanobisDetector, ood_threshold, sample_scores
 from braggwatch.models.runtimes.base import Runtime
@@ -33,19 +34,24 @@ class TrustArrays:
         Class-conditional calibration scores.
     ood_levels, ood_quantiles
         (L,) float64 each: quantiles of held-out in-distribution scores, to tell how usual a score is.
+    foreign
+        The network's output for what it learnt to refuse; None where it was shown nothing of the kind.
     """
 
     detector: MahalanobisDetector
     conformal: ConformalCalibration
     ood_levels: NDArray[np.float64]
     ood_quantiles: NDArray[np.float64]
+    foreign: ForeignHead | None = None
 
     def to_bytes(self) -> bytes:
         """Pack as a compressed npz without pickles."""
         scores = self.conformal.scores
         buffer = io.BytesIO()
+        foreign = {} if self.foreign is None else {"foreign_row": np.append(self.foreign.weight, self.foreign.bias)}
         np.savez_compressed(
             buffer,
+            **foreign,
             class_means=self.detector.class_means,
             precision=self.detector.precision,
             feature_mean=self.detector.feature_mean,
@@ -79,6 +85,8 @@ class TrustArrays:
             "ood_levels": (None,),
             "ood_quantiles": (None,),
         }
+        if "foreign_row" in arrays:
+            expected["foreign_row"] = (features + 1,)
         for name, shape in expected.items():
             if name not in arrays:
                 raise ValueError(f"calibration array {name!r} is missing")
@@ -102,7 +110,15 @@ class TrustArrays:
             conformal=ConformalCalibration(tuple(np.sort(piece) for piece in pieces)),
             ood_levels=arrays["ood_levels"].astype(np.float64),
             ood_quantiles=arrays["ood_quantiles"].astype(np.float64),
+            foreign=_foreign(arrays.get("foreign_row")),
         )
+
+
+def _foreign(row: NDArray[np.generic] | None) -> ForeignHead | None:
+    if row is None:
+        return None
+    values = row.astype(np.float64)
+    return ForeignHead(values[:-1], float(values[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +194,8 @@ def fit_trust(
     volume_quantile: float = 0.995,
     shrinkage: float = 0.05,
     folds: int = 5,
+    foreign: ForeignHead | None = None,
+    foreign_quantile: float = 0.995,
 ) -> FittedTrust:
     """Fit temperature, conformal scores, the OOD detector and all thresholds on one held-out set.
 
@@ -202,6 +220,10 @@ def fit_trust(
         Fraction that each volume check lets pass before its margin.
     shrinkage, folds
         Of the covariance; of the cross-fitting.
+    foreign
+        The network's output for what it learnt to refuse, where it has one.
+    foreign_quantile
+        Fraction of in-distribution samples that this output lets pass.
 
     Raises
     ------
@@ -230,7 +252,7 @@ def fit_trust(
     return FittedTrust(
         temperature=temperature,
         arrays=TrustArrays(
-            detector, ConformalCalibration.fit(probabilities, index), levels, np.quantile(held_out, levels)
+            detector, ConformalCalibration.fit(probabilities, index), levels, np.quantile(held_out, levels), foreign
         ),
         thresholds=Thresholds(
             confidence=confidence,
@@ -239,5 +261,8 @@ def fit_trust(
             volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile)
             if outputs.measures
             else None,
+            foreign=None
+            if foreign is None
+            else ood_threshold(foreign.score(outputs.logits, outputs.features), foreign_quantile),
         ),
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from braggwatch.models.evaluation import Evaluation, Score
 from braggwatch.services.training_facts import TrainingFacts
-from braggwatch.sim.outliers import EXPOSED_KINDS
 
 
 def card_text(
-    bundle_id: str, facts: TrainingFacts, evaluation: Evaluation, *, outlier_shards: int, further_from: str | None
+    bundle_id: str,
+    facts: TrainingFacts,
+    evaluation: Evaluation,
+    *,
+    outliers: Mapping[str, int],
+    further_from: str | None,
 ) -> str:
     """Write the card, Markdown.
 
     Parameters
     ----------
-    outlier_shards
-        Shards of what is to be refused, shown in training.
+    outliers
+        Patterns of each kind that were shown in training as what is to be refused.
     further_from
         The bundle whose weights were trained further.
     """
@@ -26,7 +30,7 @@ def card_text(
     low, high = facts.peak_counts
     shards = sum(facts.specifications.values())
     specifications = ", ".join(f"{digest} ({count})" for digest, count in facts.specifications.items())
-    outliers = f", and {outlier_shards} more shards show what is to be refused" if outlier_shards else ""
+    refused = f", and {sum(outliers.values())} more patterns show what is to be refused" if outliers else ""
     origin = (
         f"{facts.relaxed} of the patterns are of atomistically relaxed crystals, the others of unrelaxed ones with the "
         "isotropic displacement field"
@@ -40,7 +44,7 @@ def card_text(
         else "Noise, counts, gaps and the like are part of the patterns."
     )
     outlier_rows = "\n".join(
-        f"| {a.kind} | {'shown in training' if a.kind in EXPOSED_KINDS and outlier_shards else 'never shown'} | "
+        f"| {a.kind} | {'shown in training' if a.kind in outliers else 'never shown'} | "
         f"{'' if a.auroc is None else f'{a.auroc:.3f}'} | {a.set_aside:.1%} |"
         for a in evaluation.aliens
     )
@@ -66,7 +70,7 @@ Tells from one coherent X-ray diffraction pattern of an fcc crystal whether it i
 dislocation. For screening while a scan runs; not a substitute for phase retrieval.
 
 **Learnt from** {further}{facts.patterns} simulated patterns of {facts.crystals} crystals in {shards} shards, no
-measured one{outliers}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.elements)}; reflections
+measured one{refused}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.elements)}; reflections
 {", ".join(facts.reflections)}; peaks of {low:.0e} to {high:.0e} counts. {drawn} The patterns went through the
 preprocessing of live data. Specifications (and shards of each): {specifications}.
 

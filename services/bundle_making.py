@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from braggwatch.models.bundle import WEIGHTS_FILE, GoldenArrays, write_bundle
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.evaluation import Evaluation
 from braggwatch.models.export import export_onnx
+from braggwatch.models.foreign import ForeignHead
 from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, make_network
 from braggwatch.models.report import write_report
@@ -30,6 +32,7 @@ from braggwatch.services.bundle_testing import run_test
 from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, PartName, Split, crystal_of, find_shards
 from braggwatch.services.recordings import tool_version
 from braggwatch.services.training_facts import TrainingFacts, training_facts
+from braggwatch.sim.shards import shard_facts
 
 __all__ = [
     "CLASSES",
@@ -67,8 +70,9 @@ class BundleRecipe:
         all. The test keeps all.
     start_from
         A bundle's folder whose weights to train further; None: from random ones.
-    confidence, ood_quantile
-        Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
+    confidence, ood_quantile, foreign_quantile
+        Threshold of ``unsure``; shares of good patterns that pass the gate of the features' distance, and the gate of
+        what the network learnt to refuse.
     test_workers
         Processes of the test.
     """
@@ -89,6 +93,7 @@ class BundleRecipe:
     confidence: float = 0.7
     significance: float = 0.05
     ood_quantile: float = 0.999
+    foreign_quantile: float = 0.995
     test_workers: int = 1
 
     def part(self, name: PartName) -> Part | None:
@@ -175,6 +180,8 @@ def make_bundle(
         confidence=recipe.confidence,
         significance=recipe.significance,
         ood_quantile=recipe.ood_quantile,
+        foreign=_foreign_head(network) if recipe.outliers else None,
+        foreign_quantile=recipe.foreign_quantile,
     )
     model = export_onnx(deployed, fit.temperature)
     runtime = OnnxRuntime(model, threads=1)
@@ -212,6 +219,13 @@ def make_bundle(
     )
 
 
+def _foreign_head(network: nn.Module) -> ForeignHead:
+    """Return the output that outliers were shown as: the one behind the named classes."""
+    weights = network.state_dict()
+    row = weights["head.weight"][len(CLASSES)].double().numpy()
+    return ForeignHead(row, float(weights["head.bias"][len(CLASSES)]))
+
+
 def write_tested_bundle(
     recipe: BundleRecipe,
     network: nn.Module,
@@ -243,7 +257,7 @@ def write_tested_bundle(
         f"{recipe.name}/{recipe.version}",
         facts,
         evaluation,
-        outlier_shards=len(recipe.outliers),
+        outliers=Counter(info.label for path in dict.fromkeys(recipe.outliers) for info in shard_facts(path).infos),
         further_from=None if recipe.start_from is None else f"{recipe.start_from.parent.name}/{recipe.start_from.name}",
     )
     return make_bundle(recipe, network, facts, root, evaluation.metrics(), card), evaluation

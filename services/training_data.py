@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.preprocessing import PreprocessingSettings, preprocess_arrays
 from braggwatch.services.executors import run_shards
+from braggwatch.sim.crystal.zoo import ZOO_KINDS
 from braggwatch.sim.datasets import (
     CrystalSource,
     DatasetSpec,
@@ -24,7 +25,14 @@ from braggwatch.sim.datasets import (
 )
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.library_crystals import LibraryCrystals
-from braggwatch.sim.outliers import EXPOSED_KINDS, OUTLIER_KINDS, OutlierKind, make_outlier
+from braggwatch.sim.outliers import (
+    EXPOSED_DEFECTS,
+    EXPOSED_KINDS,
+    OUTLIER_KINDS,
+    OutlierKind,
+    is_alien,
+    make_outlier,
+)
 from braggwatch.sim.shard_volumes import MappedVolumes
 from braggwatch.sim.shards import remove_partial, shard_facts
 
@@ -157,7 +165,7 @@ def make_shard(task: ShardTask) -> ShardDone:
         nuisance = task.spec.nuisance
     else:
         samples = ((n, make_outlier(task.spec, kinds[n % len(kinds)], n, live_preprocessing)) for n in numbers)
-        nuisance = "measured"
+        nuisance = "measured" if any(is_alien(kind) for kind in kinds) else task.spec.nuisance
     stored = store_samples(task.path, task.spec, samples, numbers, nuisance=nuisance, crystals=name)
     return ShardDone(
         task.path, len(numbers), tuple(reason for _, reason in stored if reason is not None), problem=problem
@@ -184,7 +192,7 @@ def shard_tasks(
     samples, first
         Samples ``first`` to ``first + samples - 1``.
     outliers
-        'exposed' or 'all' for scans to be refused instead of crystals.
+        A word of `outlier_kinds` for scans to be refused instead of crystals of the classes.
     library, patterns_per_crystal
         Relaxed crystals, each in so many samples in a row.
     only
@@ -234,19 +242,31 @@ def shard_tasks(
     return tasks[part - 1 :: parts]
 
 
+_OUTLIER_WORDS: dict[str, tuple[OutlierKind, ...]] = {
+    "exposed": EXPOSED_KINDS,
+    "all": OUTLIER_KINDS,
+    "defects": EXPOSED_DEFECTS,
+    "all-defects": ZOO_KINDS,
+}
+
+
 def outlier_kinds(which: str) -> tuple[OutlierKind, ...]:
-    """Return the kinds behind a word: 'exposed' (shown in training) or 'all'.
+    """Return the kinds behind a word.
+
+    Parameters
+    ----------
+    which
+        'exposed': aliens that are shown in training; 'all' aliens. 'defects': crystals with defects that are none of
+        the classes and are shown in training; 'all-defects'.
 
     Raises
     ------
     ValueError
         For any other word.
     """
-    if which == "exposed":
-        return EXPOSED_KINDS
-    if which == "all":
-        return OUTLIER_KINDS
-    raise ValueError(f"outliers are 'exposed' or 'all', not {which!r}")
+    if which not in _OUTLIER_WORDS:
+        raise ValueError(f"outliers are one of {', '.join(_OUTLIER_WORDS)}, not {which!r}")
+    return _OUTLIER_WORDS[which]
 
 
 def make_dataset(

@@ -49,6 +49,7 @@ __all__ = [
     "ideal_intensity",
     "make_sample",
     "read_shard",
+    "scan_of",
     "shard_facts",
     "shard_nuisance",
     "store_samples",
@@ -153,6 +154,25 @@ def make_sample(
         crystal = crystals.draw(rng, config)
         if crystal.label not in spec.classes:
             return f"a crystal of class {crystal.label} was not asked for"
+    return scan_of(spec, crystal, preprocess, rng, config=config, source=source)
+
+
+def scan_of(
+    spec: DatasetSpec,
+    crystal: Crystal,
+    preprocess: Preprocess,
+    rng: np.random.Generator,
+    *,
+    config: int,
+    source: str = "continuum",
+) -> Sample | str:
+    """Scan one crystal and preprocess the scan; returns the reason in words where it is refused.
+
+    Parameters
+    ----------
+    config, source
+        The crystal's number and where it comes from, for the sample's facts.
+    """
     setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
     scan = _clean_scan(intensity) if spec.nuisance == "none" else _measured_scan(intensity, spec, setup, rng)

@@ -1,4 +1,4 @@
-"""Scans that are no single crystal's Bragg peak: to be refused.
+"""Scans to be refused: of no single crystal's Bragg peak, or of crystals with defects that are none of the classes.
 
 Some kinds are shown to the network while it trains (outlier exposure, Hendrycks et al., ICLR 2019), others are kept
 for the test, so that the rejection of the unforeseen is measured too.
@@ -6,25 +6,46 @@ for the test, so that the rejection of the unforeseen is measured too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from typing_extensions import TypeIs
 
 from braggwatch.sim.crystal import build_crystal, random_crystal_spec
-from braggwatch.sim.datasets import DatasetSpec, Preprocess, Sample, SampleInfo, ideal_intensity
+from braggwatch.sim.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
+from braggwatch.sim.datasets import DatasetSpec, Preprocess, Sample, SampleInfo, ideal_intensity, scan_of
 from braggwatch.sim.nuisance import NuisanceSpec, measure
 from braggwatch.sim.scattering import amplitude_at
 from braggwatch.sim.setup import DiffractionSetup, random_setup
 
-OutlierKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_ring", "empty"]
-OUTLIER_KINDS: tuple[OutlierKind, ...] = get_args(OutlierKind)
-EXPOSED_KINDS: tuple[OutlierKind, ...] = ("noise", "speckle", "two_particles", "off_centre")
+AlienKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_ring", "empty"]
+OutlierKind = AlienKind | ZooKind
+OUTLIER_KINDS: tuple[AlienKind, ...] = get_args(AlienKind)
+EXPOSED_KINDS: tuple[AlienKind, ...] = ("noise", "speckle", "two_particles", "off_centre")
+EXPOSED_DEFECTS: tuple[ZooKind, ...] = (
+    "shockley",
+    "stacking_fault",
+    "twin",
+    "prismatic_loop",
+    "frank_loop",
+    "dipole",
+    "same_sign_pair",
+)
+"""Not the Shockley pair: a line with a split core is that line, and where its halves part for good is a convention."""
+
+
+def is_alien(kind: OutlierKind) -> TypeIs[AlienKind]:
+    """Whether a kind is no single crystal's Bragg peak, rather than a crystal with another defect."""
+    return kind in OUTLIER_KINDS
 
 
 def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: Preprocess) -> Sample | str:
-    """Make one outlier scan; returns the reason in words where the preprocessing refused it already.
+    """Make one scan to be refused; returns the reason in words where the preprocessing refused it already.
+
+    A defect of the zoo is scanned as the specification says of all crystals, an alien always as measured.
 
     Parameters
     ----------
@@ -32,8 +53,10 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
         ``noise``: counts without a peak. ``speckle``: a random smooth pattern. ``two_particles``: a second crystal's
         peak 2.5 to 8 fringes away at 0.25 to 1 of the height. ``off_centre``: a good pattern whose volume is
         displaced by 7 to 20 voxels. ``powder_ring``: a sheet of constant |Q|, grainy or smooth. ``empty``: a few
-        background counts.
+        background counts. For the others see `sim.crystal.zoo.random_zoo_spec`.
     """
+    if not is_alien(kind):
+        return _foreign_crystal(spec, kind, config, preprocess)
     rng = np.random.default_rng((spec.seed, 77, OUTLIER_KINDS.index(kind), config))
     crystal_spec = random_crystal_spec(rng, "perfect", spec.population)
     peak_counts = float(np.exp(rng.uniform(*np.log(spec.peak_counts))))
@@ -71,6 +94,13 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
         steps = [round(float(s)) for s in shift]
         volume = np.roll(volume, (steps[0], steps[1], steps[2]), axis=(0, 1, 2))
     return Sample(volume, info)
+
+
+def _foreign_crystal(spec: DatasetSpec, kind: ZooKind, config: int, preprocess: Preprocess) -> Sample | str:
+    rng = np.random.default_rng((spec.seed, 78, ZOO_KINDS.index(kind), config))
+    crystal = build_crystal(random_zoo_spec(rng, kind, spec.population))
+    sample = scan_of(spec, crystal, preprocess, rng, config=config)
+    return sample if isinstance(sample, str) else Sample(sample.intensity, replace(sample.info, label=kind))
 
 
 def _second_particle(

@@ -50,7 +50,11 @@ def cxdp(
         ),
     ] = None,
     outliers: Annotated[
-        str | None, typer.Option(help="Make scans to be refused instead: 'exposed' kinds, or 'all' kinds.")
+        str | None,
+        typer.Option(
+            help="Make scans to be refused instead: 'exposed' kinds of aliens, or 'all'; 'defects' that are no class, "
+            "or 'all-defects'."
+        ),
     ] = None,
     library: Annotated[
         Path | None, typer.Option(help="Folder of relaxed crystals to take instead of building crystals.")

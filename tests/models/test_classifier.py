@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.classifier import BundleClassifier, Classifier
+from braggwatch.models.foreign import ForeignHead
 from braggwatch.models.manifest import Manifest
 from braggwatch.models.runtimes import (
     GoldenMismatchError,
@@ -147,6 +148,20 @@ def test_a_class_for_aliens_is_never_named(bundle_path: Path, make_blob: Blob) -
     verdict = classifier.classify(make_blob(0, np.random.default_rng(5)))
     assert verdict.outcome is Outcome.OUT_OF_DISTRIBUTION
     assert "perfect" in str(verdict.reason)
+
+
+def test_what_the_network_learnt_to_refuse_is_never_named(bundle_path: Path, make_blob: Blob) -> None:
+    bundle = Bundle.load(bundle_path)
+    at = bundle.trust.detector.class_means[0]
+    volume = make_blob(0, np.random.default_rng(5))
+    for log_odds in (0.5, -0.5):
+        head = ForeignHead(np.zeros_like(at), log_odds)
+        shown = replace(bundle, trust=replace(bundle.trust, foreign=head))
+        thresholds = {**bundle.manifest.thresholds.model_dump(), "foreign": 0.0}
+        verdict = scripted(shown, [0.98, 0.01, 0.01], thresholds=thresholds).classify(volume)
+        assert (verdict.outcome is Outcome.OUT_OF_DISTRIBUTION) == (log_odds > 0)
+        assert ("something else than perfect or screw or edge" in str(verdict.reason)) == (log_odds > 0)
+        assert verdict.probabilities, "what was set aside stays visible"
 
 
 def test_low_confidence_and_wide_sets_are_unsure(bundle_path: Path, make_blob: Blob) -> None:
