@@ -1,13 +1,14 @@
-"""How often disordered cubes are called L1₂ because they are blurred: docs/images/apt-shortcut.png and a table.
+"""How often blur is taken for order, or sharpness for disorder: docs/images/apt-shortcut.png and three tables.
 
-``python docs/measure_apt_shortcut.py --registry DIR --bundle 'trained as published=apt-l12-paper/1.0.0' …`` simulates
-cubes of one phase by the published table of parameters, but of both phases at every blur along z, and asks each bundle.
+``python docs/measure_apt_shortcut.py --registry DIR --bundle 'published table=apt-l12-paper/1.1.0' …`` simulates cubes
+of one phase by the published table of parameters, but of both phases at every blur along z, and asks each bundle about
+the same cubes. Beside them stands what a single number of the map tells, `half_order_amplitude`, with one cut for all
+blurs: what that gets right the blur hasn't destroyed.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,113 +16,189 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
+from braggwatch.models.apt.modulation import half_order_amplitude
 from braggwatch.models.apt.order_bundle import sdm_input_of
+from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.models.scores import wilson_interval
 from braggwatch.services.apt_images import judge_maps, library_cubes
 from braggwatch.services.cli.console import clear_errors, counted_progress
-from braggwatch.sim.apt.library import load_library_spec
+from braggwatch.sim.apt.library import Range, load_library_spec
+from braggwatch.sim.whole_file import whole_file
 
 PICTURE = Path(__file__).resolve().parent / "images" / "apt-shortcut.png"
 BLUR_NM = (0.01, 0.02, 0.03, 0.04, 0.05, 0.055, 0.06, 0.065)
 SEED = 4_711
+CUT_SEED = 4_712
+"""Of the cubes that give the single number its cut."""
+FILTER = "one number"
+_BAND = (("σz < 0.02", 0.01, 0.02), ("σz ≥ 0.04", 0.04, 0.065), ("σz ≥ 0.05", 0.05, 0.065))
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """Of cubes of one phase between two blurs: how many were called L1₂."""
+class Calls:
+    """What one judge calls cubes of both phases between two blurs; the same cubes, in the same order, for all judges.
 
-    bundle: str
-    ordered: bool
-    sigma_z_nm: tuple[float, float]
-    called: int
-    cubes: int
+    Attributes
+    ----------
+    called, ordered
+        (N,) bool: called L1₂, and is.
+    """
 
-    @property
-    def text(self) -> str:
-        """Share with its 95 % interval, per cent."""
-        low, high = wilson_interval(self.called, self.cubes)
-        return f"{100 * self.called / self.cubes:.0f} ({100 * low:.0f} to {100 * high:.0f})"
+    judge: str
+    sigma_z_nm: Range
+    called: NDArray[np.bool_]
+    ordered: NDArray[np.bool_]
+
+    def wrong(self, phase: bool) -> NDArray[np.bool_]:
+        """(M,) bool: of the cubes of one phase, which are called the other."""
+        return self.called[self.ordered == phase] != phase
 
 
 def main(
-    bundle: Annotated[list[str], typer.Option(help="WHAT=NAME/VERSION; again for more.")],
-    out: Annotated[Path, typer.Option(help="Folder for shortcut.json, taken up again where there.")],
+    bundle: Annotated[
+        list[str], typer.Option(help="WHAT=NAME/VERSION; again for more. The others are compared with the first.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for cubes and calls, taken up again where there.")],
     registry: Annotated[Path | None, typer.Option(help="Folder of bundles; else those of the package.")] = None,
-    cubes: Annotated[int, typer.Option(min=10, help="Of each phase in each interval of blur.")] = 100,
+    cubes: Annotated[int, typer.Option(min=10, help="Of each phase in each interval of blur.")] = 400,
     picture: Annotated[bool, typer.Option(help="Write docs/images/apt-shortcut.png.")] = True,
 ) -> None:
-    """Measure, print a table, draw."""
+    """Measure, print tables, draw."""
     with clear_errors():
         named = {
             what: Bundle.load(Registry(registry).resolve(name)) for what, name in (b.split("=", 1) for b in bundle)
         }
         out.mkdir(parents=True, exist_ok=True)
-        shares: list[Share] = []
+        cut = _cut(out, cubes)
+        found: list[Calls] = []
         with counted_progress() as progress:
-            task = progress.add_task("cubes", total=len(named) * (len(BLUR_NM) - 1))
-            for what, one in named.items():
-                for low, high in itertools.pairwise(BLUR_NM):
-                    shares += _measured(out, what, one, (low, high), cubes)
+            task = progress.add_task("cubes", total=(len(named) + 1) * (len(BLUR_NM) - 1))
+            for blur in itertools.pairwise(BLUR_NM):
+                for what, one in named.items():
+                    found.append(_asked(out, what, one, blur, cubes))
                     progress.advance(task)
-        typer.echo(_table(shares, list(named)))
-        typer.echo(f"{datetime.now(UTC).date()}, {cubes} cubes of each phase in each interval")
+                maps, ordered = _cubes(out, SdmInput.paper(), SEED, blur, cubes)
+                found.append(Calls(FILTER, blur, half_order_amplitude(maps[:, 0], SdmInput.paper()) > cut, ordered))
+                progress.advance(task)
+        judges = [*named, FILTER]
+        for phase, title in ((False, "fcc called L1₂"), (True, "L1₂ missed")):
+            typer.echo(f"{title}, per cent\n{_rates(found, judges, phase)}\n")
+        typer.echo(_tests(found, judges))
+        typer.echo(f"{datetime.now(UTC).date()}, {cubes} cubes of each phase in each interval; cut {cut:.4f}")
         if picture:
-            _draw(shares, list(named))
+            _draw(found, judges)
 
 
-def _measured(out: Path, what: str, bundle: Bundle, blur_nm: tuple[float, float], cubes: int) -> list[Share]:
-    path = out / f"{bundle.sha256[:12]}-{blur_nm[0]:g}-{blur_nm[1]:g}-{cubes}.json"
-    if path.exists():
-        called = json.loads(path.read_text())
-    else:
+def _cubes(
+    out: Path, sdm: SdmInput, seed: int, blur_nm: Range, cubes: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Simulate, or read, maps of as many cubes of each phase."""
+    kind = "x".join(str(n) for n in sdm.shape)
+    path = out / f"cubes-{kind}-{seed}-{blur_nm[0]:g}-{blur_nm[1]:g}-{cubes}.npz"
+    if not path.exists():
         spec = load_library_spec("published").model_copy(
             update={"sigma_z_disordered_nm": blur_nm, "sigma_z_ordered_nm": blur_nm}
         )
-        maps, ordered = library_cubes(spec, sdm_input_of(bundle), SEED, range(2 * cubes))
+        maps, ordered = library_cubes(spec, sdm, seed, range(2 * cubes))
+        with whole_file(path) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, maps=maps.astype(np.uint16), ordered=ordered)
+    with np.load(path) as archive:
+        return archive["maps"].astype(np.float32), archive["ordered"]
+
+
+def _asked(out: Path, what: str, bundle: Bundle, blur_nm: Range, cubes: int) -> Calls:
+    path = out / f"{bundle.sha256[:12]}-{blur_nm[0]:g}-{blur_nm[1]:g}-{cubes}.npz"
+    if not path.exists():
+        maps, ordered = _cubes(out, sdm_input_of(bundle), SEED, blur_nm, cubes)
         runtime, _ = open_runtime(bundle, "onnxruntime-cpu")
         said = judge_maps(runtime, bundle.manifest.temperature, maps, ordered)
-        called = [int((said.called_ordered & (ordered == phase)).sum()) for phase in (False, True)]
-        path.write_text(json.dumps(called))
-    return [Share(what, phase, blur_nm, n, cubes) for phase, n in zip((False, True), called, strict=True)]
+        with whole_file(path) as partial, partial.open("wb") as stream:
+            np.savez(stream, log_odds=said.log_odds, ordered=said.ordered)
+    with np.load(path) as archive:
+        return Calls(what, blur_nm, archive["log_odds"] > 0, archive["ordered"])
 
 
-def _table(shares: list[Share], bundles: list[str]) -> str:
-    lines = [f"| cubes, σz nm | {' | '.join(bundles)} |", f"|---|{'---|' * len(bundles)}"]
-    for phase, name in ((False, "fcc"), (True, "L1₂")):
-        for blur in itertools.pairwise(BLUR_NM):
-            row = [
-                s.text for what in bundles for s in shares if (s.bundle, s.ordered, s.sigma_z_nm) == (what, phase, blur)
-            ]
-            lines.append(f"| {name}, {blur[0]:g} to {blur[1]:g} | {' | '.join(row)} |")
+def _cut(out: Path, cubes: int) -> float:
+    """Return where the single number is cut: where fewest of other cubes, of all blurs alike, are wrong."""
+    sdm = SdmInput.paper()
+    maps, ordered = _cubes(out, sdm, CUT_SEED, (BLUR_NM[0], BLUR_NM[-1]), cubes)
+    amplitude = half_order_amplitude(maps[:, 0], sdm)
+    cuts = np.sort(amplitude)
+    wrong = [int(((amplitude > cut) != ordered).sum()) for cut in cuts]
+    best = np.flatnonzero(np.array(wrong) == min(wrong))
+    return float(cuts[best[len(best) // 2]])
+
+
+def _share(wrong: NDArray[np.bool_]) -> str:
+    low, high = wilson_interval(int(wrong.sum()), len(wrong))
+    return f"{100 * wrong.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _rates(found: list[Calls], judges: list[str], phase: bool) -> str:
+    lines = [f"| σz, nm | {' | '.join(judges)} |", f"|---|{'---|' * len(judges)}"]
+    for blur in itertools.pairwise(BLUR_NM):
+        row = [_share(_of(found, what, blur).wrong(phase)) for what in judges]
+        lines.append(f"| {blur[0]:g} to {blur[1]:g} | {' | '.join(row)} |")
     return "\n".join(lines)
 
 
-def _draw(shares: list[Share], bundles: list[str]) -> None:
+def _tests(found: list[Calls], judges: list[str]) -> str:
+    """Of each judge: does it lean to a phase, and is it wrong less often than the first about the same cubes."""
+    lines = [
+        "| judge | blur | fcc wrong | L1₂ wrong | lean, p | fcc: only first, only this wrong | p "
+        "| L1₂: only first, only this wrong | p |",
+        f"|{'---|' * 9}",
+    ]
+    for what, (name, low, high) in itertools.product(judges, _BAND):
+        blurs = [blur for blur in itertools.pairwise(BLUR_NM) if low <= blur[0] and blur[1] <= high]
+        wrong = {
+            (judge, phase): np.concatenate([_of(found, judge, blur).wrong(phase) for blur in blurs])
+            for judge in (judges[0], what)
+            for phase in (False, True)
+        }
+        fcc, l12 = int(wrong[what, False].sum()), int(wrong[what, True].sum())
+        cells = [what, f"{name}, {len(wrong[what, False])} of each", str(fcc), str(l12), _even(fcc, l12)]
+        for phase in (False, True):
+            first = int((wrong[judges[0], phase] & ~wrong[what, phase]).sum())
+            this = int((wrong[what, phase] & ~wrong[judges[0], phase]).sum())
+            cells += [f"{first}, {this}", _even(first, this)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _even(one: int, other: int) -> str:
+    """Probability of counts as uneven as these, or more so, if either were as likely (exact, two-sided)."""
+    return "–" if one + other == 0 else f"{binomtest(one, one + other).pvalue:.2g}"
+
+
+def _of(found: list[Calls], judge: str, blur: Range) -> Calls:
+    return next(one for one in found if (one.judge, one.sigma_z_nm) == (judge, blur))
+
+
+def _draw(found: list[Calls], judges: list[str]) -> None:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    blurs = list(itertools.pairwise(BLUR_NM))
+    middle = [500 * sum(blur) for blur in blurs]
     for axis, phase, name in zip(axes, (False, True), ("disordered cubes", "L1₂ cubes"), strict=True):
-        for color, what in zip(("#D55E00", "#0072B2", "#009E73", "#CC79A7"), bundles, strict=False):
-            own = [s for s in shares if s.bundle == what and s.ordered == phase]
-            middle = [1000 * sum(s.sigma_z_nm) / 2 for s in own]
-            share = np.array([s.called / s.cubes for s in own])
-            low, high = np.array([wilson_interval(s.called, s.cubes) for s in own]).T
-            axis.errorbar(
-                middle,
-                100 * share,
-                100 * np.clip([share - low, high - share], 0, None),
-                color=color,
-                marker="o",
-                capsize=2,
-                label=what,
-            )
+        for color, what in zip(("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000"), judges, strict=False):
+            wrong = [_of(found, what, blur).wrong(phase) for blur in blurs]
+            share = np.array([one.mean() for one in wrong])
+            low, high = np.array([wilson_interval(int(one.sum()), len(one)) for one in wrong]).T
+            bars = 100 * np.clip([share - low, high - share], 0, None)
+            axis.errorbar(middle, 100 * share, bars, color=color, marker="o", markersize=4, capsize=2, label=what)
         axis.axvspan(*((10, 40) if not phase else (30, 55)), color="0.92", zorder=0)
-        axis.set(xlabel="blur along z, σz, pm", title=name, ylim=(-3, 103))
-    axes[0].set_ylabel("called L1₂, %")
+        axis.set(xlabel="blur along z, σz, pm", title=name, yscale="symlog", ylim=(-0.3, 110))
+        axis.set_yscale("symlog", linthresh=2)
+        axis.set_yticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
+    axes[0].set_ylabel("called the other phase, %")
     axes[0].legend(fontsize=8, loc="upper left")
     figure.savefig(PICTURE, dpi=110)
 

@@ -1,4 +1,4 @@
-"""How strongly lattice planes, and their order, modulate a spatial distribution map: two numbers that need no network.
+"""How strongly lattice planes, and their order, modulate a spatial distribution map: numbers that need no network.
 
 Each ion gets a charge of its species that sums to nothing: 1 - c for solute, -c for host, c being the solute's part of
 the cube. With planes of spacing d across z, one and the same charge on every second plane adds up in the sum over pairs
@@ -54,3 +54,29 @@ def plane_modulation(
     superlattice = charged / np.maximum(c * (1 - c) * total, 1)
     planes = host[:, 2] / np.maximum(host[:, 0], 1)
     return superlattice.astype(np.float32), planes.astype(np.float32), np.log1p(total).astype(np.float32)
+
+
+def half_order_amplitude(maps: NDArray[np.float32], sdm: SdmInput) -> NDArray[np.float32]:
+    """Return how strongly every second plane stands out in the host's own map, in units of its shot noise.
+
+    The sum over dx is fitted with a smooth even background (to the fourth power of dz), the planes' cos(2π dz / d) and
+    order's cos(π dz / d), both with the overtones that sharp planes have; the amplitude of cos(π dz / d) is divided by
+    the root of the number of pairs.
+
+    Parameters
+    ----------
+    maps
+        (N, bins_z, bins_x) counts of the pair host-host.
+
+    Returns
+    -------
+    (N,) float32, about 0 without order; 0 for a map without counts.
+    """
+    step = 2 * sdm.half_z_nm / sdm.bins_z
+    z = (np.arange(sdm.bins_z) + 0.5) * step - sdm.half_z_nm
+    turn = np.pi * z / sdm.plane_spacing_nm
+    waves = [np.cos(overtone * turn) for overtone in (6, 5, 4, 3, 2, 1)]
+    basis = np.stack([np.ones_like(z), z**2, z**4, *waves], axis=1)
+    profile = maps.sum(axis=2, dtype=np.float64)
+    fitted = np.linalg.lstsq(basis, profile.T, rcond=None)[0]
+    return (fitted[-1] / np.sqrt(np.maximum(profile.sum(axis=1), 1))).astype(np.float32)

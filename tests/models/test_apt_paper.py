@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from braggwatch.models.apt.area import area_under_curve, curve
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, mean_calls, votes
 from braggwatch.models.apt.measured_maps import MeasuredMapsError, read_measured_maps, sevenfold
+from braggwatch.models.apt.modulation import half_order_amplitude
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.sim.apt.library import load_library_spec, make_sample
 from braggwatch.sim.apt.picture import paper_pictures
@@ -57,6 +58,15 @@ def test_the_graph_draws_the_picture_that_the_network_learnt_from() -> None:
         wanted = network(torch.from_numpy(paper_pictures(maps)))[0]
     np.testing.assert_allclose(logits.numpy(), wanted.numpy(), atol=1e-4)
     assert features.shape == (4, 64)
+
+
+@pytest.mark.parametrize("blur", [0.01, 0.03, 0.05])
+def test_one_number_of_the_map_tells_order_at_any_blur(blur: float) -> None:
+    maps, labels = maps_of(16, sigma_z_disordered_nm=(blur, blur), sigma_z_ordered_nm=(blur, blur))
+    found = half_order_amplitude(maps[:, 0], SdmInput.paper())
+    assert found[labels == 1].min() > 0.06
+    assert found[labels == 0].max() < 0.06
+    assert half_order_amplitude(np.zeros((1, 94, 94), np.float32), SdmInput.paper()).tolist() == [0.0]
 
 
 def test_the_input_is_the_window_of_the_publication() -> None:
