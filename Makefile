@@ -16,13 +16,14 @@ INSTALL := $(PIP) install --config-settings editable_mode=strict
 FILES := $(VENV)/package-files.txt
 STOREYS := sim models callbacks services
 
-.PHONY: help demo test slow bench lint format docs screenshot clean FORCE
+.PHONY: help demo test slow bench gpu lint format docs screenshot clean FORCE
 
 help:
 	@echo "make demo        the simulated beamline, the service and its page on this machine"
 	@echo "make test        everything that must hold: lint, format, types, layers, tests"
 	@echo "make slow        the tests that take longer"
 	@echo "make bench       speed and memory on this machine"
+	@echo "make gpu         all that needs an NVIDIA GPU: the shared tests on it, then the tables"
 	@echo "make lint        the checks without the tests"
 	@echo "make format      let ruff put the files into form"
 	@echo "make docs        write the generated reference pages"
@@ -40,6 +41,11 @@ slow: $(VENV)/develop.stamp
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/pytest -m benchmark -s tests/benchmarks $(PYTEST_ARGS)
+
+gpu: $(VENV)/develop.stamp
+	$(BIN)/braggwatch engine info
+	$(BIN)/pytest -rs -m "gpu and not benchmark" $(PYTEST_ARGS)
+	$(BIN)/pytest -rs -s -m "gpu and benchmark" $(PYTEST_ARGS)
 
 lint: $(VENV)/develop.stamp
 	$(BIN)/ruff check .
