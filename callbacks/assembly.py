@@ -157,6 +157,28 @@ class RunAssembly:
             return self.give_up(Ending.INVALID, "the descriptor of its events was lost") if over else None
         return self._assemble(waited)
 
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Frames received and frames that the start document promises; None where the run has ended or doesn't say."""
+        if self._stop is not None or self._fault is not None or self._start is None:
+            return None
+        expected = self._expected()
+        return None if expected is None else (len(self._beside), expected)
+
+    def so_far(self) -> AssembledRun | None:
+        """Return the frames so far as a run, which goes on; None where one is missing among them, or its place."""
+        if self.progress is None or self._volume is None or self._volume.frame_shape is None or not self._beside:
+            return None
+        materials, count = self._materials(), max(self._beside) + 1
+        try:
+            angles, origin = find_angles(materials)
+            angles = angles[:count]
+            resolved = find_geometry(materials, self._volume.frame_shape, angles, origin)
+            built = build_curve(replace(materials, length=count), self._volume, angles, resolved, so_far=True)
+        except (UnresolvedGeometry, InconsistentFrame):
+            return None
+        return self._record(Ending.PARTIAL, f"{count} frames so far", count, built)
+
     def give_up(self, ending: Ending, reason: str) -> AssembledRun:
         """End the run now without a curve and free its memory."""
         if self._start is None:
@@ -277,20 +299,7 @@ class RunAssembly:
         if self._volume is None or self._volume.frame_shape is None:
             detail = f": {self._source.problem}" if self._source.problem else ""
             return self._finish(Ending.INVALID, f"no frame of {self._preset.detector_field!r} arrived{detail}", 0)
-        materials = CurveMaterials(
-            run_uid=self.uid,
-            preset=self._preset,
-            settings=self._settings,
-            fields=self._fields,
-            start=self._start or {},
-            configuration=self._configuration,
-            streams=sorted(self._streams.values(), key=lambda stream: stream.name != self._detector_stream),
-            counts=self._promised(),
-            beside=self._beside,
-            source=self._source,
-            length=max(self._expected() or 0, max(self._beside) + 1),
-            reflection=self._reflection(),
-        )
+        materials = self._materials()
         try:
             angles, origin = find_angles(materials)
             resolved = find_geometry(materials, self._volume.frame_shape, angles, origin)
@@ -305,6 +314,22 @@ class RunAssembly:
         except InconsistentFrame as error:
             return self._finish(Ending.INVALID, str(error), received)
         return self._finish(Ending.COMPLETE if built.reason is None else Ending.PARTIAL, built.reason, received, built)
+
+    def _materials(self) -> CurveMaterials:
+        return CurveMaterials(
+            run_uid=self.uid,
+            preset=self._preset,
+            settings=self._settings,
+            fields=self._fields,
+            start=self._start or {},
+            configuration=self._configuration,
+            streams=sorted(self._streams.values(), key=lambda stream: stream.name != self._detector_stream),
+            counts=self._promised(),
+            beside=self._beside,
+            source=self._source,
+            length=max(self._expected() or 0, max(self._beside) + 1),
+            reflection=self._reflection(),
+        )
 
     def _documents_missing(self) -> bool:
         """Tell whether events that the stop document counts, of streams that matter, have not come."""
@@ -323,12 +348,21 @@ class RunAssembly:
         self, ending: Ending, reason: str | None, received: int, built: BuiltCurve | None = None
     ) -> AssembledRun:
         """Make the record of the run, count it, free the memory."""
+        run = self._record(ending, reason, received, built)
+        self._counters.runs[ending.value] += 1
+        self._counters.joined_late += self._start is None
+        self._counters.frames_expected += run.frames_expected or received
+        self._counters.frames_received += received
+        self.close()
+        return run
+
+    def _record(self, ending: Ending, reason: str | None, received: int, built: BuiltCurve | None) -> AssembledRun:
         start = self._start or {}
         expected = self._expected()
         simulation = start.get("braggwatch_simulation")
         truth = cast("Mapping[str, object]", simulation).get("truth") if isinstance(simulation, Mapping) else None
         scan_id = finite(start.get("scan_id"))
-        run = AssembledRun(
+        return AssembledRun(
             run_uid=self.uid,
             ending=ending,
             reason=reason,
@@ -346,12 +380,6 @@ class RunAssembly:
             reflection=self._reflection(),
             rocking_curve=built.rocking_curve if built is not None else None,
         )
-        self._counters.runs[ending.value] += 1
-        self._counters.joined_late += self._start is None
-        self._counters.frames_expected += expected or received
-        self._counters.frames_received += received
-        self.close()
-        return run
 
     def _reflection(self) -> StatedReflection:
         return stated_reflection(self._preset, self._start or {}, self._settings.hkl_field)

@@ -131,11 +131,21 @@ def find_geometry(
 
 
 def build_curve(
-    materials: CurveMaterials, volume: Volume, angles_deg: NDArray[np.float64], resolved: ResolvedGeometry
+    materials: CurveMaterials,
+    volume: Volume,
+    angles_deg: NDArray[np.float64],
+    resolved: ResolvedGeometry,
+    *,
+    so_far: bool = False,
 ) -> BuiltCurve:
     """Take the frames out of the volume and say what is missing.
 
     A frame without a readback of the scanned circle counts as missing: its place in reciprocal space is unknown.
+
+    Parameters
+    ----------
+    so_far
+        The run goes on: leave the frames where they are, and take none that lacks anything.
 
     Raises
     ------
@@ -144,8 +154,10 @@ def build_curve(
     """
     settings, length = materials.settings, materials.length
     discarded = volume.discarded
+    if so_far and (volume.view(length) is None or not np.isfinite(angles_deg).all()):
+        raise InconsistentFrame(f"the first {length} frames are not all there yet")
     sums = volume.rocking_sums(length)
-    finished = volume.finish(length)
+    finished = volume.view(length) if so_far else volume.finish(length)
     if finished is None:
         raise InconsistentFrame("no frame arrived")
     if length < settings.min_frames:
@@ -153,7 +165,8 @@ def build_curve(
     frames, present, crop_origin = finished
     blind = present & ~np.isfinite(angles_deg)
     present &= ~blind
-    frames[blind] = 0
+    if blind.any():
+        frames[blind] = 0
     curve = RockingCurve(
         run_uid=materials.run_uid,
         frames=frames,

@@ -197,13 +197,7 @@ class ScreeningResult(BaseModel):
     @property
     def in_words(self) -> str:
         """The headline for a person: a perfect crystal is one only as far as its reflection sees."""
-        verdict = self.verdict
-        label = verdict.label
-        if label == "perfect":
-            label = f"{label}, {'as far as its reflection sees' if self.burgers is None else self.burgers.short}"
-        if label is None or verdict.headline == verdict.label:
-            return label or verdict.headline
-        return f"{verdict.headline}: {label}"
+        return _in_words(self.verdict, self.burgers)
 
     @property
     def blind_directions(self) -> int | None:
@@ -216,6 +210,42 @@ class ScreeningResult(BaseModel):
         if not self.frames_expected:
             return None
         return self.frames_received / self.frames_expected
+
+
+class ProvisionalVerdict(BaseModel):
+    """What would be said of a run if it ended now: told while it goes on, never stored, replaced by its record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_uid: str
+    scan_id: int | None
+    verdict: Verdict
+    frames_expected: int = Field(gt=0)
+    frames_received: int = Field(gt=0)
+    burgers: BurgersVisibility | None = Field(default=None, description="As in the record.")
+    sample: str | None = None
+    started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
+    made_at: FiniteFloat = Field(description="Wall clock when it was made, seconds since the epoch.")
+    seconds: FiniteFloat = Field(ge=0.0, description="What making it took, monotonic clock.")
+
+    @property
+    def in_words(self) -> str:
+        """The headline for a person, as a record's, with how much of the scan it rests on."""
+        share = self.frames_received / self.frames_expected
+        return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
+
+
+LiveRecord = ScreeningResult | ProvisionalVerdict
+"""What watchers are told as it comes: records of ended runs, and what is said of runs that go on."""
+
+
+def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
+    label = verdict.label
+    if label == "perfect":
+        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label is None or verdict.headline == verdict.label:
+        return label or verdict.headline
+    return f"{verdict.headline}: {label}"
 
 
 @dataclass(frozen=True, slots=True)

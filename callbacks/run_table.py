@@ -86,6 +86,16 @@ class RunTable:
         run = self._runs.get(run_uid)
         return run.state if run is not None else None
 
+    @property
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """Uid of each run that goes on and says how long it will be → frames received, frames expected."""
+        return {uid: progress for uid, run in self._runs.items() if (progress := run.progress) is not None}
+
+    def so_far(self, run_uid: str) -> AssembledRun | None:
+        """Return an open run as `RunAssembly.so_far` has it."""
+        run = self._runs.get(run_uid)
+        return run.so_far() if run is not None else None
+
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> list[AssembledRun]:
         """Take one document and return the runs that ended by it; a document that can't be used is counted."""
         ended: list[AssembledRun] = []

@@ -14,6 +14,7 @@ from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import AssemblyCounters
 from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.preprocessing import Preprocessor
+from braggwatch.callbacks.provisional import ProvisionalScreening
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.reflection import burgers_visibility
 from braggwatch.callbacks.run_table import RunTable
@@ -45,6 +46,8 @@ class ScreeningCallback:
         Monotonic seconds; wall time is only used for ``finished_at``.
     mirror
         Is told of frames as they come, and of each run once it has its record.
+    provisional
+        Judges runs on their way; None: they are judged when they end.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class ScreeningCallback:
         *,
         clock: Callable[[], float] = time.monotonic,
         mirror: FrameMirror | None = None,
+        provisional: ProvisionalScreening | None = None,
     ) -> None:
         self._mirror = mirror
+        self._provisional = provisional
         self._preprocessor = preprocessor
         self._classifier = classifier
         self._on_report = on_report
@@ -95,6 +100,8 @@ class ScreeningCallback:
             logger.exception("document %r could not be handled", name)
             return
         self._judge_all(ended)
+        if self._provisional is not None:
+            self._provisional.look(self._table.progress, self._table.so_far)
 
     def expire(self, now_monotonic: float) -> None:
         """Retry unread files and report runs whose grace period or timeout is over; call it about once a second."""

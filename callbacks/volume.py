@@ -122,6 +122,18 @@ class Volume:
         self.clear()
         return frames, present, origin
 
+    def view(self, length: int) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[int, int]] | None:
+        """Return the first ``length`` frames as `finish` would, and go on.
+
+        The frames are not copied: later ones are written beside them. None while the region is still looked for, or
+        where fewer have come.
+        """
+        if self._held or self._array is None or self._region is None or not self._present[:length].all():
+            return None
+        if length > self._array.shape[0]:
+            return None
+        return self._array[:length], self._present[:length].copy(), self._region.origin
+
     def rocking_sums(self, length: int) -> NDArray[np.float64]:
         """Return (length,) summed usable counts of each frame as kept, NaN where absent; ask before `finish`."""
         if self._held:

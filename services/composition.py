@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.provisional import ProvisionalScreening
+from braggwatch.callbacks.records import LiveRecord, ScreeningReport
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.records import ParticleState
 from braggwatch.callbacks.sadp.screening import PatternCallback
@@ -26,6 +27,7 @@ from braggwatch.services.health import Health
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
 from braggwatch.services.pattern_recovery import end_unfinished
+from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
 from braggwatch.services.store import ResultStore
@@ -44,9 +46,10 @@ class ComposedService:
 
     service: ScreeningService
     store: ResultStore
-    broker: EventBroker[ScreeningResult]
+    broker: EventBroker[LiveRecord]
     classifier: BundleClassifier
     patterns: PatternDesk
+    board: ProvisionalBoard
 
     def close(self) -> None:
         """Stop the service, end its watchers and close the store."""
@@ -106,15 +109,32 @@ def compose_service(
     except Exception:
         store.close()
         raise
-    broker = EventBroker[ScreeningResult](store.epoch, queue_size=settings.page.client_queue)
+    broker = EventBroker[LiveRecord](store.epoch, queue_size=settings.page.client_queue)
+    board = ProvisionalBoard(broker, metrics)
 
     end_unfinished(store.patterns)
     pattern_broker = EventBroker[ParticleState](store.epoch, queue_size=settings.page.client_queue)
     patterns = PatternDesk(store.patterns, pattern_broker, metrics, max_pending=settings.store.max_pending)
 
     def make_callback(on_report: Callable[[ScreeningReport], None]) -> ModalityCallback:
+        provisional = ProvisionalScreening(
+            # one of its own, on the processor: what the other remembers, and its frames on a device, are for the record
+            CpuPreprocessor(preprocessor.settings),
+            classifier,
+            board.put,
+            screening.provisional_at,
+            is_behind=lambda: service.is_behind,
+        )
         return ModalityCallback(
-            ScreeningCallback(preset, preprocessor, classifier, on_report, settings.assembly, mirror=mirror),
+            ScreeningCallback(
+                preset,
+                preprocessor,
+                classifier,
+                on_report,
+                settings.assembly,
+                mirror=mirror,
+                provisional=provisional if screening.provisional_at else None,
+            ),
             PatternCallback(pattern_model, patterns.take, settings.assembly, settings.sadp),
         )
 
@@ -140,8 +160,9 @@ def compose_service(
         on_beat=on_beat,
         tap=tap,
         patterns=patterns,
+        board=board,
     )
-    return ComposedService(service, store, broker, classifier, patterns)
+    return ComposedService(service, store, broker, classifier, patterns, board)
 
 
 def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:

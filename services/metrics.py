@@ -23,7 +23,7 @@ from platform import python_version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.codec import DOCUMENT_NAMES
@@ -35,7 +35,7 @@ from braggwatch.services.watchdog import ResetCause
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """5 ms to 60 s: from one stage on a fast machine to a run that nobody would wait for."""
 
-STAGES = ("decode", "assemble", "orthonormalise", "centre", "infer", "publish")
+STAGES = ("decode", "queue", "preprocess", "classify", "publish", "provisional")
 _RATIO_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _OOD_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0, 4.0, 8.0)
 
@@ -130,8 +130,16 @@ class Metrics:
         self._stages = self._histogram("stage_duration_seconds", "Time spent in one stage.", label="stage")
         self._confidence = self._histogram("confidence_ratio", "Calibrated confidence of verdicts.", _RATIO_BUCKETS)
         self._ood = self._histogram("ood_score_ratio", "Out-of-distribution score over threshold.", _OOD_BUCKETS)
+        self._provisional = self._counter("provisional_verdicts", "Verdicts on runs that go on, by outcome.", "outcome")
+        self._settled = self._counter(
+            "provisional_settled", "Runs whose last provisional class their record kept or changed.", "kept"
+        )
         for outcome in Outcome:
             self._runs.labels(outcome.value)
+        for outcome in (Outcome.CLASSIFIED, Outcome.UNSURE, Outcome.OUT_OF_DISTRIBUTION):
+            self._provisional.labels(outcome.value)
+        for kept in ("yes", "no"):
+            self._settled.labels(kept)
         for name in classes:
             self._predictions.labels(name)
         for stage in STAGES:
@@ -274,6 +282,15 @@ class Metrics:
         self._note(last_latency_s=result.latency_s)
         if verdict.model is not None:
             self.backend(verdict.model)
+
+    def provisional_made(self, provisional: ProvisionalVerdict) -> None:
+        """Record one verdict on a run that goes on, and what it took."""
+        self._provisional.labels(provisional.verdict.outcome.value).inc()
+        self.stage("provisional", provisional.seconds)
+
+    def provisional_settled(self, kept: bool) -> None:
+        """Count one run whose provisional class, the last before its end, its record kept or did not."""
+        self._settled.labels("yes" if kept else "no").inc()
 
     def pattern_judged(self, result: PatternResult, latency_s: float) -> None:
         """Record one diffraction pattern: outcome, reason, and seconds from its document's arrival to its record."""

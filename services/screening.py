@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from braggwatch.callbacks.counters import AssemblyCounters
-from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.records import LiveRecord, ScreeningReport
 from braggwatch.services.backlog import Backlog, QueuedDocument
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
 from braggwatch.services.pattern_desk import PatternDesk
+from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.receiver import Receiver, ReceiverStats
 from braggwatch.services.settings import Settings
 from braggwatch.services.store import ResultStore
@@ -69,6 +70,8 @@ class ScreeningService:
         the callback's own error outcome. What it returns is a shortcoming in words: the service is ready, and degraded.
     patterns
         Takes the reports of diffraction patterns, where the callback makes any; the worker tells it when to store.
+    board
+        Is told of each record, where runs are judged on their way.
     on_beat
         Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
     """
@@ -78,7 +81,7 @@ class ScreeningService:
         settings: Settings,
         make_callback: Callable[[Callable[[ScreeningReport], None]], DocumentCallback],
         store: ResultStore,
-        broker: EventBroker[ScreeningResult],
+        broker: EventBroker[LiveRecord],
         *,
         sinks: Sequence[Sink] = (),
         metrics: ServiceMetrics | None = None,
@@ -87,8 +90,10 @@ class ScreeningService:
         on_beat: Callable[[], None] | None = None,
         tap: Callable[[bytes], None] | None = None,
         patterns: PatternDesk | None = None,
+        board: ProvisionalBoard | None = None,
     ) -> None:
         self._patterns = patterns
+        self._board = board
         self._settings = settings
         self._make_callback = make_callback
         self._store = store
@@ -118,6 +123,11 @@ class ScreeningService:
     def receiver_stats(self) -> ReceiverStats:
         """What the receiver has seen so far."""
         return self._receiver.stats
+
+    @property
+    def is_behind(self) -> bool:
+        """True while documents wait to be handled."""
+        return self._backlog.stats.documents > 0
 
     @property
     def alive(self) -> bool:
@@ -272,8 +282,8 @@ class ScreeningService:
             return
         self._broker.publish(result)
         self._metrics.run_finished(result)
-        for stage, seconds in stages.items():
-            self._metrics.stage(stage, seconds)
+        if self._board is not None:
+            self._board.settle(result)
         logger.info("run %s: %s", result.run_uid, result.verdict.headline)
 
 

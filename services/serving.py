@@ -69,7 +69,16 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
     host, port = listener.getsockname()[:2]
     explainer = Explainer(composed.classifier.bundle)
     page = _PageThread(
-        create_app(composed.store, composed.broker, metrics, health, settings.page, explainer, composed.patterns),
+        create_app(
+            composed.store,
+            composed.broker,
+            metrics,
+            health,
+            settings.page,
+            explainer,
+            composed.patterns,
+            composed.board,
+        ),
         listener,
     )
     try:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.device.selection import PreprocessingDevice
 from braggwatch.callbacks.sadp.limits import PatternLimits
+from braggwatch.callbacks.scan_shares import check_shares
 from braggwatch.models.runtimes.factory import RuntimePreference
 from braggwatch.services.codec import PayloadFormat
 from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
@@ -124,8 +125,19 @@ class ScreeningSettings(_Group):
         "A named one is never replaced by another.",
     )
     threads: int = Field(default=2, gt=0, description="Threads of the CPU runtime.")
+    provisional_at: tuple[float, ...] = Field(
+        default=(0.7, 0.85),
+        description="Shares of a scan's expected frames at which a provisional verdict is made, once the Bragg peak is "
+        "behind; [] for none. Each costs as much as a verdict.",
+    )
     expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
     stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")
+
+    @field_validator("provisional_at")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        check_shares(value)
+        return value
 
 
 class StoreSettings(_Group):

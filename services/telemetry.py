@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 
 
@@ -59,6 +59,12 @@ class ServiceMetrics(Protocol):
 
     def run_finished(self, result: ScreeningResult) -> None:
         """Record one final result: outcome, class, confidence, OOD score, latency and stage durations."""
+
+    def provisional_made(self, provisional: ProvisionalVerdict) -> None:
+        """Record one verdict on a run that goes on."""
+
+    def provisional_settled(self, kept: bool) -> None:
+        """Count one run whose provisional class, the last before its end, its record kept or did not."""
 
     def pattern_judged(self, result: PatternResult, latency_s: float) -> None:
         """Record one diffraction pattern: outcome, reason, and seconds from its document's arrival to its record."""

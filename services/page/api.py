@@ -12,12 +12,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.events import EventBroker
 from braggwatch.services.page.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.page.live import wait_for_result
 from braggwatch.services.page.slices import SliceDtype, central_slices, packed
 from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
+from braggwatch.services.provisional_board import ProvisionalBoard
 
 MAX_WAIT_S = 60.0
 _PAGE_SIZE = 500
@@ -40,9 +41,22 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
         after = page[-1].run_uid
 
 
-def runs_router(store: ResultSource, broker: EventBroker[ScreeningResult]) -> APIRouter:
+def runs_router(store: ResultSource, broker: EventBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
     """Build everything under ``/runs``."""
     router = APIRouter()
+
+    @router.get("/provisional")
+    def going_on() -> list[ProvisionalVerdict]:  # pyright: ignore[reportUnusedFunction]
+        """Return what is said of the runs that go on, the newest word on each."""
+        return board.going_on()
+
+    @router.get("/runs/{run_uid}/provisional")
+    def so_far(run_uid: RunUid) -> ProvisionalVerdict:  # pyright: ignore[reportUnusedFunction]
+        """Return what is said of a run that goes on; 404 before the first word, and once it has its record."""
+        provisional = board.get(run_uid)
+        if provisional is None:
+            raise HTTPException(404, f"nothing is said of run {run_uid} yet, or it has its record")
+        return provisional
 
     @router.get("/runs")
     def runs(  # pyright: ignore[reportUnusedFunction]

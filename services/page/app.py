@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import LiveRecord
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
@@ -22,6 +22,7 @@ from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.patterns import patterns_router
 from braggwatch.services.page.sources import ResultSource
 from braggwatch.services.pattern_desk import PatternDesk
+from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.settings import PageSettings
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -29,12 +30,13 @@ STATIC = Path(__file__).resolve().parent / "static"
 
 def create_app(
     store: ResultSource,
-    broker: EventBroker[ScreeningResult],
+    broker: EventBroker[LiveRecord],
     metrics: Metrics,
     health: Health,
     settings: PageSettings,
     explainer: Explainer | None = None,
     patterns: PatternDesk | None = None,
+    board: ProvisionalBoard | None = None,
 ) -> FastAPI:
     """Build the application; it starts nothing and owns none of its arguments.
 
@@ -50,7 +52,7 @@ def create_app(
 
     # No /docs: FastAPI's own pages load scripts from elsewhere.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
-    app.include_router(runs_router(store, broker))
+    app.include_router(runs_router(store, broker, board or ProvisionalBoard(broker)))
     app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     app.include_router(operations_router(metrics, health, broker))

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.events import EventBroker, SlowClientError
 from braggwatch.services.page.sources import ResultSource
 
 PING_S = 10
 
 
-def live_router(broker: EventBroker[ScreeningResult]) -> APIRouter:
+def live_router(broker: EventBroker[LiveRecord]) -> APIRouter:
     """Build ``GET /events``."""
     router = APIRouter()
 
@@ -25,7 +25,8 @@ def live_router(broker: EventBroker[ScreeningResult]) -> APIRouter:
     async def events(request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
         """Stream results as server-sent events.
 
-        ``event: result`` carries one record as JSON; ``event: reset`` asks the client to read ``/runs`` anew. Ids are
+        ``event: result`` carries one record as JSON; ``event: provisional`` what is said of a run that goes on, until
+        its record comes; ``event: reset`` asks the client to read ``/runs`` anew. Ids are
         ``EPOCH-NUMBER``; a client that names its last one (``Last-Event-ID``) gets what it missed. A client that does
         not read is let go.
         """
@@ -34,20 +35,21 @@ def live_router(broker: EventBroker[ScreeningResult]) -> APIRouter:
     return router
 
 
-async def _stream(broker: EventBroker[ScreeningResult], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
+async def _stream(broker: EventBroker[LiveRecord], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
     async with contextlib.aclosing(broker.subscribe(last_event_id)) as events:
         try:
             async for event in events:
                 if event.result is None:
                     yield ServerSentEvent(data="{}", event="reset", id=event.id)
                 else:
-                    yield ServerSentEvent(data=event.result.model_dump_json(), event="result", id=event.id)
+                    kind = "provisional" if isinstance(event.result, ProvisionalVerdict) else "result"
+                    yield ServerSentEvent(data=event.result.model_dump_json(), event=kind, id=event.id)
         except SlowClientError:
             return
 
 
 async def wait_for_result(
-    store: ResultSource, broker: EventBroker[ScreeningResult], run_uid: str, timeout_s: float
+    store: ResultSource, broker: EventBroker[LiveRecord], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
     """Return the run's result as soon as it is there, or None after ``timeout_s`` seconds.
 
@@ -72,11 +74,11 @@ async def wait_for_result(
     return result or await run_in_threadpool(store.get, run_uid)
 
 
-async def _watch(broker: EventBroker[ScreeningResult], run_uid: str) -> ScreeningResult | None:
+async def _watch(broker: EventBroker[LiveRecord], run_uid: str) -> ScreeningResult | None:
     async with contextlib.aclosing(broker.subscribe()) as events:
         try:
             async for event in events:
-                if event.result is not None and event.result.run_uid == run_uid:
+                if isinstance(event.result, ScreeningResult) and event.result.run_uid == run_uid:
                     return event.result
         except SlowClientError:
             return None

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import LiveRecord
 from braggwatch.services.events import EventBroker
 from braggwatch.services.health import Health, HealthReport, HealthState
 from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
@@ -37,7 +37,7 @@ class ServiceStatus(BaseModel):
     runtime: str | None
 
 
-def operations_router(metrics: Metrics, health: Health, broker: EventBroker[ScreeningResult]) -> APIRouter:
+def operations_router(metrics: Metrics, health: Health, broker: EventBroker[LiveRecord]) -> APIRouter:
     """Build ``/livez``, ``/readyz``, ``/metrics`` and ``/status``."""
     router = APIRouter()
 
@@ -70,7 +70,7 @@ def _report(report: HealthReport, *, well: bool) -> JSONResponse:
     return JSONResponse(report.model_dump(mode="json"), 200 if well else 503)
 
 
-def _status(metrics: Metrics, health: Health, broker: EventBroker[ScreeningResult]) -> ServiceStatus:
+def _status(metrics: Metrics, health: Health, broker: EventBroker[LiveRecord]) -> ServiceStatus:
     now = metrics.snapshot()
     report = health.report()
     age_s = None if now.last_document_at is None else max(0.0, time.time() - now.last_document_at)

@@ -40,7 +40,7 @@ def result(label: str = "screw", runtime: str = "onnxruntime-cpu") -> ScreeningR
         started_at=1.0,
         finished_at=2.0,
         latency_s=0.3,
-        stage_seconds={"infer": 0.02},
+        stage_seconds={"classify": 0.02},
     )
 
 
@@ -91,7 +91,7 @@ def test_a_run_is_counted_with_its_class_and_latency():
     assert value(metrics, "runs_total", outcome="classified") == 1
     assert value(metrics, "predictions_total", **{"class": "screw"}) == 1
     assert value(metrics, "run_latency_seconds_count") == 1
-    assert value(metrics, "stage_duration_seconds_count", stage="infer") == 1
+    assert value(metrics, "stage_duration_seconds_count", stage="classify") == 1
     assert value(metrics, "ood_score_ratio_sum") == pytest.approx(1.5)
 
 

@@ -19,8 +19,10 @@ import tifffile
 from event_model import DocumentNames, schema_validators
 
 from braggwatch.callbacks.preprocessing import CpuPreprocessor
-from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.provisional import ProvisionalScreening
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.composition import compose_service, preprocessing_settings
 from braggwatch.services.events import EventBroker
@@ -282,6 +284,25 @@ def assert_perfect(result: ScreeningResult) -> None:
     assert verdict.ood_threshold is not None
     assert verdict.ood_score < verdict.ood_threshold
     assert (result.frames_received, result.frames_expected) == (FRAMES, FRAMES)
+
+
+def test_it_is_called_perfect_with_a_third_of_the_scan_to_go(
+    measured: Measured, production: Path, preprocessor: CpuPreprocessor
+) -> None:
+    told: list[ProvisionalVerdict] = []
+    classifier = BundleClassifier.load(production, threads=1)
+    callback = ScreeningCallback(
+        PRESET,
+        preprocessor,
+        classifier,
+        lambda _: None,
+        provisional=ProvisionalScreening(preprocessor, classifier, told.append, (0.65, 0.8)),
+    )
+    for record in read_recording(measured.recording):
+        callback(record.name, record.document)
+    assert [one.frames_received for one in told] == [round(0.65 * FRAMES + 0.5), round(0.8 * FRAMES + 0.5)]
+    for one in told:
+        assert (one.verdict.outcome, one.verdict.label) == (Outcome.CLASSIFIED, "perfect"), one.verdict
 
 
 @pytest.mark.parametrize("pack", ["pickle", "msgpack"])

@@ -3,6 +3,7 @@
 import { headline } from "./classes.js";
 import { drawCounts } from "./counts.js";
 import { words as explained } from "./explanation.js";
+import { GoingOn } from "./going_on.js";
 import { drawHeader } from "./header.js";
 import { drawMap } from "./map.js";
 import { drawRocking } from "./rocking.js";
@@ -20,6 +21,8 @@ const results = new Map();
 const view = { selected: null, kind: "all", words: "", connected: false, status: null, slices: null, rocking: null, why: null };
 const canvases = [...document.querySelectorAll("canvas[data-slice]")];
 const table = new RunTable($("#runs"), $("#scroll"), (uid) => choose(uid, { byHand: true }));
+
+const goingOn = new GoingOn($("#going-on"));
 
 const newestFirst = () => [...results.values()].sort((a, b) => b.finished_at - a.finished_at);
 
@@ -122,6 +125,7 @@ async function toggleWhy() {
 }
 
 function take(result, fresh) {
+  goingOn.end(result.run_uid);
   const known = results.get(result.run_uid);
   if (known && known.revision >= result.revision) return;
   results.set(result.run_uid, result);
@@ -143,6 +147,9 @@ async function readAll() {
     return pollStatus(); // the stream reopens by itself, and then the list is read again
   }
   for (const result of [...list].reverse()) take(result, false);
+  for (const provisional of (await server.goingOn().catch(() => null)) ?? []) {
+    if (!results.has(provisional.run_uid)) goingOn.put(provisional);
+  }
   drawSoon();
   if (!view.selected || $("#follow").checked) choose(newestFirst().find(matches)?.run_uid);
 }
@@ -150,6 +157,7 @@ async function readAll() {
 async function restart() {
   results.clear();
   table.clear();
+  goingOn.clear();
   view.selected = null;
   await readAll();
 }
@@ -220,6 +228,7 @@ server.follow({
     take(result, true);
     drawSoon();
   },
+  onProvisional: (provisional) => results.has(provisional.run_uid) || goingOn.put(provisional),
   onReset: restart,
   // Read the list whenever the stream (re)opens: what came before it did is not sent again.
   onConnection: (open) => (open ? readAll() : pollStatus()),

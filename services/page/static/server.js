@@ -9,6 +9,7 @@ async function answer(path) {
 
 export const latest = (limit) => answer(`/runs?limit=${limit}`);
 export const status = () => answer("/status");
+export const goingOn = () => answer("/provisional");
 export const rocking = (uid) => answer(`/runs/${encodeURIComponent(uid)}/rocking`);
 
 /** The three central slices as one Float32Array of log10(1 + counts), with their shape and voxel size; or null. */
@@ -35,11 +36,12 @@ export async function explanation(uid) {
  * Follow new results. The browser reconnects by itself and names the last id it saw, so nothing is missed; where the
  * service has restarted (another epoch) it says `reset`, and the list is read again.
  */
-export function follow({ onResult, onReset, onConnection }) {
+export function follow({ onResult, onProvisional, onReset, onConnection }) {
   const source = new EventSource("/events");
   source.addEventListener("open", () => onConnection(true));
   source.addEventListener("error", () => onConnection(false));
   source.addEventListener("result", (event) => onResult(JSON.parse(event.data)));
+  source.addEventListener("provisional", (event) => onProvisional(JSON.parse(event.data)));
   source.addEventListener("reset", () => onReset());
   return source;
 }

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from braggwatch.callbacks.records import ModelInput, Quality, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
@@ -27,6 +27,7 @@ from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.pattern_desk import PatternDesk
+from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.store import ResultStore
 
@@ -120,12 +121,15 @@ class World:
     broker: EventBroker
     metrics: Metrics
     health: Health
+    board: ProvisionalBoard
     explainer: Explainer | None = None
     patterns: PatternDesk | None = None
 
     def app(self, **settings: object) -> FastAPI:
         chosen = PageSettings.model_validate(settings)
-        return create_app(self.store, self.broker, self.metrics, self.health, chosen, self.explainer, self.patterns)
+        return create_app(
+            self.store, self.broker, self.metrics, self.health, chosen, self.explainer, self.patterns, self.board
+        )
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:
@@ -154,6 +158,7 @@ class World:
         self.store.put(make_report(result, arrays=arrays))
         self.metrics.run_finished(result)
         self.broker.publish(result)
+        self.board.settle(result)
 
 
 @pytest.fixture(name="result_of")
@@ -162,10 +167,31 @@ def _result_of() -> Callable[..., ScreeningResult]:
 
 
 @pytest.fixture
+def provisional_of() -> Callable[..., ProvisionalVerdict]:
+    """Of what a run's record will say, what is said of it on its way."""
+
+    def make(result: ScreeningResult, received: int = 43) -> ProvisionalVerdict:
+        return ProvisionalVerdict(
+            run_uid=result.run_uid,
+            scan_id=result.scan_id,
+            verdict=result.verdict,
+            frames_expected=61,
+            frames_received=received,
+            sample=result.sample,
+            started_at=result.started_at,
+            made_at=result.finished_at - 61 + received,
+            seconds=0.06,
+        )
+
+    return make
+
+
+@pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     store = ResultStore(tmp_path / "results.sqlite")
     metrics = Metrics()
-    yield World(store, EventBroker(epoch=7), metrics, Health(on_change=metrics.ready))
+    broker = EventBroker(epoch=7)
+    yield World(store, broker, metrics, Health(on_change=metrics.ready), ProvisionalBoard(broker, metrics))
     store.close()
 
 

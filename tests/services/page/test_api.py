@@ -26,9 +26,38 @@ def test_a_result_is_read_back_as_it_was_stored(world, result_of):
     assert type(result).model_validate_json(answer.content) == result
 
 
+def test_what_is_said_of_a_run_on_its_way_is_there_until_its_record_is(world, result_of, provisional_of):
+    first, last = (provisional_of(result_of("run-1"), received) for received in (43, 52))
+    with world.client() as client:
+        assert client.get("/provisional").json() == []
+        assert client.get("/runs/run-1/provisional").status_code == 404
+        world.board.put(first)
+        world.board.put(last)
+        told = client.get("/runs/run-1/provisional")
+        assert type(last).model_validate_json(told.content) == last
+        assert len(client.get("/provisional").json()) == 1
+        assert client.get("/runs/run-1/result").status_code == 404
+        world.publish(result_of("run-1"))
+        assert client.get("/runs/run-1/provisional").status_code == 404
+        assert client.get("/provisional").json() == []
+
+
+def test_waiting_for_a_result_ignores_what_is_said_on_the_way(world, http, result_of, provisional_of):
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(http.get("/runs/run-1/result", params={"wait": 15})))
+    waiting.start()
+    while not world.broker.clients:
+        pass
+    world.board.put(provisional_of(result_of("run-1")))
+    world.publish(result_of("run-1"))
+    waiting.join(20)
+    assert answers[0].status_code == 200
+    assert answers[0].json()["frames_received"] == 61
+
+
 def test_a_run_without_a_result_is_404_everywhere(world):
     with world.client() as client:
-        for path in ("", "/result", "/slices", "/rocking", "/model-input.npz"):
+        for path in ("", "/result", "/provisional", "/slices", "/rocking", "/model-input.npz"):
             assert client.get(f"/runs/unknown{path}").status_code == 404
 
 

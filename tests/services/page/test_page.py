@@ -110,6 +110,17 @@ def test_results_arrive_as_events_with_ids(world, http, result_of):
     assert json.loads(events[1]["data"])["run_uid"] == "run-2"
 
 
+def test_what_is_said_of_a_run_on_its_way_is_an_event_of_its_own(world, http, result_of, provisional_of):
+    with http.stream("GET", "/events") as response:
+        while not world.broker.clients:
+            pass
+        world.board.put(provisional_of(result_of("run-1")))
+        world.publish(result_of("run-1"))
+        events = read_events(response, 2)
+    assert [(e["event"], e["id"]) for e in events] == [("provisional", "7-1"), ("result", "7-2")]
+    assert json.loads(events[0]["data"])["frames_received"] == 43
+
+
 def test_a_client_that_comes_back_gets_what_it_missed(world, http, result_of):
     for n in range(3):
         world.publish(result_of(f"run-{n}"), arrays=False)
