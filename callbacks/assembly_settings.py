@@ -41,6 +41,12 @@ class AssemblySettings(BaseModel):
     file_retry_s: float = Field(default=0.5, ge=0, description="Pause before a file that would not open is retried.")
     run_timeout_s: float = Field(default=600.0, gt=0, description="Silence after which an open run times out.")
     min_completeness: float = Field(default=0.8, ge=0, le=1, description="A class is named only at or above this.")
+    min_completeness_ended_early: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="The same where the plan itself ended the scan before its stated length, the Bragg peak behind.",
+    )
     peak_guard_frames: int = Field(default=2, ge=0, description="No class where a frame this close to the peak lacks.")
     peak_guard_fraction: float = Field(
         default=0.1, gt=0, le=1, description="Nor where a lacking frame's neighbour exceeds this part of the maximum."

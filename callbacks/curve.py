@@ -24,6 +24,9 @@ from braggwatch.callbacks.reflection import StatedReflection
 from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.sim.geometry.model import GeometryPreset
 
+PASSED_BELOW = 0.1
+"""The peak is behind once a frame has no more than this share of the brightest one's counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class CurveMaterials:
@@ -196,8 +199,20 @@ def build_curve(
         parts.append(f"{int(blind.sum())} without a readback of {materials.fields.angle!r}")
     if materials.source.problem is not None and materials.source.pending:
         parts.append(materials.source.problem)
-    classifiable = not guarded and curve.completeness >= settings.min_completeness
+    enough = curve.completeness >= settings.min_completeness
+    if not enough and _ended_early(materials, present, plotted):
+        parts.insert(0, "the plan ended it with the peak behind")
+        enough = curve.completeness >= settings.min_completeness_ended_early
+    classifiable = not guarded and enough
     return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
+
+
+def _ended_early(materials: CurveMaterials, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:
+    """Tell whether the frames that lack are those after an end that the stop document states, none before it."""
+    stated = materials.counts.get(materials.streams[0].name) if materials.streams else None
+    if stated is None or not 0 < stated < present.size or not present[:stated].all():
+        return False
+    return peak_is_behind(rocking_curve[:stated])
 
 
 def _beside_frames(
@@ -239,6 +254,20 @@ def near_peak(sums: NDArray[np.float64], present: NDArray[np.bool_], settings: A
         if close or any(sums[i] > bright for i in neighbours):
             near.append(int(index))
     return tuple(near)
+
+
+def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
+    """Tell whether the newest frame is dark beside the brightest.
+
+    Parameters
+    ----------
+    rocking_curve
+        (N, 2): angle and summed counts, as `AssembledRun` has it.
+    """
+    if rocking_curve is None or not len(rocking_curve):
+        return False
+    counts = rocking_curve[:, 1]
+    return bool(counts[-1] <= PASSED_BELOW * np.nanmax(counts))
 
 
 def joined(frames: Mapping[int, float], length: int) -> NDArray[np.float64]:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from braggwatch.callbacks.assembled_run import AssembledRun
+from braggwatch.callbacks.curve import peak_is_behind
 from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.records import ProvisionalVerdict
 from braggwatch.callbacks.reflection import burgers_visibility
@@ -17,9 +17,6 @@ from braggwatch.callbacks.scan_shares import check_shares
 from braggwatch.models.classifier import Classifier
 
 logger = logging.getLogger(__name__)
-
-PASSED_BELOW = 0.1
-"""The peak is behind once a frame has no more than this share of the brightest one's counts."""
 
 
 class ProvisionalScreening:
@@ -111,17 +108,3 @@ class ProvisionalScreening:
         except Exception:
             # The run's own verdict is what counts, and it comes whatever happens here.
             logger.exception("run %s could not be judged on its way", run.run_uid)
-
-
-def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
-    """Tell whether the newest frame is dark beside the brightest.
-
-    Parameters
-    ----------
-    rocking_curve
-        (N, 2): angle and summed counts, as `AssembledRun` has it.
-    """
-    if rocking_curve is None or not len(rocking_curve):
-        return False
-    counts = rocking_curve[:, 1]
-    return bool(counts[-1] <= PASSED_BELOW * np.nanmax(counts))

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from typing import Protocol
 
-from braggwatch.callbacks.records import ScreeningReport, ScreeningResult
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningReport, ScreeningResult
 
 _POLL_S = 0.01
 
@@ -27,8 +27,18 @@ class VerdictSource(Protocol):
         ...
 
 
+class ProvisionalSource(Protocol):
+    """Answers with what is said of a run that goes on, or None; at once, whether or not anything is said."""
+
+    async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
+        """Ask without blocking the event loop."""
+        ...
+
+
 class RecentVerdicts:
     """The latest records of a `ScreeningCallback` in this process; give its `put` as ``on_report``.
+
+    Give `put_provisional` to a `ProvisionalScreening` as ``on_verdict``, where runs are judged on their way.
 
     Safe to fill in one thread and ask in another.
 
@@ -41,12 +51,24 @@ class RecentVerdicts:
     def __init__(self, capacity: int = 1000) -> None:
         self._capacity = capacity
         self._results: OrderedDict[str, ScreeningResult] = OrderedDict()
+        self._so_far: OrderedDict[str, ProvisionalVerdict] = OrderedDict()
 
     def put(self, report: ScreeningReport) -> None:
         """Keep a report's record."""
+        self._so_far.pop(report.result.run_uid, None)
         self._results[report.result.run_uid] = report.result
         while len(self._results) > self._capacity:
             self._results.popitem(last=False)
+
+    def put_provisional(self, provisional: ProvisionalVerdict) -> None:
+        """Keep what is said of a run until its record comes."""
+        self._so_far[provisional.run_uid] = provisional
+        while len(self._so_far) > self._capacity:
+            self._so_far.popitem(last=False)
+
+    async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
+        """Return what is said of a run that goes on."""
+        return self._so_far.get(run_uid)
 
     def get(self, run_uid: str) -> ScreeningResult | None:
         """Return the record of a run, None where there is none yet."""

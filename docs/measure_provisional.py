@@ -14,7 +14,7 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.provisional import peak_is_behind
+from braggwatch.callbacks.curve import peak_is_behind
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import Registry
 from braggwatch.models.scores import wilson_interval

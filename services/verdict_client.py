@@ -12,12 +12,13 @@ from urllib.request import Request, urlopen
 
 from pydantic import ValidationError
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 
 logger = logging.getLogger(__name__)
 
 _NOT_YET = frozenset({202, 204, 404, 408, 425, 429, 500, 502, 503, 504})
 _LONG_POLL_S = 5.0
+_QUESTION_S = 0.4
 _PAUSE_S = 0.2
 _MAX_BYTES = 1_000_000
 
@@ -69,15 +70,26 @@ class HttpVerdictSource:
             time.sleep(max(0.0, min(_PAUSE_S, deadline - time.monotonic())))
         return None
 
+    async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
+        """Return what is said of a run that goes on, None where nothing is, or the service is silent or refuses."""
+        try:
+            body = await asyncio.to_thread(self._read, run_uid, "provisional", _QUESTION_S)
+            return None if body is None else ProvisionalVerdict.model_validate_json(body)
+        except (OSError, http.client.HTTPException, ValidationError) as error:
+            logger.debug("nothing is heard of run %s: %s", run_uid, error)
+            return None
+
     def _ask(self, run_uid: str, remaining_s: float) -> ScreeningResult | None:
         query = urlencode({"wait": f"{min(remaining_s, _LONG_POLL_S):.3f}"})
-        url = f"{self._base_url}/runs/{quote(run_uid, safe='')}/result?{query}"
+        body = self._read(run_uid, f"result?{query}", remaining_s + 0.1)
+        return None if body is None else ScreeningResult.model_validate_json(body)
+
+    def _read(self, run_uid: str, what: str, timeout_s: float) -> bytes | None:
+        url = f"{self._base_url}/runs/{quote(run_uid, safe='')}/{what}"
         request = Request(url, headers=self._headers)  # noqa: S310 the scheme is checked when made
         try:
-            with urlopen(request, timeout=remaining_s + 0.1) as response:  # noqa: S310
-                if response.status != 200:
-                    return None
-                return ScreeningResult.model_validate_json(response.read(_MAX_BYTES))
+            with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
+                return response.read(_MAX_BYTES) if response.status == 200 else None
         except HTTPError as error:
             with error:
                 if error.code in (401, 403):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.provisional import ProvisionalScreening, peak_is_behind
+from braggwatch.callbacks.curve import peak_is_behind
+from braggwatch.callbacks.provisional import ProvisionalScreening
 from braggwatch.callbacks.records import ProvisionalVerdict
 from braggwatch.callbacks.screening import ScreeningCallback
 from braggwatch.models.verdict import Outcome
