@@ -94,8 +94,10 @@ def train(
         if (calibration is None) != (test is None):
             raise ValueError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
-        training = tuple(path for folder in data for path in find_shards(folder, "cxdp-*.h5"))
-        outliers = tuple(path for folder in data for path in sorted(folder.glob("outlier-*.h5")))
+        # a folder may hold crystals, outliers or both
+        shards = tuple(path for folder in data for path in find_shards(folder, "*.h5"))
+        outliers = tuple(path for path in shards if path.name.startswith("outlier-"))
+        training = tuple(path for path in shards if path.name.startswith("cxdp-")) or find_shards(data[0], "cxdp-*.h5")
         if not outliers:
             error_console().print("no outlier shards there: the network won't have seen what it is to refuse")
         config = _config(preset, (*training, *outliers), split, seed=seed, threads=threads, device=device)

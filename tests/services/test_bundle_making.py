@@ -192,6 +192,17 @@ def test_half_a_split_and_unknown_presets_are_refused(tmp_path: Path) -> None:
     assert run(*common, "--network", "resnet").exit_code == 3
 
 
+def test_a_folder_without_shards_or_without_any_crystal_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_shard(tmp_path / "noise", MEASURED, range(6), ("noise",))
+    write_shard(tmp_path / "test", MEASURED, range(6))
+    tail = ("--version", "1.0.0", "--work", str(tmp_path / "work"), f"--calibration={tmp_path / 'test'}")
+    for folder in ("empty", "noise"):
+        refused = run("train", "--data", str(tmp_path / folder), *tail, f"--test={tmp_path / 'test'}")
+        assert refused.exit_code == 3
+        assert folder in refused.stderr
+
+
 def test_the_papers_preset_counts_epochs_over_its_share(tmp_path: Path) -> None:
     from braggwatch.services.cli.train_command import _config
 
@@ -207,11 +218,13 @@ def test_the_papers_preset_counts_epochs_over_its_share(tmp_path: Path) -> None:
 def test_from_shards_to_production_by_the_command_line(tmp_path: Path) -> None:
     for folder, numbers in (("train", range(24)), ("calibration", range(100, 130)), ("test", range(200, 212))):
         write_shard(tmp_path / folder, MEASURED, numbers)
+    for folder in ("outliers", "test"):
         write_shard(tmp_path / folder, MEASURED, range(6), ("noise", "speckle"))
     write_shard(tmp_path / "train", CLEAN, range(24, 36))
     folders = [
         f"--{name}={tmp_path / folder}" for name, folder in (("data", "train"), ("calibration",) * 2, ("test",) * 2)
     ]
+    folders.append(f"--data={tmp_path / 'outliers'}")
     registry, work = tmp_path / "bundles", tmp_path / "work"
     registry.mkdir()
     made = run(
@@ -225,6 +238,7 @@ def test_from_shards_to_production_by_the_command_line(tmp_path: Path) -> None:
     assert manifest.valid_domain.elements == ("Au", "Pt")
     assert manifest.metrics is not None
     assert manifest.metrics.samples == 12
+    assert manifest.thresholds.foreign is not None
     assert (work / "report.html").exists()
 
     promoted = run("promote", "quick/1.0.0", f"--registry={registry}", "--json")
