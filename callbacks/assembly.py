@@ -11,7 +11,14 @@ import numpy as np
 from braggwatch.callbacks.assembled_run import AssembledRun, Ending, RunState
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import MutableCounters
-from braggwatch.callbacks.curve import BuiltCurve, CurveMaterials, build_curve, find_angles, find_geometry
+from braggwatch.callbacks.curve import (
+    BuiltCurve,
+    CurveMaterials,
+    build_curve,
+    find_angles,
+    find_angles_so_far,
+    find_geometry,
+)
 from braggwatch.callbacks.document_checks import RejectedDocument, finite, text
 from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.frame_routes_inline import UnusableFrame
@@ -27,6 +34,7 @@ from braggwatch.callbacks.geometry_resolution import (
 from braggwatch.callbacks.readings import StreamReadings
 from braggwatch.callbacks.records import FrameRecord
 from braggwatch.callbacks.reflection import StatedReflection, stated_reflection
+from braggwatch.callbacks.run_length import expected_frames, promised_events
 from braggwatch.callbacks.volume import InconsistentFrame, Volume
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -170,13 +178,16 @@ class RunAssembly:
         if self.progress is None or self._volume is None or self._volume.frame_shape is None or not self._beside:
             return None
         materials, count = self._materials(), max(self._beside) + 1
+        begun, problem = replace(materials, length=count), self._source.problem
         try:
-            angles, origin = find_angles(materials)
-            angles = angles[:count]
-            resolved = find_geometry(materials, self._volume.frame_shape, angles, origin)
-            built = build_curve(replace(materials, length=count), self._volume, angles, resolved, so_far=True)
+            angles, origin = find_angles_so_far(materials, begun)
+            resolved = find_geometry(begun, self._volume.frame_shape, angles, origin)
+            built = build_curve(begun, self._volume, angles, resolved, so_far=True)
         except (UnresolvedGeometry, InconsistentFrame):
             return None
+        finally:
+            # a file that can't be read yet is no problem of a run that goes on
+            self._source.problem = problem
         return self._record(Ending.PARTIAL, f"{count} frames so far", count, built)
 
     def give_up(self, ending: Ending, reason: str) -> AssembledRun:
@@ -271,22 +282,11 @@ class RunAssembly:
         self.close()
 
     def _promised(self) -> dict[str, int]:
-        """Return stream → events as the stop document counts them."""
-        counts = self._stop.get("num_events") if self._stop is not None else None
-        if not isinstance(counts, Mapping):
-            return {}
-        named = cast("Mapping[str, object]", counts)
-        return {name: int(n) for name, value in named.items() if (n := finite(value)) is not None and n >= 0}
+        return promised_events(self._stop)
 
     def _expected(self) -> int | None:
-        """Return the number of frames that start and stop documents promise; None where neither says."""
-        start = self._start or {}
-        fly = start.get("fly")
-        stated = [finite(start.get("num_points"))]
-        stated.append(finite(cast("Mapping[str, object]", fly).get("num")) if isinstance(fly, Mapping) else None)
-        stated.append(self._promised().get(self._detector_stream or ""))
-        numbers = [int(n) for n in stated if n is not None and 1 <= n <= self._settings.max_frames]
-        return max(numbers, default=None)
+        promised = self._promised().get(self._detector_stream or "")
+        return expected_frames(self._start or {}, promised, self._settings.max_frames)
 
     def _assemble(self, waited: float) -> AssembledRun | None:
         """Build the curve if everything is there or waiting is over."""

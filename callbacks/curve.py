@@ -77,11 +77,16 @@ class BuiltCurve:
     origins: tuple[GeometryOrigin, ...]
 
 
-def find_angles(materials: CurveMaterials) -> tuple[NDArray[np.float64], str]:
+def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDArray[np.float64], str]:
     """Return (length,) readbacks of the scanned circle in degrees and where they came from.
 
     The frames' own events are taken first; then another stream that has one reading for each frame, from events or
     a file; then the plan's explicit statement.
+
+    Parameters
+    ----------
+    so_far
+        The run goes on, and ``length`` frames of it have come: the detector's own stream may have readings beyond.
 
     Raises
     ------
@@ -100,7 +105,8 @@ def find_angles(materials: CurveMaterials) -> tuple[NDArray[np.float64], str]:
         if not series:
             continue
         count = materials.counts.get(stream.name, max(series))
-        if count != length:
+        ahead = so_far and count > length and stream is materials.streams[0]
+        if count != length and not ahead:
             rejected.append(f"stream {stream.name!r} has {count} readings for {length} frames")
             continue
         scaled = {seq_num - 1: value * materials.fields.angle_scale for seq_num, value in series.items()}
@@ -110,6 +116,21 @@ def find_angles(materials: CurveMaterials) -> tuple[NDArray[np.float64], str]:
         return stated, "start:fly"
     looked = "; ".join(rejected) or "looked in the events of every stream, in stream resources and in start['fly']"
     raise UnresolvedGeometry(f"no readback of the scanned circle {materials.preset.scanned!r} ({signal!r}): {looked}")
+
+
+def find_angles_so_far(whole: CurveMaterials, begun: CurveMaterials) -> tuple[NDArray[np.float64], str]:
+    """As `find_angles`, of a run that goes on: of the whole run where its angles are stated, else of what has come.
+
+    Parameters
+    ----------
+    whole, begun
+        The same run, its length that of the whole, or of the frames so far.
+    """
+    try:
+        angles, origin = find_angles(whole)
+    except UnresolvedGeometry:
+        return find_angles(begun, so_far=True)
+    return angles[: begun.length], origin
 
 
 def find_geometry(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -17,7 +17,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.services.demo_beamline import FRAMES, PREFIX, PRESET
 from braggwatch.services.serving import RunningService, serve
 from braggwatch.services.settings import (
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _START_S = 60.0
 _END_S = 5.0
-_POLL_S = 0.1
+_POLL_S = 0.05
 _SILENT_S = 180.0
 
 
@@ -86,12 +86,18 @@ class Demo:
         self._options = options
         self._began = began
         self._results: list[ScreeningResult] = []
+        self._on_the_way: dict[str, ProvisionalVerdict] = {}
         self._first_s: float | None = None
 
     @property
     def results(self) -> tuple[ScreeningResult, ...]:
         """Results so far, oldest first."""
         return tuple(self._results)
+
+    @property
+    def on_the_way(self) -> Mapping[str, ProvisionalVerdict]:
+        """Uid of a run → the first that was said of it while it went on."""
+        return self._on_the_way
 
     def watch(self, stop: Event, on_result: Callable[[ScreeningResult], None]) -> DemoSummary:
         """Tell of each result until all scans have theirs, or ``stop`` is set.
@@ -104,6 +110,8 @@ class Demo:
         seen: set[str] = set()
         last = time.monotonic()
         while not stop.is_set() and not self._complete():
+            for said in self._running.composed.board.going_on():
+                self._on_the_way.setdefault(said.run_uid, said)
             fresh = [r for r in self._running.composed.store.latest(200) if r.run_uid not in seen]
             for result in reversed(fresh):
                 seen.add(result.run_uid)

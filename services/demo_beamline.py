@@ -20,6 +20,7 @@ PRESET = "simulated"
 ROUTES = ("stream", "inline", "resource")
 HALF_WIDTH_DEG = 0.4
 FRAMES = 81
+DWELL_S = 0.01
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def _scan(address: str, folder: Path, scans: int, seed: int, frames: int, route:
     while left is None or left > 0:
         batch = sample.particles if left is None else sample.particles[:left]
         detector = _detector(beamline, route)
-        engine(screen_particles(beamline, HALF_WIDTH_DEG, frames, detector=detector, particles=batch))
+        engine(screen_particles(beamline, HALF_WIDTH_DEG, frames, detector=detector, particles=batch, dwell_s=DWELL_S))
         left = None if left is None else left - len(batch)
     publisher.close()
 

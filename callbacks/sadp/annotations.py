@@ -139,7 +139,7 @@ def find_beam_stop(picture: NDArray[np.generic], x_px: float, y_px: float, spot_
         return result
     distance = np.hypot(rows - y, columns - x)
     if float(distance[mask].min()) < 0.15 * max(height, width):
-        mask |= distance < distance[mask].min() + 2.0
+        mask |= distance < distance[mask].min() + 1.0
     mask = np.asarray(binary_dilation(mask))
     result[: height * step, : width * step] = np.repeat(np.repeat(mask, step, axis=0), step, axis=1)
     return result

@@ -17,6 +17,8 @@ from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
 
 Problem = Literal["no picture", "too few spots", "rings", "no Friedel symmetry", "off zone"]
 """What can keep a picture from being judged, most basic first."""
+_FEWEST_OF_A_RING = 12
+_RING_QUANTILE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class PatternSettings:
     largest_ring_share
         See `ring_share`.
     smallest_paired
-        Share of spots with a Friedel mate.
+        Share of spots with a Friedel mate: along most zones those of higher Laue zones have none.
     largest_asymmetry
         Of the pairs' intensities.
     centre_px
@@ -42,7 +44,7 @@ class PatternSettings:
     spots: SpotSettings = field(default_factory=SpotSettings)
     fewest_spots: int = 6
     largest_ring_share: float = 0.45
-    smallest_paired: float = 0.45
+    smallest_paired: float = 0.15
     largest_asymmetry: float = 0.6
     centre_px: tuple[float, float] | None = None
     annotations: bool = True
@@ -106,7 +108,7 @@ def measure_pattern(
         if shadow.any():
             # its edge looked like spots, and what it hides has no mate to miss
             hidden = hidden | shadow
-            spots = find_spots(picture, hidden, chosen.spots)
+            spots = find_spots(picture, hidden, chosen.spots, _halo(picture, x, y, hidden))
             again = find_centre(spots, (shape[0], shape[1]), hidden)
             if again is not None and chosen.centre_px is None:
                 x, y = again.x_px, again.y_px
@@ -148,6 +150,27 @@ def measure_pattern(
         quality=quality,
         problem=problem,
     )
+
+
+def _halo(picture: NDArray[np.generic], x: float, y: float, hidden: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return what of the picture is alike all around the direct beam, (H, W); far out as at a quarter of its side."""
+    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    limit = int(0.25 * min(picture.shape))
+    distance = np.minimum(np.hypot(columns - x, rows - y).astype(np.int64), limit)
+    near = (distance < limit) & ~hidden
+    level = np.full(limit + 1, np.nan)
+    order = np.argsort(distance[near], kind="stable")
+    radii, values = distance[near][order], np.asarray(picture)[near][order].astype(np.float64)
+    first = np.searchsorted(radii, np.arange(limit + 1))
+    for radius in range(limit):
+        ring = np.sort(values[first[radius] : first[radius + 1]])
+        if len(ring) >= _FEWEST_OF_A_RING:
+            # spots are the brighter part of a ring
+            level[radius] = ring[int(_RING_QUANTILE * len(ring))]
+    known = np.flatnonzero(np.isfinite(level))
+    if not len(known):
+        return np.zeros(picture.shape, dtype=np.float32)
+    return np.interp(np.arange(limit + 1), known, level[known]).astype(np.float32)[distance]
 
 
 def _on_an_edge(

@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter
 _FIRST_SIGMA_PX = 1.3
 _WIDER = 2.0
 _BLOCK_PX = 32
-_QUANTILE = 0.4
-_TO_SIGMA = 1.0 / 0.5244
+_QUANTILE = 0.2
+_TO_SIGMA = 1.0 / 0.2533
 """Of |x| of a normal distribution: spots, dense as they may be, leave the lower part of a block alone."""
 _QUANTISATION = 0.29
 
@@ -86,7 +86,10 @@ class Spots:
 
 
 def find_spots(
-    picture: NDArray[np.generic], masked: NDArray[np.bool_] | None = None, settings: SpotSettings | None = None
+    picture: NDArray[np.generic],
+    masked: NDArray[np.bool_] | None = None,
+    settings: SpotSettings | None = None,
+    background: NDArray[np.float32] | None = None,
 ) -> Spots:
     """Find the spots of a picture.
 
@@ -96,6 +99,8 @@ def find_spots(
         (H, W) of any number type; bright on dark. What isn't finite counts as masked.
     masked
         (H, W) True where nothing is to be found: a scale bar, a beam stop, dead pixels.
+    background
+        (H, W) to take off first: where it is steep, the edge of a mask would look like spots.
 
     Raises
     ------
@@ -115,6 +120,8 @@ def find_spots(
     quantum = _QUANTISATION if picture.dtype.kind in "iub" else 0.0
     factor = -(-max(image.shape) // chosen.largest_side_px)
     flat_top = image >= top
+    if background is not None:
+        image = image - background
     if factor > 1:
         image, hidden, flat_top = _binned(image, hidden, flat_top, factor)
         quantum /= factor

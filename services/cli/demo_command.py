@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from braggwatch.callbacks.records import ScreeningResult
+    from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
     from braggwatch.services.demo import Demo, DemoSummary
 
 _ROWS = 20
@@ -82,18 +83,18 @@ def _watch_table(running: Demo, stop: Event) -> DemoSummary:
     from rich.live import Live
 
     screen = console()
-    with Live(_table(()), console=screen, refresh_per_second=4) as live:
-        summary = running.watch(stop, lambda _: live.update(_table(running.results)))
+    with Live(_table((), {}), console=screen, refresh_per_second=4) as live:
+        summary = running.watch(stop, lambda _: live.update(_table(running.results, running.on_the_way)))
     if not screen.is_terminal:
         screen.print()  # into a file or pipe, the last table comes without a line's end
     return summary
 
 
-def _table(results: tuple[ScreeningResult, ...]) -> Table:
+def _table(results: tuple[ScreeningResult, ...], on_the_way: Mapping[str, ProvisionalVerdict]) -> Table:
     from rich.table import Table
 
     table = Table(
-        *("scan", "sample", "truth", "verdict", "", "confidence", "frames", "latency"),
+        *("scan", "sample", "truth", "on the way", "verdict", "", "confidence", "frames", "latency"),
         caption="perfect at hkl: as far as hkl sees; the page says which lines it can't",
         caption_justify="left",
     )
@@ -104,6 +105,7 @@ def _table(results: tuple[ScreeningResult, ...]) -> Table:
             str(result.scan_id or ""),
             result.sample or "",
             result.truth or "",
+            _earlier(on_the_way.get(result.run_uid)),
             _briefly(result),
             right,
             "" if verdict.confidence is None else f"{verdict.confidence:.2f}",
@@ -111,6 +113,10 @@ def _table(results: tuple[ScreeningResult, ...]) -> Table:
             f"{result.latency_s * 1000:.0f} ms",
         )
     return table
+
+
+def _earlier(said: ProvisionalVerdict | None) -> str:
+    return "" if said is None else f"{said.verdict.headline} at {said.frames_received / said.frames_expected:.0%}"
 
 
 def _briefly(result: ScreeningResult) -> str:

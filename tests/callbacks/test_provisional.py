@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,6 +82,24 @@ def test_frames_in_files_are_judged_on_their_way_too(watched, long_scan, tmp_pat
     assert [one.frames_received for one in watched.told] == [30, 34]
     np.testing.assert_array_equal(watched.looking.curves[1].frames, long_scan.frames[:34])
     assert watched.reports[0].result.verdict.outcome is Outcome.CLASSIFIED
+
+
+def test_a_fly_scan_is_judged_on_its_way_from_frames_and_angles_in_files(watched, long_scan, tmp_path: Path) -> None:
+    """Frames and angles come in pieces of ten, the angles first: readings beyond the frames wait for theirs."""
+    long_scan.write(tmp_path / "frames.h5")
+    with h5py.File(tmp_path / "angles.h5", "w", libver="latest") as file:
+        file.create_dataset("/entry/data/data", data=long_scan.angles, chunks=(1,), maxshape=(None,))
+    resource = long_scan.stream_resource(tmp_path / "angles.h5", "th")
+    resource[1]["parameters"]["chunk_shape"] = [1]
+    name, descriptor = long_scan.descriptor("STREAM:", keys=("det", "th"))
+    descriptor["data_keys"]["th"] = {"source": "sim", "dtype": "number", "shape": [1], "external": "STREAM:"}
+    watched.feed([long_scan.start(), (name, descriptor), long_scan.stream_resource(tmp_path / "frames.h5"), resource])
+    for first in range(0, COUNT, 10):
+        watched.feed([long_scan.stream_datum(first, first + 10, key) for key in ("th", "det")])
+    watched.feed([long_scan.stop()])
+    assert [one.frames_received for one in watched.told] == [30]
+    np.testing.assert_array_equal(watched.looking.curves[0].angles_deg, long_scan.angles[:30])
+    assert watched.reports[0].result.verdict.outcome is Outcome.CLASSIFIED, watched.reports[0].result.verdict
 
 
 def test_nothing_is_said_with_the_peak_ahead(bench, preset, scan_of) -> None:
