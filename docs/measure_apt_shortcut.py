@@ -1,4 +1,4 @@
-"""How often blur is taken for order, or sharpness for disorder: docs/images/apt-shortcut.png and three tables.
+"""How often blur is taken for order, or sharpness for disorder: docs/images/apt-shortcut.png and four tables.
 
 ``python docs/measure_apt_shortcut.py --registry DIR --bundle 'published table=apt-l12-paper/1.1.0' …`` simulates cubes
 of one phase by the published table of parameters, but of both phases at every blur along z, and asks each bundle about
@@ -9,7 +9,7 @@ blurs: what that gets right the blur hasn't destroyed.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ import typer
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from braggwatch.models.apt.area import area_under_curve
 from braggwatch.models.apt.modulation import half_order_amplitude
 from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.apt.sdm_input import SdmInput
@@ -46,18 +47,23 @@ class Calls:
 
     Attributes
     ----------
-    called, ordered
-        (N,) bool: called L1₂, and is.
+    score
+        (N,) log-odds of L1₂, or the single number.
+    ordered
+        (N,) bool, the truth.
+    cut
+        A score above it is a call of L1₂.
     """
 
     judge: str
     sigma_z_nm: Range
-    called: NDArray[np.bool_]
+    score: NDArray[np.float32]
     ordered: NDArray[np.bool_]
+    cut: float = 0.0
 
     def wrong(self, phase: bool) -> NDArray[np.bool_]:
         """(M,) bool: of the cubes of one phase, which are called the other."""
-        return self.called[self.ordered == phase] != phase
+        return (self.score[self.ordered == phase] > self.cut) != phase
 
 
 def main(
@@ -75,22 +81,23 @@ def main(
             what: Bundle.load(Registry(registry).resolve(name)) for what, name in (b.split("=", 1) for b in bundle)
         }
         out.mkdir(parents=True, exist_ok=True)
-        cut = _cut(out, cubes)
         found: list[Calls] = []
+        other_cuts: dict[str, float] = {}
+        blurs = list(itertools.pairwise(BLUR_NM))
         with counted_progress() as progress:
-            task = progress.add_task("cubes", total=(len(named) + 1) * (len(BLUR_NM) - 1))
-            for blur in itertools.pairwise(BLUR_NM):
-                for what, one in named.items():
-                    found.append(_asked(out, what, one, blur, cubes))
-                    progress.advance(task)
-                maps, ordered = _cubes(out, SdmInput.paper(), SEED, blur, cubes)
-                found.append(Calls(FILTER, blur, half_order_amplitude(maps[:, 0], SdmInput.paper()) > cut, ordered))
+            task = progress.add_task("cubes", total=(len(named) + 1) * (len(blurs) + 1))
+            for what, one in [*named.items(), (FILTER, None)]:
+                other_cuts[what] = _best_cut(*_scores(out, one, CUT_SEED, (BLUR_NM[0], BLUR_NM[-1]), cubes))
                 progress.advance(task)
+                for blur in blurs:
+                    scores = _scores(out, one, SEED, blur, cubes)
+                    found.append(Calls(what, blur, *scores, 0.0 if one is not None else other_cuts[what]))
+                    progress.advance(task)
         judges = [*named, FILTER]
         for phase, title in ((False, "fcc called L1₂"), (True, "L1₂ missed")):
             typer.echo(f"{title}, per cent\n{_rates(found, judges, phase)}\n")
-        typer.echo(_tests(found, judges))
-        typer.echo(f"{datetime.now(UTC).date()}, {cubes} cubes of each phase in each interval; cut {cut:.4f}")
+        typer.echo(f"{_tests(found, judges)}\n\n{_ranks(found, judges, other_cuts)}\n")
+        typer.echo(f"{datetime.now(UTC).date()}, {cubes} cubes of each phase in each interval")
         if picture:
             _draw(found, judges)
 
@@ -112,26 +119,29 @@ def _cubes(
         return archive["maps"].astype(np.float32), archive["ordered"]
 
 
-def _asked(out: Path, what: str, bundle: Bundle, blur_nm: Range, cubes: int) -> Calls:
-    path = out / f"{bundle.sha256[:12]}-{blur_nm[0]:g}-{blur_nm[1]:g}-{cubes}.npz"
+def _scores(
+    out: Path, bundle: Bundle | None, seed: int, blur_nm: Range, cubes: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what a bundle, or the single number (None), says of the cubes, and the truth."""
+    if bundle is None:
+        maps, ordered = _cubes(out, SdmInput.paper(), seed, blur_nm, cubes)
+        return half_order_amplitude(maps[:, 0], SdmInput.paper()), ordered
+    path = out / f"{bundle.sha256[:12]}-{seed}-{blur_nm[0]:g}-{blur_nm[1]:g}-{cubes}.npz"
     if not path.exists():
-        maps, ordered = _cubes(out, sdm_input_of(bundle), SEED, blur_nm, cubes)
+        maps, ordered = _cubes(out, sdm_input_of(bundle), seed, blur_nm, cubes)
         runtime, _ = open_runtime(bundle, "onnxruntime-cpu")
         said = judge_maps(runtime, bundle.manifest.temperature, maps, ordered)
         with whole_file(path) as partial, partial.open("wb") as stream:
             np.savez(stream, log_odds=said.log_odds, ordered=said.ordered)
     with np.load(path) as archive:
-        return Calls(what, blur_nm, archive["log_odds"] > 0, archive["ordered"])
+        return archive["log_odds"], archive["ordered"]
 
 
-def _cut(out: Path, cubes: int) -> float:
-    """Return where the single number is cut: where fewest of other cubes, of all blurs alike, are wrong."""
-    sdm = SdmInput.paper()
-    maps, ordered = _cubes(out, sdm, CUT_SEED, (BLUR_NM[0], BLUR_NM[-1]), cubes)
-    amplitude = half_order_amplitude(maps[:, 0], sdm)
-    cuts = np.sort(amplitude)
-    wrong = [int(((amplitude > cut) != ordered).sum()) for cut in cuts]
-    best = np.flatnonzero(np.array(wrong) == min(wrong))
+def _best_cut(score: NDArray[np.float32], ordered: NDArray[np.bool_]) -> float:
+    """Return the cut by which fewest are wrong; the middle one of such."""
+    cuts = np.sort(score)
+    wrong = np.array([int(((score > cut) != ordered).sum()) for cut in cuts])
+    best = np.flatnonzero(wrong == wrong.min())
     return float(cuts[best[len(best) // 2]])
 
 
@@ -149,7 +159,7 @@ def _rates(found: list[Calls], judges: list[str], phase: bool) -> str:
 
 
 def _tests(found: list[Calls], judges: list[str]) -> str:
-    """Of each judge: does it lean to a phase, and is it wrong less often than the first about the same cubes."""
+    """Tell of each judge if it leans to a phase, and if it is wrong less often than the first about the same cubes."""
     lines = [
         "| judge | blur | fcc wrong | L1₂ wrong | lean, p | fcc: only first, only this wrong | p "
         "| L1₂: only first, only this wrong | p |",
@@ -168,6 +178,29 @@ def _tests(found: list[Calls], judges: list[str]) -> str:
             first = int((wrong[judges[0], phase] & ~wrong[what, phase]).sum())
             this = int((wrong[what, phase] & ~wrong[judges[0], phase]).sum())
             cells += [f"{first}, {this}", _even(first, this)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ranks(found: list[Calls], judges: list[str], cuts: dict[str, float]) -> str:
+    """Tell what doesn't hang on the cut at even odds: who stands above whom, the errors by a cut fitted elsewhere."""
+    lines = [
+        "| judge | area: sharp L1₂ above blurred fcc | cut | fcc wrong, σz ≥ 0.05 | L1₂ wrong, σz ≥ 0.05 | lean, p "
+        "| L1₂ wrong, σz < 0.02 |",
+        f"|{'---|' * 7}",
+    ]
+    for what in judges:
+        moved = [replace(one, cut=cuts[what]) for one in found if one.judge == what]
+        blurred = [one for one in moved if one.sigma_z_nm[0] >= 0.05]
+        sharp = [one for one in moved if one.sigma_z_nm[1] <= 0.02]
+        area = area_under_curve(
+            np.concatenate([one.score[one.ordered] for one in sharp]),
+            np.concatenate([one.score[~one.ordered] for one in blurred]),
+        )
+        wrong = [np.concatenate([one.wrong(phase) for one in blurred]) for phase in (False, True)]
+        missed = np.concatenate([one.wrong(True) for one in sharp])
+        cells = [what, f"{area.area:.4f} ({area.low:.4f} to {area.high:.4f})", f"{cuts[what]:.3g}"]
+        cells += [_share(wrong[0]), _share(wrong[1]), _even(int(wrong[0].sum()), int(wrong[1].sum())), _share(missed)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

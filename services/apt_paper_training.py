@@ -49,6 +49,7 @@ from braggwatch.sim.whole_file import whole_file
 HELD_OUT_FROM = 10_000_000
 """Number of the first held-out map of a library: those learnt from have smaller ones."""
 _GOLDEN = 4
+_PRECISION = {True: ", products in half precision (bfloat16), weights and updates in single", False: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +342,8 @@ def _card(manifest: Manifest, recipe: PaperRecipe, trained_on: int, folds: list[
         "host's zx-map. For comparison: `apt-l12` is the one to use.\n\n"
         f"## What it learnt from\n\n{trained_on} pictures{added}; simulated: {recipe.disordered} disordered, "
         f"{recipe.ordered} L1₂ (the publication: {PUBLISHED_DISORDERED} and {PUBLISHED_ORDERED}). "
-        f"{recipe.epochs} epochs of RMSprop at 1e-3, batches of 32.\n\n{notes}\n\n## Scores\n\n{scores}{rows}\n"
+        f"{recipe.epochs} epochs of RMSprop at 1e-3, batches of 32{_PRECISION[recipe.bf16]}. The dense layer's weights "
+        f"were then rounded to half precision.\n\n{notes}\n\n## Scores\n\n{scores}{rows}\n"
         "## Limits\n\nIf the ranges of the blur along z differ by class, as in the published table, the network may "
         "learn blur for order, and by that table it does: docs/explanation/published-order-network.md. It saw no cube "
         "that a precipitate fills in part.\n\n"
