@@ -62,7 +62,7 @@ class ProvisionalScreening:
         self._passed: dict[str, int] = {}
 
     def look(self, progress: Mapping[str, tuple[int, int]], so_far: Callable[[str], AssembledRun | None]) -> None:
-        """Judge the runs that have come to their next point; call it after each document.
+        """Judge the runs that have come to their next point; call it after each document. Never raises.
 
         Parameters
         ----------
@@ -77,22 +77,26 @@ class ProvisionalScreening:
             reached = sum(received >= point * expected for point in self._points)
             if received >= expected or reached <= self._passed.get(uid, 0) or self._is_behind():
                 continue
-            run = so_far(uid)
-            if run is None or run.curve is None or not peak_is_behind(run.rocking_curve):
-                continue
-            self._passed[uid] = reached
-            self._judge(run, expected)
+            try:
+                run = so_far(uid)
+                if run is not None and peak_is_behind(run.rocking_curve):
+                    self._passed[uid] = reached
+                    self._judge(run, expected)
+            except Exception:
+                # The run's own verdict is what counts, and it comes whatever happens here.
+                self._passed[uid] = reached
+                logger.exception("run %s could not be judged on its way", uid)
 
     def _judge(self, run: AssembledRun, expected: int) -> None:
-        began = self._clock()
         if run.curve is None:
             return
-        try:
-            made = self._preprocessor(run.curve)
-            if made.quality.invalid_reason is not None or not bool(np.isfinite(made.intensity).all()):
-                return
-            verdict = self._classifier.classify(made.intensity)
-            told = ProvisionalVerdict(
+        began = self._clock()
+        made = self._preprocessor(run.curve)
+        if made.quality.invalid_reason is not None or not bool(np.isfinite(made.intensity).all()):
+            return
+        verdict = self._classifier.classify(made.intensity)
+        self._on_verdict(
+            ProvisionalVerdict(
                 run_uid=run.run_uid,
                 scan_id=run.scan_id,
                 verdict=verdict,
@@ -104,7 +108,4 @@ class ProvisionalScreening:
                 made_at=time.time(),
                 seconds=max(0.0, self._clock() - began),
             )
-            self._on_verdict(told)
-        except Exception:
-            # The run's own verdict is what counts, and it comes whatever happens here.
-            logger.exception("run %s could not be judged on its way", run.run_uid)
+        )

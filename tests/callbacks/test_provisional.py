@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braggwatch.callbacks.assembly import RunAssembly
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.curve import peak_is_behind
 from braggwatch.callbacks.provisional import ProvisionalScreening
@@ -138,6 +139,17 @@ def test_what_fails_on_the_way_leaves_the_record_alone(watched, bench, long_scan
     watched.looking.error = RuntimeError("no memory")
     watched.feed(long_scan.inline())
     assert watched.told == []
+    assert watched.reports[0].result.verdict.label == "screw"
+
+
+def test_frames_that_cannot_be_looked_at_cost_one_line_and_no_run(watched, long_scan, monkeypatch, caplog) -> None:
+    def broken(run):
+        raise OSError("the file is gone")
+
+    monkeypatch.setattr(RunAssembly, "so_far", broken)
+    watched.feed(long_scan.inline())
+    assert watched.told == []
+    assert caplog.text.count("could not be judged on its way") == len(POINTS)
     assert watched.reports[0].result.verdict.label == "screw"
 
 
