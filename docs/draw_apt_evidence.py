@@ -1,6 +1,6 @@
 """Draw what the order networks' calls rest on, Grad-CAM over the maps of simulated cubes: docs/images/apt-evidence.png.
 
-``python docs/draw_apt_evidence.py --registry DIR --published apt-l12-paper/1.0.0 --default apt-l12/1.0.0``
+``python docs/draw_apt_evidence.py --registry DIR --published apt-l12-paper/1.1.0 --default apt-l12/1.0.0``
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from braggwatch.services.apt_images import library_cubes
 from braggwatch.sim.apt.library import load_library_spec
 
 PICTURE = Path(__file__).resolve().parent / "images" / "apt-evidence.png"
-CASES = (("fcc", 0, 0.02), ("L1₂", 1, 0.02), ("fcc", 2, 0.0625), ("L1₂", 3, 0.05))
+CASES = (("fcc", 0, 0.02), ("L1₂", 5, 0.0125), ("fcc", 2, 0.0625), ("L1₂", 3, 0.05))
+"""Phase, number, blur; the second and third are picked because the published network calls them wrongly."""
 SEED = 12
 
 

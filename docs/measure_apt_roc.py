@@ -1,6 +1,6 @@
 """How well whole cubes are told apart under noise that no network was trained on: docs/images/apt-roc.png and a table.
 
-``python docs/measure_apt_roc.py --registry DIR --bundle paper=apt-l12-paper/1.0.0 --bundle default=apt-l12/1.0.0 --out
+``python docs/measure_apt_roc.py --registry DIR --bundle paper=apt-l12-paper/1.1.0 --bundle default=apt-l12/1.0.0 --out
 DIR`` simulates cubes of one phase with the same noise for both phases and asks each bundle; the centre-voxel network
 judges the central voxel of a 3-nm cube, the published one a cube of 4 nm, both of crystals of the same parameters.
 """
