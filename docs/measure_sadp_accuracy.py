@@ -1,7 +1,7 @@
 """Score a bundle for electron diffraction on patterns of structures that it never saw, thin foils and thick ones.
 
 Run: ``python docs/measure_sadp_accuracy.py --data data/sadp --thick data/sadp-thick --bundle
-models/bundles/sadp-cubic/1.2.0``
+models/bundles/sadp-cubic/1.3.0``
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
 from braggwatch.models.sadp.crystal import combine
 from braggwatch.models.sadp.groups import GroupTable
-from braggwatch.models.sadp.lattice_map import MAP_SHAPE
 from braggwatch.models.sadp.samples import padded_spots
 from braggwatch.sim.sadp.pattern_files import read_patterns
 from braggwatch.sim.sadp.pattern_set import PatternSet
@@ -40,17 +40,31 @@ CONDITIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Network:
+    """What runs a bundle's network, and the shape of the maps that it takes."""
+
+    runtime: Runtime
+    shape: tuple[int, ...]
+
+    def mean(
+        self, spots: NDArray[np.float32], seeds: NDArray[np.int64], settings: MicroscopeSettings
+    ) -> NDArray[np.float64]:
+        """Mean probabilities of spot lists over their equivalent bases, (N, K)."""
+        maps = measured_maps(spots, seeds, settings, COPIES, self.shape)
+        output = self.runtime.run(np.ascontiguousarray(maps.reshape(-1, *self.shape))).probabilities
+        mean = output.astype(np.float64).reshape(len(spots), COPIES, -1).mean(axis=1)
+        return mean / mean.sum(axis=1, keepdims=True)
+
+
 def probabilities(
-    runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64], settings: MicroscopeSettings
+    network: Network, patterns: PatternSet, chosen: NDArray[np.int64], settings: MicroscopeSettings
 ) -> NDArray[np.float64]:
     """Mean probabilities of each pattern over its equivalent bases, (N, K)."""
     found: list[NDArray[np.float64]] = []
     for at in range(0, len(chosen), 64):
         part = chosen[at : at + 64]
-        maps = measured_maps(padded_spots(patterns, part), part + 31_000, settings, COPIES)
-        output = runtime.run(np.ascontiguousarray(maps.reshape(-1, *MAP_SHAPE))).probabilities
-        mean = output.astype(np.float64).reshape(len(part), COPIES, -1).mean(axis=1)
-        found.append(mean / mean.sum(axis=1, keepdims=True))
+        found.append(network.mean(padded_spots(patterns, part), part + 31_000, settings))
     return np.concatenate(found)
 
 
@@ -76,12 +90,12 @@ def groups_from_several(
     return {rule: {count: round(float(np.mean(v)), 4) for count, v in found.items()} for rule, found in right.items()}
 
 
-def scored(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64], table: GroupTable) -> dict[str, object]:
+def scored(network: Network, patterns: PatternSet, chosen: NDArray[np.int64], table: GroupTable) -> dict[str, object]:
     """Class accuracy and groups under each condition."""
     result: dict[str, object] = {"patterns": len(chosen), "structures": len(np.unique(patterns.structure[chosen]))}
     labels = patterns.class_label[chosen]
     for name, settings in CONDITIONS.items():
-        scores = probabilities(runtime, patterns, chosen, settings)
+        scores = probabilities(network, patterns, chosen, settings)
         result[name] = {
             "class": round(float((scores.argmax(axis=1) == labels).mean()), 4),
             "group": groups_from_several(scores, patterns, chosen, table),
@@ -89,12 +103,12 @@ def scored(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64], ta
     return result
 
 
-def by_thickness(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+def by_thickness(network: Network, patterns: PatternSet, chosen: NDArray[np.int64]) -> dict[str, dict[str, float]]:
     """Class accuracy at a floor of 0.1 % and as a microscope spoils them, by thickness."""
     labels, thickness = patterns.class_label[chosen], patterns.thickness_A[chosen]
     result: dict[str, dict[str, float]] = {}
     for name in ("floor 0.1 %", "microscope"):
-        right = probabilities(runtime, patterns, chosen, CONDITIONS[name]).argmax(axis=1) == labels
+        right = probabilities(network, patterns, chosen, CONDITIONS[name]).argmax(axis=1) == labels
         result[name] = {"all": round(float(right.mean()), 4)}
         for low, high in itertools.pairwise(EDGES_A):
             inside = (thickness >= low) & (thickness < high)
@@ -102,7 +116,7 @@ def by_thickness(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int6
     return result
 
 
-def latency_ms(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64]) -> dict[str, float]:
+def latency_ms(network: Network, patterns: PatternSet, chosen: NDArray[np.int64]) -> dict[str, float]:
     """Median time by the clock from a spot list to probabilities: one pattern, and each of 64 together."""
     settings = MicroscopeSettings()
     timed: dict[str, float] = {}
@@ -112,8 +126,7 @@ def latency_ms(runtime: Runtime, patterns: PatternSet, chosen: NDArray[np.int64]
             part = chosen[at : at + count]
             spots = padded_spots(patterns, part)
             began = time.process_time()
-            maps = measured_maps(spots, part, settings, COPIES)
-            runtime.run(np.ascontiguousarray(maps.reshape(-1, *MAP_SHAPE)))
+            network.mean(spots, part, settings)
             seconds.append((time.process_time() - began) / len(part))
         timed[f"{count} at a time, CPU ms a pattern"] = round(1e3 * float(np.median(seconds)), 3)
     return timed
@@ -133,6 +146,7 @@ def main() -> int:
     if table is None:
         parser.error(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
     runtime, _ = open_runtime(bundle, "auto", 1)
+    network = Network(runtime, bundle.manifest.input.shape)
     rng = np.random.default_rng(5)
     patterns = read_patterns(options.data)
     test = validation_structures(patterns.structures, options.split)
@@ -143,11 +157,11 @@ def main() -> int:
         "bundle": bundle.manifest.id,
         "split": options.split,
         "show their lattice": round(float(shown.mean()), 4),
-        "kinematic": scored(runtime, patterns, some, table),
-        "latency": latency_ms(runtime, patterns, some),
+        "kinematic": scored(network, patterns, some, table),
+        "latency": latency_ms(network, patterns, some),
     }
     every = np.sort(rng.permutation(held)[: options.n])
-    right = probabilities(runtime, patterns, every, CONDITIONS["floor 0.1 %"]).argmax(axis=1)
+    right = probabilities(network, patterns, every, CONDITIONS["floor 0.1 %"]).argmax(axis=1)
     result["kinematic, those without a lattice too, floor 0.1 %"] = round(
         float((right == patterns.class_label[every]).mean()), 4
     )
@@ -155,8 +169,8 @@ def main() -> int:
         thick = read_patterns(options.thick)
         held = thick.of_structures(test)
         some = np.sort(rng.permutation(held[shows_lattice(thick)[held]])[: options.n])
-        result["dynamical"] = scored(runtime, thick, some, table)
-        result["dynamical by thickness"] = by_thickness(runtime, thick, some)
+        result["dynamical"] = scored(network, thick, some, table)
+        result["dynamical by thickness"] = by_thickness(network, thick, some)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     return 0
 

@@ -24,7 +24,7 @@ from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.sadp.aliens import OTHER, alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps
 from braggwatch.models.sadp.groups import computed_table
-from braggwatch.models.sadp.lattice_map import MAP_SHAPE
+from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
 from braggwatch.models.sadp.samples import MOST_SPOTS, PatternSamples, SpotPresentation
 from braggwatch.models.training import train
 from braggwatch.models.training_config import TrainingConfig
@@ -36,7 +36,7 @@ from braggwatch.sim.sadp.splits import SplitWord, validation_structures
 from braggwatch.sim.sadp.visibility import shows_lattice
 
 COPIES = 8
-UNEXPLAINED = 0.45
+UNEXPLAINED = 0.6
 """Share of the amplitude off one lattice, from which on a picture is no single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5)
 """Half of the showings spoilt as microscopes do it, half only cut off at a floor."""
@@ -111,7 +111,7 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
     torch.manual_seed(recipe.config.seed)
-    network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks)
+    network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks, channels=CHANNELS, frames=FRAMES)
     if recipe.start is not None:
         _start_from(network, recipe.start)
     aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)

@@ -17,6 +17,9 @@ from torch.nn import functional
 ResNetKind = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 RESNET_KINDS: tuple[ResNetKind, ...] = get_args(ResNetKind)
 
+_PARTS = 8
+"""Of the hidden vector, each of which weighs the lattices by itself."""
+
 _BLOCKS: Mapping[str, tuple[int, int, int, int]] = {
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
@@ -39,17 +42,35 @@ class _Residual(nn.Module):
 
 
 class LatticeMapNet(nn.Module):
-    """(B, 3, 9, 17) lattice maps → logits (B, classes), features (B, features).
+    """(B, frames x channels, 9, 17) lattice maps → logits (B, classes), features (B, features).
 
-    The indices mean the same in every map, so each place has weights of its own; nothing is shared by convolution.
+    The indices mean the same in every map, so each place has weights of its own; nothing is shared by convolution. Maps
+    of several lattices pass the same layers, and what each of them is worth is weighed per part of the hidden vector;
+    one that isn't there is left out.
+
+    Parameters
+    ----------
+    channels, frames
+        Of each lattice's map; lattices of one pattern.
     """
 
     def __init__(
-        self, classes: int, width: int = 288, blocks: int = 2, features: int = 128, dropout: float = 0.1
+        self,
+        classes: int,
+        width: int = 288,
+        blocks: int = 2,
+        features: int = 128,
+        dropout: float = 0.1,
+        *,
+        channels: int = 3,
+        frames: int = 1,
     ) -> None:
         super().__init__()
-        self.stem = nn.Linear(3 * 9 * 17, width)
+        self._frames = frames
+        self.stem = nn.Linear(channels * 9 * 17, width)
         self.blocks = nn.Sequential(*(_Residual(width, dropout) for _ in range(blocks)))
+        self.worth = nn.Linear(width, _PARTS) if frames > 1 else None
+        self.together = _Residual(width, dropout) if frames > 1 else None
         self.norm = nn.LayerNorm(width)
         self.neck = nn.Linear(width, features)
         self.dropout = nn.Dropout(dropout)
@@ -57,9 +78,25 @@ class LatticeMapNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""
-        hidden = self.norm(self.blocks(self.stem(x.flatten(1))))
-        features = functional.relu(self.neck(hidden))
+        features = functional.relu(self.neck(self.norm(self._hidden(x))))
         return self.head(self.dropout(features)), features
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        if self.worth is None or self.together is None:
+            return self.blocks(self.stem(x.flatten(1)))
+        maps = x.reshape(-1, self._frames, x.shape[1] // self._frames * x.shape[2] * x.shape[3])
+        empty = maps.abs().amax(dim=2, keepdim=True) == 0
+        if self.training:
+            # four of five patterns show one lattice: the others' places need no work, but a graph has a fixed shape
+            there = ~empty.squeeze(2)
+            known = self.blocks(self.stem(maps[there]))
+            each = known.new_zeros(*maps.shape[:2], known.shape[1])
+            each[there] = known
+        else:
+            each = self.blocks(self.stem(maps))
+        worth = torch.softmax(self.worth(each).masked_fill(empty, -1e4), dim=1)
+        parts = each.reshape(-1, self._frames, _PARTS, each.shape[2] // _PARTS)
+        return self.together((worth.unsqueeze(3) * parts).sum(dim=1).flatten(1))
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:

@@ -13,8 +13,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from braggwatch.models.sadp.lattice_map import COSINE_SLACK, LENGTH_SLACK, MAP_SHAPE, fill_map, in_sight
-from braggwatch.models.sadp.plane_lattice import equivalent_bases, fit_cell
+from braggwatch.models.sadp.lattice_map import (
+    CHANNELS,
+    COSINE_SLACK,
+    LENGTH_SLACK,
+    MAP_SHAPE,
+    SINGLE_SHAPE,
+    fill_map,
+    in_sight,
+)
+from braggwatch.models.sadp.lattice_search import EXPLAINED_RELATIVE, SEARCHES, mate_weights, search_cells
+from braggwatch.models.sadp.plane_lattice import equivalent_bases, index_spots
 
 HALF_SIDE_PX = 128.0
 """Half of the picture's side that noise in pixels refers to."""
@@ -83,7 +92,11 @@ def undisturbed(floor: float) -> MicroscopeSettings:
 
 
 def measured_maps(
-    spots: NDArray[np.floating], seeds: NDArray[np.int64], settings: MicroscopeSettings, copies: int = 1
+    spots: NDArray[np.floating],
+    seeds: NDArray[np.int64],
+    settings: MicroscopeSettings,
+    copies: int = 1,
+    shape: tuple[int, ...] = MAP_SHAPE,
 ) -> NDArray[np.float32]:
     """Spoil patterns and make their lattice maps.
 
@@ -94,14 +107,17 @@ def measured_maps(
     seeds
         (B,) of each pattern's own random numbers.
     copies
-        1: one of the equivalent bases at random. More: that many, in order, repeated where there are fewer.
+        1: one of the equivalent bases of each lattice at random. More: that many, in order, repeated where there are
+        fewer.
+    shape
+        `MAP_SHAPE`, or `SINGLE_SHAPE` as bundles before 1.3.0 take it.
 
     Returns
     -------
     NDArray
-        (B, copies, 3, 9, 17) float32; all zero where too little is left to see a lattice.
+        (B, copies, *shape) float32; all zero where too little is left to see a lattice.
     """
-    maps = np.zeros((len(spots), copies, *MAP_SHAPE), dtype=np.float32)
+    maps = np.zeros((len(spots), copies, *shape), dtype=np.float32)
     _measure_all(np.ascontiguousarray(spots, dtype=np.float64), seeds, settings.to_array(), maps)
     return maps
 
@@ -180,24 +196,26 @@ def _measure_one(spots: NDArray[np.float64], settings: NDArray[np.float64], maps
 def lattice_to_maps(
     points: NDArray[np.float64], values: NDArray[np.float64], field: NDArray[np.float64], maps: NDArray[np.float32]
 ) -> bool:
-    """Find the lattice and fill (copies, 3, 9, 17) maps in place; False where there is none."""
+    """Find the lattices and fill (copies, 15 or 3, 9, 17) maps in place; False where there is none."""
     seen = len(values)
-    if seen < 2:
-        return False
-    cell = np.zeros((2, 2))
+    cells = np.zeros((SEARCHES, 2, 2))
     indices = np.zeros((seen, 2), dtype=np.int32)
     explained = np.zeros(seen, dtype=np.bool_)
-    weight = (values / values.max()) ** 0.25
-    if fit_cell(points, weight, SEARCH_TOLERANCE_PX, cell, indices, explained) < 0:
-        return False
-    bases = equivalent_bases(cell, LENGTH_SLACK, COSINE_SLACK)
-    if len(maps) == 1:
-        chosen = int(np.random.random() * len(bases))  # noqa: NPY002
-        fill_map(maps[0], cell, bases[chosen], indices, explained, values, field)
-    else:
+    there = search_cells(
+        points, values, mate_weights(points, field, SEARCH_TOLERANCE_PX), SEARCH_TOLERANCE_PX, HALF_SIDE_PX, cells
+    )
+    channels = CHANNELS if maps.shape[1] > SINGLE_SHAPE[0] else SINGLE_SHAPE[0]
+    for place in range(maps.shape[1] // channels):
+        if not there[place]:
+            continue
+        cell = cells[place]
+        index_spots(points, cell, SEARCH_TOLERANCE_PX, EXPLAINED_RELATIVE, indices, explained)
+        bases = equivalent_bases(cell, LENGTH_SLACK, COSINE_SLACK)
+        first = int(np.random.random() * len(bases)) if len(maps) == 1 else 0  # noqa: NPY002
         for copy in range(len(maps)):
-            fill_map(maps[copy], cell, bases[copy % len(bases)], indices, explained, values, field)
-    return True
+            part = maps[copy, place * channels : (place + 1) * channels]
+            fill_map(part, cell, bases[(first + copy) % len(bases)], indices, explained, points, values, field)
+    return bool(there.any())
 
 
 @njit(cache=True, nogil=True)

@@ -16,13 +16,17 @@ from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.sadp.crystal import CrystalPosterior, NextZone, combine, next_zones, pattern_groups
 from braggwatch.models.sadp.groups import GroupTable, Zone
-from braggwatch.models.sadp.lattice_map import MAP_SHAPE, lattice_maps
+from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
 from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
 _CLASSES_NAMED = 4
 """More classes that can't be ruled out than these are counted, not listed: nobody reads two dozen."""
+
+_MOST_DISORDER = 1.2
+"""Spots without mates, amplitude off the lattice and lean to one side, added up: each of them may be large in a good
+pattern with spots of higher Laue zones; all of them are where the beam is off the zone."""
 
 
 class PatternJudgement(BaseModel):
@@ -101,7 +105,7 @@ class SadpClassifier:
         on_takeover: Callable[[str], None] | None = None,
     ) -> None:
         manifest = bundle.manifest
-        if manifest.groups is None or manifest.input.shape != MAP_SHAPE:
+        if manifest.groups is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
             raise ValueError(f"{manifest.id} is no bundle for electron diffraction patterns")
         if manifest.metrics is None:
             raise ValueError(
@@ -168,13 +172,27 @@ class SadpClassifier:
                 measured, None, Outcome.OUT_OF_DISTRIBUTION, "the spots lie on no plane lattice"
             )
         most = self._bundle.manifest.thresholds.unexplained_spots
-        # by amplitude: weak spots of higher Laue zones lie off the lattice of any sharp pattern of a thin foil
-        amplitude = np.sqrt(measured.intensity)
-        off = float(amplitude[~lattice.explained].sum() / amplitude.sum())
+        # weak spots of higher Laue zones lie off the lattice of any sharp pattern of a thin foil
+        off = measured.off_lattice(lattice)
         if most is not None and off > most:
             reason = f"{off:.0%} of the amplitude lies off one lattice: twins, several grains or no zone axis"
             return self._without_network(measured, lattice, Outcome.OUT_OF_DISTRIBUTION, reason)
-        maps = lattice_maps(lattice, measured.intensity, measured.field, self._bundle.manifest.symmetry_copies)
+        lonely, lean = 1.0 - measured.quality.paired, measured.lean()
+        if off + lonely + lean > _MOST_DISORDER:
+            reason = (
+                f"no single zone: {lonely:.0%} of the spots lack their Friedel mate, {off:.0%} of the amplitude lies "
+                f"off one lattice, and brightness leans to one side by {lean:.0%}"
+            )
+            return self._without_network(measured, lattice, Outcome.OUT_OF_DISTRIBUTION, reason)
+        manifest = self._bundle.manifest
+        maps = lattice_maps(
+            measured.lattices(),
+            measured.positions_px,
+            measured.intensity,
+            measured.field,
+            manifest.symmetry_copies,
+            manifest.input.shape,
+        )
         try:
             output = self._runtime.run(maps)
         except InferenceError as error:

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.sadp.lattice_map import Field, in_sight_all
-from braggwatch.models.sadp.plane_lattice import PlaneLattice, find_lattice
-
-_ENOUGH = 0.75
-"""Of the amplitude on one lattice: with less another is sought."""
+from braggwatch.models.sadp.lattice_map import Field
+from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices, mate_weights
+from braggwatch.models.sadp.plane_lattice import PlaneLattice
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +106,25 @@ class MeasuredPattern:
             problem=problem,
         )
 
+    def lattices(self) -> tuple[PlaneLattice | None, ...]:
+        """Find the plane lattices that the spots may lie on; see `find_lattices`."""
+        return find_lattices(self.positions_px, self._tolerance_px(), self.intensity, self.field)
+
     def lattice(self) -> PlaneLattice | None:
-        """Find the plane lattice of the spots; None where they show less than two directions."""
-        if len(self.intensity) < 2:
-            return None
-        tolerance = max(0.6, 0.35 * self.spot_sigma_px, 0.003 * max(self.shape))
-        # a spot without a mate is as likely none; one whose mate is out of sight is no less one
-        apart = np.hypot(*(self.positions_px[:, None, :] + self.positions_px[None, :, :]).transpose(2, 0, 1)).min(
-            axis=1
-        )
-        seen = in_sight_all(-self.positions_px, self.field)
-        alone = (apart > 2.5 * tolerance) & seen
-        amplitude = np.sqrt(self.intensity / self.intensity.max()) * np.where(alone, 0.05, 1.0)
-        found = find_lattice(self.positions_px, tolerance, np.sqrt(amplitude))
-        if found is None or amplitude[found.explained].sum() > _ENOUGH * amplitude.sum():
-            return found
-        # a fine lattice is not found where its points are as near as the search allows; one of strong spots among many
-        # weak ones of higher Laue zones only by the strong ones
-        others = [
-            find_lattice(self.positions_px, share * tolerance, weight)
-            for share, weight in ((0.5, np.sqrt(amplitude)), (1.0, amplitude), (0.5, amplitude))
-        ]
-        return max((found, *filter(None, others)), key=lambda one: _worth(one, amplitude, tolerance))
+        """Return the one of them that explains most; None where the spots show less than two directions."""
+        return find_lattice(self.positions_px, self._tolerance_px(), self.intensity, self.field)
 
+    def off_lattice(self, lattice: PlaneLattice) -> float:
+        """Return the share of the amplitude off a lattice; spots whose mate should be seen and isn't hardly count."""
+        weights = mate_weights(self.positions_px, self.field.to_array(), self._tolerance_px())
+        amplitude = np.sqrt(self.intensity) * weights
+        return float(amplitude[~lattice.explained].sum() / amplitude.sum())
 
-def _worth(lattice: PlaneLattice, amplitude: NDArray[np.float64], tolerance: float) -> float:
-    """Amplitude that a lattice explains beyond what one as fine would by chance, share of all."""
-    area = abs(float(lattice.a[0] * lattice.b[1] - lattice.a[1] * lattice.b[0]))
-    chance = min(1.0, np.pi * (2.0 * tolerance) ** 2 / area)
-    return float(amplitude[lattice.explained].sum() / amplitude.sum()) - 2.0 * chance
+    def lean(self) -> float:
+        """Return how far the brightness lies to one side: length of the spots' mean direction by amplitude, 0 to 1."""
+        amplitude = np.sqrt(self.intensity)
+        directions = self.positions_px / np.hypot(*self.positions_px.T)[:, None]
+        return float(np.hypot(*(amplitude @ directions)) / amplitude.sum())
+
+    def _tolerance_px(self) -> float:
+        return max(0.6, 0.35 * self.spot_sigma_px, 0.003 * max(self.shape))

@@ -67,7 +67,6 @@ def train(
                 threads=threads,
                 device=device,
                 seed=seed,
-                bf16=device != "cpu",
                 checkpoint_every=500,
                 validate_every=2000,
             ),

@@ -12,8 +12,8 @@ from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_map
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.indexing import index_pattern
 from braggwatch.models.sadp.lattice_map import Field
+from braggwatch.models.sadp.lattice_search import find_lattice
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
-from braggwatch.models.sadp.plane_lattice import find_lattice
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, allowed, zero_layer
 from braggwatch.sim.sadp.model import ZONES
 

@@ -57,3 +57,24 @@ def test_the_map_network_is_small_and_exports() -> None:
     assert features.shape == (4, 128)
     # the exporter compares ONNX Runtime with torch itself
     assert len(export_onnx(network, 1.0, (3, 9, 17), normalisation="network")) < 2_600_000
+
+
+def test_a_map_network_of_several_lattices_leaves_empty_ones_out_and_exports() -> None:
+    pytest.importorskip("onnxscript", reason="needs the train extra")
+    from braggwatch.models.export import export_onnx
+
+    network = LatticeMapNet(57, 64, channels=5, frames=3).eval()
+    maps = torch.rand(4, 3, 5, 9, 17)
+    maps[:, 1] = 0.0
+    logits, features = network(maps.flatten(1, 2))
+    assert logits.shape == (4, 57)
+    assert features.shape == (4, 128)
+    # their order says nothing
+    torch.testing.assert_close(network(maps[:, [2, 0, 1]].flatten(1, 2))[0], logits)
+    # and learning sees what judging sees
+    network.train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    torch.testing.assert_close(network(maps.flatten(1, 2))[0], logits)
+    export_onnx(network.eval(), 1.0, (15, 9, 17), normalisation="network")
