@@ -80,7 +80,7 @@ $(VENV)/demo.stamp: pyproject.toml $(FILES) | $(BIN)/python
 
 $(VENV)/develop.stamp: pyproject.toml $(FILES) | $(BIN)/python
 	$(PIP) install '$(TORCH)'
-	$(INSTALL) -e '.[sim,train,sadp,apt,gpu,openvino,dev]'
+	$(INSTALL) -e '.[sim,train,sadp,apt,gpu,openvino,epics,dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 clean:

@@ -22,6 +22,7 @@ from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.detector_arrays import read_detector_array
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
+from braggwatch.services.feedback.pvs import VerdictPvs
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import Health
 from braggwatch.services.pattern_desk import PatternDesk
@@ -50,10 +51,13 @@ class ComposedService:
     classifier: BundleClassifier
     patterns: PatternDesk
     board: ProvisionalBoard
+    pvs: VerdictPvs | None = None
 
     def close(self) -> None:
         """Stop the service, end its watchers and close the store."""
         self.service.stop()
+        if self.pvs is not None:
+            self.pvs.close()
         self.broker.close()
         self.patterns.broker.close()
         self.store.close()
@@ -95,22 +99,29 @@ def compose_service(
         screening.sadp_bundle, screening.registry, screening.threads, screening.runtime, takeovers.tell
     )
     metrics.pattern_model_loaded(isinstance(pattern_model, PatternModel))
-    names = ("zmq",) if settings.feedback.publisher.enabled else ()
+    feedback = settings.feedback
+    enabled = {DerivedRunPublisher.name: feedback.publisher.enabled, VerdictPvs.name: feedback.pvs.enabled}
     store = ResultStore(
         settings.store.path,
-        sinks=names,
+        sinks=[name for name, wanted in enabled.items() if wanted],
         max_array_bytes=settings.store.max_array_bytes,
         max_pending=settings.store.max_pending,
     )
+    sinks: list[Sink] = []
+    pvs: VerdictPvs | None = None
     try:
-        sinks: list[Sink] = []
-        if settings.feedback.publisher.enabled:
-            sinks.append(DerivedRunPublisher(settings.feedback.publisher, store.epoch))
+        if feedback.publisher.enabled:
+            sinks.append(DerivedRunPublisher(feedback.publisher, store.epoch))
+        if feedback.pvs.enabled:
+            pvs = VerdictPvs(feedback.pvs, store.epoch, classifier.classes)
+            sinks.append(pvs)
     except Exception:
+        for sink in sinks:
+            sink.close()
         store.close()
         raise
     broker = EventBroker[LiveRecord](store.epoch, queue_size=settings.page.client_queue)
-    board = ProvisionalBoard(broker, metrics)
+    board = ProvisionalBoard(broker, metrics, None if pvs is None else pvs.say_so_far)
 
     end_unfinished(store.patterns)
     pattern_broker = EventBroker[ParticleState](store.epoch, queue_size=settings.page.client_queue)
@@ -157,12 +168,12 @@ def compose_service(
         metrics=metrics,
         health=health,
         warm_up=prepare,
-        on_beat=on_beat,
+        on_beat=on_beat if pvs is None else _both(on_beat, pvs.beat),
         tap=tap,
         patterns=patterns,
         board=board,
     )
-    return ComposedService(service, store, broker, classifier, patterns, board)
+    return ComposedService(service, store, broker, classifier, patterns, board, pvs)
 
 
 def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:
@@ -192,6 +203,15 @@ def _preprocessor(
         )
     except DeviceUnavailableError as error:
         raise SettingsError(str(error)) from error
+
+
+def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        if first is not None:
+            first()
+        second()
+
+    return call
 
 
 def _bundle_path(model: str, registry: Path | None) -> Path:

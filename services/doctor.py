@@ -247,6 +247,23 @@ def _page(settings: Settings) -> CheckResult:
     return CheckResult(name="page", status=Status.OK, finding=f"{host}:{port} is free")
 
 
+def _pvs(settings: Settings) -> CheckResult:
+    pvs = settings.feedback.pvs
+    if not pvs.enabled:
+        return CheckResult(name="variables", status=Status.OK, finding="verdicts aren't served as process variables")
+    found = _installed("p4p")
+    if found is None:
+        return CheckResult(
+            name="variables",
+            status=Status.FAIL,
+            finding="[feedback.pvs] is enabled, and p4p is not installed",
+            advice="pip install 'braggwatch[epics]'",
+        )
+    return CheckResult(
+        name="variables", status=Status.OK, finding=f"{found} will serve {pvs.prefix}* on {', '.join(pvs.interfaces)}"
+    )
+
+
 _CHECKS: dict[str, Check] = {
     "packages": _packages,
     "processor": _cores,
@@ -257,4 +274,5 @@ _CHECKS: dict[str, Check] = {
     "accelerator": _gpu,
     "store": _store,
     "page": _page,
+    "variables": _pvs,
 }

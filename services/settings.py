@@ -7,6 +7,7 @@ override one value of a site's file.
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 
@@ -179,10 +180,39 @@ class PublisherSettings(_Group):
         return self
 
 
+class PvSettings(_Group):
+    """Verdicts as process variables (EPICS pvAccess), read-only."""
+
+    enabled: bool = Field(default=False, description="Serve them; needs the extra 'epics'.")
+    prefix: str = Field(default="BRAGGWATCH:", min_length=1, description="What each variable's name begins with.")
+    interfaces: tuple[str, ...] = Field(
+        default=("127.0.0.1",),
+        min_length=1,
+        description="Addresses of this machine to serve on; 0.0.0.0 for all. Whoever reaches one can read.",
+    )
+    port: int = Field(default=5075, ge=0, le=65535, description="TCP port; another one where it is taken, or for 0.")
+    search_port: int = Field(default=5076, ge=0, le=65535, description="UDP port on which clients search; 0 for any.")
+
+    @field_validator("prefix")
+    @classmethod
+    def _printable(cls, prefix: str) -> str:
+        if not prefix.isascii() or not prefix.isprintable() or " " in prefix:
+            raise ValueError("may hold printable ASCII only, and no space")
+        return prefix
+
+    @field_validator("interfaces")
+    @classmethod
+    def _addresses(cls, interfaces: tuple[str, ...]) -> tuple[str, ...]:
+        for one in interfaces:
+            ip_address(one)
+        return interfaces
+
+
 class FeedbackSettings(_Group):
     """Who is told of results."""
 
     publisher: PublisherSettings = Field(default_factory=PublisherSettings, description="Derived runs over ZeroMQ.")
+    pvs: PvSettings = Field(default_factory=PvSettings, description="Process variables over pvAccess.")
     retry_first_s: float = Field(default=0.5, gt=0, description="First pause after a sink failed; it doubles.")
     retry_longest_s: float = Field(default=30.0, gt=0, description="Longest such pause.")
 

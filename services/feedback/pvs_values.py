@@ -1,0 +1,240 @@
+"""What each process variable says of a result: value, alarm severity and message, without any control system."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Literal
+
+from braggwatch.callbacks.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
+from braggwatch.models.verdict import Outcome, Verdict
+
+UNDEFINED: Final = "undefined"
+"""First choice of every verdict variable: nothing has been said yet."""
+
+COUNT: Final = "COUNT"
+EPOCH: Final = "EPOCH"
+HEARTBEAT: Final = "HEARTBEAT"
+
+OOD_MAJOR: Final = 2.0
+"""Distance from the training data, in units of its limit, from which the alarm is MAJOR."""
+
+_NO_RESULT = "no result since the service started"
+_NO_RUN = "no run is judged on its way"
+_UNKNOWN = "unknown"
+_INT64 = 2**63
+
+
+class Severity(IntEnum):
+    """Alarm severities of EPICS."""
+
+    NO_ALARM = 0
+    MINOR = 1
+    MAJOR = 2
+    INVALID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PvDefinition:
+    """One variable, its name without the prefix.
+
+    Attributes
+    ----------
+    choices
+        What the index of a variable of kind ``choice`` means; empty for the others.
+    alarm_limits
+        From where on its severity is MINOR and MAJOR, for displays; None where the value alone decides nothing.
+    """
+
+    name: str
+    kind: Literal["text", "integer", "number", "choice"]
+    description: str
+    choices: tuple[str, ...] = ()
+    alarm_limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A value with its alarm; of a ``choice`` the value is the index."""
+
+    value: str | int | float
+    severity: Severity = Severity.NO_ALARM
+    message: str = ""
+
+
+class PvTable:
+    """The variables of one service and what they say.
+
+    Parameters
+    ----------
+    classes
+        Class names of the model. A result that names another one (of a model that served before) shows its class as
+        text only.
+
+    Raises
+    ------
+    ValueError
+        Where two classes would share a variable.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        outcomes = [outcome.value for outcome in Outcome if outcome is not Outcome.CLASSIFIED]
+        self.choices = (UNDEFINED, *self._classes, *outcomes)
+        names = {label: f"PROBABILITY:{re.sub('[^A-Z0-9]+', '_', label.upper())}" for label in self._classes}
+        if len(set(names.values())) < len(names):
+            raise ValueError(f"classes {', '.join(self._classes)} can't be told apart in capitals")
+        self._probabilities = names
+        verdict = PvDefinition("VERDICT", "choice", "the class, or why there is none", self.choices)
+        self.results = (
+            PvDefinition("RUN_UID", "text", "uid of the raw run's start document"),
+            PvDefinition("SCAN_ID", "integer", "scan number of the start document; -1 where it has none"),
+            PvDefinition("SAMPLE", "text", "sample name of the start document"),
+            PvDefinition("REVISION", "integer", "1 for the first verdict on the run"),
+            PvDefinition("MODEL_ID", "text", "name and version of the model; empty where none ran"),
+            PvDefinition("MODEL_SHA256", "text", "SHA-256 of the model file"),
+            PvDefinition("FRAMES_EXPECTED", "integer", "frames that the documents promised; -1 where unknown"),
+            PvDefinition("FRAMES_RECEIVED", "integer", "frames that arrived"),
+            PvDefinition("COMPLETENESS", "number", "received over expected frames, 0 to 1"),
+            PvDefinition("HKL", "text", "the reflection, e.g. (1 -1 1)"),
+            PvDefinition("BLIND_DIRECTIONS", "integer", "of six Burgers directions, unseen here; -1 where unknown"),
+            *(PvDefinition(name, "number", f"calibrated probability of {label}") for label, name in names.items()),
+            PvDefinition("CONFIDENCE", "number", "the largest probability"),
+            PvDefinition("OOD", "number", "distance from the training data over its limit", (), (1.0, OOD_MAJOR)),
+            PvDefinition("REASON", "text", "why there is no class, or what a partial run lacks"),
+            PvDefinition("IN_WORDS", "text", "the verdict for a person"),
+            PvDefinition("LABEL", "text", "the class, also of a partial run; empty where none is named"),
+            verdict,
+        )
+        self.count = PvDefinition(COUNT, "integer", "results since the service started; set after all others")
+        self.so_far = (
+            PvDefinition("SO_FAR:RUN_UID", "text", "uid of the run that goes on"),
+            PvDefinition("SO_FAR:SCAN_ID", "integer", "its scan number; -1 where it has none"),
+            PvDefinition("SO_FAR:MODEL_ID", "text", "name and version of the model"),
+            PvDefinition("SO_FAR:COMPLETENESS", "number", "fraction of the frames that it rests on"),
+            PvDefinition("SO_FAR:CONFIDENCE", "number", "the largest probability"),
+            PvDefinition("SO_FAR:IN_WORDS", "text", "the verdict so far, for a person"),
+            PvDefinition("SO_FAR:LABEL", "text", "the class; empty where none is named"),
+            PvDefinition("SO_FAR:VERDICT", "choice", "what would be said if the run ended now", self.choices),
+        )
+        self.standing = (
+            PvDefinition(EPOCH, "integer", "grows with each start of the service"),
+            PvDefinition(HEARTBEAT, "integer", "counts once a second while scans can be judged"),
+        )
+
+    def unset(self, definition: PvDefinition) -> Reading:
+        """Return what a variable says as long as there is nothing to say."""
+        message = _NO_RUN if definition in self.so_far else _NO_RESULT
+        return _undefined(definition.kind, message)
+
+    def of_result(self, result: ScreeningResult) -> dict[str, Reading]:
+        """Return the readings of all of `results`."""
+        verdict = result.verdict
+        label, reading = self._class(verdict, result.completeness)
+        completeness = _number(result.completeness)
+        if result.completeness is not None and result.completeness < 1.0:
+            completeness = Reading(result.completeness, Severity.MINOR, "frames are missing")
+        model = verdict.model
+        withheld = label == "" and verdict.label is not None
+        return {
+            "RUN_UID": _text(result.run_uid),
+            "SCAN_ID": _integer(result.scan_id),
+            "SAMPLE": _text(result.sample),
+            "REVISION": _integer(result.revision),
+            "MODEL_ID": _text(None if model is None else model.id),
+            "MODEL_SHA256": _text(None if model is None else model.sha256),
+            "FRAMES_EXPECTED": _integer(result.frames_expected),
+            "FRAMES_RECEIVED": _integer(result.frames_received),
+            "COMPLETENESS": completeness,
+            "HKL": _text(_hkl(result.burgers)),
+            "BLIND_DIRECTIONS": _integer(result.blind_directions),
+            **{name: _number(verdict.probabilities.get(label)) for label, name in self._probabilities.items()},
+            "CONFIDENCE": _number(verdict.confidence),
+            "OOD": _ood(verdict),
+            "REASON": Reading(_sound(verdict.reason or "")),
+            "IN_WORDS": Reading(UNDEFINED if withheld else _sound(result.in_words)),
+            "LABEL": Reading(label),
+            "VERDICT": reading,
+        }
+
+    def of_provisional(self, provisional: ProvisionalVerdict) -> dict[str, Reading]:
+        """Return the readings of all of `so_far`."""
+        verdict = provisional.verdict
+        share = provisional.frames_received / provisional.frames_expected
+        label, reading = self._class(verdict, share)
+        withheld = label == "" and verdict.label is not None
+        return {
+            "SO_FAR:RUN_UID": _text(provisional.run_uid),
+            "SO_FAR:SCAN_ID": _integer(provisional.scan_id),
+            "SO_FAR:MODEL_ID": _text(None if verdict.model is None else verdict.model.id),
+            "SO_FAR:COMPLETENESS": Reading(share),
+            "SO_FAR:CONFIDENCE": _number(verdict.confidence),
+            "SO_FAR:IN_WORDS": Reading(UNDEFINED if withheld else _sound(provisional.in_words)),
+            "SO_FAR:LABEL": Reading(label),
+            "SO_FAR:VERDICT": reading,
+        }
+
+    def _class(self, verdict: Verdict, completeness: float | None) -> tuple[str, Reading]:
+        """Return label and choice: no class unless completeness and model go with it."""
+        if verdict.label is not None and (completeness is None or verdict.model is None):
+            lacking = "completeness" if completeness is None else "model"
+            return "", Reading(0, Severity.INVALID, f"class withheld: its {lacking} is unknown")
+        label = _sound(verdict.label or "")
+        headline = verdict.headline
+        if headline not in self.choices:
+            return label, Reading(0, Severity.INVALID, f"{headline} is no class of the present model")
+        severity = {Outcome.CLASSIFIED: Severity.NO_ALARM, Outcome.ERROR: Severity.MAJOR}
+        return label, Reading(
+            self.choices.index(headline), severity.get(verdict.outcome, Severity.MINOR), _sound(verdict.reason or "")
+        )
+
+
+def names_a_class(readings: Mapping[str, Reading]) -> bool:
+    """Tell whether the readings of a result or a provisional verdict hold a class."""
+    return any(bool(reading.value) for name, reading in readings.items() if name.split(":")[-1] == "LABEL")
+
+
+def _ood(verdict: Verdict) -> Reading:
+    if verdict.ood_score is None or not verdict.ood_threshold:
+        return _undefined("number", _UNKNOWN)
+    ratio = verdict.ood_score / verdict.ood_threshold
+    if ratio >= OOD_MAJOR:
+        return Reading(ratio, Severity.MAJOR, f"{OOD_MAJOR:g} times the limit or more")
+    if ratio >= 1.0:
+        return Reading(ratio, Severity.MINOR, "at the limit or above")
+    if verdict.outcome is Outcome.OUT_OF_DISTRIBUTION:
+        return Reading(ratio, Severity.MINOR, _sound(verdict.reason or verdict.outcome.value))
+    return Reading(ratio)
+
+
+def _hkl(burgers: BurgersVisibility | None) -> str | None:
+    return None if burgers is None or burgers.hkl is None else "({} {} {})".format(*burgers.hkl)
+
+
+def _undefined(kind: str, message: str) -> Reading:
+    value: str | int | float = {"text": "", "integer": -1, "number": math.nan}.get(kind, 0)
+    return Reading(value, Severity.INVALID, message)
+
+
+def _text(value: str | None) -> Reading:
+    return _undefined("text", _UNKNOWN) if value is None else Reading(_sound(value))
+
+
+def _integer(value: int | None) -> Reading:
+    if value is None:
+        return _undefined("integer", _UNKNOWN)
+    if not -_INT64 <= value < _INT64:
+        return _undefined("integer", f"{str(value)[:32]} does not fit into 64 bits")
+    return Reading(value)
+
+
+def _number(value: float | None) -> Reading:
+    return _undefined("number", _UNKNOWN) if value is None else Reading(float(value))
+
+
+def _sound(text: str) -> str:
+    """Replace what can't be sent: lone surrogates, which a start document may hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
