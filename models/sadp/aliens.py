@@ -5,44 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.sadp.cells import cubic_cells
 from braggwatch.models.sadp.groups import GroupTable
 
 OTHER = "other"
 """Name of the class that is never given."""
 _RATIO_MARGIN = 0.02
 _ANGLE_MARGIN_DEG = 1.2
-
-
-def cubic_cells(table: GroupTable) -> NDArray[np.float64]:
-    """Return ratio and angle (degrees) of the reduced plane cells that cubic zones show, (M, 2).
-
-    Of a primitive, a face-centred and a body-centred cell, and of a sublattice whose other points may be too weak to
-    see.
-    """
-    cells: set[tuple[float, float]] = set()
-    axis = np.arange(-6, 7)
-    grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    parity = grid % 2
-    lattices = (
-        np.ones(len(grid), dtype=np.bool_),
-        grid.sum(axis=1) % 2 == 0,
-        (parity == parity[:, :1]).all(axis=1),
-        (parity == 0).all(axis=1) & (grid.sum(axis=1) % 4 == 0),
-    )
-    for zone in table.zones:
-        for keep in lattices:
-            points = grid[keep & (grid @ np.array(zone) == 0) & grid.any(axis=1)].astype(np.float64)
-            points = points[np.argsort((points**2).sum(axis=1), kind="stable")]
-            if not len(points):
-                continue
-            apart = np.linalg.norm(np.cross(points[0], points), axis=1) > 0.5
-            if not apart.any():
-                continue
-            first, second = points[0], points[apart][0]
-            cosine = abs(first @ second) / np.linalg.norm(first) / np.linalg.norm(second)
-            ratio = float(np.linalg.norm(second) / np.linalg.norm(first))
-            cells.add((round(ratio, 4), round(float(np.degrees(np.arccos(cosine))), 3)))
-    return np.array(sorted(cells))
 
 
 def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDArray[np.float32]:
@@ -57,7 +26,7 @@ def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDAr
         (count, most, 3) float32, as `padded_spots`.
     """
     rng = np.random.default_rng(seed)
-    known = cubic_cells(table)
+    known = cubic_cells(table.zones)
     result = np.zeros((count, most, 3), dtype=np.float32)
     grid = np.stack(np.meshgrid(np.arange(-16, 17), np.arange(-16, 17)), axis=-1).reshape(-1, 2)
     grid = grid[grid.any(axis=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
+from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.crystal import CrystalPosterior, NextZone, combine, next_zones, pattern_groups
 from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
@@ -185,8 +186,9 @@ class SadpClassifier:
             )
             return self._without_network(measured, lattice, Outcome.OUT_OF_DISTRIBUTION, reason)
         manifest = self._bundle.manifest
+        lattices = measured.lattices()
         maps = lattice_maps(
-            measured.lattices(),
+            lattices,
             measured.positions_px,
             measured.intensity,
             measured.field,
@@ -197,7 +199,7 @@ class SadpClassifier:
             output = self._runtime.run(maps)
         except InferenceError as error:
             return self._without_network(measured, lattice, Outcome.ERROR, str(error))
-        return self._judgement(measured, lattice, self._judge(output), self._mean(output))
+        return self._judgement(measured, lattice, self._in_its_cell(self._judge(output), lattices), self._mean(output))
 
     def judge_crystal(
         self, patterns: list[PatternJudgement] | tuple[PatternJudgement, ...], seen: tuple[Zone, ...] = ()
@@ -225,6 +227,17 @@ class SadpClassifier:
             next_zones=tuple((one.zone, one.expected_bits) for one in ranked[:5]),
             model=self.identity,
         )
+
+    def _in_its_cell(self, verdict: Verdict, lattices: Sequence[PlaneLattice | None]) -> Verdict:
+        """Take back a class none of whose zones shows a cell like those measured."""
+        if verdict.label is None:
+            return verdict
+        number = self.classes.index(verdict.label)
+        zones = {one.zone for one in self._table.members if one.class_index == number}
+        if shows_cell(lattices, cubic_cells(zones)):
+            return verdict
+        reason = f"{verdict.label} at {verdict.confidence:.2f}, but the plane cell measured is none that it shows"
+        return verdict.model_copy(update={"outcome": Outcome.UNSURE, "label": None, "reason": reason})
 
     def _mean(self, output: RuntimeOutput) -> NDArray[np.float64]:
         mean = output.probabilities.astype(np.float64).mean(axis=0)

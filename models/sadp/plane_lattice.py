@@ -132,7 +132,8 @@ def reduce_cell(cell: NDArray[np.float64]) -> None:
             aa, bb = bb, aa
         ab = cell[0, 0] * cell[1, 0] + cell[0, 1] * cell[1, 1]
         steps = np.rint(ab / aa)
-        if steps == 0:
+        # at a tie rounding errors would add and take off for ever
+        if steps == 0 or abs(ab) <= (0.5 + 1e-9) * aa:
             if ab < 0:
                 cell[1] *= -1.0
             return

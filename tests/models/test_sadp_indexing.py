@@ -7,12 +7,13 @@ import pytest
 
 pytest.importorskip("gemmi", reason="needs the sadp extra")
 
-from braggwatch.models.sadp.aliens import alien_spots, cubic_cells
+from braggwatch.models.sadp.aliens import alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
+from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.indexing import index_pattern
 from braggwatch.models.sadp.lattice_map import Field
-from braggwatch.models.sadp.lattice_search import find_lattice
+from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, allowed, zero_layer
 from braggwatch.sim.sadp.model import ZONES
@@ -69,6 +70,17 @@ def test_every_zone_is_indexed_without_rest(group: str) -> None:
         np.testing.assert_allclose(np.hypot(*pattern.positions_px.T), length, rtol=1e-3)
 
 
+def test_every_zone_shows_its_own_cell_and_a_monoclinic_lattice_that_of_none() -> None:
+    for group in EFFECTIVE_GROUPS:
+        for zone in ZONES:
+            assert shows_cell(measured(group, zone).lattices(), cubic_cells([zone])), (group, zone)
+    assert not shows_cell(measured("225", (0, 0, 1)).lattices(), cubic_cells([(1, 1, 1)]))
+    axes = np.array([[10.0, 0.0], [35.0 * np.cos(np.radians(84.9)), 35.0 * np.sin(np.radians(84.9))]])
+    grid = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-2, 3)), axis=-1).reshape(-1, 2)
+    lattices = find_lattices(grid[grid.any(axis=1)] @ axes, 0.8)
+    assert not shows_cell(lattices, cubic_cells(ZONES))
+
+
 def test_another_zone_does_not_fit() -> None:
     pattern = measured("225", (0, 0, 1))
     lattice = pattern.lattice()
@@ -77,7 +89,7 @@ def test_another_zone_does_not_fit() -> None:
 
 
 def test_aliens_have_no_cubic_cell_and_are_drawn_by_their_seed() -> None:
-    known = cubic_cells(TABLE)
+    known = cubic_cells(TABLE.zones)
     # square, centred rectangle of fcc [011], hexagon
     for cell in ((1.0, 90.0), (1.1547, 54.736), (1.0, 60.0)):
         reduced = np.abs(known - cell).max(axis=1).min()
