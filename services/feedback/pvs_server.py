@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -44,7 +45,7 @@ class PvServer:
         for definition, reading in initial.items():
             kind = _normative(definition)
             # What a post doesn't name, such as the limits for displays, stays as it is here.
-            variable = SharedPV(nt=kind, initial=_opening(definition, reading))
+            variable = SharedPV(nt=kind, initial=_opening(definition, reading), timestamp=time.time())
             self._provider.add(settings.prefix + definition.name, variable)
             self._variables[definition.name] = (variable, kind, list(definition.choices))
         self._lock = threading.Lock()

@@ -24,7 +24,6 @@ from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import FeedbackSettings, PvSettings, Settings, SettingsError, load_settings
 from braggwatch.services.store import ResultStore
-from support.quick_bundle import write_quick_registry
 
 pytest.importorskip("p4p", reason="p4p is not installed: pip install 'braggwatch[epics]'")
 
@@ -410,28 +409,25 @@ def test_a_live_verdict_arrives_at_a_monitor(quick, shared_proxy, make_publisher
             pass
 
 
-def test_the_composed_service_serves_them_until_it_is_closed(shared_proxy, tmp_path: Path, monkeypatch) -> None:
-    # compiling the preprocessing is no part of this
-    monkeypatch.setattr("braggwatch.services.composition.warm_up", lambda preprocessor: None)
-    registry = write_quick_registry(tmp_path / "registry")
+def test_the_composed_service_serves_them_until_it_is_closed(shared_proxy, tmp_path: Path) -> None:
     config = tmp_path / "braggwatch.toml"
     config.write_text(
-        f'[stream]\naddress = "{shared_proxy.out_address}"\n[screening]\nregistry = "{registry}"\n'
-        f'[store]\npath = "{tmp_path / "s.sqlite"}"\n'
+        f'[stream]\naddress = "{shared_proxy.out_address}"\n[store]\npath = "{tmp_path / "s.sqlite"}"\n'
         '[feedback.pvs]\nenabled = true\nprefix = "LINE:"\nport = 0\nsearch_port = 0\n'
     )
-    composed = compose_service(load_settings(config))
-    try:
+    beaten = []
+    with contextlib.closing(compose_service(load_settings(config), on_beat=lambda: beaten.append(1))) as composed:
         client = Client(composed.pvs, "LINE:")
         with client.context:
             assert client.get("EPOCH") == composed.store.epoch
             assert set(composed.classifier.classes) < set(client.get("VERDICT").raw["value.choices"])
-            composed.service.start()
-            with client.monitor("HEARTBEAT") as beats:
-                while beats.get(timeout=60.0) < 1:
-                    pass
+            with client.monitor("HEARTBEAT") as beats, client.monitor("SO_FAR:VERDICT") as words:
+                assert beats.get(timeout=10.0).severity == INVALID
+                composed.service._on_beat()
+                assert beats.get(timeout=10.0) == len(beaten) == 1
+                assert str(words.get(timeout=10.0)) == "undefined"
+                composed.board.put(a_provisional(label=composed.classifier.classes[0]))
+                assert str(words.get(timeout=10.0)) == composed.classifier.classes[0]
             composed.close()
             with pytest.raises(TimeoutError):
                 client.context.get("LINE:EPOCH", timeout=0.5)
-    finally:
-        composed.close()
