@@ -11,7 +11,7 @@ from braggwatch.services.cli.console import clear_errors, console, error_console
 
 
 def promote(
-    bundle: Annotated[str, typer.Argument(help="Which bundle, NAME/VERSION, e.g. cxdp-fcc/1.5.1.")],
+    bundle: Annotated[str, typer.Argument(help="Which bundle, NAME/VERSION, e.g. cxdp-fcc/1.5.0.")],
     alias: Annotated[
         str, typer.Option("--alias", help="The word that stands for it; 'production' is what the service takes.")
     ] = "production",
@@ -26,7 +26,7 @@ def promote(
     index is replaced in one step and pins the bundle's hash. A service takes the bundle when it starts: restart it.
     Several people may promote at the same time: one after the other has a turn.
 
-    Example: **braggwatch promote cxdp-fcc/1.5.1**
+    Example: **braggwatch promote cxdp-fcc/1.5.0**
     """
     with clear_errors():
         from braggwatch.models.registry import Registry
