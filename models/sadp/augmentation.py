@@ -30,6 +30,8 @@ HALF_SIDE_PX = 128.0
 _FEWEST = 6
 _EXTRA_MOST = 8
 SEARCH_TOLERANCE_PX = 0.8
+_SAME_SPOT = 0.004
+"""Of half the picture's side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ class MicroscopeSettings:
         Largest mean number of spots that are none.
     gentle_share
         Of the patterns that are spared all this but the floor: what a sharp, well-exposed picture shows is learnt, too.
+    aligned_share
+        Of the patterns whose Friedel mates are made alike, as along a zone met exactly, whatever was simulated.
+    lean
+        Largest logarithm of the intensities' tilt to one side, at half the picture's side, of the other patterns.
     """
 
     largest_zoom: float = 1.6
@@ -80,9 +86,11 @@ class MicroscopeSettings:
     missing: float = 0.05
     extra: float = 2.0
     gentle_share: float = 0.0
+    aligned_share: float = 0.0
+    lean: float = 0.0
 
     def to_array(self) -> NDArray[np.float64]:
-        """(14,) float64 in the order of the fields."""
+        """(16,) float64 in the order of the fields."""
         return np.array(astuple(self), dtype=np.float64)
 
 
@@ -142,6 +150,8 @@ def _measure_one(spots: NDArray[np.float64], settings: NDArray[np.float64], maps
     count = 0
     while count < len(spots) and spots[count, 2] > 0:
         count += 1
+    if settings[14] > 0 or settings[15] > 0:
+        spots = _tilted(spots[:count], settings[14], settings[15])
     matrix = _distortion(ellipticity)
     field = np.zeros(8)
     shift_x = (2.0 * np.random.random() - 1.0) * offset * 2.0 * HALF_SIDE_PX  # noqa: NPY002
@@ -190,6 +200,28 @@ def _measure_one(spots: NDArray[np.float64], settings: NDArray[np.float64], maps
                 values[seen] = floor**gamma * (1.0 + 4.0 * np.random.random())  # noqa: NPY002
                 seen += 1
     lattice_to_maps(points[:seen], values[:seen], field, maps)
+
+
+@njit(cache=True, nogil=True)
+def _tilted(spots: NDArray[np.float64], aligned_share: float, lean: float) -> NDArray[np.float64]:
+    """Make Friedel mates alike, or tilt intensities to one side: neither must tell what the crystal is."""
+    result = spots.copy()
+    if np.random.random() < aligned_share:  # noqa: NPY002
+        for n in range(len(spots)):
+            for other in range(n):
+                apart = (spots[n, 0] + spots[other, 0]) ** 2 + (spots[n, 1] + spots[other, 1]) ** 2
+                if apart < _SAME_SPOT * _SAME_SPOT:
+                    result[n, 2] = result[other, 2] = 0.5 * (spots[n, 2] + spots[other, 2])
+        return result
+    turn, strength = np.random.random() * 2.0 * np.pi, lean * np.random.random()  # noqa: NPY002
+    for n in range(len(spots)):
+        along = spots[n, 0] * np.cos(turn) + spots[n, 1] * np.sin(turn)
+        result[n, 2] = spots[n, 2] * np.exp(strength * along)
+    top = 0.0
+    for n in range(len(spots)):
+        top = max(top, result[n, 2])
+    result[:, 2] /= max(top, 1e-300)
+    return result
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_map
 from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.indexing import index_pattern
-from braggwatch.models.sadp.lattice_map import Field
+from braggwatch.models.sadp.lattice_map import REACH, Field
 from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, allowed, zero_layer
@@ -137,3 +139,15 @@ def test_too_few_spots_give_an_empty_map() -> None:
     spots = np.zeros((1, 240, 3), dtype=np.float32)
     spots[0, 0] = [0.2, 0.0, 1.0]
     assert not measured_maps(spots, np.array([0]), undisturbed(1e-3), 2).any()
+
+
+def test_mates_are_made_alike_or_tilted_so_that_neither_tells_the_crystal() -> None:
+    spots = padded(measured("225", (0, 0, 1)), 150.0)
+    spots[0, ::2, 2] *= 0.5
+    clean = undisturbed(1e-3)
+    (aligned,) = measured_maps(spots, np.array([3]), replace(clean, aligned_share=1.0), 1)
+    (tilted,) = measured_maps(spots, np.array([3]), replace(clean, lean=2.0), 1)
+    # but for the number of spots, which stands for the direct beam
+    aligned[0, 3, 0, REACH] = 0.0
+    assert aligned[0, 3].max() < 1e-5
+    assert tilted[0, 3, 1:].max() > 0.2
