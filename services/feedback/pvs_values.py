@@ -203,8 +203,8 @@ def _ood(verdict: Verdict) -> Reading:
     ratio = verdict.ood_score / verdict.ood_threshold
     if ratio >= OOD_MAJOR:
         return Reading(ratio, Severity.MAJOR, f"{OOD_MAJOR:g} times the limit or more")
-    if ratio >= 1.0:
-        return Reading(ratio, Severity.MINOR, "at the limit or above")
+    if ratio > 1.0:
+        return Reading(ratio, Severity.MINOR, "above the limit")
     if verdict.outcome is Outcome.OUT_OF_DISTRIBUTION:
         return Reading(ratio, Severity.MINOR, _sound(verdict.reason or verdict.outcome.value))
     return Reading(ratio)
