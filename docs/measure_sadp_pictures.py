@@ -1,6 +1,6 @@
 """Judge drawn diffraction pictures end to end: spot finding, centring, lattice map, network, group.
 
-Run: ``python docs/measure_sadp_pictures.py --data data/sadp --bundle models/bundles/sadp-cubic/1.2.0``
+Run: ``python docs/measure_sadp_pictures.py --data data/sadp --bundle models/bundles/sadp-cubic/1.3.0``
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from braggwatch.models.sadp.groups import Zone
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
 
-_RATIO_MARGIN = 0.03
-_ANGLE_MARGIN_DEG = 1.8
-"""Three times what an ellipse of 1 % makes of a cell."""
+_RATIO_MARGIN = 0.02
+_ANGLE_MARGIN_DEG = 1.2
+"""Twice what an ellipse of 1 % makes of a cell, and as far as the foreign lattices of training keep away."""
 
 
 def cubic_cells(zones: Iterable[Zone]) -> NDArray[np.float64]:
