@@ -45,5 +45,5 @@ class ForeignHead:
             (...) float64, nats; larger is stranger.
         """
         foreign = np.asarray(features, dtype=np.float64) @ self.weight + self.bias
-        named = logsumexp(np.asarray(logits, dtype=np.float64), axis=-1)
-        return np.asarray(foreign - named).mean(axis=-1)
+        named = np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=-1), dtype=np.float64)
+        return np.asarray((foreign - named).mean(axis=-1))

@@ -48,10 +48,13 @@ class TrustArrays:
         """Pack as a compressed npz without pickles."""
         scores = self.conformal.scores
         buffer = io.BytesIO()
-        foreign = {} if self.foreign is None else {"foreign_row": np.append(self.foreign.weight, self.foreign.bias)}
+        optional: dict[str, NDArray[np.float64]] = {}
+        if self.foreign is not None:
+            optional["foreign_row"] = np.append(self.foreign.weight, self.foreign.bias)
         np.savez_compressed(
             buffer,
-            **foreign,
+            allow_pickle=False,
+            **optional,
             class_means=self.detector.class_means,
             precision=self.detector.precision,
             feature_mean=self.detector.feature_mean,

@@ -277,13 +277,14 @@ class ScreeningService:
         waited = self._waited_s
         stages = {**result.stage_seconds, "queue": waited}
         result = result.model_copy(update={"latency_s": result.latency_s + waited, "stage_seconds": stages})
-        if not self._store.put(replace(report, result=result)):
+        is_new = self._store.put(replace(report, result=result))
+        if self._board is not None:
+            self._board.settle(result)
+        if not is_new:
             logger.info("run %s has its record already; %s not published", result.run_uid, result.verdict.headline)
             return
         self._broker.publish(result)
         self._metrics.run_finished(result)
-        if self._board is not None:
-            self._board.settle(result)
         logger.info("run %s: %s", result.run_uid, result.verdict.headline)
 
 

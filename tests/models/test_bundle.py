@@ -127,6 +127,15 @@ def test_arrays_that_do_not_fit_the_manifest_are_refused(copy: Path) -> None:
         Bundle.load(copy)
 
 
+def test_a_threshold_for_what_is_refused_needs_its_array(copy: Path) -> None:
+    manifest = json.loads((copy / "model.json").read_text())
+    manifest["thresholds"]["foreign"] = 0.0
+    (copy / "model.json").write_text(json.dumps(manifest))
+    resign(copy)
+    with pytest.raises(BundleError, match="foreign_row"):
+        Bundle.load(copy)
+
+
 def test_a_version_is_never_overwritten(tmp_path: Path, write_version: Callable[[Path, str], Path]) -> None:
     path = write_version(tmp_path, "2.0.0")
     before = (path / SUMS_FILE).read_bytes()

@@ -95,7 +95,9 @@ def make_settings(address: str, *, queue=None, **stream) -> Settings:
     )
 
 
-def make_service(settings: Settings, store: ResultStore, *, sinks=(), metrics=None, assembly=None) -> ScreeningService:
+def make_service(
+    settings: Settings, store: ResultStore, *, sinks=(), metrics=None, assembly=None, board=None
+) -> ScreeningService:
     """A service on an open store."""
     return ScreeningService(
         settings,
@@ -104,6 +106,7 @@ def make_service(settings: Settings, store: ResultStore, *, sinks=(), metrics=No
         EventBroker(store.epoch),
         sinks=sinks,
         metrics=metrics,
+        board=board,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from braggwatch.callbacks.provisional import ProvisionalScreening
 from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.events import EventBroker
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.provisional_board import ProvisionalBoard
@@ -57,6 +58,39 @@ def test_a_scan_is_spoken_of_then_recorded_and_the_two_are_compared(
     for stage in ("queue", "preprocess", "classify", "provisional"):
         assert value("braggwatch_stage_duration_seconds_count", {"stage": stage}) == len(runs)
     assert board.going_on() == []
+
+
+def test_a_run_that_has_its_record_already_is_not_spoken_of_for_ever(
+    quick, shared_proxy, make_publisher, make_run, eventually, tmp_path: Path
+) -> None:
+    """A stored run that is replayed after a restart: nothing new is published, and the word on it goes."""
+    broker = EventBroker[LiveRecord](1)
+    board, run = ProvisionalBoard(broker), make_run(20)
+    with ResultStore(tmp_path / "results.sqlite") as store:
+        for _ in range(2):
+            service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, board=board)
+            service.start()
+            try:
+                assert service.wait_ready(10.0)
+                board.put(spoken_of(run.uid))
+                run.send(make_publisher(shared_proxy), pause_s=0.005)
+                eventually(lambda: not board.going_on(), what="the word on it gone")
+            finally:
+                service.stop()
+
+
+def spoken_of(run_uid: str) -> ProvisionalVerdict:
+    verdict = Verdict(outcome=Outcome.UNSURE, reason="a test")
+    return ProvisionalVerdict(
+        run_uid=run_uid,
+        scan_id=1,
+        verdict=verdict,
+        frames_expected=20,
+        frames_received=16,
+        started_at=1.0,
+        made_at=2.0,
+        seconds=0.1,
+    )
 
 
 async def everything(broker: EventBroker[LiveRecord], count: int) -> list[LiveRecord]:
