@@ -113,7 +113,8 @@ def train(
                     state.averaged,
                     watched,
                     bf16=config.bf16,
-                    nuisance_seed=_VALIDATION_SEED,
+                    # where the network learns from clean patterns it is watched on clean ones
+                    nuisance_seed=_VALIDATION_SEED if config.nuisance else None,
                     presentation=shown,
                 )
                 record |= {"validation_accuracy": seen.accuracy, "validation_loss": seen.loss}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
+from braggwatch.models.presentation import PatternPresentation
 from braggwatch.models.training import (
     TrainingConfig,
     TrainingDivergedError,
@@ -281,6 +282,25 @@ def test_only_clean_samples_are_given_noise() -> None:
     assert not torch.equal(shown[1], plain[1])
     off = augmented(volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1))
     torch.testing.assert_close(off, plain)
+
+
+class Witness(PatternPresentation):
+    """Notes whether the samples that the training is watched on are spoilt."""
+
+    def __init__(self) -> None:
+        self.spoilt: set[bool] = set()
+
+    def to_judge(self, volumes: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+        self.spoilt.add(generator is not None)
+        return super().to_judge(volumes, clean, generator)
+
+
+@pytest.mark.parametrize("nuisance", [True, False])
+def test_training_is_watched_on_samples_like_those_learnt_from(tmp_path: Path, nuisance: bool) -> None:
+    witness = Witness()
+    config = replace(CONFIG, steps=2, nuisance=nuisance)
+    train(tiny(), Clean(16), Clean(8), config, tmp_path, presentation=witness)
+    assert witness.spoilt == {nuisance}
 
 
 @pytest.mark.gpu
