@@ -60,7 +60,7 @@ def best_index(
     group
         Space group of the crystal, where it is known.
     """
-    lattice = measured.lattice()
+    lattice = measured.lattice
     if lattice is None or not judgement.usable:
         return None
     members: list[tuple[str, Zone]] = [

@@ -235,7 +235,7 @@ class RunJudge:
         judgement = judge.classify(measured)
         stages["sadp_classify"] = self._clock() - began
         spacing = None
-        if inv_nm_per_px is not None and judgement.usable and (lattice := measured.lattice()) is not None:
+        if inv_nm_per_px is not None and judgement.usable and (lattice := measured.lattice) is not None:
             spacing = 1.0 / (float(np.hypot(*lattice.a)) * inv_nm_per_px * binning)
         return _Said(judgement, _why_set_aside(measured, judgement), measured, spacing, picture, binning)
 

@@ -14,11 +14,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from braggwatch.models.sadp.lattice_map import (
-    CHANNELS,
     COSINE_SLACK,
     LENGTH_SLACK,
     MAP_SHAPE,
-    SINGLE_SHAPE,
+    channels_of_one,
     fill_map,
     in_sight,
 )
@@ -236,7 +235,7 @@ def lattice_to_maps(
     there = search_cells(
         points, values, mate_weights(points, field, SEARCH_TOLERANCE_PX), SEARCH_TOLERANCE_PX, HALF_SIDE_PX, cells
     )
-    channels = CHANNELS if maps.shape[1] > SINGLE_SHAPE[0] else SINGLE_SHAPE[0]
+    channels = channels_of_one(maps.shape[1])
     for place in range(maps.shape[1] // channels):
         if not there[place]:
             continue

@@ -167,7 +167,7 @@ class SadpClassifier:
             bare = measured.problem.startswith(("no picture", "too few"))
             outcome = Outcome.INVALID if bare else Outcome.OUT_OF_DISTRIBUTION
             return self._without_network(measured, None, outcome, measured.problem)
-        lattice = measured.lattice()
+        lattice = measured.lattice
         if lattice is None:
             return self._without_network(
                 measured, None, Outcome.OUT_OF_DISTRIBUTION, "the spots lie on no plane lattice"
@@ -186,7 +186,7 @@ class SadpClassifier:
             )
             return self._without_network(measured, lattice, Outcome.OUT_OF_DISTRIBUTION, reason)
         manifest = self._bundle.manifest
-        lattices = measured.lattices()
+        lattices = measured.lattices
         maps = lattice_maps(
             lattices,
             measured.positions_px,

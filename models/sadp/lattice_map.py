@@ -86,14 +86,23 @@ def lattice_maps(
     Returns
     -------
     NDArray
-        (copies, *shape) float32. Of each lattice: intensity over the largest one to the power 0.25, mean over a Friedel
-        pair;XX
+        (copies, *shape) float32. Of each lattice five channels, or the first three of them:
+
+        0. intensity over the largest one to the power 0.25, mean over a Friedel pair;
+        1. 1 where the reflection or its mate was in sight, else 0, and so all other channels;
+        2. length of the reciprocal vector over eight times that of the basis' first one;
+        3. imbalance of a pair, 0 (equal, or one mate out of sight) to 1 (one missing);
+        4. distance of the spots from the lattice point, over 0.3 of the cell's shorter side, by intensity.
+
+        The place of the direct beam holds, with five channels, what the pattern is like: share of the amplitude on the
+        lattice; 1; length of the basis' first vector over half the picture's side; a hundredth of the number of spots;
+        their rms distance from the lattice points over the length of the first vector.
     """
     maps = np.zeros((copies, *shape), dtype=np.float32)
     points = np.ascontiguousarray(positions, dtype=np.float64)
     values = np.ascontiguousarray(intensities, dtype=np.float64)
     edges = field.to_array()
-    channels = CHANNELS if shape[0] > SINGLE_SHAPE[0] else SINGLE_SHAPE[0]
+    channels = channels_of_one(shape[0])
     for place, lattice in enumerate(lattices[: shape[0] // channels]):
         if lattice is None:
             continue
@@ -103,6 +112,12 @@ def lattice_maps(
             basis = bases[number % len(bases)]
             fill_map(part[number], lattice.cell, basis, lattice.indices, lattice.explained, points, values, edges)
     return maps
+
+
+@njit(cache=True, nogil=True)
+def channels_of_one(channels: int) -> int:
+    """Return how many of a map's channels are of one lattice."""
+    return CHANNELS if channels > SINGLE_SHAPE[0] else SINGLE_SHAPE[0]
 
 
 @njit(cache=True, nogil=True)
@@ -117,12 +132,6 @@ def in_sight(x: float, y: float, field: NDArray[np.float64]) -> bool:
     along = x * field[5] + y * field[6]
     across = y * field[5] - x * field[6]
     return along < 0 or abs(across) > field[7]
-
-
-def in_sight_all(positions: NDArray[np.floating], field: Field) -> NDArray[np.bool_]:
-    """Whether each of (N, 2) positions was in sight, (N,)."""
-    edges = field.to_array()
-    return np.array([in_sight(float(x), float(y), edges) for x, y in positions], dtype=np.bool_)
 
 
 @njit(cache=True, nogil=True)

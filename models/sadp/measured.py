@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.sadp.lattice_map import Field
-from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices, mate_weights
+from braggwatch.models.sadp.lattice_search import best_lattice, find_lattices, mate_weights
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
 
 
@@ -43,7 +44,7 @@ class PatternQuality:
     hidden_share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MeasuredPattern:
     """Spots of a picture about the direct beam.
 
@@ -106,13 +107,15 @@ class MeasuredPattern:
             problem=problem,
         )
 
+    @cached_property
     def lattices(self) -> tuple[PlaneLattice | None, ...]:
-        """Find the plane lattices that the spots may lie on; see `find_lattices`."""
+        """The plane lattices that the spots may lie on, found once; see `find_lattices`."""
         return find_lattices(self.positions_px, self._tolerance_px(), self.intensity, self.field)
 
+    @property
     def lattice(self) -> PlaneLattice | None:
-        """Return the one of them that explains most; None where the spots show less than two directions."""
-        return find_lattice(self.positions_px, self._tolerance_px(), self.intensity, self.field)
+        """The one of them that explains most; None where the spots show less than two directions."""
+        return best_lattice(self.lattices, self.intensity, self._tolerance_px())
 
     def off_lattice(self, lattice: PlaneLattice) -> float:
         """Return the share of the amplitude off a lattice; spots whose mate should be seen and isn't hardly count."""

@@ -151,7 +151,7 @@ def test_a_beam_stop_is_seen_and_hides_only_what_it_hides(angle: float) -> None:
     measured = measure_pattern(picture)
     assert np.hypot(*(np.array(measured.centre_px) - made.centre)) < 0.5
     assert measured.problem is None
-    lattice = measured.lattice()
+    lattice = measured.lattice
     assert lattice is not None
     assert lattice.ratio == pytest.approx(1.3, rel=0.02)
 
@@ -202,7 +202,7 @@ def ring_picture(seed: int, grains: int | None) -> np.ndarray:
 def test_rings_and_many_grains_are_not_judged(grains: int | None) -> None:
     for seed in range(3):
         measured = measure_pattern(ring_picture(seed, grains))
-        lattice = measured.lattice()
+        lattice = measured.lattice
         # many grains have no ring, but no lattice either
         assert measured.problem is not None or lattice is None or lattice.unexplained > 0.25
 

@@ -58,7 +58,7 @@ def measured(group: str, zone: tuple[int, int, int], turn_deg: float = 33.0, mir
 def test_every_zone_is_indexed_without_rest(group: str) -> None:
     for zone in ZONES:
         pattern = measured(group, zone)
-        lattice = pattern.lattice()
+        lattice = pattern.lattice
         assert lattice is not None
         indexed = index_pattern(pattern, lattice, group, zone)
         assert indexed is not None, zone
@@ -75,8 +75,8 @@ def test_every_zone_is_indexed_without_rest(group: str) -> None:
 def test_every_zone_shows_its_own_cell_and_a_monoclinic_lattice_that_of_none() -> None:
     for group in EFFECTIVE_GROUPS:
         for zone in ZONES:
-            assert shows_cell(measured(group, zone).lattices(), cubic_cells([zone])), (group, zone)
-    assert not shows_cell(measured("225", (0, 0, 1)).lattices(), cubic_cells([(1, 1, 1)]))
+            assert shows_cell(measured(group, zone).lattices, cubic_cells([zone])), (group, zone)
+    assert not shows_cell(measured("225", (0, 0, 1)).lattices, cubic_cells([(1, 1, 1)]))
     axes = np.array([[10.0, 0.0], [35.0 * np.cos(np.radians(84.9)), 35.0 * np.sin(np.radians(84.9))]])
     grid = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-2, 3)), axis=-1).reshape(-1, 2)
     lattices = find_lattices(grid[grid.any(axis=1)] @ axes, 0.8)
@@ -85,7 +85,7 @@ def test_every_zone_shows_its_own_cell_and_a_monoclinic_lattice_that_of_none() -
 
 def test_another_zone_does_not_fit() -> None:
     pattern = measured("225", (0, 0, 1))
-    lattice = pattern.lattice()
+    lattice = pattern.lattice
     assert lattice is not None
     assert index_pattern(pattern, lattice, "225", (1, 1, 1)) is None
 
