@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
-from bluesky.protocols import Movable, Readable
+from bluesky.protocols import Readable
 
+from braggwatch.callbacks.plans import SampleMotor, awaited
 from braggwatch.callbacks.records import ProvisionalVerdict
-from braggwatch.callbacks.verdict_source import ProvisionalSource
+from braggwatch.callbacks.verdict_source import ProvisionalSource, answer_or_none
 from braggwatch.models.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ANSWER_S = 0.5
-
-
-class RockingMotor(Movable[float], Readable[object], Protocol):
-    """The circle that is rocked: moved, and read beside the detectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,7 @@ class RockedRun:
 
 def rock_until_sure(
     detectors: Sequence[Readable[object]],
-    rocking: RockingMotor,
+    rocking: SampleMotor,
     start: float,
     stop: float,
     num: int,
@@ -112,24 +108,7 @@ def rock_until_sure(
 def _sure_of(
     run_uid: str, source: ProvisionalSource, min_confidence: float
 ) -> Generator[Msg, object, ProvisionalVerdict | None]:
-    answers: list[ProvisionalVerdict] = []
-
-    async def ask() -> None:
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                said = await source.so_far(run_uid)
-        except TimeoutError:
-            return
-        except Exception:
-            # Whatever a source does, a measurement goes on.
-            logger.exception("asking what run %s looks like failed", run_uid)
-            return
-        if said is not None:
-            answers.append(said)
-
-    yield from bps.wait_for([ask])
-    if not answers:
+    said = yield from awaited(lambda: answer_or_none(source.so_far(run_uid), _ANSWER_S, run_uid))
+    if said is None or said.verdict.outcome is not Outcome.CLASSIFIED:
         return None
-    verdict = answers[0].verdict
-    sure = verdict.outcome is Outcome.CLASSIFIED and (verdict.confidence or 0.0) >= min_confidence
-    return answers[0] if sure else None
+    return said if (said.verdict.confidence or 0.0) >= min_confidence else None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 from bluesky.protocols import Movable, Readable
 
 from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.callbacks.verdict_source import VerdictSource
+from braggwatch.callbacks.verdict_source import VerdictSource, final_or_none
 from braggwatch.models.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SLACK_S = 1.0
+_Answer = TypeVar("_Answer")
 
 
 class SampleMotor(Movable[float], Readable[object], Protocol):
@@ -110,25 +109,21 @@ def wait_for_verdict(
     PlanVerdict
         The verdict or the default, as the value of ``yield from``.
     """
-    answers: list[ScreeningResult] = []
-
-    async def ask() -> None:
-        try:
-            async with asyncio.timeout(timeout_s + _SLACK_S):
-                result = await source.wait(run_uid, timeout_s)
-        except TimeoutError:
-            return
-        except Exception:
-            # Whatever a source does, a measurement goes on.
-            logger.exception("asking for the verdict on run %s failed", run_uid)
-            return
-        if result is not None:
-            answers.append(result)
-
-    yield from bps.wait_for([ask])
-    if answers:
-        return PlanVerdict.of(answers[0])
+    result = yield from awaited(lambda: final_or_none(source, run_uid, timeout_s))
+    if result is not None:
+        return PlanVerdict.of(result)
     return default if default is not None else PlanVerdict.no_answer(run_uid)
+
+
+def awaited(ask: Callable[[], Awaitable[_Answer]]) -> Generator[Msg, object, _Answer]:
+    """Await something in the RunEngine's loop, which stays responsive; a plan stub whose value is the answer."""
+    answers: list[_Answer] = []
+
+    async def keep() -> None:
+        answers.append(await ask())
+
+    yield from bps.wait_for([keep])
+    return answers[0]
 
 
 @dataclass(frozen=True, slots=True)

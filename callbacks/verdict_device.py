@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from ophyd_async.core import (
     AsyncStatus,
     StandardReadable,
@@ -14,11 +11,7 @@ from ophyd_async.core import (
 )
 
 from braggwatch.callbacks.plans import PlanVerdict
-from braggwatch.callbacks.verdict_source import VerdictSource
-
-logger = logging.getLogger(__name__)
-
-_SLACK_S = 1.0
+from braggwatch.callbacks.verdict_source import VerdictSource, final_or_none
 
 
 class VerdictDevice(StandardReadable):
@@ -49,19 +42,9 @@ class VerdictDevice(StandardReadable):
     @AsyncStatus.wrap
     async def trigger(self) -> None:
         """Wait for the verdict on the run named by `target` and show it."""
-        self._show(await self._ask(await self.target.get_value()))
-
-    async def _ask(self, run_uid: str) -> PlanVerdict:
-        try:
-            async with asyncio.timeout(self._timeout_s + _SLACK_S):
-                result = await self._source.wait(run_uid, self._timeout_s)
-        except TimeoutError:
-            result = None
-        except Exception:
-            # Whatever a source does, a measurement goes on.
-            logger.exception("asking for the verdict on run %s failed", run_uid)
-            result = None
-        return PlanVerdict.no_answer(run_uid) if result is None else PlanVerdict.of(result)
+        run_uid = await self.target.get_value()
+        result = await final_or_none(self._source, run_uid, self._timeout_s)
+        self._show(PlanVerdict.no_answer(run_uid) if result is None else PlanVerdict.of(result))
 
     def _show(self, verdict: PlanVerdict) -> None:
         self._set_run_uid(verdict.run_uid)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
 
 from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningReport, ScreeningResult
 
+logger = logging.getLogger(__name__)
+
 _POLL_S = 0.01
+_SLACK_S = 1.0
+
+_Answer = TypeVar("_Answer")
 
 
 class VerdictSource(Protocol):
@@ -33,6 +40,24 @@ class ProvisionalSource(Protocol):
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
         """Ask without blocking the event loop."""
         ...
+
+
+async def answer_or_none(asked: Awaitable[_Answer | None], timeout_s: float, run_uid: str) -> _Answer | None:
+    """Wait for what was asked of a source; None where it takes longer or fails, so that a measurement goes on."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asked
+    except TimeoutError:
+        return None
+    except Exception:
+        # Whatever a source does, a measurement goes on.
+        logger.exception("asking for what is said of run %s failed", run_uid)
+        return None
+
+
+async def final_or_none(source: VerdictSource, run_uid: str, timeout_s: float) -> ScreeningResult | None:
+    """Wait for a run's record; None where there is none within the time, or the source fails."""
+    return await answer_or_none(source.wait(run_uid, timeout_s), timeout_s + _SLACK_S, run_uid)
 
 
 class RecentVerdicts:
