@@ -25,15 +25,7 @@ AlienKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_r
 OutlierKind = AlienKind | ZooKind
 OUTLIER_KINDS: tuple[AlienKind, ...] = get_args(AlienKind)
 EXPOSED_KINDS: tuple[AlienKind, ...] = ("noise", "speckle", "two_particles", "off_centre")
-EXPOSED_DEFECTS: tuple[ZooKind, ...] = (
-    "shockley",
-    "stacking_fault",
-    "twin",
-    "prismatic_loop",
-    "frank_loop",
-    "dipole",
-    "same_sign_pair",
-)
+EXPOSED_DEFECTS: tuple[ZooKind, ...] = tuple(kind for kind in ZOO_KINDS if kind != "shockley_pair")
 """Not the Shockley pair: a line with a split core is that line, and where its halves part for good is a convention."""
 
 
