@@ -45,9 +45,11 @@ def train(
         from braggwatch.models.apt.ensemble import sdm_config
         from braggwatch.models.apt.training_world import TrainingWorld
         from braggwatch.models.bundle import Bundle
+        from braggwatch.models.freed_memory import keep_freed_memory
         from braggwatch.models.registry import Registry
         from braggwatch.services.apt_training import OrderRecipe, make_order_bundle
 
+        keep_freed_memory()
         recipe = OrderRecipe(
             name=name,
             version=version,

@@ -61,10 +61,12 @@ def train_paper(
     """
     with clear_errors():
         from braggwatch.models.bundle import Bundle
+        from braggwatch.models.freed_memory import keep_freed_memory
         from braggwatch.models.registry import Registry
         from braggwatch.services.apt_paper_training import PaperRecipe, make_paper_bundle
         from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 
+        keep_freed_memory()
         recipe = PaperRecipe(
             name=name,
             version=version,

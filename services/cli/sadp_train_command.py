@@ -46,12 +46,14 @@ def train(
     Example: **braggwatch sadp train --data data/sadp --data data/sadp-thick --version 1.0.0**
     """
     with clear_errors():
+        from braggwatch.models.freed_memory import keep_freed_memory
         from braggwatch.models.registry import Registry
         from braggwatch.models.training_config import TrainingConfig
         from braggwatch.services.sadp_bundle import SadpRecipe, train_sadp, write_sadp_bundle
         from braggwatch.sim.sadp.pattern_files import read_patterns
         from braggwatch.sim.sadp.pattern_set import join
 
+        keep_freed_memory()
         if split not in {"structure", "prototype"}:
             raise ValueError(f"the split is 'structure' or 'prototype', not {split!r}")
         files = tuple(file for one in data for file in (sorted(one.glob("*.h5")) if one.is_dir() else (one,)))

@@ -45,12 +45,14 @@ def train_resnet(
     Example: **braggwatch sadp train-resnet --data data/sadp --network resnet101 --device cuda --work runs/resnet101**
     """
     with clear_errors():
+        from braggwatch.models.freed_memory import keep_freed_memory
         from braggwatch.models.sadp.pictures import PAPER, PictureSettings
         from braggwatch.services.sadp_resnet import ResNetRecipe, published_schedule, training_patterns
         from braggwatch.services.sadp_resnet import train_resnet as run
         from braggwatch.sim.sadp.pattern_files import read_patterns
         from braggwatch.sim.sadp.pattern_set import join
 
+        keep_freed_memory()
         if split not in {"structure", "prototype"}:
             raise ValueError(f"the split is 'structure' or 'prototype', not {split!r}")
         if augmentation not in {"paper", "microscope"}:

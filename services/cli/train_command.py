@@ -86,11 +86,13 @@ def train(
     Example: **braggwatch train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
+        from braggwatch.models.freed_memory import keep_freed_memory
         from braggwatch.models.networks.factory import network_kind
         from braggwatch.models.registry import Registry
         from braggwatch.services.bundle_making import BundleRecipe, find_shards, train_network, write_tested_bundle
         from braggwatch.services.labelled_shards import Split
 
+        keep_freed_memory()
         if (calibration is None) != (test is None):
             raise ValueError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
