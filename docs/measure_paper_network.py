@@ -16,7 +16,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from braggwatch.models.networks.factory import make_network, network_kind
+from braggwatch.models.freed_memory import keep_freed_memory
+from braggwatch.models.networks.cxdp import PaperNet
 from braggwatch.models.training import predict, train
 from braggwatch.models.training_config import paper_config
 from braggwatch.services.cli.console import clear_errors, counted_progress
@@ -34,40 +35,50 @@ class Schedule(StrEnum):
 
 def main(
     data: Annotated[list[Path], typer.Option(help="Folder of training shards; again for more.")],
-    test: Annotated[Path, typer.Option(help="Folder of shards of other crystals.")],
+    test: Annotated[list[Path], typer.Option(help="Folder of shards of other crystals; again for more.")],
     out: Annotated[Path, typer.Option(help="Log, checkpoint and the result.")],
-    network: Annotated[str, typer.Option(help="'paper' or 'paper-half', half as wide.")] = "paper-half",
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first convolution; 32: 'paper'.")] = 16,
     epochs: Annotated[int, typer.Option(min=1, help="At most; fewer where the validation loss plateaus.")] = 30,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
     seed: Annotated[int, typer.Option()] = 1,
     schedule: Annotated[
-        Schedule, typer.Option(help="'paper', or 'one-cycle' with mirror images that keep Q, for few crystals.")
+        Schedule, typer.Option(help="'paper', or 'one-cycle': batches of 16, mirror images and turns that keep Q.")
     ] = Schedule.PAPER,
+    convolutional_dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="After each convolution.")] = 0.2,
 ) -> None:
     """Adam at 1e-3, batches of 64, cross-entropy, patterns without noise, until the validation loss plateaus."""
     with clear_errors():
+        keep_freed_memory()
         shards = [path for folder in data for path in sorted(folder.glob("cxdp-*.h5"))]
         split = Split(shares=(1 - VALIDATION_SHARE, VALIDATION_SHARE, 0.0), seed=seed)
         source = LabelledShards(shards, part=Part(split, "training"))
         watched = LabelledShards(shards, part=Part(split, "calibration"))
-        asked = LabelledShards(sorted(test.glob("cxdp-*.h5")))
-        paper = paper_config(len(source), seed=seed, threads=threads, device=device)
-        config = replace(paper, steps=epochs * paper.validate_every, nuisance=False, bf16=True)
+        asked = LabelledShards([path for folder in test for path in sorted(folder.glob("cxdp-*.h5"))])
+        config = replace(
+            paper_config(len(source), seed=seed, threads=threads, device=device), nuisance=False, bf16=True
+        )
         if schedule is Schedule.ONE_CYCLE:
             config = replace(
                 config,
+                batch=16,
+                validate_every=len(source) // 16,
+                checkpoint_every=100,
                 schedule="one-cycle",
                 optimiser="adamw",
                 weight_decay=0.02,
                 symmetry=True,
-                ema=0.99,
+                turned_share=0.3,
+                largest_shift=1,
+                ema=0.998,
                 clip_norm=1.0,
+                patience=0,
             )
+        config = replace(config, steps=epochs * config.validate_every)
         with counted_progress() as progress:
             task = progress.add_task("training", total=config.steps)
             trained = train(
-                make_network(network_kind(network), len(CLASSES)),
+                PaperNet(len(CLASSES), width, convolutional_dropout),
                 source,
                 watched,
                 config,
@@ -79,20 +90,35 @@ def main(
         pairs = Counter(
             (CLASSES[int(label)], CLASSES[int(word)]) for label, word in zip(found.labels, said, strict=True)
         )
-        crystals = np.array([info.config for info in asked.infos])
         right = said == found.labels
-        by_crystal = [float(right[crystals == number].mean()) for number in np.unique(crystals)]
+        crystals: dict[tuple[str, int], list[int]] = {}
+        for number, info in enumerate(asked.infos):
+            crystals.setdefault((info.source, info.config), []).append(number)
+        by_crystal = {key: float(right[numbers].mean()) for key, numbers in crystals.items()}
         edges = sum(count for (label, _), count in pairs.items() if label == "edge")
         result = {
-            "network": network,
+            "width": width,
+            "convolutional_dropout": convolutional_dropout,
             "schedule": schedule.value,
-            "steps": config.steps,
+            "epochs": epochs,
+            "seed": seed,
             "training": {"patterns": len(source), "crystals": len({(i.source, i.config) for i in source.infos})},
-            "test": {"patterns": len(asked), "crystals": len(by_crystal)},
+            "test": {"patterns": len(asked), "crystals": len(crystals)},
             "accuracy": float(right.mean()),
-            "standard_error_by_crystal": float(np.std(by_crystal) / np.sqrt(len(by_crystal))),
+            "standard_error_by_crystal": float(np.std(list(by_crystal.values())) / np.sqrt(len(crystals))),
             "edge_called_screw": pairs[("edge", "screw")] / max(1, edges),
             "confusion": {f"{label} as {word}": count for (label, word), count in sorted(pairs.items())},
+            "mostly_wrong": [
+                {
+                    "crystal": key[1],
+                    "label": CLASSES[int(found.labels[crystals[key][0]])],
+                    "element": asked.infos[crystals[key][0]].element,
+                    "line_distance": round(asked.infos[crystals[key][0]].line_distance, 2),
+                    "right": share,
+                }
+                for key, share in by_crystal.items()
+                if share < 0.5
+            ],
         }
         (out / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         typer.echo(json.dumps(result, indent=2))

@@ -106,8 +106,15 @@ class FoveatedNet(nn.Module):
         return self.head(self.dropout(features)), features
 
 
+_PAPER_CONTRAST = 4.14
+"""Times ln(maximum)⁻¹: the power of the intensity that the published network is shown, 0.3 for a peak of 1e6."""
+
+
 class PaperNet(nn.Module):
     """The network of Lim et al.: five 3³ convolutions, ReLU, pooling, two dense layers, dropout 0.2 everywhere.
+
+    It is shown a power of the intensity over its maximum, not the logarithm: after as many steps it is right in 96 % of
+    held-out clean patterns where it is in 84 % with the logarithm (docs/explanation/training-regimes.md).
 
     Parameters
     ----------
@@ -115,22 +122,36 @@ class PaperNet(nn.Module):
         Number of classes.
     width
         Channels of the first convolution; the following ones have twice, four, eight and eight times as many.
+    convolutional_dropout
+        After each convolution; the dense layers have 0.2.
     """
 
-    def __init__(self, classes: int = 3, width: int = 32) -> None:
+    def __init__(self, classes: int = 3, width: int = 32, convolutional_dropout: float = 0.2) -> None:
         super().__init__()
         channels = (1, width, 2 * width, 4 * width, 8 * width, 8 * width)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(channels):
             # the maximum first: ReLU commutes with it, and has an eighth as much to do
-            layers += [nn.Conv3d(inputs, outputs, 3, padding=1), nn.MaxPool3d(2), nn.ReLU(), nn.Dropout(0.2)]
+            layers += [
+                nn.Conv3d(inputs, outputs, 3, padding=1),
+                nn.MaxPool3d(2),
+                nn.ReLU(),
+                nn.Dropout(convolutional_dropout),
+            ]
         self.convolutions = nn.Sequential(*layers)
         self.dense = nn.Sequential(nn.Linear(8 * width * 8, 128), nn.ReLU(), nn.Dropout(0.2))
         self.head = nn.Linear(128, classes)
+        for layer in (*self.convolutions, *self.dense):
+            if isinstance(layer, nn.Conv3d | nn.Linear):
+                # without normalisation a signal that shrinks at each of six layers takes long to come through
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         # a quarter less CPU time a training step
         self.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""
-        features = self.dense(self.convolutions(x.unsqueeze(1)).flatten(1))
+        shown = torch.exp(_PAPER_CONTRAST * (x.unsqueeze(1) - 1.0))
+        features = self.dense(self.convolutions(shown).flatten(1))
         return self.head(features), features
