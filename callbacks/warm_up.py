@@ -22,6 +22,7 @@ def artificial_geometry() -> RockingGeometry:
         pixel_size_m=(55e-6, 55e-6),
         row_direction="y-",
         column_direction="x+",
+        detector_tilt=None,
         direct_beam_px=(_EDGE / 2, _EDGE / 2),
         direct_beam_angles_deg=(0.0,),
         chip_shape=(_EDGE, _EDGE),

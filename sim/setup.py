@@ -108,6 +108,7 @@ def random_setup(
         pixel_size_m=(_PIXEL_M, _PIXEL_M),
         row_direction="y-",
         column_direction="x+",
+        detector_tilt=None,
         direct_beam_px=centre,
         direct_beam_angles_deg=(0.0, 0.0),
         chip_shape=(shape[1], shape[2]),

@@ -1,6 +1,6 @@
 """Diffractometer geometry: circles, detector, angles to Q and back, presets."""
 
-from braggwatch.sim.geometry.model import Circle, CirclePreset, GeometryPreset, RockingGeometry, Signal
+from braggwatch.sim.geometry.model import Circle, CirclePreset, DetectorTilt, GeometryPreset, RockingGeometry, Signal
 from braggwatch.sim.geometry.preset_files import load_preset, preset_names
 from braggwatch.sim.geometry.q import RockingMap, pixel_q, q_index, rocking_map
 from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_values, preset_signals
@@ -8,6 +8,7 @@ from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_value
 __all__ = [
     "Circle",
     "CirclePreset",
+    "DetectorTilt",
     "GeometryPreset",
     "MissingGeometry",
     "RockingGeometry",

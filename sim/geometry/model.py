@@ -27,6 +27,20 @@ class Circle(_Frozen):
     offset_deg: float = Field(description="Added to every reading before use, in degrees.")
 
 
+class DetectorTilt(_Frozen):
+    """How far the chip stands off square to the beam, with all detector circles at zero.
+
+    The pivot is the pixel that the direct beam hits. The three angles are xrayutilities' ``detrot``, ``tiltazimuth``
+    and ``tilt``, as its calibration of an area detector gives them: with r and c the directions of growing row and
+    column index, the chip is turned by ``tilt_deg`` about t x (r x c), t = r cos(azimuth) + c sin(azimuth), and then
+    by ``rotation_deg`` about the beam.
+    """
+
+    rotation_deg: float = Field(description="About the beam, right-handed about +z, degrees.")
+    azimuth_deg: float = Field(description="Direction of the tilt in the chip's plane, from row to column, degrees.")
+    tilt_deg: float = Field(gt=-90, lt=90, description="Off the plane perpendicular to the beam, degrees.")
+
+
 class RockingGeometry(_Frozen):
     """Geometry of one rocking curve, every field stated, nothing defaulted.
 
@@ -42,6 +56,7 @@ class RockingGeometry(_Frozen):
     pixel_size_m: tuple[float, float] = Field(description="Unbinned, (row step, column step).")
     row_direction: Axis = Field(description="Laboratory direction of growing row index, circles at zero.")
     column_direction: Axis = Field(description="Laboratory direction of growing column index, circles at zero.")
+    detector_tilt: DetectorTilt | None = Field(description="None: the chip stands square to the beam.")
     direct_beam_px: tuple[float, float] = Field(description="Direct beam (row, column) in full-chip pixels.")
     direct_beam_angles_deg: tuple[float, ...] = Field(
         description="Detector circle readings at which direct_beam_px was measured, same order as detector_circles."
@@ -98,6 +113,7 @@ class GeometryPreset(_Frozen):
     pixel_size_m: tuple[float, float]
     row_direction: Axis
     column_direction: Axis
+    detector_tilt: DetectorTilt | None
     direct_beam_px: tuple[Value, Value]
     direct_beam_angles_deg: tuple[float, ...]
     chip_shape: tuple[int, int]

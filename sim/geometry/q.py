@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from braggwatch.sim.geometry.model import Axis, Circle, RockingGeometry
+from braggwatch.sim.geometry.model import Axis, Circle, DetectorTilt, RockingGeometry
 
 HC_KEV_A = 12.398419843320026
 """Planck constant times speed of light in keV angstrom (exact in the 2019 SI)."""
@@ -32,10 +32,25 @@ def axis_vector(axis: Axis) -> NDArray[np.float64]:
 
 def rotation(axis: Axis, angle_deg: float) -> NDArray[np.float64]:
     """Return the (3, 3) matrix of the right-handed rotation about ``axis`` by ``angle_deg`` (Rodrigues)."""
-    n = axis_vector(axis)
+    return _rotation_about(axis_vector(axis), angle_deg)
+
+
+def _rotation_about(n: NDArray[np.float64], angle_deg: float) -> NDArray[np.float64]:
     cross = np.array([[0.0, -n[2], n[1]], [n[2], 0.0, -n[0]], [-n[1], n[0], 0.0]])
     angle = np.radians(angle_deg)
     return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+
+
+def _tilted(
+    tilt: DetectorTilt | None, row_axis: NDArray[np.float64], column_axis: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the directions of growing row and column index of a chip that may be tilted."""
+    if tilt is None:
+        return row_axis, column_axis
+    normal = np.cross(row_axis, column_axis)
+    towards = _rotation_about(normal, tilt.azimuth_deg) @ row_axis
+    turn = rotation("z+", tilt.rotation_deg) @ _rotation_about(np.cross(towards, normal), tilt.tilt_deg)
+    return turn @ row_axis, turn @ column_axis
 
 
 def _product(circles: Sequence[Circle], readings_deg: Sequence[float]) -> NDArray[np.float64]:
@@ -174,13 +189,17 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
     row_axis, column_axis = axis_vector(geometry.row_direction), axis_vector(geometry.column_direction)
     if row_axis[2] != 0 or column_axis[2] != 0:
         raise ValueError("pixel rows and columns must be perpendicular to the beam with the detector circles at zero")
+    row_axis, column_axis = _tilted(geometry.detector_tilt, row_axis, column_axis)
+    normal = np.cross(row_axis, column_axis)
     row_pitch, column_pitch = geometry.pixel_size_m
     # The direct beam fell on a known pixel at known readings: find the pixel it hits with all circles at zero.
     seen = _product(geometry.detector_circles, geometry.direct_beam_angles_deg).T @ _BEAM
-    if seen[2] <= 0:
+    stretch = geometry.distance_m * float(_BEAM @ normal) / float(seen @ normal)
+    if not stretch > 0:
         raise ValueError("the direct beam can't hit the detector at direct_beam_angles_deg")
-    beam_row = geometry.direct_beam_px[0] - geometry.distance_m * float(seen @ row_axis) / seen[2] / row_pitch
-    beam_column = geometry.direct_beam_px[1] - geometry.distance_m * float(seen @ column_axis) / seen[2] / column_pitch
+    beside = stretch * seen - geometry.distance_m * _BEAM
+    beam_row = geometry.direct_beam_px[0] - float(beside @ row_axis) / row_pitch
+    beam_column = geometry.direct_beam_px[1] - float(beside @ column_axis) / column_pitch
     # Chip coordinates of the delivered pixel (0, 0), then the steps of delivered rows and columns.
     first_row = geometry.roi_origin[0] + (geometry.binning[0] - 1) / 2
     first_column = geometry.roi_origin[1] + (geometry.binning[1] - 1) / 2

@@ -84,6 +84,7 @@ def geometry_from_values(
         pixel_size_m=preset.pixel_size_m,
         row_direction=preset.row_direction,
         column_direction=preset.column_direction,
+        detector_tilt=preset.detector_tilt,
         direct_beam_px=(number(preset.direct_beam_px[0]), number(preset.direct_beam_px[1])),
         direct_beam_angles_deg=preset.direct_beam_angles_deg,
         chip_shape=preset.chip_shape,

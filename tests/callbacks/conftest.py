@@ -39,6 +39,7 @@ def make_preset(**changes: object) -> GeometryPreset:
         "pixel_size_m": (55e-6, 55e-6),
         "row_direction": "y-",
         "column_direction": "x+",
+        "detector_tilt": None,
         "direct_beam_px": (12.0, 10.0),
         "direct_beam_angles_deg": (0.0,),
         "chip_shape": (4096, 4096),

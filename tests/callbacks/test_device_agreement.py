@@ -26,7 +26,7 @@ from braggwatch.callbacks.scan_plan import plan_scan
 from braggwatch.callbacks.warm_up import artificial_geometry
 from braggwatch.models.symmetry import symmetry_batch
 from braggwatch.sim.geometry import geometry_from_values, load_preset
-from braggwatch.sim.geometry.model import Axis, Circle, RockingGeometry
+from braggwatch.sim.geometry.model import Axis, Circle, DetectorTilt, RockingGeometry
 from braggwatch.sim.geometry.q import rocking_map
 
 pytest.importorskip("warp")
@@ -204,6 +204,15 @@ def geometries(draw: st.DrawFn) -> RockingGeometry:
             "direct_beam_angles_deg": (0.0, 0.0),
             "row_direction": draw(st.sampled_from(ALONG["y"])),
             "column_direction": draw(st.sampled_from(ALONG["x"])),
+            "detector_tilt": draw(
+                st.none()
+                | st.builds(
+                    DetectorTilt,
+                    rotation_deg=st.floats(-3, 3),
+                    azimuth_deg=st.floats(0, 360),
+                    tilt_deg=st.floats(-10, 10),
+                )
+            ),
             "direct_beam_px": (32.0, 36.0),
             "distance_m": draw(st.floats(0.4, 1.0)),
             "chip_shape": (64, 72),

@@ -37,6 +37,7 @@ def geometry(rows: int, columns: int, **changes: object) -> RockingGeometry:
         pixel_size_m=(55e-6, 55e-6),
         row_direction="y-",
         column_direction="x+",
+        detector_tilt=None,
         direct_beam_px=(rows / 2, columns / 2),
         direct_beam_angles_deg=(0.0, 0.0),
         chip_shape=(1024, 1024),

@@ -32,6 +32,7 @@ def make_geometry(**changes: object) -> RockingGeometry:
         pixel_size_m=(55e-6, 55e-6),
         row_direction="y-",
         column_direction="x+",
+        detector_tilt=None,
         direct_beam_px=(EDGE / 2, EDGE / 2),
         direct_beam_angles_deg=(0.0, 0.0),
         chip_shape=(EDGE, EDGE),

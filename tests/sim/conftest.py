@@ -31,6 +31,7 @@ def small_preset() -> GeometryPreset:
         pixel_size_m=(55e-6, 55e-6),
         row_direction="y-",
         column_direction="x+",
+        detector_tilt=None,
         direct_beam_px=(256.0, 256.0),
         direct_beam_angles_deg=(0.0, 0.0),
         chip_shape=(512, 512),

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braggwatch.sim.geometry import Circle, RockingGeometry, geometry_from_values, load_preset, pixel_q, q_index
+from braggwatch.sim.geometry import (
+    Circle,
+    DetectorTilt,
+    RockingGeometry,
+    geometry_from_values,
+    load_preset,
+    pixel_q,
+    q_index,
+)
 from braggwatch.sim.geometry.q import rocking_map
 
 AXES = ["x+", "x-", "y+", "y-", "z+", "z-"]
@@ -30,6 +38,7 @@ def oracle(geometry: RockingGeometry, angles: np.ndarray) -> np.ndarray:
         en=geometry.energy_keV * 1e3,
     )
     rows, columns = geometry.frame_shape
+    tilt = geometry.detector_tilt
     conversion.init_area(
         geometry.row_direction,
         geometry.column_direction,
@@ -40,6 +49,11 @@ def oracle(geometry: RockingGeometry, angles: np.ndarray) -> np.ndarray:
         distance=geometry.distance_m,
         pwidth1=geometry.pixel_size_m[0],
         pwidth2=geometry.pixel_size_m[1],
+        **(
+            {}
+            if tilt is None
+            else {"detrot": tilt.rotation_deg, "tiltazimuth": tilt.azimuth_deg, "tilt": tilt.tilt_deg}
+        ),
     )
     sample = [
         angles + c.offset_deg if c.name == geometry.scanned else c.angle_deg + c.offset_deg
@@ -63,6 +77,10 @@ def test_equals_xrayutilities_at_34idc() -> None:
 
 circles = st.lists(st.tuples(st.sampled_from(AXES), st.floats(-60, 60), st.floats(-10, 10)), min_size=1, max_size=4)
 
+tilts = st.builds(
+    DetectorTilt, rotation_deg=st.floats(-180, 180), azimuth_deg=st.floats(-360, 360), tilt_deg=st.floats(-40, 40)
+)
+
 
 @st.composite
 def geometries(draw: st.DrawFn) -> RockingGeometry:
@@ -80,6 +98,7 @@ def geometries(draw: st.DrawFn) -> RockingGeometry:
         pixel_size_m=(draw(st.floats(2e-5, 2e-4)), draw(st.floats(2e-5, 2e-4))),
         row_direction=row,  # type: ignore[arg-type]
         column_direction=column,  # type: ignore[arg-type]
+        detector_tilt=draw(st.none() | tilts),
         direct_beam_px=(draw(st.floats(-50, 600)), draw(st.floats(-50, 600))),
         direct_beam_angles_deg=tuple(-c.offset_deg for c in arms),
         chip_shape=(512, 512),
@@ -103,8 +122,9 @@ def test_equals_xrayutilities_for_any_circles(geometry: RockingGeometry, start: 
 
 @pytest.mark.parametrize("scanned", ["th", "chi", "phi"])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_inverse_round_trips(scanned: str, transposed: bool) -> None:
-    geometry = geometry_34idc(scanned=scanned, transposed=transposed, binning=(2, 1))
+@pytest.mark.parametrize("tilt", [None, DetectorTilt(rotation_deg=1.5, azimuth_deg=70.0, tilt_deg=-4.0)])
+def test_inverse_round_trips(scanned: str, transposed: bool, tilt: DetectorTilt | None) -> None:
+    geometry = geometry_34idc(scanned=scanned, transposed=transposed, binning=(2, 1), detector_tilt=tilt)
     middle = {c.name: c.angle_deg for c in geometry.sample_circles}[scanned]
     angles, rows, columns = np.meshgrid(middle + np.linspace(-0.5, 0.5, 7), [0, 100, 255], [0, 77, 255], indexing="ij")
     back = q_index(geometry, pixel_q(geometry, angles, rows, columns), middle)
@@ -126,8 +146,9 @@ def test_unreachable_q_is_nan_not_a_number_made_up() -> None:
     assert np.isnan(q_index(geometry, 100.0 * pixel_q(geometry, 0.1, 100, 100), 0.0)).all()
 
 
-def test_direct_beam_measured_with_the_detector_turned_goes_through_its_pixel() -> None:
-    geometry = geometry_34idc(direct_beam_angles_deg=(1.5, -0.7), direct_beam_px=(200.0, 300.0))
+@pytest.mark.parametrize("tilt", [None, DetectorTilt(rotation_deg=2.0, azimuth_deg=-30.0, tilt_deg=8.0)])
+def test_direct_beam_measured_with_the_detector_turned_goes_through_its_pixel(tilt: DetectorTilt | None) -> None:
+    geometry = geometry_34idc(direct_beam_angles_deg=(1.5, -0.7), direct_beam_px=(200.0, 300.0), detector_tilt=tilt)
     turned = tuple(
         c.model_copy(update={"angle_deg": a})
         for c, a in zip(geometry.detector_circles, geometry.direct_beam_angles_deg, strict=True)
