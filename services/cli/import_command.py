@@ -17,6 +17,7 @@ from braggwatch.services.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from braggwatch.services.importers.bliss import BlissReport
     from braggwatch.services.importers.spec34idc import ImportReport
 
 app = typer.Typer(
@@ -83,6 +84,77 @@ def import_34idc(
             write_json(report)
         else:
             _show(report, out)
+
+
+@app.command("bliss", epilog=EXIT_CODES)
+def import_bliss(
+    file: Annotated[Path, typer.Argument(help="HDF5 file of a data set, or one that links to it.", metavar="FILE")],
+    scan: Annotated[int, typer.Option(min=1, help="Scan number: 12 for the group 12.1.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Recording to write, e.g. scan12.bwrec.")],
+    entry: Annotated[str | None, typer.Option(help="Group of the scan, where several have its number.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Stack of frames, where the scan holds several, e.g. mpx1x4.")
+    ] = None,
+    rocking: Annotated[str | None, typer.Option(help="Motor that was rocked, where several moved, e.g. eta.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Sample name instead of the file's.")] = None,
+    allow_cut_short: Annotated[
+        bool, typer.Option(help="Frames are missing at the end: import the others, as an aborted run.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing recording.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
+) -> None:
+    """Import a scan of an ESRF beamline (ID01, ID27) from the HDF5 file that BLISS wrote.
+
+    All motors and the detector's calibration keep BLISS' names and units: a geometry preset says which of them it
+    takes, e.g. {"signal": "mpx1x4_distance", "scale": 1.0}. The table shows all there are.
+
+    Example: **braggwatch import bliss PtNP_0001.h5 --scan 12 --out scan12.bwrec**
+    """
+    with clear_errors():
+        from rich.progress import Progress
+
+        from braggwatch.services.importers.bliss import BlissOptions
+        from braggwatch.services.importers.bliss import import_bliss as run
+
+        options = BlissOptions(
+            file=file,
+            scan=scan,
+            entry=entry,
+            detector=detector,
+            rocking=rocking,
+            sample=sample,
+            allow_cut_short=allow_cut_short,
+        )
+        with Progress(console=error_console(), transient=True) as bar:
+            task = bar.add_task("reading frames", total=None)
+            report = run(
+                options,
+                out,
+                overwrite=overwrite,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        if as_json:
+            write_json(report)
+        else:
+            _show_bliss(report, out)
+
+
+def _show_bliss(report: BlissReport, out: Path) -> None:
+    from rich.table import Table
+
+    shape = " x ".join(str(length) for length in report.frame_shape)
+    title = (
+        f"{report.entry}: {report.frames} frames of {report.detector} ({shape}), {report.rocking} from "
+        f"{report.rocking_from:g} to {report.rocking_to:g}, to {out}"
+    )
+    table = Table("signal", "value, as BLISS wrote it", title=title)
+    for name, value in sorted(report.baseline.items()):
+        table.add_row(name, f"{value:g}")
+    screen = console()
+    screen.print(table)
+    screen.print(f"with each frame: {', '.join(report.counters) or 'nothing else'}", markup=False)
+    if report.frames < report.points:
+        screen.print(f"[bold]{report.points - report.frames} points have no frame[/]: the run is told as aborted")
 
 
 def _show(report: ImportReport, out: Path) -> None:

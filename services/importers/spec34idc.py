@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
-from braggwatch.services.recordings import RecordedDocument, RecordingWriter
+from braggwatch.services.importers.writing import write_whole
+from braggwatch.services.recordings import RecordedDocument
 
 logger = logging.getLogger(__name__)
 
@@ -109,18 +110,12 @@ def import_scan(
         If the output is there and ``overwrite`` is False.
     """
     scan = Scan34IDC(options)
-    writing = output.with_name(output.name + ".partial")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} is there already")
-    try:
-        with RecordingWriter(
-            writing, source=f"34idc: {options.spec_file.name} scan {options.scan}", overwrite=True
-        ) as w:
-            for record in scan.documents(progress):
-                w.write(record)
-        writing.replace(output)
-    finally:
-        writing.unlink(missing_ok=True)
+    write_whole(
+        output,
+        scan.documents(progress),
+        source=f"34idc: {options.spec_file.name} scan {options.scan}",
+        overwrite=overwrite,
+    )
     return scan.report()
 
 

@@ -1,0 +1,329 @@
+"""Scans of ESRF beamlines (ID01, ID27) as BLISS writes them to HDF5, as Bluesky documents.
+
+A scan is the group ``N.1`` of a data set's file, or ``NAME_N.1`` of a file that links to it: frames and counters in
+``measurement``, every motor's position in ``instrument/positioners``, the detector's calibration in
+``instrument/DETECTOR``. All of them become fields of the documents under BLISS' own names, unconverted: which of them
+the geometry takes, and in which unit, is what a geometry preset says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
+from braggwatch.services.importers.writing import write_whole
+from braggwatch.services.recordings import RecordedDocument
+
+_PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
+_STACK_DIMENSIONS = 3
+_ENTRY = re.compile(r"(?:.*_)?(?P<scan>\d+)\.1")
+
+
+class BlissImportError(ValueError):
+    """The file can't be turned into documents without guessing; the message says what is missing and what to do."""
+
+
+class BlissOptions(BaseModel):
+    """What to import, and what the user states where the file leaves a choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path
+    scan: int = Field(ge=1)
+    entry: str | None = Field(default=None, description="Group of the scan, where several have its number.")
+    detector: str | None = Field(default=None, description="Of 'measurement', where it holds several stacks of frames.")
+    rocking: str | None = Field(default=None, description="Motor that was rocked, where several moved.")
+    sample: str | None = Field(default=None, description="Instead of the file's sample name.")
+    allow_cut_short: bool = Field(default=False, description="Import the points that have a frame, as an aborted run.")
+
+
+class BlissReport(BaseModel):
+    """What an import found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_uid: str
+    entry: str
+    title: str
+    detector: str
+    rocking: str
+    points: int
+    frames: int
+    frame_shape: tuple[int, int]
+    rocking_from: FiniteFloat
+    rocking_to: FiniteFloat
+    baseline: dict[str, FiniteFloat] = Field(description="Motors that stood still, and the detector's calibration.")
+    counters: tuple[str, ...] = Field(description="Fields beside frame and rocking angle in each event.")
+
+
+def import_bliss(
+    options: BlissOptions,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> BlissReport:
+    """Write the scan as a recording.
+
+    Parameters
+    ----------
+    progress
+        Called with (frames done, frames in all).
+
+    Raises
+    ------
+    BlissImportError
+        If something is missing, ambiguous or contradictory; no output is left behind.
+    OSError
+        If the file can't be opened, or is no HDF5.
+    FileExistsError
+        If the output is there and ``overwrite`` is False.
+    """
+    with h5py.File(options.file, "r") as file:
+        scan = BlissScan(file, options)
+        write_whole(
+            output,
+            scan.documents(progress),
+            source=f"BLISS: {options.file.name} {scan.entry}",
+            overwrite=overwrite,
+        )
+        return scan.report()
+
+
+class BlissScan:
+    """One scan of an open file, checked and ready to be told as documents.
+
+    Raises
+    ------
+    BlissImportError
+        If it can't be imported; see `import_bliss`.
+    """
+
+    def __init__(self, file: h5py.File, options: BlissOptions) -> None:
+        self._options = options
+        self.entry, group = _entry(file, options)
+        measurement = _group(group, "measurement", self.entry)
+        positioners = _group(group, "instrument/positioners", self.entry)
+        self._detector, self._frames = _frames(measurement, options, self.entry)
+        columns = _columns(measurement) | _columns(positioners)
+        self._rocking, angles = _rocking(columns, positioners, options, self.entry)
+        self._points = len(angles)
+        self._count = self._check_lengths(angles)
+        self._columns = {
+            name: values for name, values in columns.items() if len(values) == self._points and name != self._detector
+        }
+        self._baseline = {
+            name: value for name, value in _numbers(positioners).items() if name not in self._columns
+        } | _calibration(group, self._detector)
+        self._title = _text(group, "title")
+        self._sample = options.sample or _text(group, "sample/name")
+        self._began, self._times = self._clock(group)
+        status = options.file.stat()
+        self._uid = run_uid(str(options.file.resolve()), self.entry, str(self._began), str(status.st_size))
+        self._make = DocumentMaker(self._uid)
+
+    def report(self) -> BlissReport:
+        """Say what was found."""
+        angles = self._columns[self._rocking]
+        rows, columns = self._frames.shape[1:]
+        return BlissReport(
+            run_uid=self._uid,
+            entry=self.entry,
+            title=self._title,
+            detector=self._detector,
+            rocking=self._rocking,
+            points=self._points,
+            frames=self._count,
+            frame_shape=(int(rows), int(columns)),
+            rocking_from=float(angles[0]),
+            rocking_to=float(angles[-1]),
+            baseline=self._baseline,
+            counters=tuple(sorted(set(self._columns) - {self._rocking})),
+        )
+
+    def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
+        """Yield start, baseline, descriptor, one event a frame, stop; one frame in memory at a time."""
+        began = self._began
+        yield RecordedDocument(0.0, "start", self._start())
+        keys = {name: number_key("BLISS positioner or calibration") for name in self._baseline}
+        yield RecordedDocument(0.0, "descriptor", self._make.descriptor("baseline", began, keys))
+        yield RecordedDocument(0.0, "event", self._make.event("baseline", 1, began, self._baseline))
+        keys = {name: number_key(f"BLISS {self.entry}, {name}") for name in self._columns}
+        keys[self._detector] = array_key(
+            f"BLISS {self.entry}/measurement/{self._detector}", self._frames.shape[1:], self._frames.dtype.str
+        )
+        yield RecordedDocument(0.0, "descriptor", self._make.descriptor("primary", began, keys))
+        last = began
+        for index in range(self._count):
+            last = float(self._times[index])
+            data: Document = {name: float(values[index]) for name, values in self._columns.items()}
+            data[self._detector] = np.asarray(self._frames[index])
+            yield RecordedDocument(max(last - began, 0.0), "event", self._make.event("primary", index + 1, last, data))
+            if progress is not None:
+                progress(index + 1, self._count)
+        short = None
+        if self._count < self._points:
+            short = f"{self._count} frames for {self._points} points: the scan was cut short"
+        events = {"baseline": 1, "primary": self._count}
+        yield RecordedDocument(max(last - began, 0.0), "stop", self._make.stop(last, events, abort_reason=short))
+
+    def _start(self) -> Document:
+        start: Document = {
+            "uid": self._uid,
+            "time": self._began,
+            "scan_id": self._options.scan,
+            "plan_name": (self._title.split() or ["imported"])[0],
+            "bliss_title": self._title,
+            "source_file": self._options.file.name,
+            "source_entry": self.entry,
+            "detectors": [self._detector],
+            "motors": [self._rocking],
+            "num_points": self._points,
+            "num_intervals": self._points - 1,
+            "hints": {"dimensions": [[[self._rocking], "primary"]]},
+        }
+        if self._sample:
+            start["sample_name"] = self._sample
+        return start
+
+    def _check_lengths(self, angles: NDArray[np.float64]) -> int:
+        frames = int(self._frames.shape[0])
+        if frames == len(angles) and frames > 0:
+            return frames
+        if frames < len(angles) and frames > 0 and self._options.allow_cut_short:
+            return frames
+        raise BlissImportError(
+            f"{self.entry} has {frames} frames of {self._detector} and {len(angles)} positions of {self._rocking}: "
+            "which belongs to which can't be told; --allow-cut-short takes the first ones, where frames are missing at "
+            "the end"
+        )
+
+    def _clock(self, group: h5py.Group) -> tuple[float, NDArray[np.float64]]:
+        """When the scan began, and when each point was, seconds since the epoch."""
+        began = _seconds(_text(group, "start_time"))
+        if "epoch" in self._columns:
+            times = self._columns["epoch"]
+            return (float(times[0]) if began is None else began), times
+        if began is None:
+            raise BlissImportError(f"{self.entry} has neither a start_time nor a counter 'epoch': when was it?")
+        return began, began + self._columns.get("elapsed_time", np.zeros(self._points))
+
+
+def _entry(file: h5py.File, options: BlissOptions) -> tuple[str, h5py.Group]:
+    numbered: dict[str, int] = {}
+    for name in _names(file):
+        match = _ENTRY.fullmatch(name)
+        if match is not None:
+            numbered[name] = int(match["scan"])
+    if options.entry is not None:
+        names = [options.entry] if options.entry in file else []
+    else:
+        names = [name for name, scan in numbered.items() if scan == options.scan]
+    if not names:
+        there = sorted(numbered, key=lambda name: numbered[name])
+        raise BlissImportError(
+            f"{options.file.name} has no scan {options.entry or options.scan}; there are {_listed(there)}"
+        )
+    if len(names) > 1:
+        raise BlissImportError(f"{_listed(sorted(names))} all have number {options.scan}: choose one with --entry")
+    try:
+        group = file[names[0]]
+    except KeyError:
+        raise BlissImportError(f"{names[0]} is a link to a file that is not there: copy it, too") from None
+    if not isinstance(group, h5py.Group):
+        raise BlissImportError(f"{names[0]} is no group")
+    return names[0], group
+
+
+def _names(group: h5py.Group) -> list[str]:
+    return [str(name) for name in group]
+
+
+def _group(parent: h5py.Group, name: str, entry: str) -> h5py.Group:
+    found = parent.get(name)
+    if not isinstance(found, h5py.Group):
+        raise BlissImportError(f"{entry} has no {name}: is it a scan that BLISS wrote?")
+    return found
+
+
+def _datasets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield what can be read; a link whose file is gone is passed over."""
+    for name in _names(group):
+        found = group.get(name)
+        if isinstance(found, h5py.Dataset) and found.dtype.kind in "iufb":
+            yield name, found
+
+
+def _frames(measurement: h5py.Group, options: BlissOptions, entry: str) -> tuple[str, h5py.Dataset]:
+    stacks = {name: dataset for name, dataset in _datasets(measurement) if dataset.ndim == _STACK_DIMENSIONS}
+    if options.detector is not None:
+        if options.detector in stacks:
+            return options.detector, stacks[options.detector]
+        gone = options.detector in measurement
+        reason = "is a link to a file that is not there" if gone else "is not there"
+        raise BlissImportError(f"{entry}/measurement/{options.detector} {reason}; frames: {_listed(sorted(stacks))}")
+    if len(stacks) != 1:
+        gone = sorted(name for name in _names(measurement) if measurement.get(name) is None)
+        hint = f" (links to files that are not there: {_listed(gone)})" if gone else ""
+        what = "several stacks of frames" if stacks else "no frames"
+        raise BlissImportError(f"{entry}/measurement has {what}: {_listed(sorted(stacks))}{hint}; choose --detector")
+    return next(iter(stacks.items()))
+
+
+def _columns(group: h5py.Group) -> dict[str, NDArray[np.float64]]:
+    return {name: np.asarray(dataset[()], dtype=np.float64) for name, dataset in _datasets(group) if dataset.ndim == 1}
+
+
+def _numbers(group: h5py.Group) -> dict[str, float]:
+    found = {name: float(dataset[()]) for name, dataset in _datasets(group) if dataset.ndim == 0}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _calibration(entry: h5py.Group, detector: str) -> dict[str, float]:
+    """Return what the file says of the detector, e.g. ``mpx1x4_distance``, ``mpx1x4_beam_center_x``."""
+    found = entry.get(f"instrument/{detector}")
+    if not isinstance(found, h5py.Group):
+        return {}
+    return {f"{detector}_{name}": value for name, value in _numbers(found).items()}
+
+
+def _rocking(
+    columns: Mapping[str, NDArray[np.float64]], positioners: h5py.Group, options: BlissOptions, entry: str
+) -> tuple[str, NDArray[np.float64]]:
+    moved = {name: columns[name] for name, _ in _datasets(positioners) if name in columns and np.ptp(columns[name]) > 0}
+    if options.rocking is not None:
+        if options.rocking in columns:
+            return options.rocking, columns[options.rocking]
+        raise BlissImportError(f"{entry} has no position of {options.rocking} at each point; {_listed(sorted(moved))}")
+    if len(moved) != 1:
+        what = f"{_listed(sorted(moved))} moved" if moved else "no motor moved"
+        raise BlissImportError(f"in {entry} {what}: say with --rocking which one was rocked")
+    return next(iter(moved.items()))
+
+
+def _text(group: h5py.Group, name: str) -> str:
+    found = group.get(name)
+    if not isinstance(found, h5py.Dataset) or found.shape != ():
+        return ""
+    value = found[()]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _seconds(stamp: str) -> float | None:
+    try:
+        return datetime.fromisoformat(stamp).astimezone().timestamp()
+    except ValueError:
+        return None
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "none"
