@@ -119,6 +119,8 @@ def test_the_names_of_data_sets_stay() -> None:
     assert DatasetSpec().digest() == "918de052203f"
     strained = Path(__file__).parents[2] / "sim/populations/strained.json"
     assert DatasetSpec.model_validate_json(strained.read_text()).digest() == "709782b1256a"
+    clean = Path(__file__).parents[2] / "sim/populations/clean-patterns.json"
+    assert DatasetSpec.model_validate_json(clean.read_text()).digest() == "229f080fefcf"
     assert DatasetSpec(nuisance="none").digest() != DatasetSpec().digest()
     assert DatasetSpec.model_validate_json(DatasetSpec().model_dump_json()).digest() == "918de052203f"
 
