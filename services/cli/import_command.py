@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,6 +20,8 @@ from braggwatch.services.cli.console import (
 if TYPE_CHECKING:
     from braggwatch.services.importers.bliss import BlissReport
     from braggwatch.services.importers.spec34idc import ImportReport
+
+_Report = TypeVar("_Report")
 
 app = typer.Typer(
     help="Turn a beamline's own files into a recording that *replay* and *classify* read.",
@@ -58,8 +61,6 @@ def import_34idc(
     Example: **braggwatch import 34idc example.spec --scan 54 --frames frames/ --out scan54.bwrec**
     """
     with clear_errors():
-        from rich.progress import Progress
-
         from braggwatch.services.importers.spec34idc import ImportOptions, import_scan
 
         options = ImportOptions(
@@ -72,14 +73,7 @@ def import_34idc(
             allow_missing_frames=allow_missing_frames,
             allow_total_mismatch=allow_total_mismatch,
         )
-        with Progress(console=error_console(), transient=True) as bar:
-            task = bar.add_task("reading frames", total=None)
-            report = import_scan(
-                options,
-                out,
-                overwrite=overwrite,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        report = _reading(lambda progress: import_scan(options, out, overwrite=overwrite, progress=progress))
         if as_json:
             write_json(report)
         else:
@@ -111,8 +105,6 @@ def import_bliss(
     Example: **braggwatch import bliss PtNP_0001.h5 --scan 12 --out scan12.bwrec**
     """
     with clear_errors():
-        from rich.progress import Progress
-
         from braggwatch.services.importers.bliss import BlissOptions
         from braggwatch.services.importers.bliss import import_bliss as run
 
@@ -125,18 +117,20 @@ def import_bliss(
             sample=sample,
             allow_cut_short=allow_cut_short,
         )
-        with Progress(console=error_console(), transient=True) as bar:
-            task = bar.add_task("reading frames", total=None)
-            report = run(
-                options,
-                out,
-                overwrite=overwrite,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        report = _reading(lambda progress: run(options, out, overwrite=overwrite, progress=progress))
         if as_json:
             write_json(report)
         else:
             _show_bliss(report, out)
+
+
+def _reading(run: Callable[[Callable[[int, int], None]], _Report]) -> _Report:
+    """Run an import with a progress bar that it tells (frames done, frames in all)."""
+    from rich.progress import Progress
+
+    with Progress(console=error_console(), transient=True) as bar:
+        task = bar.add_task("reading frames", total=None)
+        return run(lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _show_bliss(report: BlissReport, out: Path) -> None:
