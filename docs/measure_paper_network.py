@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 
 from braggwatch.models.freed_memory import keep_freed_memory
 from braggwatch.models.networks.cxdp import PaperNet
 from braggwatch.models.training import predict, train
 from braggwatch.models.training_config import paper_config
+from braggwatch.models.training_state import CHECKPOINT_FILE
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, Split
 
@@ -46,6 +48,8 @@ def main(
         Schedule, typer.Option(help="'paper', or 'one-cycle': batches of 16, mirror images and turns that keep Q.")
     ] = Schedule.PAPER,
     convolutional_dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="After each convolution.")] = 0.2,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Constant, or the peak of the cycle.")] = 1e-3,
+    begin_with: Annotated[Path | None, typer.Option(help="Folder of another run whose weights to begin with.")] = None,
 ) -> None:
     """Adam at 1e-3, batches of 64, cross-entropy, patterns without noise, until the validation loss plateaus."""
     with clear_errors():
@@ -74,11 +78,14 @@ def main(
                 clip_norm=1.0,
                 patience=0,
             )
-        config = replace(config, steps=epochs * config.validate_every)
+        config = replace(config, steps=epochs * config.validate_every, learning_rate=learning_rate)
+        model = PaperNet(len(CLASSES), width, convolutional_dropout)
+        if begin_with is not None:
+            model.load_state_dict(torch.load(begin_with / CHECKPOINT_FILE, weights_only=True)["averaged"])
         with counted_progress() as progress:
             task = progress.add_task("training", total=config.steps)
             trained = train(
-                PaperNet(len(CLASSES), width, convolutional_dropout),
+                model,
                 source,
                 watched,
                 config,
@@ -101,6 +108,8 @@ def main(
             "convolutional_dropout": convolutional_dropout,
             "schedule": schedule.value,
             "epochs": epochs,
+            "learning_rate": learning_rate,
+            "begun_with": None if begin_with is None else begin_with.name,
             "seed": seed,
             "training": {"patterns": len(source), "crystals": len({(i.source, i.config) for i in source.infos})},
             "test": {"patterns": len(asked), "crystals": len(crystals)},
