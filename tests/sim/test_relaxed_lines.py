@@ -15,7 +15,7 @@ import pytest
 from braggwatch.sim.crystal.atomistic import initial_atoms
 from braggwatch.sim.crystal.paper import PAPER_BURGERS, PaperRegime, paper_crystal_spec
 from braggwatch.sim.relaxation.census import Census, still_holds, surface_shell, take_census
-from braggwatch.sim.relaxation.configuration import Engine, make_relaxer
+from braggwatch.sim.relaxation.configuration import Engine, RelaxationSpec, make_relaxer, relax_configuration
 from braggwatch.sim.relaxation.lammps_program import LammpsNotFoundError
 from braggwatch.sim.relaxation.model import RelaxationSettings
 from braggwatch.sim.relaxation.zhou2004 import zhou_potential
@@ -112,4 +112,34 @@ def test_the_screw_is_drawn_apart_at_a_tenth_of_the_tolerance_and_gone_at_a_hund
     assert wider.fault_width_nm > 1.2 * kept.fault_width_nm
     assert (gone.state, gone.label) == ("escaped", "lost")
     assert gone.hcp_count < 0.1 * kept.hcp_count
+    assert gone.line_length_nm == 0.0
+
+
+def found_in(number: int, rule: Rule, engine: Engine) -> Census:
+    """Relax a crystal of the regime small-pt-cd and look at what is left in it."""
+    spec = RelaxationSpec(
+        regime=PaperRegime(size="small", lines="CD"),
+        classes=("screw", "edge"),
+        potentials=("zhou2004/Pt",),
+        settings=settings_of(rule),
+        seed=12,
+    )
+    try:
+        census = relax_configuration(spec, number, make_relaxer(engine)).census
+    except LammpsNotFoundError as error:
+        pytest.skip(str(error))
+    print(f"\ncrystal {number}, {rule}: {census.state}, {census.label}, {census.hcp_count} hcp")  # noqa: T201
+    return census
+
+
+@pytest.mark.parametrize(("character", "number"), [("edge", 1), ("screw", 2)])
+def test_a_line_that_both_rules_keep_is_gone_at_a_tenth_of_the_tolerance_and_called_lost(
+    character: Character, number: int
+) -> None:
+    pytest.importorskip("warp")
+    for kept in (found_in(number, "clamped", "own"), found_in(number, 1e-6, "lammps")):
+        assert_two_partials(kept, character)
+    gone = found_in(number, 1e-7, "lammps")
+    assert (gone.state, gone.label) == ("escaped", "lost")
+    assert gone.hcp_count == 0
     assert gone.line_length_nm == 0.0
