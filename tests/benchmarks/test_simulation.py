@@ -9,7 +9,9 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -138,3 +140,35 @@ def test_relaxation(engine: Literal["own", "lammps"]) -> None:
         f"{hours(1000 * (large_build_s + large_s))} (the paper: {STATED['large'].relaxations})"
     )
     assert full.stopped == "energy_tolerance"
+
+
+def relax_small(number: int) -> None:
+    """Build one of the paper's small crystals and relax it by its rule."""
+    spec = paper_crystal_spec(np.random.default_rng(number), "screw", PaperRegime(size="small"))
+    make_relaxer("own").relax(initial_atoms(spec, POTENTIAL.lattice_parameter_A), POTENTIAL, PAPER_RULE)
+
+
+def scatter_small(number: int) -> None:
+    """Build one of the paper's small crystals and scatter from it ten times."""
+    spec = paper_crystal_spec(np.random.default_rng(number), "screw", PaperRegime(size="small"))
+    a = POTENTIAL.lattice_parameter_A
+    crystal = crystal_of_atoms(initial_atoms(spec, a), a, spec, "screw", hkl=spec.hkl, size_nm=spec.size_nm)
+    for _ in range(10):
+        amplitude_on_grid(crystal, np.eye(3) / (spec.size_nm * POINTS_PER_FRINGE), GRID)
+
+
+@pytest.mark.parametrize("work", [relax_small, scatter_small])
+def test_both_cores(work: Callable[[int], None]) -> None:
+    """Wall time of the same crystals by one process and by two, each of which has compiled its kernels before."""
+    took: dict[int, float] = {}
+    for workers in (1, 2):
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            list(pool.map(work, range(workers)))
+            began = time.perf_counter()
+            list(pool.map(work, range(4)))
+            took[workers] = (time.perf_counter() - began) / 4
+    print(  # noqa: T201 the figures are the result
+        f"\n{work.__name__}: {took[1]:.2f} s a crystal with one process, {took[2]:.2f} s with two "
+        f"({took[1] / took[2]:.2f} x)"
+    )
+    assert took[2] < took[1]
