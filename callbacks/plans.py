@@ -115,15 +115,18 @@ def wait_for_verdict(
     return default if default is not None else PlanVerdict.no_answer(run_uid)
 
 
-def awaited(ask: Callable[[], Awaitable[_Answer]]) -> Generator[Msg, object, _Answer]:
-    """Await something in the RunEngine's loop, which stays responsive; a plan stub whose value is the answer."""
-    answers: list[_Answer] = []
+def awaited(ask: Callable[[], Awaitable[_Answer | None]]) -> Generator[Msg, object, _Answer | None]:
+    """Await something in the RunEngine's loop, which stays responsive; a plan stub whose value is the answer.
+
+    None where nobody answers: in a dry run, which executes no message, or where what is asked is cancelled.
+    """
+    answers: list[_Answer | None] = []
 
     async def keep() -> None:
         answers.append(await ask())
 
     yield from bps.wait_for([keep])
-    return answers[0]
+    return answers[0] if answers else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,25 @@ def test_a_source_that_fails_does_not_stop_the_plan(run_engine):
     assert asked(run_engine, "a", BrokenSource(), 5.0).outcome == NO_ANSWER
 
 
+class CancelledSource(BrokenSource):
+    async def wait(self, run_uid, timeout_s):
+        raise asyncio.CancelledError
+
+
+def test_a_source_that_is_cancelled_does_not_stop_the_plan(run_engine):
+    assert asked(run_engine, "a", CancelledSource(), 1.0).outcome == NO_ANSWER
+
+
+def test_a_dry_run_of_the_plan_goes_on_with_the_default():
+    verdicts = []
+
+    def plan():
+        verdicts.append((yield from wait_for_verdict("a", RecentVerdicts(), 1.0)))
+
+    assert [message.command for message in plan()] == ["wait_for"]
+    assert [verdict.outcome for verdict in verdicts] == [NO_ANSWER]
+
+
 def test_a_service_that_is_down_does_not_stop_the_plan(run_engine):
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         port = server.server_address[1]
