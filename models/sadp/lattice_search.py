@@ -97,17 +97,6 @@ def find_lattices(
     return tuple(found)
 
 
-def find_lattice(
-    positions: NDArray[np.floating],
-    tolerance: float,
-    intensities: NDArray[np.floating] | None = None,
-    field: Field | None = None,
-) -> PlaneLattice | None:
-    """Find lattices and choose one by `best_lattice`; arguments and errors are those of `find_lattices`."""
-    found = find_lattices(positions, tolerance, intensities, field)
-    return best_lattice(found, np.ones(len(positions)) if intensities is None else intensities, tolerance)
-
-
 def best_lattice(
     lattices: Sequence[PlaneLattice | None], intensities: NDArray[np.floating], tolerance: float
 ) -> PlaneLattice | None:

@@ -15,10 +15,11 @@ from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.indexing import index_pattern
 from braggwatch.models.sadp.lattice_map import REACH, Field
-from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices
+from braggwatch.models.sadp.lattice_search import find_lattices
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, allowed, zero_layer
 from braggwatch.sim.sadp.model import ZONES
+from support.lattices import find_lattice
 
 TABLE, CLASSES = computed_table()
 SCALE = 0.01

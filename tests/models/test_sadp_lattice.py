@@ -8,8 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE, REACH, SINGLE_SHAPE, Field, lattice_maps
-from braggwatch.models.sadp.lattice_search import find_lattice, find_lattices
+from braggwatch.models.sadp.lattice_search import find_lattices
 from braggwatch.models.sadp.plane_lattice import PlaneLattice, equivalent_bases
+from support.lattices import find_lattice
 
 SIDE = 120.0
 FIELD = Field(-SIDE, SIDE, -SIDE, SIDE)
