@@ -119,13 +119,13 @@ def main(
             "confusion": {f"{label} as {word}": count for (label, word), count in sorted(pairs.items())},
             "mostly_wrong": [
                 {
-                    "crystal": key[1],
-                    "label": CLASSES[int(found.labels[crystals[key][0]])],
-                    "element": asked.infos[crystals[key][0]].element,
-                    "line_distance": round(asked.infos[crystals[key][0]].line_distance, 2),
+                    "crystal": info.config,
+                    "label": info.label,
+                    "element": info.element,
+                    "line_distance": round(info.line_distance, 2),
                     "right": share,
                 }
-                for key, share in by_crystal.items()
+                for info, share in ((asked.infos[crystals[key][0]], share) for key, share in by_crystal.items())
                 if share < 0.5
             ],
         }

@@ -197,9 +197,8 @@ class BlissScan:
 
     def _check_lengths(self, angles: NDArray[np.float64]) -> int:
         frames = int(self._frames.shape[0])
-        if frames == len(angles) and frames > 0:
-            return frames
-        if frames < len(angles) and frames > 0 and self._options.allow_cut_short:
+        cut_short = frames < len(angles) and self._options.allow_cut_short
+        if frames > 0 and (frames == len(angles) or cut_short):
             return frames
         raise BlissImportError(
             f"{self.entry} has {frames} frames of {self._detector} and {len(angles)} positions of {self._rocking}: "

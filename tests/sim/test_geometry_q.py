@@ -49,11 +49,9 @@ def oracle(geometry: RockingGeometry, angles: np.ndarray) -> np.ndarray:
         distance=geometry.distance_m,
         pwidth1=geometry.pixel_size_m[0],
         pwidth2=geometry.pixel_size_m[1],
-        **(
-            {}
-            if tilt is None
-            else {"detrot": tilt.rotation_deg, "tiltazimuth": tilt.azimuth_deg, "tilt": tilt.tilt_deg}
-        ),
+        detrot=0.0 if tilt is None else tilt.rotation_deg,
+        tiltazimuth=0.0 if tilt is None else tilt.azimuth_deg,
+        tilt=0.0 if tilt is None else tilt.tilt_deg,
     )
     sample = [
         angles + c.offset_deg if c.name == geometry.scanned else c.angle_deg + c.offset_deg
