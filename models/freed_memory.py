@@ -1,7 +1,7 @@
 """Freed memory is kept for the next training step, not given back to the system.
 
 The C library of Linux gives every freed tensor above 32 MB back, and the next step pays for each of its pages again:
-half the processor time of a step of Lim et al.'s network, a quarter of Li et al.'s (docs/performance.md).
+half the processor time of a step of Lim et al.'s network, four tenths of Li et al.'s (docs/performance.md).
 """
 
 from __future__ import annotations

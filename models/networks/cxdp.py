@@ -113,8 +113,8 @@ _PAPER_CONTRAST = 4.14
 class PaperNet(nn.Module):
     """The network of Lim et al.: five 3³ convolutions, ReLU, pooling, two dense layers, dropout 0.2 everywhere.
 
-    It is shown a power of the intensity over its maximum, not the logarithm: after as many steps it is right in 96 % of
-    held-out clean patterns where it is in 84 % with the logarithm (docs/explanation/training-regimes.md).
+    It is shown a power of the intensity over its maximum, not the logarithm: after as many steps it is right in 95 % of
+    held-out clean patterns where it is in 83 % with the logarithm (docs/explanation/training-regimes.md).
 
     Parameters
     ----------
