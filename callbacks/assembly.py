@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
-from braggwatch.callbacks.assembled_run import AssembledRun, Ending, RunState
+from braggwatch.callbacks.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.counters import MutableCounters
 from braggwatch.callbacks.curve import (
@@ -40,10 +40,15 @@ from braggwatch.sim.geometry.model import GeometryPreset
 
 
 class RunAssembly:
-    """Everything known of one run until it ends.
+    """Everything known of one run until it ends: a `Run` for the sorter.
 
-    Documents may come in any order. `result` returns the run once it has ended: with its stop document as soon as
-    everything promised is there, or when the grace period is over; without one after ``run_timeout_s`` of silence.
+    Documents may come in any order. `conclude` ends the run: with its stop document as soon as everything promised is
+    there, or when the grace period is over; without one after ``run_timeout_s`` of silence.
+
+    Parameters
+    ----------
+    report
+        Given the ended run, once, its memory then free.
     """
 
     def __init__(
@@ -53,10 +58,12 @@ class RunAssembly:
         settings: AssemblySettings,
         counters: MutableCounters,
         now: float,
+        report: Callable[[AssembledRun], None],
         mirror: FrameMirror | None = None,
     ) -> None:
-        self.uid = uid
-        self.last_document = now
+        self._uid = uid
+        self._last_document = now
+        self._report = report
         self._preset = preset
         self._settings = settings
         self._counters = counters
@@ -81,11 +88,19 @@ class RunAssembly:
         self._fault: str | None = None
 
     @property
-    def state(self) -> RunState:
-        """Where the run stands."""
-        if self._stop is not None:
-            return RunState.STOPPED
-        return RunState.WAITING if self._detector_stream is None else RunState.OPEN
+    def uid(self) -> str:
+        """Uid of the run."""
+        return self._uid
+
+    @property
+    def last_document(self) -> float:
+        """When its last document came, monotonic seconds."""
+        return self._last_document
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the stop document is there; documents or files it promises may still be missing."""
+        return self._stop is not None
 
     @property
     def nbytes(self) -> int:
@@ -93,18 +108,17 @@ class RunAssembly:
         return self._volume.nbytes if self._volume is not None else 0
 
     @property
-    def is_scan(self) -> bool:
-        """Whether a stream has the preset's detector, or might have: its descriptor was lost."""
+    def makes_room_first(self) -> bool:
+        """Whether the start document is missing: such a run can't get a class any more."""
+        return self._start is None
+
+    def is_wanted(self, now: float) -> bool:  # noqa: ARG002 part of `Run`
+        """Tell whether a stream has the preset's detector, or might have: its descriptor was lost."""
         if self._detector_stream is not None:
             return True
         if self._start is None and self._stop is not None and not self._keys:
             return True
         return any(n > 0 and name not in self._keys for name, n in self._promised().items())
-
-    @property
-    def joined_late(self) -> bool:
-        """Whether the start document is missing."""
-        return self._start is None
 
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> None:
         """Take one checked document of this run whose descriptor, resource or stream resource has come before.
@@ -114,7 +128,7 @@ class RunAssembly:
         RejectedDocument
             Where it contradicts what is known.
         """
-        self.last_document = now
+        self._last_document = now
         try:
             if name == "start":
                 self._accept_start(doc)
@@ -144,26 +158,16 @@ class RunAssembly:
         except (UnusableFrame, InconsistentFrame) as error:
             self._fail(str(error))
 
-    def result(self, now: float) -> AssembledRun | None:
-        """Return the ended run, None while it goes on; once a run is returned its memory is free."""
-        if self._stop is None:
-            if now - self.last_document <= self._settings.run_timeout_s:
-                return None
-            return self.give_up(Ending.TIMEOUT, f"no stop document and silence for {self._settings.run_timeout_s:g} s")
-        waited = now - self._stopped_at
-        exit_status = self._stop.get("exit_status")
-        if self._start is None:
-            over = waited >= self._settings.grace_s
-            return self.give_up(Ending.INVALID, f"the run ended with {exit_status}") if over else None
-        if exit_status != "success":
-            reason = text(self._stop.get("reason")) or "no reason given"
-            return self.give_up(Ending.ABORTED, f"the run ended with {exit_status}: {reason:.300}")
-        if self._fault is not None:
-            return self.give_up(Ending.INVALID, self._fault)
-        if self._detector_stream is None:
-            over = waited >= self._settings.grace_s
-            return self.give_up(Ending.INVALID, "the descriptor of its events was lost") if over else None
-        return self._assemble(waited)
+    def conclude(self, now: float) -> bool:
+        """End and report the run where it is over; return whether it is."""
+        run = self._result(now)
+        if run is not None:
+            self._report(run)
+        return run is not None
+
+    def give_up(self, reason: str, *, timed_out: bool) -> None:
+        """End and report the run now, without a curve."""
+        self._report(self._without_curve(Ending.TIMEOUT if timed_out else Ending.INVALID, reason))
 
     @property
     def progress(self) -> tuple[int, int] | None:
@@ -190,20 +194,43 @@ class RunAssembly:
             self._source.problem = problem
         return self._record(Ending.PARTIAL, f"{count} frames so far", count, built)
 
-    def give_up(self, ending: Ending, reason: str) -> AssembledRun:
-        """End the run now without a curve and free its memory."""
-        if self._start is None:
-            ending, reason = Ending.INVALID, f"joined late: the start document was never seen ({reason})"
-        elif self._fault is not None:
-            ending, reason = Ending.INVALID, self._fault
-        return self._finish(ending, reason, len(self._beside))
-
     def close(self) -> None:
         """Free memory and files."""
         self._source.close()
         if self._volume is not None:
             self._volume.clear()
             self._volume = None
+
+    def _result(self, now: float) -> AssembledRun | None:
+        """Return the ended run, None while it goes on; once a run is returned its memory is free."""
+        if self._stop is None:
+            if now - self.last_document <= self._settings.run_timeout_s:
+                return None
+            return self._without_curve(
+                Ending.TIMEOUT, f"no stop document and silence for {self._settings.run_timeout_s:g} s"
+            )
+        waited = now - self._stopped_at
+        exit_status = self._stop.get("exit_status")
+        if self._start is None:
+            over = waited >= self._settings.grace_s
+            return self._without_curve(Ending.INVALID, f"the run ended with {exit_status}") if over else None
+        if exit_status != "success":
+            reason = text(self._stop.get("reason")) or "no reason given"
+            return self._without_curve(Ending.ABORTED, f"the run ended with {exit_status}: {reason:.300}")
+        if self._fault is not None:
+            return self._without_curve(Ending.INVALID, self._fault)
+        if self._detector_stream is None:
+            over = waited >= self._settings.grace_s
+            return self._without_curve(Ending.INVALID, "the descriptor of its events was lost") if over else None
+        return self._assemble(waited)
+
+    def _without_curve(self, ending: Ending, reason: str) -> AssembledRun:
+        """Return the run ended now, without a curve, its memory freed."""
+        if self._start is None:
+            ending, reason = Ending.INVALID, f"joined late: the start document was never seen ({reason})"
+        elif self._fault is not None:
+            ending, reason = Ending.INVALID, self._fault
+        return self._finish(ending, reason, len(self._beside))
 
     def _accept_start(self, doc: Mapping[str, object]) -> None:
         if self._start is not None:
@@ -237,7 +264,7 @@ class RunAssembly:
             self._source.describe(keys)
 
     def _accept_event(self, doc: Mapping[str, object]) -> None:
-        stream = self._stream_of[str(doc["descriptor"])]
+        stream = self._stream(doc)
         data = cast("Mapping[str, object]", doc["data"])
         seq_num, time, uid = int(cast("int", doc["seq_num"])), float(cast("float", doc["time"])), str(doc["uid"])
         is_detector = stream == self._detector_stream
@@ -252,11 +279,21 @@ class RunAssembly:
             self._source.event(seq_num, (time, uid), data.get(self._preset.detector_field))
 
     def _accept_stream_datum(self, doc: Mapping[str, object]) -> None:
-        stream = self._stream_of[str(doc["descriptor"])]
+        stream = self._stream(doc)
         if self._fault is not None:
             return
         if not self._source.stream_datum(doc, stream, is_detector_stream=stream == self._detector_stream):
             self._counters.duplicates += 1
+
+    def _stream(self, doc: Mapping[str, object]) -> str:
+        """Return the stream of an event or a stream datum."""
+        stream = self._stream_of.get(str(doc["descriptor"]))
+        if stream is None:
+            # Evicted while nothing was known of it, and here again: the descriptor came before.
+            raise RejectedDocument(
+                "no_descriptor", f"run {self.uid} had its descriptor before there was no room for it"
+            )
+        return stream
 
     def _accept_stop(self, doc: Mapping[str, object], now: float) -> None:
         if self._stop is not None:

@@ -1,16 +1,24 @@
-"""Counts that the assembly keeps: nothing is dropped without one."""
+"""What the assembly counts: nothing is dropped without it."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from braggwatch.callbacks.document_checks import RejectedDocument
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class AssemblyCounters:
     """A snapshot, totals since the assembly began.
+
+    Where several kinds of measurement are read from one stream of documents each sees every run: their sum counts a
+    run, and a document that came after its record, once for each that it concerned.
 
     Attributes
     ----------
@@ -25,7 +33,7 @@ class AssemblyCounters:
     joined_late
         Runs whose start document was lost.
     ignored_runs, skipped_runs
-        Runs without the preset's detector; derived runs (``original_run_uid``).
+        Runs without a detector that is looked for; derived runs (``original_run_uid``).
     runs
         Ending → runs.
     frames_expected, frames_received
@@ -43,6 +51,21 @@ class AssemblyCounters:
     frames_expected: int = 0
     frames_received: int = 0
 
+    def __add__(self, other: AssemblyCounters) -> AssemblyCounters:
+        """Return the totals of both."""
+        return AssemblyCounters(
+            rejected=MappingProxyType(Counter(self.rejected) + Counter(other.rejected)),
+            late=self.late + other.late,
+            duplicates=self.duplicates + other.duplicates,
+            evictions=self.evictions + other.evictions,
+            joined_late=self.joined_late + other.joined_late,
+            ignored_runs=self.ignored_runs + other.ignored_runs,
+            skipped_runs=self.skipped_runs + other.skipped_runs,
+            runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
+            frames_expected=self.frames_expected + other.frames_expected,
+            frames_received=self.frames_received + other.frames_received,
+        )
+
 
 @dataclass(slots=True)
 class MutableCounters:
@@ -58,6 +81,11 @@ class MutableCounters:
     skipped_runs: int = 0
     frames_expected: int = 0
     frames_received: int = 0
+
+    def reject(self, rejection: RejectedDocument) -> None:
+        """Count a document that can't be used, and log why."""
+        self.rejected[rejection.reason] += 1
+        logger.warning("document rejected (%s): %s", rejection.reason, rejection)
 
     def snapshot(self) -> AssemblyCounters:
         """Return the counts as they are now."""

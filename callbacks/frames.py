@@ -139,14 +139,17 @@ class FrameSource:
         self._stream_resources[str(doc["uid"])] = doc
 
     def stream_datum(self, doc: Mapping[str, object], stream: str, *, is_detector_stream: bool) -> bool:
-        """Take a StreamDatum whose StreamResource is known; return False for one known already.
+        """Take a StreamDatum; return False for one known already.
 
         Raises
         ------
         RejectedDocument
-            Where file indices and sequence numbers differ in length, or reach beyond ``max_frames``.
+            Where its StreamResource isn't known here, file indices and sequence numbers differ in length, or reach
+            beyond ``max_frames``.
         """
         uid = str(doc["stream_resource"])
+        if uid not in self._stream_resources:
+            raise RejectedDocument("no_resource", f"the stream resource {uid!r:.80} never came to run {self._run_uid}")
         data_key = str(self._stream_resources[uid]["data_key"])
         first, last = span(doc, "indices", at_least=0)
         seq_first, seq_last = span(doc, "seq_nums", at_least=1)

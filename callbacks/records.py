@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -262,4 +261,3 @@ class ScreeningReport:
     result: ScreeningResult
     model_input: ModelInput | None
     rocking_curve: NDArray[np.float64] | None = None
-    extras: Mapping[str, str] = field(default_factory=dict)

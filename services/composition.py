@@ -136,18 +136,17 @@ def compose_service(
             screening.provisional_at,
             is_behind=lambda: service.is_behind,
         )
-        return ModalityCallback(
-            ScreeningCallback(
-                preset,
-                preprocessor,
-                classifier,
-                on_report,
-                settings.assembly,
-                mirror=mirror,
-                provisional=provisional if screening.provisional_at else None,
-            ),
-            PatternCallback(pattern_model, patterns.take, settings.assembly, settings.sadp),
+        curves = ScreeningCallback(
+            preset,
+            preprocessor,
+            classifier,
+            on_report,
+            settings.assembly,
+            mirror=mirror,
+            provisional=provisional if screening.provisional_at else None,
         )
+        judged = PatternCallback(pattern_model, patterns.take, settings.assembly, settings.sadp)
+        return ModalityCallback((judged, curves), settings.assembly)
 
     def prepare() -> str | None:
         warm_up(preprocessor)

@@ -12,10 +12,10 @@ from typing import Final
 
 import zmq
 
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.backlog import Backlog, QueuedDocument
 from braggwatch.services.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.loss import LossLedger
-from braggwatch.services.run_index import RunIndex
 from braggwatch.services.scan_numbers import ScanNumbers
 from braggwatch.services.settings import StreamSettings
 from braggwatch.services.subscriber import Subscriber
@@ -95,7 +95,7 @@ class Receiver:
         )
         self._prefix = settings.prefix.encode()
         self._watch = ConnectionWatch(settings.reconnect_grace_s, settings.silence_s)
-        self._index = RunIndex()
+        self._references = RunReferences()
         self._ledger = LossLedger(settings.gap_grace_s)
         self._scan_numbers = ScanNumbers()
         self._rejected: Counter[RejectReason] = Counter()
@@ -225,7 +225,7 @@ class Receiver:
         self._received += 1
         self._last_document_at = time.time()
         self._metrics.document_received(name, len(frame))
-        run_uid = self._index.run_of(name, document)
+        run_uid = self._references.run_of(name, document)
         if self._ledger.observe(run_uid, name, document, now):
             self._gap("sequence")
         if lost_runs := self._scan_numbers.observe(name, document):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
-from braggwatch.services.run_index import text
+from braggwatch.callbacks.document_checks import string
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,9 @@ class ScanNumbers:
         """Take a start or stop document and return how many runs it shows to be lost whole; others say nothing."""
         if name == "stop":
             # Its start was lost, the run was not: its own record says that it joined late.
-            self._startless += text(document.get("run_start")) not in self._started
+            self._startless += string(document.get("run_start")) not in self._started
             return 0
-        uid = text(document.get("uid"))
+        uid = string(document.get("uid"))
         if name != "start" or uid is None or uid in self._started:
             return 0
         self._started[uid] = None

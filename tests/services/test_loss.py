@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.loss import LossLedger
-from braggwatch.services.run_index import RunIndex
 from braggwatch.services.scan_numbers import ScanNumbers
 from braggwatch.services.sequence_gaps import SequenceGaps
 
@@ -41,9 +41,9 @@ def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]
 
 
 def ledger_of(documents) -> LossLedger:
-    ledger, index = LossLedger(grace_s=1.0), RunIndex()
+    ledger, references = LossLedger(grace_s=1.0), RunReferences()
     for name, document in documents:
-        ledger.observe(index.run_of(name, document), name, document, 0.0)
+        ledger.observe(references.run_of(name, document), name, document, 0.0)
     return ledger
 
 

@@ -57,7 +57,7 @@ class Running:
 
         def make_callback(on_report):
             patterns = PatternCallback(chosen, self.desk.take, AssemblySettings(grace_s=0.5))
-            return ModalityCallback(quick.make_callback(on_report), patterns)
+            return ModalityCallback((patterns, quick.make_callback(on_report)))
 
         settings = quick.make_settings(address)
         settings = settings.model_copy(update={"stream": settings.stream.model_copy(update={"prefix": prefix})})
@@ -190,8 +190,10 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     for name, document in curve:
         only(name, document)
     both = ModalityCallback(
-        quick.make_callback(lambda report: results.append(report.result)),
-        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        [
+            quick.make_callback(lambda report: results.append(report.result)),
+            PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        ]
     )
     # The patterns' stream has the very data key of the rocking curves' detector.
     beside = pattern_run([noisy(net(), n) for n in range(5)], name="tem", detector="det_image")
