@@ -7,13 +7,13 @@ within a stream, and a stop document that counts more than came.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from braggwatch.callbacks.document_checks import string
 from braggwatch.services.sequence_gaps import Gap, SequenceGaps
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class LossLedger:
 
     def __init__(self, grace_s: float, max_runs: int = 1000) -> None:
         self._grace_s = grace_s
-        self._max_runs = max_runs
-        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._runs = Bounded[str, _Run](max_runs)
         self.jumps = 0
 
     @property
@@ -86,9 +85,8 @@ class LossLedger:
         if run_uid is None:
             return False
         if name == "start":
-            self._runs.setdefault(run_uid, _Run())
-            while len(self._runs) > self._max_runs:
-                self._runs.popitem(last=False)
+            if run_uid not in self._runs:
+                self._runs[run_uid] = _Run()
             return False
         run = self._runs.get(run_uid)
         if run is None:

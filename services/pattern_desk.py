@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from braggwatch.services.events import EventBroker
 from braggwatch.services.pattern_picture import PatternPicture, draw, pack_picture, unpack_picture
 from braggwatch.services.pattern_store import ParticleKey, PatternStore
 from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class PatternDesk:
         self._waiting: list[_Waiting] = []
         self._runs: list[PatternRunReport] = []
         self._refused: list[tuple[PatternResult | PatternRunResult, tuple[ParticleState, ...]]] = []
-        self._latest: OrderedDict[ParticleKey, PatternReport] = OrderedDict()
+        # The newest particles' frames; of the others the store has a picture.
+        self._latest = Bounded[ParticleKey, PatternReport](most_bytes=_LARGEST_FRAMES_BYTES, size_of=_frame_bytes)
         self._drawn_at: dict[ParticleKey, float] = {}
         self._lock = threading.Lock()
         self.document_arrived: float | None = None
@@ -90,10 +91,7 @@ class PatternDesk:
         self._waiting.append(_Waiting(whole, arrived))
         with self._lock:
             if report.frame is not None:
-                key = (result.run_uid, result.particle)
-                self._latest[key] = whole
-                self._latest.move_to_end(key)
-                self._forget_old_frames()
+                self._latest[result.run_uid, result.particle] = whole
 
     def flush(self, *, force: bool = False) -> None:
         """Store and tell what waits, where it is time to: enough of it, long enough, or ``force``."""
@@ -131,13 +129,6 @@ class PatternDesk:
             return draw(report)
         packed = self.store.picture(run_uid, particle)
         return None if packed is None else unpack_picture(packed)
-
-    def _forget_old_frames(self) -> None:
-        """Keep the newest particles' frames; of the others the store has a picture."""
-        held = sum(r.frame.nbytes for r in self._latest.values() if r.frame is not None)
-        while held > _LARGEST_FRAMES_BYTES and len(self._latest) > 1:
-            _, oldest = self._latest.popitem(last=False)
-            held -= oldest.frame.nbytes if oldest.frame is not None else 0
 
     def _last_of(self, state: ParticleState) -> PatternResult:
         # The desk measures latency from the document's arrival: a run's end must not bring the shorter figure back.
@@ -196,3 +187,7 @@ class PatternDesk:
         particles = {(p.run_uid, p.particle): p for _, group in self._refused for p in group}
         if self.store.put([record for record, _ in self._refused], tuple(particles.values()), {}):
             self._refused.clear()
+
+
+def _frame_bytes(report: PatternReport) -> int:
+    return 0 if report.frame is None else report.frame.nbytes

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 
 from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.events import EventBroker
 from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +36,13 @@ class ProvisionalBoard:
         self._broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
         self._listener = listener
-        self._newest: OrderedDict[str, ProvisionalVerdict] = OrderedDict()
+        self._newest = Bounded[str, ProvisionalVerdict](_KEPT)
         self._lock = threading.Lock()
 
     def put(self, provisional: ProvisionalVerdict) -> None:
         """Keep one verdict and tell whoever watches."""
         with self._lock:
             self._newest[provisional.run_uid] = provisional
-            self._newest.move_to_end(provisional.run_uid)
-            while len(self._newest) > _KEPT:
-                self._newest.popitem(last=False)
         self._broker.publish(provisional)
         if self._listener is not None:
             self._listener(provisional)

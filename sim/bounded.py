@@ -18,9 +18,9 @@ class Bounded(OrderedDict[Key, Value]):
     Parameters
     ----------
     entries
-        Most entries held.
+        Most entries held. None: any.
     most_bytes
-        Most bytes of all values together; a value larger than that by itself is not held at all. None: any.
+        Most bytes of all values together; the newest stays though, however large. None: any.
     size_of
         Bytes of one value; needed with ``most_bytes``.
 
@@ -31,12 +31,16 @@ class Bounded(OrderedDict[Key, Value]):
     """
 
     def __init__(
-        self, entries: int, *, most_bytes: int | None = None, size_of: Callable[[Value], int] | None = None
+        self,
+        entries: int | None = None,
+        *,
+        most_bytes: int | None = None,
+        size_of: Callable[[Value], int] | None = None,
     ) -> None:
         super().__init__()
         if (most_bytes is None) != (size_of is None):
             raise ValueError("a limit in bytes needs a way to measure values, and the other way round")
-        if min(entries, most_bytes or 0) < 0:
+        if min(entries or 0, most_bytes or 0) < 0:
             raise ValueError("a limit can't be negative")
         self._entries = entries
         self._most_bytes = most_bytes
@@ -51,11 +55,11 @@ class Bounded(OrderedDict[Key, Value]):
         super().__setitem__(key, value)
         self.move_to_end(key)
         forgotten: list[tuple[Key, Value]] = []
-        while len(self) > self._entries:
+        while self._entries is not None and len(self) > self._entries:
             forgotten.append(self.popitem(last=False))
         if self._size_of is not None and self._most_bytes is not None:
             held = sum(map(self._size_of, self.values()))
-            while held > self._most_bytes:
+            while held > self._most_bytes and len(self) > 1:
                 forgotten.append(self.popitem(last=False))
                 held -= self._size_of(forgotten[-1][1])
         return forgotten

@@ -20,6 +20,7 @@ from braggwatch.callbacks.preprocessing_settings import PreprocessingSettings
 from braggwatch.callbacks.records import ModelInput, RockingCurve
 from braggwatch.callbacks.scan_plan import DetectorImages, InvalidDataError, detector_images, plan_scan
 from braggwatch.models.runtimes.device_input import DeviceBatch
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.relaxation.warp_arrays import WarpArray
 
@@ -66,7 +67,7 @@ class DevicePreprocessor:
         self._device = wp.get_device(device)
         self._workspace = Workspace(self._device)
         self._store = DeviceFrameStore(self._device, max_bytes, slots)
-        self._images: dict[tuple[object, ...], tuple[DetectorImages, DeviceImages]] = {}
+        self._images = Bounded[tuple[object, ...], tuple[DetectorImages, DeviceImages]](_IMAGES_KEPT)
         self._on_cpu = CpuPreprocessor(settings)
         self._on_takeover = on_takeover
         self._lost = False
@@ -158,8 +159,6 @@ class DevicePreprocessor:
         key = _images_key(geometry, crop_origin, shape)
         if key not in self._images:
             made = detector_images(settings, geometry, crop_origin, shape)
-            while len(self._images) >= _IMAGES_KEPT:
-                self._images.pop(next(iter(self._images)))
             self._images[key] = made, DeviceImages(self._upload(made.gain), self._upload(made.dark))
         return self._images[key][0]
 

@@ -76,7 +76,7 @@ class DocumentIntake:
         self._hand_on = hand_on
         self._sweep = sweep
         self._counters = counters
-        self._grace_s = settings.grace_s
+        self._settings = settings
         self._clock = clock
         self._references = RunReferences()
         self._orphans = Bounded[int, _Orphan](
@@ -99,7 +99,7 @@ class DocumentIntake:
     def expire(self, now: float) -> None:
         """Give up the documents that have waited too long."""
         self._swept = now
-        over = [number for number, orphan in self._orphans.items() if now - orphan.arrived > self._grace_s]
+        over = [number for number, orphan in self._orphans.items() if now - orphan.arrived > self._settings.grace_s]
         for number in over:
             del self._orphans[number]
         self._counters.late += len(over)
@@ -123,8 +123,7 @@ class DocumentIntake:
         """Yield a document, then those that waited for it; put it aside where it has to wait itself."""
         reference = self._references.follow(name, doc)
         if reference.missing is not None:
-            orphan = _Orphan(now, reference.missing, name, doc, array_bytes(doc))
-            self._counters.late += len(self._orphans.put(next(self._numbers), orphan))
+            self._put_aside(_Orphan(now, reference.missing, name, doc, array_bytes(doc)))
             return
         yield KnownDocument(reference.run_uid, name, doc)
         if name in PARENTS:
@@ -132,3 +131,9 @@ class DocumentIntake:
             waiting = [number for number, orphan in self._orphans.items() if orphan.parent == parent]
             for orphan in [self._orphans.pop(number) for number in waiting]:
                 yield from self._follow(orphan.name, orphan.doc, now)
+
+    def _put_aside(self, orphan: _Orphan) -> None:
+        if orphan.nbytes > self._settings.max_orphan_bytes:
+            self._counters.late += 1
+        else:
+            self._counters.late += len(self._orphans.put(next(self._numbers), orphan))
