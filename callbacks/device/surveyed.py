@@ -9,11 +9,12 @@ import warp as wp
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.corrections import FrameStatistics, valid_range
+from braggwatch.callbacks.cxdp.preprocess.gather_kernel import MINIMUM_WEIGHT
 from braggwatch.callbacks.device import frame_kernels
 from braggwatch.callbacks.device.frame_store import DeviceFrames, marker
 from braggwatch.callbacks.device.launch import download, launch, launch_blocks, upload, zeroed
 from braggwatch.callbacks.device.workspace import Workspace
-from braggwatch.callbacks.orthonormalise import CUBE, MINIMUM_WEIGHT, IndexPolynomial
+from braggwatch.callbacks.orthonormalise import CUBE, IndexPolynomial
 from braggwatch.callbacks.preprocessing_settings import PreprocessingSettings
 from braggwatch.callbacks.scale import SizeEstimate, size_from_profile
 from braggwatch.callbacks.scan_plan import ScanPlan
