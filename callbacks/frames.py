@@ -126,17 +126,14 @@ class FrameSource:
         elif seq_num in self._located:
             self._waiting.add(seq_num)
 
-    def resource(self, doc: Mapping[str, object]) -> None:
-        """Take a Resource document."""
-        self._resources[str(doc["uid"])] = doc
-
-    def datum(self, datum_id: str, resource: str, kwargs: Mapping[str, object]) -> None:
-        """Take a Datum document."""
-        self._datums[datum_id] = {"resource": resource, "kwargs": kwargs}
-
-    def stream_resource(self, doc: Mapping[str, object]) -> None:
-        """Take a StreamResource document."""
-        self._stream_resources[str(doc["uid"])] = doc
+    def asset(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take a Resource, Datum or StreamResource document."""
+        if name == "resource":
+            self._resources[str(doc["uid"])] = doc
+        elif name == "datum":
+            self._datums[str(doc["datum_id"])] = {"resource": str(doc["resource"]), "kwargs": doc["datum_kwargs"]}
+        else:
+            self._stream_resources[str(doc["uid"])] = doc
 
     def stream_datum(self, doc: Mapping[str, object], stream: str, *, is_detector_stream: bool) -> bool:
         """Take a StreamDatum; return False for one known already.

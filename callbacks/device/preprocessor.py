@@ -121,19 +121,8 @@ class DevicePreprocessor:
 
     def _preprocess(self, curve: RockingCurve) -> ModelInput:
         cube = readable(curve.frames)
-        shape = (cube.shape[0], cube.shape[1], cube.shape[2])
-        plan = plan_scan(
-            shape,
-            curve.angles_deg,
-            curve.present,
-            curve.geometry,
-            self.settings,
-            curve.crop_origin,
-            curve.monitor,
-            curve.transmission,
-            self._host_images,
-        )
-        images = self._images[_images_key(curve.geometry, curve.crop_origin, (shape[1], shape[2]))][1]
+        plan = plan_scan(curve, self.settings, self._host_images)
+        images = self._images[_images_key(curve.geometry, curve.crop_origin, (cube.shape[1], cube.shape[2]))][1]
         frames = self._store.take(curve.run_uid, cube, plan.usable)
         try:
             surveyed = SurveyedOnDevice(frames, plan, images, self.settings, self._workspace)

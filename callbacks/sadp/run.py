@@ -155,7 +155,7 @@ class PatternRun:
             )
             stream.source.describe(data_keys)
             for asset, document in self._assets:
-                _give(stream.source, asset, document)
+                stream.source.asset(asset, document)
             self._streams[uid, detector] = stream
             self._seen.setdefault(label, set())
         return frozenset(detectors)
@@ -165,7 +165,7 @@ class PatternRun:
         if len(self._assets) < self._max_patterns:
             self._assets.append((name, doc))
         for stream in self._streams.values():
-            _give(stream.source, name, doc)
+            stream.source.asset(name, doc)
 
     def event(self, doc: Mapping[str, object]) -> list[PatternFrame]:
         """Take an event of a declared descriptor; return what of it can't be used, the rest comes from `poll`."""
@@ -288,12 +288,3 @@ class PatternRun:
             frame=frame,
             problem=problem,
         )
-
-
-def _give(source: FrameSource, name: str, doc: Mapping[str, object]) -> None:
-    if name == "resource":
-        source.resource(doc)
-    elif name == "datum":
-        source.datum(str(doc["datum_id"]), str(doc["resource"]), cast("Mapping[str, object]", doc["datum_kwargs"]))
-    else:
-        source.stream_resource(doc)
