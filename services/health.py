@@ -2,7 +2,8 @@
 
 Alive means that the pipeline's loop turns: it calls `Health.beat`; a supervisor restarts a process that is not alive.
 Ready means that every named condition was reported and none failed; degraded is ready with a shortcoming (the CPU
-stands in for the accelerator). Conditions start as pending: a service is never ready before each has spoken.
+stands in for the accelerator). Conditions start as pending: a service is never ready before each has spoken. Only
+``housekeeping``, the chores between documents, counts as well until something is said against it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+HOUSEKEEPING: Final = "housekeeping"
+"""The condition that speaks of chores between documents: deadlines, retries, metrics."""
 
 
 class ConditionStatus(StrEnum):
@@ -62,7 +67,7 @@ class Health:
     Parameters
     ----------
     conditions
-        Names of the parts that must report before the service is ready.
+        Names of the parts that must report before the service is ready, besides ``housekeeping``.
     stall_after_s
         Age of the last `beat` at which the process counts as stalled. Before the first beat nothing is due.
     clock
@@ -80,6 +85,7 @@ class Health:
         on_change: Callable[[bool, bool], None] | None = None,
     ) -> None:
         self._conditions = {name: Condition() for name in conditions}
+        self._conditions[HOUSEKEEPING] = Condition(status=ConditionStatus.OK)
         self._stall_after_s = stall_after_s
         self._clock = clock
         self._on_change = on_change

@@ -30,6 +30,7 @@ from braggwatch.services.codec import DOCUMENT_NAMES
 from braggwatch.services.gpu_metrics import GpuCollector, GpuMonitor
 from braggwatch.services.pattern_metrics import PatternMetrics
 from braggwatch.services.rejection import RejectReason
+from braggwatch.services.telemetry import HOUSEKEEPING_STEPS
 from braggwatch.services.watchdog import ResetCause
 
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -148,6 +149,9 @@ class Metrics:
     def _define_service(self) -> None:
         self._feedback = self._counter("feedback_publishes", "Results handed to a sink.", "sink", "result")
         self._pending = self._gauge("store_pending_results", "Results in memory that wait for a writable store.")
+        self._housekeeping = self._counter("housekeeping_failures", "Chores between documents that failed.", "step")
+        for step in HOUSEKEEPING_STEPS:
+            self._housekeeping.labels(step)
         self._ready = self._gauge("ready", "1 where a run that arrives now would be judged.")
         self._degraded = self._gauge("degraded", "1 where verdicts are right but slower, e.g. on the CPU fallback.")
         self._fallback = self._gauge("fallback_active", "1 while the CPU stands in for the accelerator.")
@@ -317,6 +321,10 @@ class Metrics:
         """State how many results wait in memory for a writable store."""
         self._pending.set(count)
         self._note(store_pending=count)
+
+    def housekeeping_failed(self, step: str) -> None:
+        """Count one chore between documents that failed."""
+        self._housekeeping.labels(step).inc()
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""

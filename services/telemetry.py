@@ -6,10 +6,13 @@ so none can become a label.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
+
+HOUSEKEEPING_STEPS: Final = ("beat", "runs", "patterns", "store", "stream", "metrics", "flush")
+"""The chores that the worker does between documents, and ``flush`` at the end."""
 
 
 class ServiceMetrics(Protocol):
@@ -86,6 +89,9 @@ class ServiceMetrics(Protocol):
 
     def fallback(self, is_active: bool) -> None:
         """State whether the CPU stands in for an accelerator."""
+
+    def housekeeping_failed(self, step: str) -> None:
+        """Count one chore between documents that failed; ``step`` is one of `HOUSEKEEPING_STEPS`."""
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""

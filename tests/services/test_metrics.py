@@ -62,6 +62,7 @@ def busy() -> Metrics:
     metrics.stage("decode", 0.001)
     metrics.feedback_published("zmq", succeeded=True)
     metrics.store_pending(0)
+    metrics.housekeeping_failed("runs")
     metrics.ready(True, False)
     metrics.fallback(False)
     return metrics

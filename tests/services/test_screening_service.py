@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import pytest
 
@@ -118,6 +119,57 @@ def test_without_a_proxy_it_is_not_ready_and_says_why(quick, store, eventually):
     try:
         eventually(lambda: any("connected" in why for why in service.health.report().reasons), what="reason")
         assert not service.wait_ready(0.1)
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize("chore", ["expire", "counters", "beat"])
+def test_a_chore_that_fails_ends_neither_the_service_nor_its_runs(
+    chore, quick, shared_proxy, make_publisher, make_run, store, metrics, eventually
+):
+    broken = threading.Event()
+
+    def fail_while_broken(name: str) -> None:
+        if broken.is_set() and name == chore:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    class Fragile:
+        def __init__(self, on_report) -> None:
+            self._callback = quick.make_callback(on_report)
+
+        def __call__(self, name, doc) -> None:
+            self._callback(name, doc)
+
+        def __getattr__(self, name):
+            fail_while_broken(name)
+            return getattr(self._callback, name)
+
+    service = ScreeningService(
+        quick.make_settings(shared_proxy.out_address),
+        Fragile,
+        store,
+        EventBroker(1),
+        metrics=metrics,
+        on_beat=lambda: fail_while_broken("beat"),
+    )
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        across, later = make_run(seed=1), make_run(seed=2)
+        across.without("stop").send(publisher)
+        broken.set()
+        eventually(lambda: service.health.report().state is HealthState.DEGRADED, what="degraded")
+        assert any("dictionary changed size" in why for why in service.health.report().reasons)
+        step = {"expire": "runs", "counters": "metrics"}.get(chore, chore)
+        eventually(lambda: metrics.counts.get(("housekeeping_failed", step), 0) > 1, what="counted at each turn")
+        publisher(*across[-1])
+        later.send(publisher)
+        assert store.wait(across.uid, 10.0).verdict.outcome is Outcome.CLASSIFIED
+        assert store.wait(later.uid, 10.0).verdict.outcome is Outcome.CLASSIFIED
+        broken.clear()
+        eventually(lambda: service.health.report().state is HealthState.READY, what="ready again")
+        assert service.alive
     finally:
         service.stop()
 
