@@ -106,7 +106,9 @@ class Metrics:
         self._connected = self._gauge("connected", "1 where the document stream is connected.")
         self._last_document = self._gauge("last_document_timestamp_seconds", "When the newest document arrived.")
         self._runs_shed = self._counter("runs_shed", "Whole runs set aside under overload.")
-        self._documents_shed = self._counter("documents_shed", "Documents dropped with runs set aside.")
+        self._documents_shed = self._counter(
+            "documents_shed", "Documents dropped under overload, of runs set aside or of none."
+        )
         self._queue = self._gauge("queue_documents", "Documents waiting between receiver and worker.")
         self._queue_bytes = self._gauge("queue_bytes", "Bytes waiting between receiver and worker.")
         self._capacity = self._gauge("queue_capacity_documents", "Bound of the queue in documents.")
@@ -233,12 +235,13 @@ class Metrics:
         self._connected.set(is_connected)
         self._note(is_connected=is_connected)
 
-    def run_shed(self, documents: int) -> None:
-        """Count one whole run set aside under overload, with the documents dropped at that moment."""
-        self._runs_shed.inc()
+    def shed(self, runs: int, documents: int) -> None:
+        """Count whole runs set aside under overload, and documents dropped; a negative count adds nothing."""
+        runs = max(runs, 0)
+        self._runs_shed.inc(runs)
         self._documents_shed.inc(max(documents, 0))
         with self._lock:
-            self._snapshot = replace(self._snapshot, runs_shed=self._snapshot.runs_shed + 1)
+            self._snapshot = replace(self._snapshot, runs_shed=self._snapshot.runs_shed + runs)
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
         """State what waits between receiver and worker."""

@@ -45,8 +45,8 @@ class ServiceMetrics(Protocol):
     def connected(self, is_connected: bool) -> None:
         """State whether the stream is connected."""
 
-    def run_shed(self, documents: int) -> None:
-        """Count one whole run set aside under overload, with the documents dropped at that moment."""
+    def shed(self, runs: int, documents: int) -> None:
+        """Count whole runs set aside under overload, and documents dropped, then or when they came later."""
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
         """State what waits between receiver and worker."""
