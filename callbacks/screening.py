@@ -91,6 +91,10 @@ class ScreeningCallback:
         """Times that ``on_report`` raised; each is logged with its run uid."""
         return self._report_failures
 
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
+        self._table.leave_to_others(run_uid)
+
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
         try:

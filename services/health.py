@@ -57,7 +57,7 @@ class HealthReport(BaseModel):
     state: HealthState
     live: bool = Field(description="The pipeline's loop turns; false asks for a restart.")
     ready: bool = Field(description="A run that arrives now would be judged; true also where degraded.")
-    reasons: tuple[str, ...] = Field(description="Everything that is not well, in words for an operator.")
+    reasons: tuple[str, ...] = Field(description="Everything that is not well, and remarks, in words for an operator.")
     conditions: dict[str, Condition]
 
 
@@ -89,6 +89,7 @@ class Health:
         self._stall_after_s = stall_after_s
         self._clock = clock
         self._on_change = on_change
+        self._remarks: dict[str, str] = {}
         self._last_beat: float | None = None
         self._stopping = False
         self._last_told: tuple[bool, bool] | None = None
@@ -111,6 +112,13 @@ class Health:
         """Report that a part does not work."""
         self._set(condition, Condition(status=ConditionStatus.FAILED, reason=reason))
 
+    def remark(self, subject: str, words: str | None) -> None:
+        """Say something an operator should read among the reasons though all is well; None takes it back."""
+        with self._lock:
+            self._remarks.pop(subject, None)
+            if words is not None:
+                self._remarks[subject] = words
+
     def stopping(self) -> None:
         """Say that the service is on its way out; it is never ready again."""
         with self._lock:
@@ -121,12 +129,14 @@ class Health:
         """Look at the service as it stands now."""
         with self._lock:
             conditions = dict(self._conditions)
+            remarks = dict(self._remarks)
             stopping = self._stopping
             silent_s = None if self._last_beat is None else self._clock() - self._last_beat
         live = silent_s is None or silent_s <= self._stall_after_s
         reasons = [f"{name}: {c.reason or 'not reported yet'}" for name, c in conditions.items() if not _well(c)]
         if not live:
             reasons.insert(0, f"pipeline: no sign of life for {silent_s:.0f} s")
+        reasons += [f"{subject}: {words}" for subject, words in remarks.items()]
         state = _state(conditions, live=live, stopping=stopping)
         ready = state in (HealthState.READY, HealthState.DEGRADED)
         return HealthReport(state=state, live=live, ready=ready, reasons=tuple(reasons), conditions=conditions)

@@ -128,6 +128,9 @@ class Metrics:
         self._runs_open = self._gauge("runs_open", "Runs that started and have not ended.")
         self._frames_expected = self._counter("frames_expected", "Detector frames that runs announced.")
         self._frames_received = self._counter("frames_received", "Detector frames that arrived.")
+        self._without_detector = self._counter(
+            "runs_without_detector", "Runs without frames of the preset's detector: they get no record."
+        )
         self._assembly = self._counter("assembly_events", "What assembling met besides frames, by kind.", "kind")
         self._latency = self._histogram("run_latency_seconds", "Last document of a run to its verdict.")
         self._stages = self._histogram("stage_duration_seconds", "Time spent in one stage.", label="stage")
@@ -270,6 +273,8 @@ class Metrics:
                 self._frames_expected.inc(max(grown, 0))
             elif kind == "frames_received":
                 self._frames_received.inc(max(grown, 0))
+            elif kind == "without_detector":
+                self._without_detector.inc(max(grown, 0))
             else:
                 self._assembly.labels(kind).inc(max(grown, 0))
 

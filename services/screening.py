@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _MODEL: Final = "model"
 _STORE: Final = "store"
 _STREAM: Final = "stream"
+_RUNS: Final = "runs"
 _FAILURE_LOG_EVERY_S: Final = 60.0
 
 
@@ -279,6 +280,7 @@ class ScreeningService:
         counters = callback.counters
         self._metrics.runs_open(callback.open_runs)
         self._metrics.assembly_counters(_totals(counters))
+        self.health.remark(_RUNS, counters.newest_without_detector)
         for reason, count in counters.rejected.items():
             for _ in range(count - self._rejected[reason]):
                 self._metrics.document_rejected(reason)
@@ -331,4 +333,5 @@ def _totals(counters: AssemblyCounters) -> dict[str, int]:
         "duplicates": counters.duplicates,
         "evictions": counters.evictions,
         "joined_late": counters.joined_late,
+        "without_detector": counters.without_detector,
     }

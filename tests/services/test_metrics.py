@@ -57,7 +57,7 @@ def busy() -> Metrics:
     metrics.queue_depth(3, 4096)
     metrics.queue_capacity(1000, 10**9)
     metrics.runs_open(2)
-    metrics.assembly_counters({"frames_expected": 61, "frames_received": 60, "late": 1})
+    metrics.assembly_counters({"frames_expected": 61, "frames_received": 60, "late": 1, "without_detector": 2})
     metrics.run_finished(result())
     metrics.stage("decode", 0.001)
     metrics.feedback_published("zmq", succeeded=True)

@@ -207,6 +207,18 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     assert (run.run_uid, run.expected, run.judged, run.usable, run.lost) == (uid, 5, 5, 5, 0)
 
 
+def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
+    reports = []
+    both = ModalityCallback(
+        quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
+        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+    )
+    for pair in pattern_run([noisy(net(), n) for n in range(3)]):
+        both(*pair)
+    assert reports[-1].result.judged == 3
+    assert (both.counters.ignored_runs, both.counters.without_detector) == (1, 0)
+
+
 def test_a_replay_gives_the_same_records_through_the_same_path(
     quick, shared_proxy, make_publisher, store, tmp_path, eventually
 ) -> None:

@@ -14,6 +14,7 @@ from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.composition import preprocessing_settings
 from braggwatch.services.events import EventBroker, SlowClientError
 from braggwatch.services.health import HealthState
+from braggwatch.services.metrics import Metrics
 from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError, load_settings
 from braggwatch.services.store import ResultStore
@@ -119,6 +120,37 @@ def test_without_a_proxy_it_is_not_ready_and_says_why(quick, store, eventually):
     try:
         eventually(lambda: any("connected" in why for why in service.health.report().reasons), what="reason")
         assert not service.wait_ready(0.1)
+    finally:
+        service.stop()
+
+
+def test_runs_of_another_detector_are_counted_and_told_of(
+    quick, shared_proxy, make_publisher, make_run, store, eventually
+):
+    metrics = Metrics()
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, metrics=metrics)
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        other = make_run()
+        for name, document in other:
+            for part in ("data_keys", "data", "timestamps"):
+                if "det_image" in document.get(part, {}):
+                    document[part]["eiger_image"] = document[part].pop("det_image")
+            publisher(name, document)
+        eventually(lambda: service.health.report().reasons, what="told")
+        (reason,) = service.health.report().reasons
+        assert "'det_image'" in reason
+        assert "'eiger_image'" in reason
+        assert other.uid in reason
+        assert service.health.report().state is HealthState.READY
+        assert metrics.registry.get_sample_value("braggwatch_runs_without_detector_total") == 1
+        assert store.get(other.uid) is None
+        run = make_run(seed=1)
+        run.send(publisher)
+        assert store.wait(run.uid, 10.0) is not None
+        eventually(lambda: not service.health.report().reasons, what="taken back")
     finally:
         service.stop()
 
