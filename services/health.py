@@ -16,6 +16,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.models.sound_text import SoundText, sound_text
+
 HOUSEKEEPING: Final = "housekeeping"
 """The condition that speaks of chores between documents: deadlines, retries, metrics."""
 
@@ -46,7 +48,7 @@ class Condition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: ConditionStatus = ConditionStatus.PENDING
-    reason: str | None = None
+    reason: SoundText | None = None
 
 
 class HealthReport(BaseModel):
@@ -117,7 +119,7 @@ class Health:
         with self._lock:
             self._remarks.pop(subject, None)
             if words is not None:
-                self._remarks[subject] = words
+                self._remarks[subject] = sound_text(words)
 
     def stopping(self) -> None:
         """Say that the service is on its way out; it is never ready again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 
@@ -13,6 +14,7 @@ from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.composition import preprocessing_settings
 from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.services.feedback.derived_run import derived_run
 from braggwatch.services.health import HealthState
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.screening import ScreeningService
@@ -151,6 +153,30 @@ def test_runs_of_another_detector_are_counted_and_told_of(
         run.send(publisher)
         assert store.wait(run.uid, 10.0) is not None
         eventually(lambda: not service.health.report().reasons, what="taken back")
+    finally:
+        service.stop()
+
+
+def test_names_that_are_no_text_cost_no_record(quick, shared_proxy, make_publisher, make_run, store, eventually):
+    sink = RecordingSink()
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, sinks=(sink,))
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        names = {"café": "café", "caf\udce9": "caf?", "Au \ud83d": "Au ?"}
+        for seed, (name, shown) in enumerate(names.items()):
+            run = make_run(seed=seed, sample_name=name)
+            run.send(publisher)
+            record = store.wait(run.uid, 10.0)
+            assert record.verdict.outcome is Outcome.CLASSIFIED
+            assert record.sample == shown
+            eventually(lambda record=record: record in sink.got, what="feedback told")
+            assert json.dumps(list(derived_run(record, 1)), ensure_ascii=False).encode()
+        aborted = make_run(seed=9)
+        aborted[-1][1].update(exit_status="abort", reason="no file caf\udce9")
+        aborted.send(publisher)
+        assert "no file caf?" in store.wait(aborted.uid, 10.0).verdict.reason
     finally:
         service.stop()
 
