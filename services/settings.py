@@ -222,9 +222,19 @@ class PageSettings(_Group):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; any but loopback needs tokens.")
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
-    read_token: SecretStr | None = Field(default=None, description="Token to look; needed off loopback.")
-    operate_token: SecretStr | None = Field(default=None, description="Token to label and comment; off loopback.")
+    read_token: SecretStr | None = Field(
+        default=None, description="Token to look; needed off loopback. A blank one is none."
+    )
+    operate_token: SecretStr | None = Field(
+        default=None, description="Token to label and comment; off loopback. A blank one is none."
+    )
     client_queue: int = Field(default=256, gt=0, description="Events a browser may fall behind before it is dropped.")
+
+    @field_validator("read_token", "operate_token")
+    @classmethod
+    def _blank_is_none(cls, token: SecretStr | None) -> SecretStr | None:
+        # An unset variable that a container passes on arrives as an empty text, which would open to everyone.
+        return token if token is not None and token.get_secret_value().strip() else None
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:
