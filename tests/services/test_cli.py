@@ -307,6 +307,13 @@ def test_classify_a_foreign_hdf5_file(registry: Path, tmp_path: Path) -> None:
     seen = json.loads(run("classify", *stated, "--hkl", "1 -1 1", "--json").stdout)["burgers"]
     assert (seen["hkl"], seen["origin"]) == ([1, -1, 1], "start:hkl")
     assert len(seen["seen"]) == len(seen["blind"]) == 3
+    # A peak that isn't where the stated reflection must be gets no class.
+    for wrong in (["--set", "delta=33"], ["--set", "delta=34.03", "--hkl", "2 0 0"]):
+        contradicted = run("classify", *arguments, *wrong, "--json")
+        said = json.loads(contradicted.stdout)
+        assert (contradicted.exit_code, said["verdict"]["outcome"]) == (1, "invalid")
+        assert "contradicts the stated reflection" in said["verdict"]["reason"]
+        assert abs(said["quality"]["d_deviation"]) > 0.02
     refused = run("classify", *stated, "--hkl", "one")
     assert (refused.exit_code, "three whole numbers" in refused.output) == (2, True)
     # A geometry value that is nowhere is never guessed.
