@@ -34,6 +34,10 @@ class AssemblyCounters:
         Runs whose start document was lost.
     ignored_runs, skipped_runs
         Runs without a detector that is looked for; derived runs (``original_run_uid``).
+    without_detector
+        Ignored runs, without the preset's detector, of which nobody else makes a record either.
+    newest_without_detector
+        What the newest of them holds and what the preset asks for, in words; None once a run after it has its record.
     runs
         Ending → runs.
     frames_expected, frames_received
@@ -47,6 +51,8 @@ class AssemblyCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
     runs: Mapping[str, int] = field(default_factory=dict[str, int])
     frames_expected: int = 0
     frames_received: int = 0
@@ -61,6 +67,8 @@ class AssemblyCounters:
             joined_late=self.joined_late + other.joined_late,
             ignored_runs=self.ignored_runs + other.ignored_runs,
             skipped_runs=self.skipped_runs + other.skipped_runs,
+            without_detector=self.without_detector + other.without_detector,
+            newest_without_detector=self.newest_without_detector or other.newest_without_detector,
             runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
             frames_expected=self.frames_expected + other.frames_expected,
             frames_received=self.frames_received + other.frames_received,
@@ -79,6 +87,8 @@ class MutableCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
 
@@ -97,6 +107,8 @@ class MutableCounters:
             joined_late=self.joined_late,
             ignored_runs=self.ignored_runs,
             skipped_runs=self.skipped_runs,
+            without_detector=self.without_detector,
+            newest_without_detector=self.newest_without_detector,
             runs=MappingProxyType(dict(self.runs)),
             frames_expected=self.frames_expected,
             frames_received=self.frames_received,

@@ -100,6 +100,9 @@ class ModalityCallback:
                 owners |= {key: number for key in stream.claims(start, doc) if key not in owners}
             if owners:
                 self._owner_of_key[str(doc["uid"])] = owners
+            for number, stream in enumerate(self._streams):
+                if any(owner != number for owner in owners.values()):
+                    stream.leave_to_others(str(doc["run_start"]))
 
     def _part_of(self, number: int, document: KnownDocument) -> KnownDocument | None:
         """Return what one stream gets of a document; None where it belongs to another."""

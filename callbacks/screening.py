@@ -20,12 +20,16 @@ from braggwatch.callbacks.preprocessing import Preprocessor
 from braggwatch.callbacks.provisional import ProvisionalScreening
 from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.reflection import burgers_visibility
+from braggwatch.callbacks.without_detector import RunsWithoutDetector
 from braggwatch.models.classifier import Classifier, DeviceClassifier
+from braggwatch.models.sound_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
 
+_LEFT_TO_OTHERS = 65_536
 _OUTCOMES = {
     Ending.PARTIAL: Outcome.PARTIAL,
     Ending.INVALID: Outcome.INVALID,
@@ -37,9 +41,10 @@ _OUTCOMES = {
 class ScreeningCallback:
     """Screens every rocking curve it sees; ``RE.subscribe(ScreeningCallback(...))`` works as it stands.
 
-    Runs without the preset's detector are ignored, derived runs skipped. A run that joined late gets a record too,
-    invalid, unless its descriptors show that it has no detector; a derived run that is joined late gets such a record
-    as well, as nothing tells it from a raw one.
+    Runs without the preset's detector are ignored: counted, and told of in the log (`RunsWithoutDetector`) unless
+    another callback makes their record (`leave_to_others`). Derived runs are skipped. A run that joined late gets a
+    record too, invalid, unless its descriptors show that it has no detector; a derived run that is joined late gets
+    such a record as well, as nothing tells it from a raw one.
 
     It never raises into the RunEngine: what can't be used is counted (`counters`) and what fails is an outcome.
     ``on_report`` is called once for each run, in the caller's thread, with the final record.
@@ -80,7 +85,9 @@ class ScreeningCallback:
         def make_run(uid: str, now: float) -> RunAssembly:
             return RunAssembly(uid, preset, settings, counters, now, self._take_ended, mirror)
 
-        self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs)
+        self._without_detector = RunsWithoutDetector(preset, counters)
+        self._left_to_others = Bounded[str, None](_LEFT_TO_OTHERS)
+        self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs, self._note_ignored)
         self._intake = DocumentIntake(self.take, self.expire, counters, settings, clock)
         self._report_failures = 0
 
@@ -103,6 +110,10 @@ class ScreeningCallback:
     def report_failures(self) -> int:
         """Times that ``on_report`` raised; each is logged with its run uid."""
         return self._report_failures
+
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
+        self._left_to_others[run_uid] = None
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
@@ -136,7 +147,12 @@ class ScreeningCallback:
         self._sorter.flush(self._clock())
         self._intake.flush()
 
+    def _note_ignored(self, run: RunAssembly, now: float) -> None:
+        if run.uid not in self._left_to_others:
+            self._without_detector.note(run.uid, run.scan_id, run.data_keys, now)
+
     def _take_ended(self, run: AssembledRun) -> None:
+        self._without_detector.recorded()
         try:
             self._on_report(self._judge(run))
         except Exception:
@@ -213,7 +229,7 @@ def _partial(verdict: Verdict, reason: str) -> Verdict:
         return verdict
     if verdict.label is None:
         reason = f"{reason}; {verdict.outcome}: {verdict.reason}"
-    return verdict.model_copy(update={"outcome": Outcome.PARTIAL, "reason": reason})
+    return verdict.model_copy(update={"outcome": Outcome.PARTIAL, "reason": sound_text(reason)})
 
 
 def _describe(error: Exception) -> str:

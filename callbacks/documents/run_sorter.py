@@ -114,6 +114,8 @@ class RunSorter(Generic[RunT]):
         Where to count.
     max_open_runs
         Runs held open at once; the idlest is evicted first.
+    on_ignored
+        Given each run that is ignored, and the time.
     """
 
     def __init__(
@@ -122,11 +124,13 @@ class RunSorter(Generic[RunT]):
         settings: AssemblySettings,
         counters: MutableCounters,
         max_open_runs: int,
+        on_ignored: Callable[[RunT, float], None] | None = None,
     ) -> None:
         self._make_run = make_run
         self._settings = settings
         self._counters = counters
         self._max_open_runs = max_open_runs
+        self._on_ignored = on_ignored
         self._runs: dict[str, RunT] = {}
         self._closed = Bounded[str, _Closed](_REMEMBERED)
 
@@ -168,7 +172,7 @@ class RunSorter(Generic[RunT]):
                 run.give_up("the service stopped before the run did", timed_out=True)
                 self._remove(run, _Closed.ENDED)
             else:
-                self._ignore(run)
+                self._ignore(run, now)
 
     def _runs_of(self, document: KnownDocument, now: float) -> list[RunT]:
         """Return the open runs that get a document, its own opened where it is new."""
@@ -209,7 +213,7 @@ class RunSorter(Generic[RunT]):
                 run.poll(now)
             silent = now - run.last_document > self._settings.run_timeout_s
             if not run.is_wanted(now) and (run.has_stopped or silent):
-                self._ignore(run)
+                self._ignore(run, now)
             elif run.conclude(now):
                 self._remove(run, _Closed.ENDED)
         except Exception as error:
@@ -240,10 +244,12 @@ class RunSorter(Generic[RunT]):
             run.close()
             self._remove(run, _Closed.EVICTED)
 
-    def _ignore(self, run: RunT) -> None:
+    def _ignore(self, run: RunT, now: float) -> None:
         run.close()
         self._remove(run, _Closed.IGNORED)
         self._counters.ignored_runs += 1
+        if self._on_ignored is not None:
+            self._on_ignored(run, now)
 
     def _remove(self, run: RunT, closed: _Closed) -> None:
         self._runs.pop(run.uid, None)

@@ -30,6 +30,10 @@ class DocumentStream(Protocol):
         """
         ...
 
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another stream has claimed data keys of this run, and makes a record of it."""
+        ...
+
     def expire(self, now_monotonic: float) -> None:
         """End what is over; call it about once a second."""
         ...

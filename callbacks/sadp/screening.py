@@ -81,6 +81,9 @@ class PatternCallback:
         """Return the data keys declared as `sadp`, by the descriptor or by the run's start document."""
         return frozenset(declared_detectors(start, descriptor))
 
+    def leave_to_others(self, run_uid: str) -> None:
+        """Do nothing: a run without patterns is nothing to tell of."""
+
     def expire(self, now_monotonic: float) -> None:
         """Retry unread files and end the runs whose grace period or timeout is over; call it about once a second."""
         self._intake.expire(now_monotonic)

@@ -148,6 +148,7 @@ class KeyListener:
         self.modality = modality
         self.keys: set[str] = set()
         self.datums: list[str] = []
+        self.left: list[str] = []
 
     def __call__(self, name, doc) -> None:
         raise AssertionError("a stream beside others is given checked documents")
@@ -162,6 +163,9 @@ class KeyListener:
         return frozenset(
             key for key, value in descriptor["data_keys"].items() if value.get("modality") == self.modality
         )
+
+    def leave_to_others(self, run_uid: str) -> None:
+        self.left.append(run_uid)
 
     def expire(self, now_monotonic: float) -> None:
         pass
@@ -188,6 +192,7 @@ def test_a_key_that_one_kind_declares_never_reaches_another(scan, tmp_path):
     callback = ModalityCallback(tuple(listeners.values()))
     for name, doc in documents:
         callback(name, doc)
+    assert all(listener.left == [scan.uid] for listener in listeners.values())
     assert {name: listener.keys for name, listener in listeners.items()} == {
         "apt": {"det", "th"},
         "cxdp": {"monitor", "th"},

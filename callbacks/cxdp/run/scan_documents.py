@@ -119,6 +119,11 @@ class ScanDocuments:
         return any(n > 0 and name not in self._keys for name, n in self.promised.items())
 
     @property
+    def data_keys(self) -> Mapping[str, frozenset[str]]:
+        """Stream → the data keys that its descriptors name."""
+        return self._keys
+
+    @property
     def promised(self) -> dict[str, int]:
         """Stream → events as the stop document counts them."""
         return promised_events(self.stop)
@@ -169,7 +174,7 @@ class ScanDocuments:
 
     @property
     def scan_id(self) -> int | None:
-        """Scan number."""
+        """Scan number of the start document, None where it has none."""
         number = finite((self.start or {}).get("scan_id"))
         return None if number is None else int(number)
 
