@@ -9,8 +9,8 @@ from functools import reduce
 from operator import add
 from typing import cast
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.counters import AssemblyCounters, MutableCounters
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.sim.bounded import Bounded

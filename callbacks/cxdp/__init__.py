@@ -1,4 +1,4 @@
-"""Rocking curves of coherent diffraction: from the documents of a run to its record.
+"""Rocking curves: from documents to a verdict on one Bragg peak.
 
-The service's live side and offline commands may import it; the other kinds of measurement may not.
+Plans and services import it; SADP and APT don't.
 """

@@ -1,4 +1,4 @@
-"""Documents before anyone reads what they measure: are they whole, what do they refer to, which run are they of.
+"""Bluesky documents whatever is judged: checks, pages taken apart, frames of all routes, runs told apart.
 
-Every system's callbacks and the service's receiving side may import it; it imports no models.
+The callbacks of each system import it; the service's receiver may.
 """

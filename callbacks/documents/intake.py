@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.counters import MutableCounters
-from braggwatch.callbacks.document_checks import RejectedDocument, check
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.counters import MutableCounters
+from braggwatch.callbacks.documents.document_checks import RejectedDocument, check
+from braggwatch.callbacks.documents.event_pages import array_bytes, parts
 from braggwatch.callbacks.documents.run_references import PARENTS, RunReferences
-from braggwatch.callbacks.page_parts import array_bytes, parts
 from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)

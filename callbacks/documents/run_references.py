@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from braggwatch.callbacks.document_checks import string
+from braggwatch.callbacks.documents.document_checks import string
 from braggwatch.sim.bounded import Bounded
 
 PARENTS: Final = frozenset({"descriptor", "resource", "stream_resource"})

@@ -8,9 +8,9 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.counters import MutableCounters
-from braggwatch.callbacks.document_checks import RejectedDocument
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.counters import MutableCounters
+from braggwatch.callbacks.documents.document_checks import RejectedDocument
 from braggwatch.callbacks.documents.intake import KnownDocument
 from braggwatch.sim.bounded import Bounded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from braggwatch.callbacks.counters import AssemblyCounters
+from braggwatch.callbacks.documents.counters import AssemblyCounters
 from braggwatch.callbacks.documents.intake import KnownDocument
 
 

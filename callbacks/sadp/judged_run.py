@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.counters import MutableCounters
-from braggwatch.callbacks.document_checks import text
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.counters import MutableCounters
+from braggwatch.callbacks.documents.document_checks import text
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel, RunFacts, RunJudge
 from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.callbacks.sadp.records import PatternReport, PatternRunEnding, PatternRunReport, PatternRunResult

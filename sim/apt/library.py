@@ -1,6 +1,6 @@
 """Labelled SDMs of cubes of one phase, disordered or L1₂: what a network of whole cubes learns from and is tested on.
 
-Cubes that precipitates fill in part, for networks that judge a voxel, are `braggwatch.models.apt.training_world`'s.
+Cubes that precipitates fill in part, for networks that judge a voxel, are `braggwatch.models.apt.training.training_world`'s.
 """
 
 from __future__ import annotations

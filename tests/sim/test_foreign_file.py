@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from braggwatch.sim.foreign_file import HeldByWriterError, held_by_writer, open_foreign, refuse_if_held
+from braggwatch.sim.unlocked_hdf5 import HeldByWriterError, held_by_writer, open_foreign, refuse_if_held
 
 APPEND = """
 import h5py, sys

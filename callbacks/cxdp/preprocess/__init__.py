@@ -1,4 +1,4 @@
-"""From a rocking curve to what the network sees, on a processor.
+"""From a rocking curve to the model input: correct, gather into an orthonormal cube, scale, centre, judge quality.
 
-Live screening, training and the offline commands import it, so that all of them see the same; it knows no documents.
+The CXDP callback, the device path and data making import it.
 """

@@ -1,4 +1,4 @@
-"""What one run's documents say, and how a rocking curve comes of them.
+"""One rocking curve's state machine: frames by index, geometry from documents, endings, provisional looks.
 
-The screening of rocking curves imports it; it knows neither models nor other runs.
+The CXDP callback imports it; `preprocess` doesn't.
 """

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.document_checks import RejectedDocument, finite, text
-from braggwatch.callbacks.frames import FrameFields
-from braggwatch.callbacks.geometry_resolution import BASELINE, GeometrySources, look_up, scanned_signal, wanted_signals
-from braggwatch.callbacks.readings import StreamReadings
-from braggwatch.callbacks.reflection import StatedReflection, stated_reflection
-from braggwatch.callbacks.run_length import expected_frames, promised_events
+from braggwatch.callbacks.cxdp.run.geometry_resolution import (
+    BASELINE,
+    GeometrySources,
+    look_up,
+    scanned_signal,
+    wanted_signals,
+)
+from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, stated_reflection
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.document_checks import RejectedDocument, finite, text
+from braggwatch.callbacks.documents.frames import FrameFields
+from braggwatch.callbacks.documents.readings import StreamReadings
+from braggwatch.callbacks.documents.run_length import expected_frames, promised_events
 from braggwatch.sim.geometry.model import GeometryPreset
 
 

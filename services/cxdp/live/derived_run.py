@@ -1,0 +1,104 @@
+"""A result as a Bluesky run of its own: start, descriptor, one event, stop, naming the raw run it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import NAMESPACE_URL, uuid5
+
+import event_model
+
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.sim.crystallography.visibility import directions
+
+STREAM_NAME = "primary"
+_DTYPES = {str: "string", int: "integer", float: "number"}
+
+
+def derived_uid(result: ScreeningResult) -> str:
+    """Return the derived run's uid: the same for the same run, model and revision, so that a repeat is recognised."""
+    model = result.verdict.model.id if result.verdict.model is not None else "no-model"
+    return str(uuid5(NAMESPACE_URL, f"braggwatch:{result.run_uid}:{model}:{result.revision}"))
+
+
+def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | float]:
+    """Return a result as flat event data. What is unknown is absent: no number stands for "none"."""
+    verdict = result.verdict
+    fields: dict[str, str | int | float | None] = {
+        "verdict": verdict.headline,
+        "verdict_in_words": result.in_words,
+        "outcome": verdict.outcome.value,
+        "label": verdict.label,
+        "reason": verdict.reason,
+        "confidence": verdict.confidence,
+        "prediction_set": ",".join(verdict.prediction_set) if verdict.prediction_set else None,
+        "ood_score": verdict.ood_score,
+        "ood_threshold": verdict.ood_threshold,
+        "completeness": result.completeness,
+        "frames_expected": result.frames_expected,
+        "frames_received": result.frames_received,
+        "run_uid": result.run_uid,
+        "revision": result.revision,
+        "epoch": epoch,
+        "latency_s": result.latency_s,
+        **{f"probability_{name}": float(value) for name, value in verdict.probabilities.items()},
+    }
+    if verdict.model is not None:
+        fields |= {
+            "model_id": verdict.model.id,
+            "model_sha256": verdict.model.sha256,
+            "model_runtime": verdict.model.runtime,
+        }
+    if (burgers := result.burgers) is not None:
+        fields |= {
+            "hkl": None if burgers.hkl is None else "({} {} {})".format(*burgers.hkl),
+            "burgers_seen": directions(burgers.seen) if burgers.known else None,
+            "burgers_blind": directions(burgers.blind) if burgers.known else None,
+            "blind_directions": result.blind_directions,
+            "excludes": burgers.statement,
+        }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def derived_run(result: ScreeningResult, epoch: int) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield the derived run's documents, byte for byte the same each time.
+
+    Consumers find it by ``original_run_uid`` in its start document.
+    """
+    uid = derived_uid(result)
+    fields = flat_fields(result, epoch)
+    now = result.finished_at
+    metadata: dict[str, object] = {
+        "original_run_uid": result.run_uid,
+        "purpose": "braggwatch screening",
+        "revision": result.revision,
+        "epoch": epoch,
+    }
+    if result.scan_id is not None:
+        metadata["original_scan_id"] = result.scan_id
+    if result.sample is not None:
+        metadata["sample_name"] = result.sample
+    run = event_model.compose_run(uid=uid, time=now, metadata=metadata, validate=False)
+    yield "start", dict(run.start_doc)
+    keys = {
+        name: {"source": "braggwatch", "dtype": _DTYPES[type(value)], "shape": []} for name, value in fields.items()
+    }
+    stream = run.compose_descriptor(
+        name=STREAM_NAME,
+        data_keys=keys,  # pyright: ignore[reportArgumentType] (plain dictionaries where typed ones are declared)
+        hints={},
+        time=now,
+        uid=str(uuid5(NAMESPACE_URL, f"{uid}:descriptor")),
+        validate=True,
+    )
+    yield "descriptor", dict(stream.descriptor_doc)
+    event = stream.compose_event(
+        data=dict(fields),
+        timestamps=dict.fromkeys(fields, now),
+        seq_num=1,
+        time=now,
+        uid=str(uuid5(NAMESPACE_URL, f"{uid}:event")),
+        validate=False,
+    )
+    yield "event", dict(event)
+    stop = run.compose_stop(time=now, uid=str(uuid5(NAMESPACE_URL, f"{uid}:stop")), validate=True)
+    yield "stop", dict(stop)

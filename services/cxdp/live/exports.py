@@ -1,0 +1,131 @@
+"""Files to take away: a table of all runs as CSV, and one run's model input as NPZ."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.sim.crystallography.visibility import directions
+
+COLUMNS = (
+    "finished_at",
+    "scan_id",
+    "run_uid",
+    "revision",
+    "sample",
+    "x",
+    "y",
+    "outcome",
+    "label",
+    "hkl",
+    "burgers_seen",
+    "burgers_blind",
+    "blind_directions",
+    "p_perfect",
+    "p_screw",
+    "p_edge",
+    "confidence",
+    "prediction_set",
+    "ood_score",
+    "ood_threshold",
+    "frames_received",
+    "frames_expected",
+    "size_nm",
+    "voxel_size_inv_A",
+    "d_spacing_A",
+    "latency_s",
+    "truth",
+    "model",
+    "model_sha256",
+    "reason",
+)
+
+
+def csv_lines(results: Iterable[ScreeningResult]) -> Iterator[str]:
+    """Yield a header and one line for each result, in the order given; empty cells where a value is unknown."""
+    yield _line(COLUMNS)
+    for result in results:
+        yield _line(_row(result)[column] for column in COLUMNS)
+
+
+def model_input_npz(result: ScreeningResult, intensity: NDArray[np.float32]) -> bytes:
+    """Pack a run's model input with what it needs to be read alone; loads with ``allow_pickle=False``.
+
+    Arrays: ``intensity`` (64, 64, 64) float32 counts, ``voxel_size_inv_A`` float64 (NaN where unknown), ``run_uid``
+    and ``result`` (the record as JSON) as text.
+    """
+    voxel = float("nan") if result.quality is None else result.quality.voxel_size_inv_A
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        intensity=intensity,
+        voxel_size_inv_A=np.float64(voxel),
+        run_uid=np.str_(result.run_uid),
+        result=np.str_(result.model_dump_json()),
+    )
+    return buffer.getvalue()
+
+
+def safe_file_name(run_uid: str, suffix: str) -> str:
+    """Return a name that holds nothing but letters, digits, dots, dashes and underscores."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", run_uid)[:80] + suffix
+
+
+def _row(result: ScreeningResult) -> dict[str, object]:
+    verdict, quality = result.verdict, result.quality
+    burgers = result.burgers
+    known = burgers if burgers is not None and burgers.known else None
+    probabilities = verdict.probabilities
+    return {
+        "finished_at": datetime.fromtimestamp(result.finished_at, UTC).isoformat(timespec="milliseconds"),
+        "scan_id": result.scan_id,
+        "run_uid": result.run_uid,
+        "revision": result.revision,
+        "sample": result.sample,
+        "x": result.position.get("x"),
+        "y": result.position.get("y"),
+        "outcome": verdict.outcome.value,
+        "label": verdict.label,
+        # Spaces and parentheses: a spreadsheet takes 1-11 for a date and -111 for a number.
+        "hkl": burgers and burgers.hkl and "({} {} {})".format(*burgers.hkl),
+        "burgers_seen": known and directions(known.seen),
+        "burgers_blind": known and directions(known.blind),
+        "blind_directions": result.blind_directions,
+        "p_perfect": probabilities.get("perfect"),
+        "p_screw": probabilities.get("screw"),
+        "p_edge": probabilities.get("edge"),
+        "confidence": verdict.confidence,
+        "prediction_set": " ".join(verdict.prediction_set),
+        "ood_score": verdict.ood_score,
+        "ood_threshold": verdict.ood_threshold,
+        "frames_received": result.frames_received,
+        "frames_expected": result.frames_expected,
+        "size_nm": quality and quality.size_nm,
+        "voxel_size_inv_A": quality and quality.voxel_size_inv_A,
+        "d_spacing_A": quality and quality.d_spacing_A,
+        "latency_s": result.latency_s,
+        "truth": result.truth,
+        "model": verdict.model and verdict.model.id,
+        "model_sha256": verdict.model and verdict.model.sha256,
+        "reason": verdict.reason,
+    }
+
+
+def _line(values: Iterable[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([_cell(value) for value in values])
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    # A spreadsheet runs text that begins like a formula; sample names come from outside.
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return "" if value is None else value
