@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 
 from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.events import EventBroker
@@ -20,22 +19,11 @@ class ProvisionalBoard:
     """Keeps and tells provisional verdicts, and compares each with what the run's record says in the end.
 
     Safe to ask from other threads than the one that fills it. Nothing here is stored: a restart forgets it.
-
-    Parameters
-    ----------
-    listener
-        Is given each one by the thread that judges: it may not block.
     """
 
-    def __init__(
-        self,
-        broker: EventBroker[LiveRecord],
-        metrics: ServiceMetrics | None = None,
-        listener: Callable[[ProvisionalVerdict], None] | None = None,
-    ) -> None:
+    def __init__(self, broker: EventBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
         self._broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self._listener = listener
         self._newest: OrderedDict[str, ProvisionalVerdict] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -47,8 +35,6 @@ class ProvisionalBoard:
             while len(self._newest) > _KEPT:
                 self._newest.popitem(last=False)
         self._broker.publish(provisional)
-        if self._listener is not None:
-            self._listener(provisional)
         self._metrics.provisional_made(provisional)
         logger.info("run %s so far: %s", provisional.run_uid, provisional.in_words)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
+from braggwatch.models.verdict import ModelIdentity
 
 
 class ServiceMetrics(Protocol):
@@ -83,6 +84,9 @@ class ServiceMetrics(Protocol):
 
     def store_pending(self, count: int) -> None:
         """State how many results wait in memory for a writable store."""
+
+    def backend(self, identity: ModelIdentity) -> None:
+        """State which model judges rocking curves."""
 
     def fallback(self, is_active: bool) -> None:
         """State whether the CPU stands in for an accelerator."""

@@ -136,7 +136,7 @@ def _reports(
     from braggwatch.callbacks.preprocessing import CpuPreprocessor
     from braggwatch.models.classifier import BundleClassifier
     from braggwatch.models.registry import Registry
-    from braggwatch.services.composition import preprocessing_settings
+    from braggwatch.services.cxdp.preprocessing import preprocessing_settings
     from braggwatch.services.offline import screen_documents
 
     name = model if model is not None else settings.screening.model

@@ -16,6 +16,7 @@ from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, Patt
 from braggwatch.services.events import SlowClientError
 from braggwatch.services.page.live import PING_S
 from braggwatch.services.page.sources import RunUid
+from braggwatch.services.page.static_pages import page_router
 from braggwatch.services.pattern_desk import PatternDesk
 
 ParticleName = Annotated[str, Path(min_length=1, max_length=128, description="Name of the particle, URL-encoded.")]
@@ -32,8 +33,12 @@ class OddsHistory(BaseModel):
     mean: dict[str, tuple[float, ...]]
 
 
-def patterns_router(desk: PatternDesk) -> APIRouter:
-    """Build everything under ``/sadp/``."""
+def pattern_routers(desk: PatternDesk) -> tuple[APIRouter, ...]:
+    """Build the page ``/sadp`` and everything under it."""
+    return _records_router(desk), page_router("/sadp", "patterns.html")
+
+
+def _records_router(desk: PatternDesk) -> APIRouter:
     router = APIRouter(prefix="/sadp")
     store = desk.store
 

@@ -20,7 +20,7 @@ from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cli import app
-from braggwatch.services.composition import preprocessing_settings
+from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.gap import Case, GapReport, ParticleCases, scan_cases, score_cases
 from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
 from braggwatch.services.importers.spec34idc import ImportOptions, import_scan

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
-from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetAside
+from braggwatch.callbacks.sadp.records import PatternResult, SetAside
 from braggwatch.callbacks.sadp.screening import PatternCallback
 from braggwatch.services.cli import app
 from braggwatch.services.codec import decode
 from braggwatch.services.events import EventBroker
 from braggwatch.services.feedback.pattern_run import closing, opening, pattern_event
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
-from braggwatch.services.feedback.sink import SinkError
+from braggwatch.services.feedback.sink import Sink, SinkError
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
@@ -33,7 +33,7 @@ from braggwatch.services.pattern_recovery import end_unfinished
 from braggwatch.services.recorder import Recorder
 from braggwatch.services.recordings import RecordingWriter, read_recording
 from braggwatch.services.replay import ReadyPublisher, ReplayOptions, Serializer, replay
-from braggwatch.services.screening import ScreeningService
+from braggwatch.services.sadp.live.modality import PatternModality
 from braggwatch.services.settings import PublisherSettings, StreamSettings
 from braggwatch.services.store import ResultStore
 from tests.support.patterns import QuickJudge, net, noisy, pattern_run
@@ -51,24 +51,20 @@ class Running:
     def __init__(self, quick, address: str, store: ResultStore, *, model=None, sinks=(), prefix="raw") -> None:
         self.store = store
         self.metrics = Metrics()
-        broker = EventBroker[ParticleState](store.epoch)
-        self.desk = PatternDesk(store.patterns, broker, self.metrics)
         chosen = model or PatternModel(QuickJudge(), 0.9)
-
-        def make_callback(on_report):
-            patterns = PatternCallback(chosen, self.desk.take, AssemblySettings(grace_s=0.5))
-            return ModalityCallback(quick.make_callback(on_report), patterns)
+        patterns = PatternModality(
+            store.patterns,
+            store.epoch,
+            lambda on_report: PatternCallback(chosen, on_report, AssemblySettings(grace_s=0.5)),
+            metrics=self.metrics,
+        )
+        self.desk = patterns.desk
 
         settings = quick.make_settings(address)
         settings = settings.model_copy(update={"stream": settings.stream.model_copy(update={"prefix": prefix})})
-        self.service = ScreeningService(
-            settings,
-            make_callback,
-            store,
-            EventBroker(store.epoch),
-            sinks=sinks,
-            metrics=self.metrics,
-            patterns=self.desk,
+        curves = quick.make_curves(store, metrics=self.metrics)
+        self.service = quick.make_service(
+            settings, store, modalities=[curves, patterns], sinks=sinks, metrics=self.metrics
         )
 
     def __enter__(self) -> Running:
@@ -89,7 +85,7 @@ def facts(patterns: list[PatternResult]) -> list[dict]:
     return [p.model_dump(exclude={"judged_at", "latency_s", "run_uid", "run_started_at"}) for p in patterns]
 
 
-class ListSink:
+class ListSink(Sink):
     """Keeps what it is given; fails as often as it is told to."""
 
     name = "list"

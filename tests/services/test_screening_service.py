@@ -10,10 +10,10 @@ import pytest
 from braggwatch.callbacks.preprocessing import PreprocessingSettings
 from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict
-from braggwatch.services.composition import preprocessing_settings
+from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import HealthState
-from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError, load_settings
 from braggwatch.services.store import ResultStore
 from braggwatch.services.supervision import Notifier
@@ -21,7 +21,7 @@ from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
 from braggwatch.sim.geometry import load_preset
 
 
-class RecordingSink:
+class RecordingSink(Sink):
     name = "recording"
 
     def __init__(self) -> None:
@@ -83,9 +83,8 @@ def test_a_warm_up_that_fails_is_a_reason_not_to_be_ready(quick, shared_proxy, s
     def fail() -> None:
         raise RuntimeError("no kernel image")
 
-    service = ScreeningService(
-        quick.make_settings(shared_proxy.out_address), quick.make_callback, store, EventBroker(1), warm_up=fail
-    )
+    curves = quick.make_curves(store, prepare=fail)
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, modalities=[curves])
     service.start()
     try:
         eventually(lambda: any("no kernel image" in why for why in service.health.report().reasons), what="reason")
@@ -95,13 +94,8 @@ def test_a_warm_up_that_fails_is_a_reason_not_to_be_ready(quick, shared_proxy, s
 
 
 def test_a_model_that_runs_on_less_than_there_is_is_ready_and_degraded(quick, shared_proxy, store, eventually):
-    service = ScreeningService(
-        quick.make_settings(shared_proxy.out_address),
-        quick.make_callback,
-        store,
-        EventBroker(1),
-        warm_up=lambda: "a GPU is here, but onnxruntime-cpu runs the network",
-    )
+    curves = quick.make_curves(store, prepare=lambda: ["a GPU is here, but onnxruntime-cpu runs the network"])
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, modalities=[curves])
     service.start()
     try:
         eventually(lambda: service.health.report().ready, what="ready")

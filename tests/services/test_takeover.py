@@ -16,10 +16,9 @@ from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeOutput, open_runtime
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.composition import compose_service
-from braggwatch.services.events import EventBroker
+from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.health import Health, HealthState
 from braggwatch.services.metrics import Metrics
-from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import load_settings
 from braggwatch.services.store import ResultStore
 from braggwatch.services.takeovers import Takeovers
@@ -56,15 +55,14 @@ def test_every_scan_of_a_stream_gets_its_verdict(
     takeovers = Takeovers(metrics, health)
     classifier = BundleClassifier(bundle, DyingRuntime(bundle, 2), threads=1, on_takeover=takeovers.tell)
 
-    def make_callback(on_report):
+    def make_stream(on_report, *_):
         return ScreeningCallback(quick.small_preset(), quick.QuickPreprocessor(), classifier, on_report)
 
     with ResultStore(tmp_path / "results.sqlite") as store:
-        service = ScreeningService(
+        service = quick.make_service(
             quick.make_settings(shared_proxy.out_address),
-            make_callback,
             store,
-            EventBroker(1),
+            modalities=[quick.make_curves(store, make_stream, metrics=metrics)],
             metrics=metrics,
             health=health,
         )
@@ -102,8 +100,9 @@ def test_the_composed_service_is_told(registry: Path, tmp_path: Path, monkeypatc
     health = Health(on_change=metrics.ready)
     composed = compose_service(load_settings(config), metrics=metrics, health=health)
     try:
+        classifier = composed.modality(CurveModality).classifier
         volumes = [blob(label, np.random.default_rng(label)) for label in range(3)]
-        verdicts = [composed.classifier.classify(one) for one in volumes]
+        verdicts = [classifier.classify(one) for one in volumes]
     finally:
         composed.close()
     assert [one.model.runtime for one in verdicts] == ["tensorrt", "onnxruntime-cpu", "onnxruntime-cpu"]

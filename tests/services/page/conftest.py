@@ -21,11 +21,13 @@ from fastapi import FastAPI
 
 from braggwatch.callbacks.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.services.cxdp.live.routers import curve_routers
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
+from braggwatch.services.page.patterns import pattern_routers
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.settings import PageSettings
@@ -126,10 +128,14 @@ class World:
     patterns: PatternDesk | None = None
 
     def app(self, **settings: object) -> FastAPI:
-        chosen = PageSettings.model_validate(settings)
-        return create_app(
-            self.store, self.broker, self.metrics, self.health, chosen, self.explainer, self.patterns, self.board
-        )
+        return self.app_with(PageSettings.model_validate(settings))
+
+    def app_with(self, settings: PageSettings) -> FastAPI:
+        routers = curve_routers(self.store, self.broker, self.board, self.explainer)
+        if self.patterns is not None:
+            routers += pattern_routers(self.patterns)
+        epoch, watchers = self.broker.epoch, lambda: self.broker.clients
+        return create_app(routers, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:

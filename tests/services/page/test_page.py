@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from braggwatch.services.page import create_app
 from braggwatch.services.settings import PageSettings
 
 TOKEN = "a-long-token"
@@ -56,7 +55,7 @@ def test_beyond_loopback_a_token_must_be_set(world):
         PageSettings(host="0.0.0.0")
     unchecked = PageSettings.model_construct(host="10.0.0.1", read_token=None, operate_token=None)
     with pytest.raises(ValueError, match="token"):
-        create_app(world.store, world.broker, world.metrics, world.health, unchecked)
+        world.app_with(unchecked)
 
 
 def test_without_the_token_nothing_is_told(world, result_of):

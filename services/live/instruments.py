@@ -1,0 +1,26 @@
+"""What every part of a running service reports to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from braggwatch.services.health import Health
+from braggwatch.services.takeovers import Takeovers
+from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Metrics, health, and the list of accelerators for which the CPU stands in; each is thread-safe."""
+
+    metrics: ServiceMetrics
+    health: Health
+    takeovers: Takeovers
+
+    @classmethod
+    def of(cls, metrics: ServiceMetrics | None = None, health: Health | None = None) -> Self:
+        """Return instruments that belong together; what is not given is made, and exports nothing."""
+        metrics = metrics or NoMetrics()
+        health = health or Health(on_change=metrics.ready)
+        return cls(metrics, health, Takeovers(metrics, health))

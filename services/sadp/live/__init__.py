@@ -1,0 +1,4 @@
+"""Live diffraction patterns: how they are judged, stored, shown and told of.
+
+Only the composition imports it, by the entry in `modality`.
+"""
