@@ -102,6 +102,17 @@ class RunAssembly:
         return any(n > 0 and name not in self._keys for name, n in self._promised().items())
 
     @property
+    def data_keys(self) -> Mapping[str, frozenset[str]]:
+        """Stream → the data keys that its descriptors name."""
+        return self._keys
+
+    @property
+    def scan_id(self) -> int | None:
+        """Scan number of the start document, None where it has none."""
+        number = finite((self._start or {}).get("scan_id"))
+        return None if number is None else int(number)
+
+    @property
     def joined_late(self) -> bool:
         """Whether the start document is missing."""
         return self._start is None
@@ -361,7 +372,6 @@ class RunAssembly:
         expected = self._expected()
         simulation = start.get("braggwatch_simulation")
         truth = cast("Mapping[str, object]", simulation).get("truth") if isinstance(simulation, Mapping) else None
-        scan_id = finite(start.get("scan_id"))
         return AssembledRun(
             run_uid=self.uid,
             ending=ending,
@@ -372,7 +382,7 @@ class RunAssembly:
             frames_received=int(built.curve.present.sum()) if built is not None else received,
             started_at=finite(start.get("time")) or finite((self._stop or {}).get("time")) or 0.0,
             last_document=self.last_document,
-            scan_id=None if scan_id is None else int(scan_id),
+            scan_id=self.scan_id,
             sample=text(start.get(self._settings.sample_field)),
             truth=text(truth),
             position=self._position(),

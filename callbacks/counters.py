@@ -26,6 +26,10 @@ class AssemblyCounters:
         Runs whose start document was lost.
     ignored_runs, skipped_runs
         Runs without the preset's detector; derived runs (``original_run_uid``).
+    without_detector
+        Ignored runs of which nobody else makes a record either.
+    newest_without_detector
+        What the newest of them holds and what the preset asks for, in words; None once a run after it has its record.
     runs
         Ending → runs.
     frames_expected, frames_received
@@ -39,6 +43,8 @@ class AssemblyCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
     runs: Mapping[str, int] = field(default_factory=dict[str, int])
     frames_expected: int = 0
     frames_received: int = 0
@@ -56,6 +62,8 @@ class MutableCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
 
@@ -69,6 +77,8 @@ class MutableCounters:
             joined_late=self.joined_late,
             ignored_runs=self.ignored_runs,
             skipped_runs=self.skipped_runs,
+            without_detector=self.without_detector,
+            newest_without_detector=self.newest_without_detector,
             runs=MappingProxyType(dict(self.runs)),
             frames_expected=self.frames_expected,
             frames_received=self.frames_received,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.runtimes.device_input import DeviceBatch
+from braggwatch.models.sound_text import SoundText
 from braggwatch.models.verdict import Verdict
 from braggwatch.sim.crystal.fcc import Miller
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -103,8 +104,8 @@ class Quality(BaseModel):
         default=None,
         description="Median distance of the streak angles from the nearest ideal {111}/{100} angle.",
     )
-    flags: tuple[str, ...] = ()
-    invalid_reason: str | None = Field(default=None, description="Set where no class may be given at all.")
+    flags: tuple[SoundText, ...] = ()
+    invalid_reason: SoundText | None = Field(default=None, description="Set where no class may be given at all.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,11 @@ class GeometryOrigin(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    field: str
+    field: SoundText
     value: float
-    origin: str = Field(description="'preset', 'start', 'baseline', 'configuration' or 'event', with the signal name.")
+    origin: SoundText = Field(
+        description="'preset', 'start', 'baseline', 'configuration' or 'event', with the signal name."
+    )
 
 
 class BurgersVisibility(BaseModel):
@@ -152,11 +155,11 @@ class BurgersVisibility(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
-    origin: str | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
+    origin: SoundText | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
     seen: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b not 0.")
     blind: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b = 0.")
-    short: str = Field(description="What completes 'perfect, ...' for a person.")
-    statement: str = Field(description="The same in full, every direction named; or why it is unknown.")
+    short: SoundText = Field(description="What completes 'perfect, ...' for a person.")
+    statement: SoundText = Field(description="The same in full, every direction named; or why it is unknown.")
 
     @property
     def known(self) -> bool:
@@ -175,7 +178,7 @@ class ScreeningResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str
+    run_uid: SoundText
     scan_id: int | None
     revision: int = Field(ge=1)
     verdict: Verdict
@@ -186,9 +189,9 @@ class ScreeningResult(BaseModel):
     burgers: BurgersVisibility | None = Field(
         default=None, description="What the verdict excludes; None where no network ran, and in older records."
     )
-    sample: str | None = Field(default=None, description="Sample name from the start document.")
-    position: dict[str, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
-    truth: str | None = Field(default=None, description="Simulated truth where the start document carries it.")
+    sample: SoundText | None = Field(default=None, description="Sample name from the start document.")
+    position: dict[SoundText, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
+    truth: SoundText | None = Field(default=None, description="Simulated truth where the start document carries it.")
     started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
     finished_at: FiniteFloat = Field(description="Wall clock when the verdict was made, seconds since the epoch.")
     latency_s: FiniteFloat = Field(description="Last document of the run to verdict, monotonic clock, seconds.")
@@ -217,13 +220,13 @@ class ProvisionalVerdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str
+    run_uid: SoundText
     scan_id: int | None
     verdict: Verdict
     frames_expected: int = Field(gt=0)
     frames_received: int = Field(gt=0)
     burgers: BurgersVisibility | None = Field(default=None, description="As in the record.")
-    sample: str | None = None
+    sample: SoundText | None = None
     started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
     made_at: FiniteFloat = Field(description="Wall clock when it was made, seconds since the epoch.")
     seconds: FiniteFloat = Field(ge=0.0, description="What making it took, monotonic clock.")

@@ -14,6 +14,7 @@ from braggwatch.callbacks.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.document_checks import RejectedDocument, check, text
 from braggwatch.callbacks.frame_mirror import FrameMirror
 from braggwatch.callbacks.page_parts import array_bytes, parts
+from braggwatch.callbacks.without_detector import RunsWithoutDetector
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class _Orphan:
 class RunTable:
     """Sorts documents into runs and returns each run as it ends, once.
 
-    Interleaved runs are independent. Runs without the preset's detector are ignored; derived runs, whose start
+    Interleaved runs are independent. Runs without the preset's detector are ignored: counted, and told of in the log
+    (`RunsWithoutDetector`) unless another callback makes their record (`leave_to_others`). Derived runs, whose start
     document carries ``original_run_uid``, are skipped. Times are monotonic seconds given by the caller.
 
     A run that is met first in its middle, or only at its stop document, joined late: it gets a record too, invalid,
@@ -61,6 +63,8 @@ class RunTable:
         self._mirror = mirror
         self._counters = MutableCounters()
         self._runs: dict[str, RunAssembly] = {}
+        self._without_detector = RunsWithoutDetector(preset, self._counters)
+        self._left_to_others = _Bounded()
         self._owner = _Bounded()
         self._closed = _Bounded()
         self._orphans: list[_Orphan] = []
@@ -95,6 +99,10 @@ class RunTable:
         """Return an open run as `RunAssembly.so_far` has it."""
         run = self._runs.get(run_uid)
         return run.so_far() if run is not None else None
+
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another callback makes a record of this run, which may have no frames for this one."""
+        self._left_to_others.remember(run_uid, "")
 
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> list[AssembledRun]:
         """Take one document and return the runs that ended by it; a document that can't be used is counted."""
@@ -132,7 +140,7 @@ class RunTable:
             elif run.is_scan:
                 ended.append(self._close(run, run.give_up(Ending.TIMEOUT, "the service stopped before the run did")))
             else:
-                self._ignore(run)
+                self._ignore(run, now)
         self._counters.late += len(self._orphans)
         self._orphans = []
         return ended
@@ -205,7 +213,7 @@ class RunTable:
         """Return the run if it has ended."""
         silent = now - run.last_document > self._settings.run_timeout_s
         if not run.is_scan and (run.state is RunState.STOPPED or silent):
-            self._ignore(run)
+            self._ignore(run, now)
             return []
         result = run.result(now)
         return [] if result is None else [self._close(run, result)]
@@ -242,13 +250,16 @@ class RunTable:
     def _close(self, run: RunAssembly, result: AssembledRun) -> AssembledRun:
         del self._runs[run.uid]
         self._closed.remember(run.uid, "ended")
+        self._without_detector.recorded()
         return result
 
-    def _ignore(self, run: RunAssembly) -> None:
+    def _ignore(self, run: RunAssembly, now: float) -> None:
         run.close()
         del self._runs[run.uid]
         self._closed.remember(run.uid, "ignored")
         self._counters.ignored_runs += 1
+        if run.uid not in self._left_to_others:
+            self._without_detector.note(run.uid, run.scan_id, run.data_keys, now)
 
     def _put_aside(self, orphan: _Orphan) -> None:
         self._orphans.append(orphan)

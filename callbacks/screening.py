@@ -19,6 +19,7 @@ from braggwatch.callbacks.records import ModelInput, ScreeningReport, ScreeningR
 from braggwatch.callbacks.reflection import burgers_visibility
 from braggwatch.callbacks.run_table import RunTable
 from braggwatch.models.classifier import Classifier, DeviceClassifier
+from braggwatch.models.sound_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -90,6 +91,10 @@ class ScreeningCallback:
     def report_failures(self) -> int:
         """Times that ``on_report`` raised; each is logged with its run uid."""
         return self._report_failures
+
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
+        self._table.leave_to_others(run_uid)
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
@@ -189,7 +194,7 @@ def _partial(verdict: Verdict, reason: str) -> Verdict:
         return verdict
     if verdict.label is None:
         reason = f"{reason}; {verdict.outcome}: {verdict.reason}"
-    return verdict.model_copy(update={"outcome": Outcome.PARTIAL, "reason": reason})
+    return verdict.model_copy(update={"outcome": Outcome.PARTIAL, "reason": sound_text(reason)})
 
 
 def _describe(error: Exception) -> str:

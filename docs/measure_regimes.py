@@ -33,7 +33,7 @@ from braggwatch.services.regime_tables import regime_tables
 from braggwatch.services.training_data import ShardDone
 
 PAGE = Path(__file__).resolve().parent / "explanation" / "training-regimes.md"
-TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n).*?(<!-- end of tables -->)", re.DOTALL)
+TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n\n).*?(\n<!-- end of tables -->)", re.DOTALL)
 PER_CLASS = 34
 PER_CLASS_LARGE = 13
 REGIMES = (

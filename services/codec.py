@@ -131,7 +131,15 @@ def pack_document(document: Mapping[str, object]) -> bytes:
     TypeError
         Where it holds a value that msgpack and msgpack-numpy don't carry, such as an array of objects.
     """
-    return bytes(msgpack.packb(dict(document), default=_pack_numpy) or b"")
+    try:
+        # Text out of bytes that were no UTF-8, such as a file's name, is those bytes again.
+        return _packed(document, "surrogateescape")
+    except UnicodeEncodeError:
+        return _packed(document, "surrogatepass")
+
+
+def _packed(document: Mapping[str, object], unicode_errors: str) -> bytes:
+    return bytes(msgpack.packb(dict(document), default=_pack_numpy, unicode_errors=unicode_errors) or b"")
 
 
 def unpack_document(payload: bytes, limits: DecoderLimits = _DEFAULT_LIMITS) -> dict[str, object]:

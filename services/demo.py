@@ -31,7 +31,8 @@ from braggwatch.services.settings import (
 
 logger = logging.getLogger(__name__)
 
-_START_S = 60.0
+# The first start compiles every kernel: over a minute on a busy or slow machine.
+_START_S = 240.0
 _END_S = 5.0
 _POLL_S = 0.05
 _SILENT_S = 180.0

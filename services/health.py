@@ -2,7 +2,8 @@
 
 Alive means that the pipeline's loop turns: it calls `Health.beat`; a supervisor restarts a process that is not alive.
 Ready means that every named condition was reported and none failed; degraded is ready with a shortcoming (the CPU
-stands in for the accelerator). Conditions start as pending: a service is never ready before each has spoken.
+stands in for the accelerator). Conditions start as pending: a service is never ready before each has spoken. Only
+``housekeeping``, the chores between documents, counts as well until something is said against it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.models.sound_text import SoundText, sound_text
+
+HOUSEKEEPING: Final = "housekeeping"
+"""The condition that speaks of chores between documents: deadlines, retries, metrics."""
 
 
 class ConditionStatus(StrEnum):
@@ -41,7 +48,7 @@ class Condition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: ConditionStatus = ConditionStatus.PENDING
-    reason: str | None = None
+    reason: SoundText | None = None
 
 
 class HealthReport(BaseModel):
@@ -52,7 +59,7 @@ class HealthReport(BaseModel):
     state: HealthState
     live: bool = Field(description="The pipeline's loop turns; false asks for a restart.")
     ready: bool = Field(description="A run that arrives now would be judged; true also where degraded.")
-    reasons: tuple[str, ...] = Field(description="Everything that is not well, in words for an operator.")
+    reasons: tuple[str, ...] = Field(description="Everything that is not well, and remarks, in words for an operator.")
     conditions: dict[str, Condition]
 
 
@@ -62,7 +69,7 @@ class Health:
     Parameters
     ----------
     conditions
-        Names of the parts that must report before the service is ready.
+        Names of the parts that must report before the service is ready, besides ``housekeeping``.
     stall_after_s
         Age of the last `beat` at which the process counts as stalled. Before the first beat nothing is due.
     clock
@@ -80,9 +87,11 @@ class Health:
         on_change: Callable[[bool, bool], None] | None = None,
     ) -> None:
         self._conditions = {name: Condition() for name in conditions}
+        self._conditions[HOUSEKEEPING] = Condition(status=ConditionStatus.OK)
         self._stall_after_s = stall_after_s
         self._clock = clock
         self._on_change = on_change
+        self._remarks: dict[str, str] = {}
         self._last_beat: float | None = None
         self._stopping = False
         self._last_told: tuple[bool, bool] | None = None
@@ -105,6 +114,13 @@ class Health:
         """Report that a part does not work."""
         self._set(condition, Condition(status=ConditionStatus.FAILED, reason=reason))
 
+    def remark(self, subject: str, words: str | None) -> None:
+        """Say something an operator should read among the reasons though all is well; None takes it back."""
+        with self._lock:
+            self._remarks.pop(subject, None)
+            if words is not None:
+                self._remarks[subject] = sound_text(words)
+
     def stopping(self) -> None:
         """Say that the service is on its way out; it is never ready again."""
         with self._lock:
@@ -115,12 +131,14 @@ class Health:
         """Look at the service as it stands now."""
         with self._lock:
             conditions = dict(self._conditions)
+            remarks = dict(self._remarks)
             stopping = self._stopping
             silent_s = None if self._last_beat is None else self._clock() - self._last_beat
         live = silent_s is None or silent_s <= self._stall_after_s
         reasons = [f"{name}: {c.reason or 'not reported yet'}" for name, c in conditions.items() if not _well(c)]
         if not live:
             reasons.insert(0, f"pipeline: no sign of life for {silent_s:.0f} s")
+        reasons += [f"{subject}: {words}" for subject, words in remarks.items()]
         state = _state(conditions, live=live, stopping=stopping)
         ready = state in (HealthState.READY, HealthState.DEGRADED)
         return HealthReport(state=state, live=live, ready=ready, reasons=tuple(reasons), conditions=conditions)

@@ -57,7 +57,7 @@ class Loss:
 
 
 class LossLedger:
-    """Follows the streams of the open runs.
+    """Follows the streams of the open runs; belongs to one thread, only `open_runs` may be asked from others.
 
     Ranges of stream_datum are followed by their ``seq_nums``, the numbers that ``num_events`` counts too, over all
     files of one data key.
@@ -74,21 +74,26 @@ class LossLedger:
         self._grace_s = grace_s
         self._max_runs = max_runs
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        # Counted, not looked up: other threads ask while the receiver's changes the runs.
+        self._open = 0
         self.jumps = 0
 
     @property
     def open_runs(self) -> int:
-        """Runs that started and have not stopped."""
-        return sum(run.stopped_at is None for run in self._runs.values())
+        """Runs that started and have not stopped; may be asked from any thread."""
+        return self._open
 
     def observe(self, run_uid: str | None, name: str, document: Mapping[str, object], now: float) -> bool:
         """Take one document; return True where it shows a jump in its stream."""
         if run_uid is None:
             return False
         if name == "start":
-            self._runs.setdefault(run_uid, _Run())
+            if run_uid not in self._runs:
+                self._runs[run_uid] = _Run()
+                self._open += 1
             while len(self._runs) > self._max_runs:
-                self._runs.popitem(last=False)
+                _, forgotten = self._runs.popitem(last=False)
+                self._open -= forgotten.stopped_at is None
             return False
         run = self._runs.get(run_uid)
         if run is None:
@@ -104,6 +109,7 @@ class LossLedger:
         elif name == "stream_datum":
             jumped = _range(run, document, now)
         elif name == "stop":
+            self._open -= run.stopped_at is None
             _stopped(run, document, now)
         self.jumps += jumped
         return jumped

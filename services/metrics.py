@@ -30,6 +30,7 @@ from braggwatch.services.codec import DOCUMENT_NAMES
 from braggwatch.services.gpu_metrics import GpuCollector, GpuMonitor
 from braggwatch.services.pattern_metrics import PatternMetrics
 from braggwatch.services.rejection import RejectReason
+from braggwatch.services.telemetry import HOUSEKEEPING_STEPS
 from braggwatch.services.watchdog import ResetCause
 
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -105,7 +106,9 @@ class Metrics:
         self._connected = self._gauge("connected", "1 where the document stream is connected.")
         self._last_document = self._gauge("last_document_timestamp_seconds", "When the newest document arrived.")
         self._runs_shed = self._counter("runs_shed", "Whole runs set aside under overload.")
-        self._documents_shed = self._counter("documents_shed", "Documents dropped with runs set aside.")
+        self._documents_shed = self._counter(
+            "documents_shed", "Documents dropped under overload, of runs set aside or of none."
+        )
         self._queue = self._gauge("queue_documents", "Documents waiting between receiver and worker.")
         self._queue_bytes = self._gauge("queue_bytes", "Bytes waiting between receiver and worker.")
         self._capacity = self._gauge("queue_capacity_documents", "Bound of the queue in documents.")
@@ -125,6 +128,9 @@ class Metrics:
         self._runs_open = self._gauge("runs_open", "Runs that started and have not ended.")
         self._frames_expected = self._counter("frames_expected", "Detector frames that runs announced.")
         self._frames_received = self._counter("frames_received", "Detector frames that arrived.")
+        self._without_detector = self._counter(
+            "runs_without_detector", "Runs without frames of the preset's detector: they get no record."
+        )
         self._assembly = self._counter("assembly_events", "What assembling met besides frames, by kind.", "kind")
         self._latency = self._histogram("run_latency_seconds", "Last document of a run to its verdict.")
         self._stages = self._histogram("stage_duration_seconds", "Time spent in one stage.", label="stage")
@@ -148,6 +154,9 @@ class Metrics:
     def _define_service(self) -> None:
         self._feedback = self._counter("feedback_publishes", "Results handed to a sink.", "sink", "result")
         self._pending = self._gauge("store_pending_results", "Results in memory that wait for a writable store.")
+        self._housekeeping = self._counter("housekeeping_failures", "Chores between documents that failed.", "step")
+        for step in HOUSEKEEPING_STEPS:
+            self._housekeeping.labels(step)
         self._ready = self._gauge("ready", "1 where a run that arrives now would be judged.")
         self._degraded = self._gauge("degraded", "1 where verdicts are right but slower, e.g. on the CPU fallback.")
         self._fallback = self._gauge("fallback_active", "1 while the CPU stands in for the accelerator.")
@@ -229,12 +238,13 @@ class Metrics:
         self._connected.set(is_connected)
         self._note(is_connected=is_connected)
 
-    def run_shed(self, documents: int) -> None:
-        """Count one whole run set aside under overload, with the documents dropped at that moment."""
-        self._runs_shed.inc()
+    def shed(self, runs: int, documents: int) -> None:
+        """Count whole runs set aside under overload, and documents dropped; a negative count adds nothing."""
+        runs = max(runs, 0)
+        self._runs_shed.inc(runs)
         self._documents_shed.inc(max(documents, 0))
         with self._lock:
-            self._snapshot = replace(self._snapshot, runs_shed=self._snapshot.runs_shed + 1)
+            self._snapshot = replace(self._snapshot, runs_shed=self._snapshot.runs_shed + runs)
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
         """State what waits between receiver and worker."""
@@ -263,6 +273,8 @@ class Metrics:
                 self._frames_expected.inc(max(grown, 0))
             elif kind == "frames_received":
                 self._frames_received.inc(max(grown, 0))
+            elif kind == "without_detector":
+                self._without_detector.inc(max(grown, 0))
             else:
                 self._assembly.labels(kind).inc(max(grown, 0))
 
@@ -317,6 +329,10 @@ class Metrics:
         """State how many results wait in memory for a writable store."""
         self._pending.set(count)
         self._note(store_pending=count)
+
+    def housekeeping_failed(self, step: str) -> None:
+        """Count one chore between documents that failed."""
+        self._housekeeping.labels(step).inc()
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""

@@ -102,6 +102,7 @@ class Receiver:
         self._resets: Counter[ResetCause] = Counter()
         self._logged_at: dict[RejectReason, float] = {}
         self._received = self._gaps = self._lost = self._lost_frames = self._lost_runs = 0
+        self._shed_documents = 0
         self._last_document_at: float | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._current: Subscriber | None = None
@@ -233,8 +234,11 @@ class Receiver:
             self._metrics.runs_lost(lost_runs)
         self._record(frame)
         given_up = self._backlog.put(QueuedDocument(name, document, run_uid, len(frame), now))
-        for _ in range(given_up):
-            self._metrics.run_shed(0)
+        # A run that was given up goes on: its documents are dropped as they come.
+        dropped = self._backlog.stats.shed_documents
+        if given_up or dropped > self._shed_documents:
+            self._metrics.shed(given_up, dropped - self._shed_documents)
+            self._shed_documents = dropped
 
     def _record(self, frame: bytes) -> None:
         if self._tap is None:

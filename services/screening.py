@@ -13,7 +13,7 @@ from braggwatch.callbacks.counters import AssemblyCounters
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.services.backlog import Backlog, QueuedDocument
 from braggwatch.services.feedback.dispatch import FeedbackDispatcher
-from braggwatch.services.health import Health
+from braggwatch.services.health import HOUSEKEEPING, Health
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveModality, WorkerLinks
 from braggwatch.services.receiver import Receiver, ReceiverStats
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _MODEL: Final = "model"
 _STORE: Final = "store"
 _STREAM: Final = "stream"
+_RUNS: Final = "runs"
+_FAILURE_LOG_EVERY_S: Final = 60.0
 
 
 class DocumentCallback(DocumentStream, Protocol):
@@ -76,6 +78,7 @@ class ScreeningService:
         self._rejected: Counter[str] = Counter()
         self._next_tick = 0.0
         self._next_retry = 0.0
+        self._failure_logged_at: dict[str, float] = {}
 
     @property
     def receiver_stats(self) -> ReceiverStats:
@@ -149,8 +152,8 @@ class ScreeningService:
         left = self._backlog.stats.documents
         if left:
             logger.warning("%d queued documents were not judged before the deadline", left)
-        callback.flush()
-        self._tick(callback, time.monotonic())
+        failed = self._attempt("flush", callback.flush)
+        self._tick(callback, time.monotonic(), failed)
 
     def _prepare(self) -> None:
         shortcomings: list[str] = []
@@ -188,21 +191,22 @@ class ScreeningService:
                 logger.exception("records of %s could not be stored or told", modality.name)
                 self._metrics.document_rejected("callback_error")
 
-    def _tick(self, callback: DocumentCallback, now: float) -> None:
-        self._beat()
-        callback.expire(now)
-        self._flush(None, force=True)
-        if now >= self._next_retry:
-            self._next_retry = now + self._settings.store.retry_interval_s
-            self._retry_store()
-        self._tell_stream()
-        counters = getattr(callback, "counters", AssemblyCounters())
-        self._metrics.runs_open(callback.open_runs)
-        self._metrics.assembly_counters(_totals(counters))
-        for reason, count in counters.rejected.items():
-            for _ in range(count - self._rejected[reason]):
-                self._metrics.document_rejected(reason)
-            self._rejected[reason] = count
+    def _tick(self, callback: DocumentCallback, now: float, failed: str | None = None) -> None:
+        """Do what is to be done between documents; a chore that fails holds up neither the others nor the runs."""
+        chores: dict[str, Callable[[], None]] = {
+            "beat": self._beat,
+            "runs": lambda: callback.expire(now),
+            "records": lambda: self._flush(None, force=True),
+            "store": lambda: self._retry_store(now),
+            "stream": self._tell_stream,
+            "metrics": lambda: self._tell_counters(callback),
+        }
+        failures = [failed, *(self._attempt(step, chore) for step, chore in chores.items())]
+        words = "; ".join(failure for failure in failures if failure is not None)
+        if words:
+            self.health.degraded(HOUSEKEEPING, words)
+        else:
+            self.health.ok(HOUSEKEEPING)
 
     def _beat(self) -> None:
         self.health.beat()
@@ -210,7 +214,34 @@ class ScreeningService:
             self._on_beat()
         self._feedback.beat()
 
-    def _retry_store(self) -> None:
+    def _attempt(self, step: str, chore: Callable[[], None]) -> str | None:
+        """Do one chore; return what went wrong in words, None where nothing did."""
+        try:
+            chore()
+        except Exception as error:
+            # Whatever it is, it must not end the thread that judges all runs: all that are open would be lost.
+            self._metrics.housekeeping_failed(step)
+            now = time.monotonic()
+            if now - self._failure_logged_at.get(step, float("-inf")) >= _FAILURE_LOG_EVERY_S:
+                self._failure_logged_at[step] = now
+                logger.exception("housekeeping (%s) failed; it is tried again", step)
+            return f"{step}: {type(error).__name__}: {error}"[:300]
+        return None
+
+    def _tell_counters(self, callback: DocumentCallback) -> None:
+        counters = getattr(callback, "counters", AssemblyCounters())
+        self._metrics.runs_open(callback.open_runs)
+        self._metrics.assembly_counters(_totals(counters))
+        self.health.remark(_RUNS, counters.newest_without_detector)
+        for reason, count in counters.rejected.items():
+            for _ in range(count - self._rejected[reason]):
+                self._metrics.document_rejected(reason)
+            self._rejected[reason] = count
+
+    def _retry_store(self, now: float) -> None:
+        if now < self._next_retry:
+            return
+        self._next_retry = now + self._settings.store.retry_interval_s
         waiting = sum(modality.retry() for modality in self._modalities)
         self._metrics.store_pending(waiting)
         if waiting:
@@ -242,4 +273,5 @@ def _totals(counters: AssemblyCounters) -> dict[str, int]:
         "duplicates": counters.duplicates,
         "evictions": counters.evictions,
         "joined_late": counters.joined_late,
+        "without_detector": counters.without_detector,
     }

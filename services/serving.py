@@ -63,7 +63,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
         metrics.watch_gpus(gpus)
         page = _PageThread(
             create_app(
-                [router for modality in composed.modalities for router in modality.routers],
+                [modality.add_routes for modality in composed.modalities],
                 metrics,
                 health,
                 settings.page,

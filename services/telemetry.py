@@ -6,11 +6,14 @@ so none can become a label.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity
+
+HOUSEKEEPING_STEPS: Final = ("beat", "runs", "records", "store", "stream", "metrics", "flush")
+"""The chores that the worker does between documents, and ``flush`` at the end."""
 
 
 class ServiceMetrics(Protocol):
@@ -43,8 +46,8 @@ class ServiceMetrics(Protocol):
     def connected(self, is_connected: bool) -> None:
         """State whether the stream is connected."""
 
-    def run_shed(self, documents: int) -> None:
-        """Count one whole run set aside under overload, with the documents dropped at that moment."""
+    def shed(self, runs: int, documents: int) -> None:
+        """Count whole runs set aside under overload, and documents dropped, then or when they came later."""
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
         """State what waits between receiver and worker."""
@@ -90,6 +93,9 @@ class ServiceMetrics(Protocol):
 
     def fallback(self, is_active: bool) -> None:
         """State whether the CPU stands in for an accelerator."""
+
+    def housekeeping_failed(self, step: str) -> None:
+        """Count one chore between documents that failed; ``step`` is one of `HOUSEKEEPING_STEPS`."""
 
     def ready(self, is_ready: bool, degraded: bool) -> None:
         """State whether the service is ready, and whether it runs degraded."""

@@ -94,7 +94,8 @@ def unpack(data: bytes, limits: DecoderLimits) -> object:
     """
     scan(data, limits)
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+        # Bytes that are no UTF-8 become lone surrogates, as a pickle may hold them too: records have them replaced.
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True, unicode_errors="surrogateescape")
     except (ValueError, TypeError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise RejectedMessage(RejectReason.MALFORMED, f"msgpack: {type(error).__name__}") from error
 

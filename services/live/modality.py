@@ -17,7 +17,7 @@ from braggwatch.services.settings import Settings
 from braggwatch.services.store import ResultStore
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
+    from fastapi import FastAPI
 
 
 class DocumentStream(Protocol):
@@ -105,13 +105,12 @@ class LiveModality(Protocol):
         ...
 
     @property
-    def routers(self) -> Sequence[APIRouter]:
-        """Its part of the HTTP face."""
-        ...
-
-    @property
     def watchers(self) -> int:
         """How many clients follow its records over HTTP."""
+        ...
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add its part of the HTTP face."""
         ...
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:

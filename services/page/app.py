@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from braggwatch.services.health import Health
@@ -17,7 +17,7 @@ from braggwatch.services.settings import PageSettings
 
 
 def create_app(
-    routers: Sequence[APIRouter],
+    parts: Sequence[Callable[[FastAPI], None]],
     metrics: Metrics,
     health: Health,
     settings: PageSettings,
@@ -29,8 +29,8 @@ def create_app(
 
     Parameters
     ----------
-    routers
-        The modalities' own parts.
+    parts
+        What adds each modality's own routes.
     epoch
         Number of this life of the service.
     watchers
@@ -48,8 +48,8 @@ def create_app(
 
     # No /docs: FastAPI's own pages load scripts from elsewhere.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
-    for router in routers:
-        app.include_router(router)
+    for add_routes in parts:
+        add_routes(app)
     app.include_router(operations_router(metrics, health, epoch, watchers))
 
     @app.post("/login", include_in_schema=False)

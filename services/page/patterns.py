@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -16,7 +16,7 @@ from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, Patt
 from braggwatch.services.events import SlowClientError
 from braggwatch.services.page.live import PING_S
 from braggwatch.services.page.sources import RunUid
-from braggwatch.services.page.static_pages import page_router
+from braggwatch.services.page.static_pages import add_page
 from braggwatch.services.pattern_desk import PatternDesk
 
 ParticleName = Annotated[str, Path(min_length=1, max_length=128, description="Name of the particle, URL-encoded.")]
@@ -33,12 +33,13 @@ class OddsHistory(BaseModel):
     mean: dict[str, tuple[float, ...]]
 
 
-def pattern_routers(desk: PatternDesk) -> tuple[APIRouter, ...]:
-    """Build the page ``/sadp`` and everything under it."""
-    return _records_router(desk), page_router("/sadp", "patterns.html")
+def add_pattern_routes(app: FastAPI, desk: PatternDesk) -> None:
+    """Add the page ``/sadp`` and everything under it."""
+    app.include_router(_router(desk))
+    add_page(app, "/sadp", "patterns.html")
 
 
-def _records_router(desk: PatternDesk) -> APIRouter:
+def _router(desk: PatternDesk) -> APIRouter:
     router = APIRouter(prefix="/sadp")
     store = desk.store
 

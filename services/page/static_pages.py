@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
 STATIC = Path(__file__).resolve().parent / "static"
 
 
-def page_router(path: str, file_name: str) -> APIRouter:
-    """Build ``GET path``: one HTML file of `STATIC`, asked for anew each time."""
-    router = APIRouter()
+def add_page(app: FastAPI, path: str, file_name: str) -> None:
+    """Add ``GET path``: one HTML file of `STATIC`, asked for anew each time."""
 
-    @router.get(path, include_in_schema=False)
+    @app.get(path, include_in_schema=False)
     def page() -> FileResponse:  # pyright: ignore[reportUnusedFunction]
         return FileResponse(STATIC / file_name, headers={"Cache-Control": "no-cache"})
-
-    return router

@@ -172,6 +172,40 @@ def test_a_run_joined_late_that_has_no_detector_is_left_alone(scan_of, bench):
     assert bench.callback.counters.ignored_runs == 1
 
 
+def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(scan, scan_of, bench, caplog):
+    caplog.set_level("INFO", "braggwatch.callbacks")
+    plain = scan_of(3, "count")
+    keys = plain.descriptor(keys=("eiger_image", "I0"))
+    bench.feed([plain.start(), keys, *(plain.event(i, {"I0": 1.0}) for i in range(3)), plain.stop()])
+    counters = bench.callback.counters
+    assert not bench.reports
+    assert (counters.ignored_runs, counters.without_detector) == (1, 1)
+    told = counters.newest_without_detector
+    for word in ("run count (scan 7)", "'det'", "'test'", "'I0', 'eiger_image' in stream 'primary'"):
+        assert word in told
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert told in caplog.text
+    bench.feed(scan.inline())
+    assert bench.result.verdict.outcome is Outcome.CLASSIFIED
+    assert bench.callback.counters.newest_without_detector is None
+    assert bench.callback.counters.without_detector == 1
+
+
+def test_a_flood_of_runs_without_the_detector_is_no_flood_of_log(scan_of, bench, caplog):
+    caplog.set_level("INFO", "braggwatch.callbacks")
+    for number in range(50):
+        plain = scan_of(3, f"count-{number}")
+        bench.feed([plain.start(), plain.descriptor(keys=("I0",)), plain.stop()], step_s=0.001)
+    assert bench.callback.counters.without_detector == 50
+    assert len(caplog.records) == 1
+
+
+def test_a_run_without_any_descriptor_is_told_of_too(scan_of, bench):
+    plain = scan_of(3, "move")
+    bench.feed([plain.start(), plain.stop(num_events={})])
+    assert "it has no data at all" in bench.callback.counters.newest_without_detector
+
+
 def test_stops_of_unknown_runs_push_out_no_running_scan(scan_of, bench_of):
     bench = bench_of(max_open_runs=4)
     start, descriptor, *events, stop = scan_of(21, "real").inline()

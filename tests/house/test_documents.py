@@ -236,8 +236,8 @@ def test_the_http_page_names_every_route(tmp_path: Path) -> None:
     settings = Settings()
     try:
         modalities = [opened(LiveContext(settings, store, Instruments.of())) for opened in MODALITIES]
-        routers = [router for modality in modalities for router in modality.routers]
-        app = create_app(routers, Metrics(), Health(), settings.page, epoch=store.epoch, watchers=lambda: 0)
+        parts = [modality.add_routes for modality in modalities]
+        app = create_app(parts, Metrics(), Health(), settings.page, epoch=store.epoch, watchers=lambda: 0)
         routes = {f"{m.upper()} {path}" for path, methods in app.openapi()["paths"].items() for m in methods}
     finally:
         store.close()

@@ -111,6 +111,20 @@ def test_arrays_are_read_only_views():
     assert not array.flags.writeable
 
 
+@given(st.text(st.characters(), max_size=20))
+def test_text_that_is_none_costs_no_document(text):
+    assert decode(b"raw", wire(pickle.dumps({"name": text})))[1] == {"name": text}
+    packed = unpack_document(pack_document({"name": text}))["name"]
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert packed == text
+
+
+def test_bytes_that_were_a_name_are_that_name_again():
+    assert unpack_document(pack_document({"path": "caf\udce9.h5"})) == {"path": "caf\udce9.h5"}
+    raw = msgpack.dumps({"sample_name": "caf\udce9"}, unicode_errors="surrogateescape")
+    assert decode(b"raw", wire(raw, b"start"))[1] == {"sample_name": "caf\udce9"}
+
+
 def test_ordered_dictionaries_and_sets_become_plain():
     document = decode(b"raw", wire(pickle.dumps({"o": OrderedDict(a=1), "s": {"b", "a"}})))[1]
     assert document == {"o": {"a": 1}, "s": ["a", "b"]}

@@ -64,6 +64,16 @@ def test_changes_are_told_once():
     assert told == [(True, False), (True, True), (False, False)]
 
 
+def test_a_remark_is_read_among_the_reasons_and_changes_no_state():
+    health = Health(("model",))
+    health.ok("model")
+    health.remark("runs", "run r has no frames of 'det'")
+    assert health.report().reasons == ("runs: run r has no frames of 'det'",)
+    assert health.report().state is HealthState.READY
+    health.remark("runs", None)
+    assert health.report().reasons == ()
+
+
 def test_an_unknown_part_is_an_error_that_names_the_known_ones():
     with pytest.raises(KeyError, match="stream, model, store"):
         Health(PARTS).ok("strem")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,53 @@ def test_many_series_take_no_memory():
     for n in range(500):
         assert runs.run(1000 * n) == 0
     assert len(runs.numbers._last) <= 64
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from(["start", "stop", "settle"])), max_size=60))
+def test_open_runs_are_those_that_started_and_have_not_stopped(steps):
+    ledger, known = LossLedger(grace_s=1.0, max_runs=3), {}
+    for now, (run, name) in enumerate(steps):
+        if name == "settle":
+            ledger.settle(float(now))
+            known = {uid: stopped for uid, stopped in known.items() if stopped is None or now - stopped < 1}
+            continue
+        ledger.observe(run, name, {"uid": run}, float(now))
+        if name == "start":
+            known.setdefault(run, None)
+            if len(known) > 3:
+                known.pop(next(iter(known)))
+        elif run in known:
+            del known[run]
+            known[run] = now
+        assert ledger.open_runs == sum(stopped is None for stopped in known.values())
+
+
+@pytest.fixture
+def eager_threads():
+    """Threads that take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_another_thread_may_ask_for_the_open_runs_while_runs_come_and_go(eager_threads):
+    ledger, seen, failures = LossLedger(grace_s=0.0), [], []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                seen.append(ledger.open_runs)
+            except RuntimeError as error:
+                failures.append(error)
+
+    reader = threading.Thread(target=ask)
+    reader.start()
+    for number in range(3000):
+        ledger.observe(f"run {number}", "start", {}, 0.0)
+    over.set()
+    reader.join()
+    assert failures == []
+    assert set(seen) <= set(range(1002)), "the thousand that are followed, and one that takes the place of another"
+    assert ledger.open_runs == 1000

@@ -53,15 +53,16 @@ def busy() -> Metrics:
     metrics.documents_lost(4)
     metrics.socket_reset("silence")
     metrics.connected(True)
-    metrics.run_shed(61)
+    metrics.shed(1, 61)
     metrics.queue_depth(3, 4096)
     metrics.queue_capacity(1000, 10**9)
     metrics.runs_open(2)
-    metrics.assembly_counters({"frames_expected": 61, "frames_received": 60, "late": 1})
+    metrics.assembly_counters({"frames_expected": 61, "frames_received": 60, "late": 1, "without_detector": 2})
     metrics.run_finished(result())
     metrics.stage("decode", 0.001)
     metrics.feedback_published("zmq", succeeded=True)
     metrics.store_pending(0)
+    metrics.housekeeping_failed("runs")
     metrics.ready(True, False)
     metrics.fallback(False)
     return metrics
@@ -141,8 +142,10 @@ def test_running_totals_become_a_counter_that_never_falls(totals):
 def test_counters_take_any_number_without_raising(count):
     metrics = Metrics()
     metrics.documents_lost(count)
-    metrics.run_shed(count)
+    metrics.shed(count, count)
     assert value(metrics, "documents_lost_total") == max(count, 0)
+    assert value(metrics, "runs_shed_total") == max(count, 0)
+    assert value(metrics, "documents_shed_total") == max(count, 0)
 
 
 def test_free_space_is_read_at_each_scrape(tmp_path):

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from braggwatch.callbacks.assembly_settings import AssemblySettings
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
-from braggwatch.callbacks.sadp.records import PatternResult, SetAside
+from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetAside
 from braggwatch.callbacks.sadp.screening import PatternCallback
 from braggwatch.services.cli import app
 from braggwatch.services.codec import decode
@@ -201,6 +201,34 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     assert [result.verdict for result in results] == [result.verdict for result in alone]
     run = reports[-1].result
     assert (run.run_uid, run.expected, run.judged, run.usable, run.lost) == (uid, 5, 5, 5, 0)
+
+
+def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
+    desk = PatternDesk(store.patterns, EventBroker[ParticleState](store.epoch))
+    run = pattern_run(
+        [noisy(net(), n) for n in range(2)],
+        particles=["caf\udce9", "half \ud83d"],
+        visits=["\udce9"] * 2,
+        start={"sample_name": "caf\udce9"},
+    )
+    judge(desk, run)
+    assert store.patterns.run(run.uid).judged == 2
+    assert [state.particle for state in store.patterns.particles_of(run.uid)] == ["caf?", "half ?"]
+    (pattern,) = store.patterns.patterns(run.uid, "caf?", 10)
+    assert (pattern.visit, store.patterns.run(run.uid).sample) == ("?", "caf?")
+    assert desk.picture(run.uid, "half ?") is not None
+
+
+def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
+    reports = []
+    both = ModalityCallback(
+        quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
+        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+    )
+    for pair in pattern_run([noisy(net(), n) for n in range(3)]):
+        both(*pair)
+    assert reports[-1].result.judged == 3
+    assert (both.counters.ignored_runs, both.counters.without_detector) == (1, 0)
 
 
 def test_a_replay_gives_the_same_records_through_the_same_path(

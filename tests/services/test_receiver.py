@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from braggwatch.services.backlog import SHED_REASON, Backlog, QueuedDocument
 from braggwatch.services.loss import LossLedger
+from braggwatch.services.metrics import Metrics
 from braggwatch.services.receiver import Receiver
 from braggwatch.services.run_index import RunIndex
 from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
@@ -248,6 +249,25 @@ def test_silence_in_a_run_gets_a_fresh_socket_and_loses_nothing(shared_proxy, ma
     finally:
         receiver.stop()
     assert not receiver.alive
+
+
+def test_documents_given_up_are_counted_at_once_and_as_they_come(shared_proxy, make_publisher, make_run, eventually):
+    metrics = Metrics()
+    backlog = Backlog(8, 10**9)
+    receiver = Receiver(StreamSettings(address=shared_proxy.out_address, prefix="raw"), backlog, metrics)
+    receiver.start()
+    try:
+        assert receiver.wait_connected(10.0)
+        run = make_run(frames=20)
+        run.send(make_publisher(shared_proxy))
+        eventually(lambda: receiver.stats.received >= len(run), what="all received")
+        eventually(lambda: backlog.stats.shed_documents == 20, what="every event given up")
+    finally:
+        receiver.stop()
+    assert [item.name for item in drain(backlog)] == ["start", "descriptor", "stop"]
+    assert metrics.registry.get_sample_value("braggwatch_runs_shed_total") == 1
+    assert metrics.registry.get_sample_value("braggwatch_documents_shed_total") == 20
+    assert metrics.snapshot().runs_shed == 1
 
 
 def test_other_prefixes_are_not_even_received(shared_proxy, make_publisher, make_run, eventually):

@@ -57,6 +57,14 @@ def test_what_is_written_is_read_in_order(tmp_path: Path, compress: bool) -> Non
     assert read[0].document["hints"] == {"dimensions": [[["th"], "p"]]}
 
 
+@pytest.mark.parametrize("name", ["caf\udce9", "Au \ud83d"])
+def test_a_name_that_is_no_text_is_recorded(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "r.bwrec"
+    record(path, [RecordedDocument(0.0, "start", {"uid": "u", "sample_name": name})])
+    (read,) = read_recording(path)
+    assert read.document["sample_name"].startswith(name[:3])
+
+
 def test_any_msgpack_reader_opens_it(tmp_path: Path) -> None:
     path = tmp_path / "a.bwrec"
     record(path, documents(1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import threading
 
 import pytest
 
@@ -12,8 +14,10 @@ from braggwatch.callbacks.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.services.feedback.derived_run import derived_run
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.health import HealthState
+from braggwatch.services.metrics import Metrics
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError, load_settings
 from braggwatch.services.store import ResultStore
 from braggwatch.services.supervision import Notifier
@@ -112,6 +116,111 @@ def test_without_a_proxy_it_is_not_ready_and_says_why(quick, store, eventually):
     try:
         eventually(lambda: any("connected" in why for why in service.health.report().reasons), what="reason")
         assert not service.wait_ready(0.1)
+    finally:
+        service.stop()
+
+
+def test_runs_of_another_detector_are_counted_and_told_of(
+    quick, shared_proxy, make_publisher, make_run, store, eventually
+):
+    metrics = Metrics()
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, metrics=metrics)
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        other = make_run()
+        for name, document in other:
+            for part in ("data_keys", "data", "timestamps"):
+                if "det_image" in document.get(part, {}):
+                    document[part]["eiger_image"] = document[part].pop("det_image")
+            publisher(name, document)
+        eventually(lambda: service.health.report().reasons, what="told")
+        (reason,) = service.health.report().reasons
+        assert "'det_image'" in reason
+        assert "'eiger_image'" in reason
+        assert other.uid in reason
+        assert service.health.report().state is HealthState.READY
+        assert metrics.registry.get_sample_value("braggwatch_runs_without_detector_total") == 1
+        assert store.get(other.uid) is None
+        run = make_run(seed=1)
+        run.send(publisher)
+        assert store.wait(run.uid, 10.0) is not None
+        eventually(lambda: not service.health.report().reasons, what="taken back")
+    finally:
+        service.stop()
+
+
+def test_names_that_are_no_text_cost_no_record(quick, shared_proxy, make_publisher, make_run, store, eventually):
+    sink = RecordingSink()
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, sinks=(sink,))
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        names = {"café": "café", "caf\udce9": "caf?", "Au \ud83d": "Au ?"}
+        for seed, (name, shown) in enumerate(names.items()):
+            run = make_run(seed=seed, sample_name=name)
+            run.send(publisher)
+            record = store.wait(run.uid, 10.0)
+            assert record.verdict.outcome is Outcome.CLASSIFIED
+            assert record.sample == shown
+            eventually(lambda record=record: record in sink.got, what="feedback told")
+            assert json.dumps(list(derived_run(record, 1)), ensure_ascii=False).encode()
+        aborted = make_run(seed=9)
+        aborted[-1][1].update(exit_status="abort", reason="no file caf\udce9")
+        aborted.send(publisher)
+        assert "no file caf?" in store.wait(aborted.uid, 10.0).verdict.reason
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize("chore", ["expire", "counters", "beat"])
+def test_a_chore_that_fails_ends_neither_the_service_nor_its_runs(
+    chore, quick, shared_proxy, make_publisher, make_run, store, metrics, eventually
+):
+    broken = threading.Event()
+
+    def fail_while_broken(name: str) -> None:
+        if broken.is_set() and name == chore:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    class Fragile:
+        def __init__(self, on_report) -> None:
+            self._callback = quick.make_callback(on_report)
+
+        def __call__(self, name, doc) -> None:
+            self._callback(name, doc)
+
+        def __getattr__(self, name):
+            fail_while_broken(name)
+            return getattr(self._callback, name)
+
+    service = quick.make_service(
+        quick.make_settings(shared_proxy.out_address),
+        store,
+        modalities=[quick.make_curves(store, lambda on_report, *_: Fragile(on_report), metrics=metrics)],
+        metrics=metrics,
+        on_beat=lambda: fail_while_broken("beat"),
+    )
+    service.start()
+    try:
+        assert service.wait_ready(10.0)
+        publisher = make_publisher(shared_proxy)
+        across, later = make_run(seed=1), make_run(seed=2)
+        across.without("stop").send(publisher)
+        broken.set()
+        eventually(lambda: service.health.report().state is HealthState.DEGRADED, what="degraded")
+        assert any("dictionary changed size" in why for why in service.health.report().reasons)
+        step = {"expire": "runs", "counters": "metrics"}.get(chore, chore)
+        eventually(lambda: metrics.counts.get(("housekeeping_failed", step), 0) > 1, what="counted at each turn")
+        publisher(*across[-1])
+        later.send(publisher)
+        assert store.wait(across.uid, 10.0).verdict.outcome is Outcome.CLASSIFIED
+        assert store.wait(later.uid, 10.0).verdict.outcome is Outcome.CLASSIFIED
+        broken.clear()
+        eventually(lambda: service.health.report().state is HealthState.READY, what="ready again")
+        assert service.alive
     finally:
         service.stop()
 

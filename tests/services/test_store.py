@@ -76,6 +76,19 @@ def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path):
         assert other.get("r1") == result()
 
 
+@given(st.text(st.characters(), max_size=20), st.text(st.characters(), min_size=1, max_size=20))
+@example("caf\udce9", "a folder called caf\udce9")
+@example("Au \ud83d", "nul \x00")
+def test_any_text_of_a_document_is_stored(tmp_path_factory, sample, reason):
+    verdict = Verdict.without_class(Outcome.ABORTED, reason)
+    odd = ScreeningResult.model_validate({**dict(result()), "sample": sample, "verdict": verdict})
+    with ResultStore(tmp_path_factory.mktemp("store") / "s.sqlite") as store:
+        assert store.put(ScreeningReport(odd, None))
+        assert store.get("r1") == odd
+        assert store.get("r1").sample == sample.encode(errors="replace").decode()
+        assert store.get("r1").verdict.reason == reason.encode(errors="replace").decode()
+
+
 def test_no_second_verdict_of_the_same_revision(store):
     assert store.put(report(label="screw"))
     assert not store.put(report(label="edge"))

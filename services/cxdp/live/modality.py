@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from braggwatch.callbacks.preprocessing import CpuPreprocessor, warm_up
 from braggwatch.callbacks.provisional import ProvisionalScreening
@@ -16,7 +16,7 @@ from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.cxdp.live.desk import ResultDesk
 from braggwatch.services.cxdp.live.outbox import ResultOutbox
-from braggwatch.services.cxdp.live.routers import curve_routers
+from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.cxdp.preprocessing import live_preprocessor
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
@@ -81,14 +81,13 @@ class CurveModality(LiveModality):
         return self._outbox
 
     @property
-    def routers(self) -> Sequence[APIRouter]:
-        """The front page, the runs, their explanations and their events."""
-        return curve_routers(self._store, self.broker, self.board, self.explainer)
-
-    @property
     def watchers(self) -> int:
         """How many clients follow the results."""
         return self.broker.clients
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add the front page, the runs, their explanations and their events."""
+        add_curve_routes(app, self._store, self.broker, self.board, self.explainer)
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:
         """Make the callback; what it says on the way goes to the board and to the sinks."""

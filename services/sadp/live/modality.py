@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.records import ParticleState, PatternReport, PatternRunReport
 from braggwatch.callbacks.sadp.screening import PatternCallback
 from braggwatch.services.events import EventBroker
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
-from braggwatch.services.page.patterns import pattern_routers
+from braggwatch.services.page.patterns import add_pattern_routes
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
 from braggwatch.services.pattern_recovery import end_unfinished
@@ -66,14 +66,13 @@ class PatternModality(LiveModality):
         return self._outbox
 
     @property
-    def routers(self) -> Sequence[APIRouter]:
-        """Everything under ``/sadp``."""
-        return pattern_routers(self.desk)
-
-    @property
     def watchers(self) -> int:
         """How many clients follow the particles."""
         return self.broker.clients
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add the page ``/sadp`` and everything under it."""
+        add_pattern_routes(app, self.desk)
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:  # noqa: ARG002 (patterns are judged as they come)
         """Make the callback."""

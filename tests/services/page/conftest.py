@@ -21,13 +21,13 @@ from fastapi import FastAPI
 
 from braggwatch.callbacks.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.services.cxdp.live.routers import curve_routers
+from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.events import EventBroker
 from braggwatch.services.explaining import Explainer
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
 from braggwatch.services.page import create_app
-from braggwatch.services.page.patterns import pattern_routers
+from braggwatch.services.page.patterns import add_pattern_routes
 from braggwatch.services.pattern_desk import PatternDesk
 from braggwatch.services.provisional_board import ProvisionalBoard
 from braggwatch.services.settings import PageSettings
@@ -131,11 +131,11 @@ class World:
         return self.app_with(PageSettings.model_validate(settings))
 
     def app_with(self, settings: PageSettings) -> FastAPI:
-        routers = curve_routers(self.store, self.broker, self.board, self.explainer)
+        parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer)]
         if self.patterns is not None:
-            routers += pattern_routers(self.patterns)
+            parts.append(lambda app: add_pattern_routes(app, self.patterns))
         epoch, watchers = self.broker.epoch, lambda: self.broker.clients
-        return create_app(routers, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
+        return create_app(parts, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:

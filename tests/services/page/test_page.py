@@ -151,6 +151,18 @@ def test_readiness_gives_its_reasons(world):
         assert client.get("/livez").status_code == 200
 
 
+def test_a_remark_stands_on_the_page_of_a_service_that_is_ready(world):
+    for part in ("stream", "model", "store"):
+        world.health.ok(part)
+    world.health.remark("runs", "run r has no frames of 'det_image'")
+    with world.client() as client:
+        for path in ("/readyz", "/status"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert answer.json()["state"] == "ready"
+            assert answer.json()["reasons"] == ["runs: run r has no frames of 'det_image'"]
+
+
 def test_the_status_says_what_was_lost_and_who_speaks(world, result_of):
     world.metrics.documents_lost(3)
     world.metrics.document_received("start", 100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from braggwatch.callbacks.records import LiveRecord
 from braggwatch.services.events import EventBroker
@@ -11,17 +11,19 @@ from braggwatch.services.page.api import runs_router
 from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.live import live_router
 from braggwatch.services.page.sources import ResultSource
-from braggwatch.services.page.static_pages import page_router
+from braggwatch.services.page.static_pages import add_page
 from braggwatch.services.provisional_board import ProvisionalBoard
 
 
-def curve_routers(
-    store: ResultSource, broker: EventBroker[LiveRecord], board: ProvisionalBoard, explainer: Explainer | None
-) -> tuple[APIRouter, ...]:
-    """Build the front page, ``/runs``, ``/provisional`` and ``/events``."""
-    return (
-        runs_router(store, broker, board),
-        explanation_router(store, explainer),
-        live_router(broker),
-        page_router("/", "index.html"),
-    )
+def add_curve_routes(
+    app: FastAPI,
+    store: ResultSource,
+    broker: EventBroker[LiveRecord],
+    board: ProvisionalBoard,
+    explainer: Explainer | None,
+) -> None:
+    """Add the front page, ``/runs``, ``/provisional`` and ``/events``."""
+    app.include_router(runs_router(store, broker, board))
+    app.include_router(explanation_router(store, explainer))
+    app.include_router(live_router(broker))
+    add_page(app, "/", "index.html")
