@@ -13,6 +13,8 @@ import hdf5plugin  # noqa: F401 # pyright: ignore[reportUnusedImport] importing 
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.foreign_file import open_foreign, refuse_if_held
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_DATASET = "/entry/data/data"
@@ -96,9 +98,9 @@ class PathMap:
 
 
 class Hdf5Reader:
-    """Reads rows. SWMR files stay open between reads; others are opened for one read, so that no writer is locked out.
+    """Reads rows. SWMR files stay open between reads, others are opened for one read; no writer is ever locked out.
 
-    A file that its writer holds open without SWMR is locked by HDF5 itself: that is `NotReadableYet`, never zeros.
+    A file that its writer holds open without SWMR is locked or marked by it: that is `NotReadableYet`, never zeros.
     """
 
     def __init__(self) -> None:
@@ -116,9 +118,14 @@ class Hdf5Reader:
             if rows.swmr:
                 file = self._swmr(rows.path)
                 if file is not None:
-                    return self._cut(file, rows)
-            with h5py.File(rows.path, "r", locking="best-effort") as plain:
-                return self._cut(plain, rows)
+                    return self._cut(self._dataset(file, rows), rows)
+            with open_foreign(rows.path) as plain:
+                dataset = self._dataset(plain, rows)
+                refuse_if_held(dataset)
+                found = self._cut(dataset, rows)
+                # A writer may have come in between, as nothing keeps it out.
+                refuse_if_held(dataset)
+                return found
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             self._forget(rows.path)
             raise NotReadableYet(f"{rows.path.name}: {error}") from error
@@ -131,7 +138,7 @@ class Hdf5Reader:
     def _swmr(self, path: Path) -> h5py.File | None:
         if path not in self._open:
             try:
-                self._open[path] = h5py.File(path, "r", libver="latest", swmr=True, locking="best-effort")
+                self._open[path] = open_foreign(path, swmr=True)
             except (OSError, ValueError):
                 return None
         return self._open[path]
@@ -146,10 +153,14 @@ class Hdf5Reader:
             logger.warning("closing %s failed", path, exc_info=True)
 
     @staticmethod
-    def _cut(file: h5py.File, rows: Hdf5Rows) -> NDArray[np.generic]:
+    def _dataset(file: h5py.File, rows: Hdf5Rows) -> h5py.Dataset:
         dataset = file[rows.dataset]
         if not isinstance(dataset, h5py.Dataset):
             raise KeyError(f"{rows.dataset} is not a dataset")
+        return dataset
+
+    @staticmethod
+    def _cut(dataset: h5py.Dataset, rows: Hdf5Rows) -> NDArray[np.generic]:
         dataset.id.refresh()
         if dataset.ndim in (1, 3):
             first, last = rows.index * rows.frames_per_event, (rows.index + 1) * rows.frames_per_event

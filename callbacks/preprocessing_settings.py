@@ -23,5 +23,9 @@ class PreprocessingSettings(BaseModel):
     min_completeness: float = Field(default=0.5, ge=0, le=1, description="Fraction of frames needed for a class.")
     min_frames: int = Field(default=8, ge=2, description="Frames needed for a class.")
     min_coverage: float = Field(default=0.25, ge=0, le=1, description="Covered fraction needed for a class.")
-    max_d_deviation: float = Field(default=0.02, gt=0, description="Relative d-spacing deviation that is flagged.")
+    max_d_deviation: float = Field(
+        default=0.02,
+        gt=0,
+        description="Relative deviation of d from the stated reflection beyond which there is no class.",
+    )
     facets: bool = Field(default=True, description="Look for facet streaks and check their angles.")

@@ -34,10 +34,33 @@ def invalid_quality(reason: str) -> Quality:
 
 def d_deviation(d_spacing_A: float, geometry: RockingGeometry) -> float | None:
     """Return the relative deviation of d from that of the stated cubic reflection, None where it isn't stated."""
+    expected = _stated_d_A(geometry)
+    return None if expected is None else d_spacing_A / expected - 1.0
+
+
+def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation: float) -> str | None:
+    """Say how the measured d contradicts the stated cubic reflection; None where it doesn't, or none is stated.
+
+    Strain, alloying and heat move d by a percent or so. Beyond the limit the geometry, the reflection or the lattice is
+    not what the documents say, so the model input is not of the crystal that they name.
+    """
+    expected = _stated_d_A(geometry)
+    deviation = d_deviation(d_spacing_A, geometry)
+    if expected is None or deviation is None or abs(deviation) <= max_d_deviation:
+        return None
+    hkl = " ".join(map(str, geometry.hkl or ()))
+    return (
+        f"the measured d-spacing, {d_spacing_A:.4f} Å, contradicts the stated reflection ({hkl}), {expected:.4f} Å: "
+        f"it is {deviation:+.1%} off, the limit is {max_d_deviation:.1%} (preprocessing.max_d_deviation); check the "
+        "preset's row and column directions and direct beam, the unit of the energy (keV) and of the distance (m), the "
+        "detector circles, hkl and the lattice parameter"
+    )
+
+
+def _stated_d_A(geometry: RockingGeometry) -> float | None:
     if geometry.hkl is None or geometry.lattice_parameter_A is None or geometry.hkl == (0, 0, 0):
         return None
-    expected = geometry.lattice_parameter_A / float(np.linalg.norm(geometry.hkl))
-    return d_spacing_A / expected - 1.0
+    return geometry.lattice_parameter_A / float(np.linalg.norm(geometry.hkl))
 
 
 def assess(
@@ -81,8 +104,9 @@ def assess(
     q = float(np.linalg.norm(grid.center_inv_A))
     d_spacing = 2.0 * np.pi / q
     deviation = d_deviation(d_spacing, geometry)
-    if deviation is not None and abs(deviation) > max_d_deviation:
-        noticed.append(f"d-spacing {d_spacing:.4f} Å is {deviation:+.1%} off the stated reflection: check the geometry")
+    contradicted = contradiction(d_spacing, geometry, max_d_deviation)
+    if contradicted is not None:
+        noticed.append(f"d-spacing {d_spacing:.4f} Å is {deviation:+.1%} off the stated reflection")
     noticed.extend(f"scale: {doubt}" for doubt in scale_doubts)
     covered = float(coverage.mean())
     if statistics.saturated:
@@ -103,10 +127,13 @@ def assess(
                     f"facet streaks are {error:.1f}° off the fcc angles: wrong geometry, or no faceted fcc particle"
                 )
     reason: str | None = None
-    if covered < min_coverage:
-        reason = f"only {covered:.0%} of the model input was measured"
-    elif not np.isfinite(intensity).all() or float(intensity.max()) <= 0:
+    if not np.isfinite(intensity).all() or float(intensity.max()) <= 0:
         reason = "no intensity in the model input"
+    elif contradicted is not None:
+        # Before the coverage, which a wrong geometry spoils too.
+        reason = contradicted
+    elif covered < min_coverage:
+        reason = f"only {covered:.0%} of the model input was measured"
     return Quality(
         coverage=covered,
         peak_counts=statistics.peak_counts,

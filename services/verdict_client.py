@@ -33,7 +33,7 @@ class HttpVerdictSource:
     base_url
         E.g. ``"http://127.0.0.1:8000"``.
     token
-        Bearer token, where the service asks for one.
+        Bearer token, where the service asks for one; a blank one is none.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class HttpVerdictSource:
             raise ValueError(f"the service's address must begin with http:// or https://, not {base_url!r}")
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json"}
-        if token is not None:
+        if token is not None and token.strip():
             self._headers["Authorization"] = f"Bearer {token}"
 
     async def wait(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
+
+from braggwatch.sim.foreign_file import open_foreign
 
 SEVENFOLD = 7
 _FOLDERS = ("fcc", "l12")
@@ -97,7 +98,7 @@ def _turned(one: NDArray[np.float32], angle_deg: float) -> NDArray[np.float32]:
 
 def _of_hdf5(path: Path) -> list[tuple[str, NDArray[np.float32], int]]:
     try:
-        with h5py.File(path, "r") as file:
+        with open_foreign(path) as file:
             maps = np.asarray(file["maps"], dtype=np.float32)
             labels = np.asarray(file["ordered"], dtype=np.float32)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from braggwatch.services.health import Health
 from braggwatch.services.metrics import Metrics
-from braggwatch.services.page.guard import Guard, is_loopback, login
+from braggwatch.services.page.guard import Guard, is_loopback, login, usable_tokens
 from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.static_pages import STATIC
 from braggwatch.services.settings import PageSettings
@@ -42,8 +42,8 @@ def create_app(
         Where the page would listen beyond loopback without a token.
     """
     loopback = is_loopback(settings.host)
-    tokens = tuple(t.get_secret_value() for t in (settings.read_token, settings.operate_token) if t is not None)
-    if not loopback and settings.read_token is None:
+    tokens = usable_tokens(settings.read_token, settings.operate_token)
+    if not loopback and not usable_tokens(settings.read_token):
         raise ValueError(f"the page would listen on {settings.host} without a token: set read_token")
 
     # No /docs: FastAPI's own pages load scripts from elsewhere.

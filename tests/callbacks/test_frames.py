@@ -26,6 +26,16 @@ with h5py.File(folder / "scan.h5", "w") as file:
 print("closed", flush=True)
 """
 
+SLOW_WRITER = """
+import h5py, sys
+with h5py.File(sys.argv[1], "w") as file:
+    file.create_dataset("d", (2, 4, 4), chunks=(1, 4, 4))[0] = 1
+    file.flush()
+    print("open", flush=True)
+    sys.stdin.readline()
+    file["d"][1] = 1
+"""
+
 
 def assert_same(curve, scan):
     assert curve.frames.dtype == scan.frames.dtype.newbyteorder("=")
@@ -194,6 +204,48 @@ def test_several_exposures_a_point_are_summed(scan, bench, tmp_path):
     documents[1][1]["resource_kwargs"] = {"frame_per_point": 2}
     bench.feed(documents)
     np.testing.assert_array_equal(bench.curve.frames, 2 * scan.frames.astype(np.uint64))
+
+
+@pytest.mark.parametrize("swmr", [False, True])
+def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path, monkeypatch):
+    """The writer opens its file while a row is read from it, and while the reader keeps it."""
+    path = scan.write(tmp_path / "scan.h5")
+    reader, cut = Hdf5Reader(), Hdf5Reader._cut
+
+    def next_scan() -> None:
+        subprocess.run(
+            [sys.executable, "-c", "import h5py, sys; h5py.File(sys.argv[1], 'a').close()", path], check=True
+        )
+
+    def cut_meanwhile(dataset, rows):
+        next_scan()
+        return cut(dataset, rows)
+
+    monkeypatch.setattr(Hdf5Reader, "_cut", staticmethod(cut_meanwhile))
+    frame = reader.read(Hdf5Rows(path, "/entry/data/data", 1, 1, swmr=swmr))
+    np.testing.assert_array_equal(frame, scan.frames[1])
+    next_scan()
+    reader.close()
+
+
+def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path):
+    """The file is whole as far as HDF5 can tell, its second row is still in the writer's memory."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, tmp_path / "slow.h5"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        assert writer.stdout.readline() == "open\n"
+        reader = Hdf5Reader()
+        for swmr in (False, True):
+            with pytest.raises(NotReadableYet, match="writer"):
+                reader.read(Hdf5Rows(tmp_path / "slow.h5", "d", 1, 1, swmr=swmr))
+        writer.stdin.write("close\n")
+        writer.stdin.flush()
+        assert writer.wait() == 0
+    np.testing.assert_array_equal(reader.read(Hdf5Rows(tmp_path / "slow.h5", "d", 1, 1, swmr=True)), np.ones((4, 4)))
+    reader.close()
 
 
 def test_paths_outside_the_allowed_roots_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,3 +69,43 @@ def test_a_wrong_energy_is_flagged() -> None:
     object.__setattr__(curve, "geometry", curve.geometry.model_copy(update={"energy_keV": 9.5}))
     wrong = preprocess(curve).quality
     assert any("d-spacing" in flag for flag in wrong.flags)
+
+
+@pytest.mark.parametrize(
+    ("change", "off"),
+    [
+        ({"energy_keV": 9.0 / 0.97}, "-3."),
+        ({"energy_keV": 9.0 / 1.03}, "+2.9"),
+        ({"energy_keV": 9000.0}, "-99.9"),
+        ({"hkl": (2, 0, 0)}, "+15."),
+        ({"lattice_parameter_A": 3.5238}, "+15."),
+        ({"direct_beam_px": (24.0, 400.0), "column_direction": "x-"}, ""),
+    ],
+)
+def test_a_peak_that_contradicts_the_stated_reflection_gets_no_class(change: dict[str, object], off: str) -> None:
+    curve = artificial_curve(np.dtype(np.int32))
+    curve = replace(curve, geometry=curve.geometry.model_copy(update=change))
+    quality = CpuPreprocessor(PreprocessingSettings())(curve).quality
+    reason, geometry = quality.invalid_reason, curve.geometry
+    assert reason is not None
+    assert geometry.hkl is not None
+    assert geometry.lattice_parameter_A is not None
+    expected = geometry.lattice_parameter_A / np.linalg.norm(geometry.hkl)
+    for part in (f"{quality.d_spacing_A:.4f} Å", f"{expected:.4f} Å", off, "limit is 2.0%", "keV", "column"):
+        assert part in reason
+    assert quality.q_inv_A > 0
+    assert quality.peak_counts > 0
+    assert quality.d_deviation is not None
+    unstated = replace(curve, geometry=geometry.model_copy(update={"lattice_parameter_A": None}))
+    assert "contradicts" not in (CpuPreprocessor(PreprocessingSettings())(unstated).quality.invalid_reason or "")
+
+
+@pytest.mark.parametrize("strain", [-0.015, 0.015])
+def test_strain_alloying_and_heat_stay_within_the_limit(strain: float) -> None:
+    curve = artificial_curve(np.dtype(np.int32))
+    a = 4.0782 * (1 + strain)
+    curve = replace(curve, geometry=curve.geometry.model_copy(update={"lattice_parameter_A": a}))
+    # Little of the tiny curve's cube was measured, which is beside the point here.
+    assert CpuPreprocessor(PreprocessingSettings(min_coverage=0))(curve).quality.invalid_reason is None
+    narrow = CpuPreprocessor(PreprocessingSettings(min_coverage=0, max_d_deviation=0.01))(curve).quality
+    assert "limit is 1.0%" in (narrow.invalid_reason or "")

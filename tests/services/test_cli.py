@@ -18,6 +18,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from braggwatch.services.cli import app
+from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
 from braggwatch.services.recordings import RecordedDocument, RecordingWriter, read_recording, summarise
 from support.quick_bundle import write_quick_registry
 
@@ -307,12 +308,31 @@ def test_classify_a_foreign_hdf5_file(registry: Path, tmp_path: Path) -> None:
     seen = json.loads(run("classify", *stated, "--hkl", "1 -1 1", "--json").stdout)["burgers"]
     assert (seen["hkl"], seen["origin"]) == ([1, -1, 1], "start:hkl")
     assert len(seen["seen"]) == len(seen["blind"]) == 3
+    # A peak that isn't where the stated reflection must be gets no class.
+    for wrong in (["--set", "delta=33"], ["--set", "delta=34.03", "--hkl", "2 0 0"]):
+        contradicted = run("classify", *arguments, *wrong, "--json")
+        said = json.loads(contradicted.stdout)
+        assert (contradicted.exit_code, said["verdict"]["outcome"]) == (1, "invalid")
+        assert "contradicts the stated reflection" in said["verdict"]["reason"]
+        assert abs(said["quality"]["d_deviation"]) > 0.02
     refused = run("classify", *stated, "--hkl", "one")
     assert (refused.exit_code, "three whole numbers" in refused.output) == (2, True)
     # A geometry value that is nowhere is never guessed.
     unstated = run("classify", *arguments, "--json")
     assert unstated.exit_code == 1
     assert "delta" in json.loads(unstated.stdout)["verdict"]["reason"]
+
+
+def test_a_foreign_hdf5_file_can_be_written_while_it_is_read(tmp_path: Path) -> None:
+    path = peak_file(tmp_path)
+    options = Hdf5Options(
+        file=path, frames="/entry/data", angles="/entry/th", detector_field="det", scanned="th", stated={"energy": 9.0}
+    )
+    documents = hdf5_documents(options)
+    assert next(documents).name == "start"
+    append = "import h5py, sys; h5py.File(sys.argv[1], 'a').create_group('next')"
+    subprocess.run([sys.executable, "-c", append, str(path)], check=True)
+    assert sum(document.name == "event" for document in documents) >= 61
 
 
 @pytest.mark.parametrize(

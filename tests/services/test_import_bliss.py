@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +92,26 @@ def test_each_point_is_an_event_with_its_frame_angle_and_counters(name: str, tmp
     assert [data["eta"] for data in events] == pytest.approx(list(ETA))
     assert all(data["mon"] == 1e5 for data in events)
     np.testing.assert_array_equal(np.stack([data[DETECTOR] for data in events]), FRAMES)
+
+
+@pytest.mark.parametrize("name", ["PtNP_0001.h5", "sample.h5"])
+def test_the_next_scan_is_written_while_one_is_imported(name: str, tmp_path: Path) -> None:
+    """BLISS appends to the data set's file, Lima to its own, and both are linked to: none is locked by the import."""
+    write_bliss(tmp_path)
+    append = "import h5py, sys\nfor path in sys.argv[2:]: h5py.File(path, 'a').create_group(sys.argv[1])"
+    paths = [tmp_path / "PtNP_0001.h5", tmp_path / "sample.h5", tmp_path / "scan0012" / f"{DETECTOR}_0000.h5"]
+
+    def next_scan(done: int, total: int) -> None:
+        subprocess.run([sys.executable, "-c", append, f"next{done}", *paths], check=True)
+
+    options = BlissOptions(file=tmp_path / name, scan=12)
+    assert import_bliss(options, tmp_path / "out.bwrec", progress=next_scan).frames == POINTS
+    records = read_recording(tmp_path / "out.bwrec")
+    _, *events = [record.document["data"] for record in records if record.name == "event"]
+    np.testing.assert_array_equal(np.stack([data[DETECTOR] for data in events]), FRAMES)
+    for path in paths:
+        with h5py.File(path, "r") as file:
+            assert f"next{POINTS}" in file
 
 
 def test_importing_twice_gives_the_same_run(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from braggwatch.services.settings import (
 )
 from braggwatch.services.store import ResultStore
 from braggwatch.sim.geometry import load_preset
+from braggwatch.sim.geometry.model import Signal
 from support.production import production_bundle
 
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "34idc_S0054.tar.xz"
@@ -115,6 +116,44 @@ def test_it_is_gold_111_with_its_facets(reference: ScreeningReport) -> None:
     origins = {origin.field: origin.origin for origin in result.geometry_origins}
     assert origins["energy_keV"] == "baseline:energy"
     assert origins["distance_m"] == "baseline:detector_distance"
+
+
+class Certain(Witness):
+    """Says perfect to whatever it is shown."""
+
+    def classify(self, intensity: np.ndarray) -> Verdict:
+        return Verdict(outcome=Outcome.CLASSIFIED, label="perfect", confidence=1.0, model=self.identity)
+
+
+@pytest.mark.parametrize(
+    ("change", "d_A"),
+    [
+        ({}, 2.36),
+        ({"column_direction": "x-"}, 2.27),
+        ({"energy_keV": Signal(signal="energy", scale=1000.0)}, 0.0024),
+    ],
+)
+def test_a_geometry_that_contradicts_gold_111_gets_no_class(
+    measured: Measured, preprocessor: CpuPreprocessor, change: dict[str, object], d_A: float
+) -> None:
+    """The detector's columns the wrong way round, or the energy in eV: neither live, nor on the way, nor afterwards."""
+    reports: list[ScreeningReport] = []
+    told: list[ProvisionalVerdict] = []
+    provisional = ProvisionalScreening(preprocessor, Certain(), told.append, (0.85,))
+    preset = PRESET.model_copy(update=change)
+    callback = ScreeningCallback(preset, preprocessor, Certain(), reports.append, provisional=provisional)
+    for record in read_recording(measured.recording):
+        callback(record.name, record.document)
+    (result,) = (report.result for report in reports)
+    assert result.quality is not None
+    assert result.quality.d_spacing_A == pytest.approx(d_A, rel=0.02)
+    assert result.quality.peak_counts > 1e5
+    if not change:
+        assert [one.verdict.label for one in told] == [result.verdict.label] == ["perfect"]
+        return
+    assert told == []
+    assert (result.verdict.outcome, result.verdict.label) == (Outcome.INVALID, None)
+    assert "contradicts the stated reflection (1 1 1)" in (result.verdict.reason or "")
 
 
 def through_resource(records: list[RecordedDocument], folder: Path) -> list[RecordedDocument]:
