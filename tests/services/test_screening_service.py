@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 import threading
@@ -246,9 +247,12 @@ def test_row_26_a_disk_that_refuses_degrades_and_recovers(
         service.stop()
 
 
-def test_no_metrics_fits_the_interface():
-    silent: ServiceMetrics = NoMetrics()
-    silent.documents_lost(3)
+@pytest.mark.parametrize("name", [name for name in vars(ServiceMetrics) if not name.startswith("_")])
+def test_without_an_exporter_whatever_is_told_is_taken_and_forgotten(name):
+    silent = NoMetrics()
+    arguments = [object()] * len(inspect.signature(getattr(silent, name)).parameters)
+    assert getattr(silent, name)(*arguments) is None
+    assert vars(silent) == {}
 
 
 @pytest.fixture
