@@ -7,38 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
+from braggwatch.callbacks.cxdp.device.selection import DeviceUnavailableError, open_preprocessor
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
+from braggwatch.callbacks.cxdp.records import LiveRecord, ScreeningReport
+from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.modalities import ModalityCallback
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.provisional import ProvisionalScreening
-from braggwatch.callbacks.records import LiveRecord, ScreeningReport
 from braggwatch.callbacks.sadp.judging import PatternModel
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.callbacks.screening import ScreeningCallback
-from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import Registry
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.runtimes.factory import standing_in
-from braggwatch.services.detector_arrays import read_detector_array
-from braggwatch.services.events import EventBroker
+from braggwatch.services.cxdp.detector_arrays import read_detector_array
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.feedback.pvs import VerdictPvs
 from braggwatch.services.feedback.sink import Sink
-from braggwatch.services.health import Health
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
-from braggwatch.services.pattern_recovery import end_unfinished
-from braggwatch.services.provisional_board import ProvisionalBoard
-from braggwatch.services.screening import ScreeningService
+from braggwatch.services.live.accelerator_fallbacks import Takeovers
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_model import load_pattern_model, warm_up_patterns
+from braggwatch.services.sadp.live.pattern_recovery import end_unfinished
 from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
-from braggwatch.services.store import ResultStore
-from braggwatch.services.takeovers import Takeovers
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 from braggwatch.sim.geometry.model import GeometryPreset
 
 if TYPE_CHECKING:
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
+    from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import event_model
 
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.sim.crystal.visibility import directions
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.sim.crystallography.visibility import directions
 
 STREAM_NAME = "primary"
 _DTYPES = {str: "string", int: "integer", float: "number"}

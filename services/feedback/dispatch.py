@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.sadp.records import PatternResult
 from braggwatch.services.feedback.sink import PatternSink, Sink, SinkError
-from braggwatch.services.pattern_store import JournalEntry
-from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.sadp.live.pattern_store import JournalEntry
+from braggwatch.services.storage.result_store import ResultStore
 
 logger = logging.getLogger(__name__)
 

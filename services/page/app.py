@@ -9,20 +9,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from braggwatch.callbacks.records import LiveRecord
-from braggwatch.services.events import EventBroker
-from braggwatch.services.explaining import Explainer
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.api import runs_router
 from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.guard import Guard, is_loopback, login, usable_tokens
 from braggwatch.services.page.live import live_router
 from braggwatch.services.page.operations import operations_router
-from braggwatch.services.page.patterns import patterns_router
 from braggwatch.services.page.sources import ResultSource
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.provisional_board import ProvisionalBoard
+from braggwatch.services.sadp.live.page_routes import patterns_router
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.settings import PageSettings
 
 STATIC = Path(__file__).resolve().parent / "static"

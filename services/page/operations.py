@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.callbacks.records import LiveRecord
-from braggwatch.services.events import EventBroker
-from braggwatch.services.health import Health, HealthReport, HealthState
-from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
+from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.live.health import Health, HealthReport, HealthState
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.metrics.prometheus import METRICS_CONTENT_TYPE, Metrics
 
 
 class ServiceStatus(BaseModel):
