@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from braggwatch.callbacks.counters import AssemblyCounters
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.counters import AssemblyCounters
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 
 
 class ModalityCallback:

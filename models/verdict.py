@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from braggwatch.models.sound_text import SoundText
+from braggwatch.models.valid_text import SoundText
 
 
 class Outcome(StrEnum):

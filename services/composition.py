@@ -11,14 +11,14 @@ from braggwatch.services.cxdp.live.modality import open_curves
 from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.feedback.registry import enabled_sinks
 from braggwatch.services.feedback.sink import SinkContext
-from braggwatch.services.health import Health
+from braggwatch.services.live.health import Health
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.live.modality import LiveContext, LiveModality, ModalityFactory
+from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.sadp.live.modality import open_patterns
-from braggwatch.services.screening import ScreeningService
 from braggwatch.services.settings import Settings
-from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import ServiceMetrics
+from braggwatch.services.storage.result_store import ResultStore
 
 MODALITIES: Final[tuple[ModalityFactory, ...]] = (open_curves, open_patterns)
 """The modalities of a running service: a new one is a folder of its own, and an entry here."""

@@ -14,9 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from braggwatch.services.composition import ComposedService, compose_service
-from braggwatch.services.gpu_metrics import GpuMonitor
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.live.health import Health
+from braggwatch.services.metrics.gpu_metrics import GpuMonitor
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.app import create_app
 from braggwatch.services.settings import Settings, SettingsError
 

@@ -14,13 +14,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.device.selection import PreprocessingDevice
+from braggwatch.callbacks.cxdp.device.selection import PreprocessingDevice
+from braggwatch.callbacks.cxdp.run.scan_shares import check_shares
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.sadp.limits import PatternLimits
-from braggwatch.callbacks.scan_shares import check_shares
 from braggwatch.models.runtimes.factory import RuntimePreference
-from braggwatch.services.codec import PayloadFormat
-from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
+from braggwatch.services.stream.codec import PayloadFormat
+from braggwatch.services.stream.unpickler import DEFAULT_ENUM_MODULES
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import cast
 
-from braggwatch.callbacks.document_checks import finite, text
+from braggwatch.callbacks.documents.document_checks import finite, text
 from braggwatch.models.sadp.groups import Zone
-from braggwatch.models.sound_text import sound_text
+from braggwatch.models.valid_text import sound_text
 
 MODALITY = "sadp"
 """Value of ``modality`` in a data key, and the start document's key for a plan's own declaration."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.sadp.groups import Zone
 from braggwatch.models.sadp.measured import MeasuredPattern
-from braggwatch.models.sound_text import SoundText
+from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import ModelIdentity, Outcome
 
 

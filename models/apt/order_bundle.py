@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.bundle import Bundle, BundleError
+from braggwatch.models.bundling.bundle import Bundle, BundleError
 
 TASK = "apt-order"
 

@@ -14,7 +14,7 @@ from braggwatch.models.runtimes.cuda_probe import cuda_problem
 if TYPE_CHECKING:
     import torch
 
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 _WARM_UPS = 3
 
@@ -60,8 +60,8 @@ class TorchRuntime:
         import torch
         from safetensors.torch import load
 
-        from braggwatch.models.bundle import WEIGHTS_FILE
-        from braggwatch.models.export import deployable_module
+        from braggwatch.models.bundling.bundle import WEIGHTS_FILE
+        from braggwatch.models.bundling.export import deployable_module
         from braggwatch.models.networks.factory import NamedClasses, network_from_weights
 
         manifest = bundle.manifest

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.ood import sample_scores
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
@@ -20,6 +19,7 @@ from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
 from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
+from braggwatch.models.uncertainty.ood import sample_scores
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
 _CLASSES_NAMED = 4

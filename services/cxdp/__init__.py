@@ -1,4 +1,4 @@
-"""What the services do for coherent X-ray diffraction (rocking curves) and for no other modality.
+"""Rocking curves: live parts, recorded runs judged offline, training and studies.
 
-The composition and the command line may import it; the other modalities may not.
+The command line and composition import it; SADP and APT don't.
 """

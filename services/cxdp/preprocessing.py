@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings
-from braggwatch.services.detector_arrays import read_detector_array
+from braggwatch.callbacks.cxdp.device.selection import DeviceUnavailableError, open_preprocessor
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings
+from braggwatch.services.cxdp.detector_arrays import read_detector_array
 from braggwatch.services.settings import PreprocessingChoices, SettingsError
 from braggwatch.sim.geometry.model import GeometryPreset
 
 if TYPE_CHECKING:
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
+    from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
 
 
 def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:

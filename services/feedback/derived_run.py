@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.services.feedback.composing import DerivedRun, Document, uid_of
-from braggwatch.sim.crystal.visibility import directions
+from braggwatch.sim.crystallography.visibility import directions
 
 STREAM_NAME = "primary"
 

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from braggwatch.callbacks.records import ProvisionalVerdict
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
 from braggwatch.services.feedback.outbox import Offer, Outbox
 from braggwatch.services.feedback.sink import Sink, SinkError
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
 logger = logging.getLogger(__name__)
 

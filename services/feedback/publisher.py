@@ -7,15 +7,15 @@ from typing import Final
 
 import zmq
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
-from braggwatch.services.codec import encode
 from braggwatch.services.feedback.composing import Document
 from braggwatch.services.feedback.derived_run import derived_run
-from braggwatch.services.feedback.pattern_run import closing, derived_pattern_uid, opening, pattern_event
 from braggwatch.services.feedback.sink import Sink, SinkError, SinkKind
+from braggwatch.services.sadp.live.derived_run import closing, derived_pattern_uid, opening, pattern_event
 from braggwatch.services.settings import PublisherSettings, SettingsError
-from braggwatch.services.subscriber import set_client_keys
+from braggwatch.services.stream.codec import encode
+from braggwatch.services.stream.subscriber import set_client_keys
 
 _WAIT_MS: Final = 1000
 _LINGER_MS: Final = 1000

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.services.feedback.pvs_server import PvServer
 from braggwatch.services.feedback.pvs_values import COUNT, EPOCH, HEARTBEAT, PvTable, Reading, names_a_class
 from braggwatch.services.feedback.sink import Sink, SinkKind

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-from braggwatch.callbacks.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
-from braggwatch.models.sound_text import sound_text
+from braggwatch.callbacks.cxdp.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
+from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
 
 UNDEFINED: Final = "undefined"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from braggwatch.services.settings import FeedbackSettings
 

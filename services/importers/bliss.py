@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.writing import write_whole
-from braggwatch.services.recordings import RecordedDocument
-from braggwatch.sim.foreign_file import open_foreign, refuse_if_held
+from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
 
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 _STACK_DIMENSIONS = 3

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
-from braggwatch.services.recordings import RecordedDocument
-from braggwatch.sim.crystal.fcc import Miller
-from braggwatch.sim.foreign_file import open_foreign, refuse_if_held
+from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use

@@ -1,4 +1,4 @@
-"""The running service: one worker that judges live documents, and what it tells of itself.
+"""The live service's worker and what it needs whatever is judged: health, deadlines, watchers, supervision.
 
-It knows modalities by the interface in `modality` alone; only the composition may import a modality's own rooms.
+Composition, the page and each system's own live part import it; training and studies don't.
 """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from braggwatch.services.health import Health
-from braggwatch.services.takeovers import Takeovers
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.services.live.accelerator_fallbacks import Takeovers
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from braggwatch.callbacks.records import ProvisionalVerdict
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
 from braggwatch.services.feedback.outbox import Outbox
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.settings import Settings
-from braggwatch.services.store import ResultStore
+from braggwatch.services.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

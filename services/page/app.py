@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.live.health import Health
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.guard import Guard, is_loopback, login, usable_tokens
 from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.static_pages import STATIC

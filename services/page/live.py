@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
-from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.services.live.result_broker import EventBroker, SlowClientError
 from braggwatch.services.page.sources import ResultSource
 
 PING_S = 10

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.services.health import Health, HealthReport, HealthState
-from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
+from braggwatch.services.live.health import Health, HealthReport, HealthState
+from braggwatch.services.metrics.prometheus import METRICS_CONTENT_TYPE, Metrics
 
 
 class ServiceStatus(BaseModel):

@@ -1,4 +1,4 @@
-"""What the services do for electron diffraction patterns and for no other modality.
+"""Electron diffraction patterns: the live stream, sources of pictures, training, reports.
 
-The composition and the command line may import it; the other modalities may not.
+The command line and composition import it; CXDP and APT don't.
 """

@@ -8,9 +8,9 @@ import json
 
 import numpy as np
 
-from braggwatch.models.bundle import Bundle, read_sums
-from braggwatch.models.manifest import Manifest
-from braggwatch.models.registry import Registry, RegistryIndex
+from braggwatch.models.bundling.bundle import Bundle, read_sums
+from braggwatch.models.bundling.manifest import Manifest
+from braggwatch.models.bundling.registry import Registry, RegistryIndex
 from support.golden import losses
 from support.schemas import fields
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from braggwatch.services.cli import app
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import Settings
 from support.reference import load_reference
 from support.schemas import fields

@@ -13,14 +13,14 @@ import pytest
 from pydantic_core import to_jsonable_python
 from typer.testing import CliRunner
 
-from braggwatch.services.apt_data import make_sdm_library
+from braggwatch.services.apt.training.volume_data import make_sdm_library
 from braggwatch.services.cli import app
-from braggwatch.services.dataset_card import write_card
-from braggwatch.services.training_data import make_dataset
+from braggwatch.services.cxdp.training.dataset_card import write_card
+from braggwatch.services.cxdp.training.shard_making import make_dataset
 from braggwatch.sim.apt.files import read_truth
 from braggwatch.sim.apt.library import load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
-from braggwatch.sim.datasets import DatasetSpec, read_shard
+from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard
 
 # Of the code that wrote it, not of the format.
 PASSING = ("code_version",)
@@ -95,7 +95,7 @@ def test_a_file_of_diffraction_patterns_of_an_earlier_version_is_read(golden) ->
 
 
 def _make_patterns(path: Path) -> None:
-    from braggwatch.services.sadp_data import make_file, pattern_tasks, write_card
+    from braggwatch.services.sadp.training.pattern_data import make_file, pattern_tasks, write_card
     from braggwatch.sim.sadp.dataset import PatternSpec
 
     spec = PatternSpec(zones=((0, 0, 1),), per_zone=2)

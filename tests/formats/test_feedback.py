@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from braggwatch.services.feedback import derived_run as result_run
-from braggwatch.services.feedback import pattern_run as patterns_run
 from braggwatch.services.feedback.pvs import VerdictPvs
 from braggwatch.services.feedback.pvs_values import PvTable
+from braggwatch.services.sadp.live import derived_run as patterns_run
 from braggwatch.services.settings import PvSettings
 from support.format_samples import CLASSES, particle, pattern_run, patterns, provisional, results
 

@@ -18,16 +18,16 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
-from braggwatch.services.events import EventBroker
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
-from braggwatch.services.page.patterns import add_pattern_routes
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.provisional_board import ProvisionalBoard
+from braggwatch.services.sadp.live.page_routes import add_pattern_routes
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.settings import PageSettings
-from braggwatch.services.store import ResultStore
+from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import MODEL, bare_result, full_result, particle, provisional
 from support.schemas import fields
 from support.stored_samples import restored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from support.format_samples import full_result, particle, pattern_run, patterns, provisional, results
 from support.schemas import fields

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from braggwatch.services.pattern_picture import unpack_picture
-from braggwatch.services.store import ResultStore
+from braggwatch.services.sadp.live.pattern_picture import unpack_picture
+from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import (
     bare_result,
     classified_result,

@@ -12,8 +12,8 @@ import msgpack
 import msgpack_numpy
 import numpy as np
 
-from braggwatch.services.codec import decode, encode
-from braggwatch.services.recordings import RecordedDocument, RecordingWriter, read_header, read_recording
+from braggwatch.services.recording.recordings import RecordedDocument, RecordingWriter, read_header, read_recording
+from braggwatch.services.stream.codec import decode, encode
 from support.format_samples import documents, plain
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.records import ModelInput, Quality, RockingCurve
-from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.callbacks.cxdp.records import ModelInput, Quality, RockingCurve
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.live.instruments import Instruments
-from braggwatch.services.screening import ScreeningService
+from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.supervision import stop_on_signal
 from braggwatch.services.settings import QueueSettings, ScreeningSettings, Settings, StreamSettings
-from braggwatch.services.store import ResultStore
-from braggwatch.services.supervision import stop_on_signal
+from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 
 EDGE = 24

@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 
-from braggwatch.callbacks.records import (
+from braggwatch.callbacks.cxdp.records import (
     BurgersVisibility,
     GeometryOrigin,
     ModelInput,
@@ -24,7 +24,7 @@ from braggwatch.callbacks.sadp.records import (
     SetAside,
 )
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.services.pattern_picture import PatternPicture
+from braggwatch.services.sadp.live.pattern_picture import PatternPicture
 
 T0 = 1_700_000_000.25
 CLASSES = ("perfect", "screw", "edge")

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
-from braggwatch.models.registry import Registry, RegistryError
+from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, ValidDomain
+from braggwatch.models.bundling.registry import Registry, RegistryError
 from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.trust import collect_outputs, fit_trust
+from braggwatch.models.uncertainty.trust import collect_outputs, fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
 def write_quick_registry(root: Path, ood: float = 1e9) -> Path:
     """Write the bundle into a registry, as ``production``; a small ``ood`` makes it name no class at all."""
     network = elongation_network(50.0)
-    from braggwatch.models.export import export_onnx  # needs torch
+    from braggwatch.models.bundling.export import export_onnx  # needs torch
 
     rng = np.random.default_rng(1)
     labels = np.arange(90) % 3

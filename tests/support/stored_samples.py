@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from braggwatch.callbacks.records import ScreeningReport
-from braggwatch.services.pattern_picture import pack_picture
-from braggwatch.services.store import ResultStore
+from braggwatch.callbacks.cxdp.records import ScreeningReport
+from braggwatch.services.sadp.live.pattern_picture import pack_picture
+from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import (
     bare_result,
     classified_result,

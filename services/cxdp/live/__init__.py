@@ -1,4 +1,4 @@
-"""Live rocking curves: how they are judged, stored, shown and told of.
+"""What the live service needs for rocking curves: provisional verdicts and explanations on demand.
 
-Only the composition imports it, by the entry in `modality`.
+Composition, serving and the page import it; it imports no training.
 """

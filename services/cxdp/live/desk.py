@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from braggwatch.callbacks.records import LiveRecord, ScreeningReport
-from braggwatch.services.events import EventBroker
+from braggwatch.callbacks.cxdp.records import LiveRecord, ScreeningReport
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.live.desk import ReportDesk
 from braggwatch.services.live.modality import Arrival
-from braggwatch.services.provisional_board import ProvisionalBoard
-from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.storage.result_store import ResultStore
 
 logger = logging.getLogger(__name__)
 

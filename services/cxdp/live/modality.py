@@ -7,23 +7,23 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, warm_up
-from braggwatch.callbacks.provisional import ProvisionalScreening
-from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningReport
-from braggwatch.callbacks.screening import ScreeningCallback
-from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import Registry
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, warm_up
+from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningReport
+from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.cxdp.live.desk import ResultDesk
+from braggwatch.services.cxdp.live.explainer import Explainer
 from braggwatch.services.cxdp.live.outbox import ResultOutbox
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.cxdp.preprocessing import live_preprocessor
-from braggwatch.services.events import EventBroker
-from braggwatch.services.explaining import Explainer
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
-from braggwatch.services.provisional_board import ProvisionalBoard
-from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import ServiceMetrics
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.service_metrics import ServiceMetrics
+from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 
 OnReport = Callable[[ScreeningReport], None]

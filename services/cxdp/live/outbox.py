@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from braggwatch.services.feedback.outbox import Offer, Outbox
 from braggwatch.services.feedback.sink import Sink
-from braggwatch.services.store import ResultStore
+from braggwatch.services.storage.result_store import ResultStore
 
 
 class ResultOutbox(Outbox):

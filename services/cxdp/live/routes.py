@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from braggwatch.callbacks.records import LiveRecord
-from braggwatch.services.events import EventBroker
-from braggwatch.services.explaining import Explainer
+from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.live.result_broker import EventBroker
 from braggwatch.services.page.api import runs_router
 from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.live import live_router
 from braggwatch.services.page.sources import ResultSource
 from braggwatch.services.page.static_pages import add_page
-from braggwatch.services.provisional_board import ProvisionalBoard
 
 
 def add_curve_routes(

@@ -1,4 +1,4 @@
-"""Live diffraction patterns: how they are judged, stored, shown and told of.
+"""What the live service needs for diffraction patterns: model, storing, pictures, page routes, metrics, derived run.
 
-Only the composition imports it, by the entry in `modality`.
+Composition imports it; it imports no training.
 """

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from fastapi import FastAPI
 
 from braggwatch.callbacks.sadp.judging import PatternModel
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState, PatternReport, PatternRunReport
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.services.events import EventBroker
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
-from braggwatch.services.page.patterns import add_pattern_routes
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
-from braggwatch.services.pattern_recovery import end_unfinished
-from braggwatch.services.pattern_store import PatternStore
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.sadp.live.outbox import PatternOutbox
-from braggwatch.services.telemetry import ServiceMetrics
+from braggwatch.services.sadp.live.page_routes import add_pattern_routes
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_model import load_pattern_model, warm_up_patterns
+from braggwatch.services.sadp.live.pattern_recovery import end_unfinished
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 
 MakeStream = Callable[[Callable[[PatternReport | PatternRunReport], None]], DocumentStream]
 """Given where to report, makes the callback that judges."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from braggwatch.callbacks.sadp.records import PatternResult
 from braggwatch.services.feedback.outbox import Offer, Outbox
 from braggwatch.services.feedback.sink import PatternSink, Sink
-from braggwatch.services.pattern_store import JournalEntry, PatternStore
+from braggwatch.services.sadp.live.pattern_store import JournalEntry, PatternStore
 
 
 class PatternOutbox(Outbox):

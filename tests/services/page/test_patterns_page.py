@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.services.events import EventBroker
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.pattern_picture import pack_picture, unpack_picture
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
+from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_picture import pack_picture, unpack_picture
 from tests.support.patterns import QuickJudge, net, noisy, pattern_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,0 +1,265 @@
+"""From sets of simulated patterns to a bundle: train, export, calibrate on other structures, test on yet others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.export import export_onnx
+from braggwatch.models.bundling.manifest import (
+    BundleMetrics,
+    InputSpec,
+    Manifest,
+    Provenance,
+    TestedRuntime,
+    ValidDomain,
+)
+from braggwatch.models.learning.training import train
+from braggwatch.models.learning.training_config import TrainingConfig
+from braggwatch.models.networks.sadp import LatticeMapNet
+from braggwatch.models.runtimes import OnnxRuntime
+from braggwatch.models.runtimes.base import Runtime
+from braggwatch.models.sadp.aliens import OTHER, alien_spots
+from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps
+from braggwatch.models.sadp.groups import computed_table
+from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
+from braggwatch.models.sadp.samples import MOST_SPOTS, PatternSamples, SpotPresentation
+from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust, fit_trust
+from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.sadp.training.evaluation import SadpEvaluation, card_text, evaluate_patterns
+from braggwatch.sim.sadp.pattern_set import PatternSet
+from braggwatch.sim.sadp.splits import SplitWord, validation_structures
+from braggwatch.sim.sadp.visibility import shows_lattice
+
+COPIES = 8
+UNEXPLAINED = 0.6
+"""Share of the amplitude off one lattice, from which on a picture is no single zone."""
+LEARNING = MicroscopeSettings(gentle_share=0.5, aligned_share=0.3, lean=1.5)
+"""Half of the showings spoilt as microscopes do it, half only cut off at a floor; in three of ten mates are alike."""
+_ALIEN_SHARE = 0.08
+_CALIBRATION_SHOWINGS = 2
+_FEWEST_A_CLASS = 60
+"""Two showings of these make the smallest p-value 0.008: with fewer than fifty no class could ever be ruled out."""
+_FEWEST_OWN = 6
+_MOST_A_CLASS = 75
+_ALIENS = 200
+_WATCHED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class SadpRecipe:
+    """What goes into a bundle of the SADP system.
+
+    Attributes
+    ----------
+    patterns
+        Simulated, of all structures.
+    files
+        That they were read from, for the hashes.
+    split_by
+        'structure' (as published) or 'prototype' (the honest one); 15 % of the structures are the test, 15 % of the
+        rest the calibration.
+    width, blocks
+        Of the network.
+    start
+        Weights to go on from, safetensors as in a bundle; None: from scratch.
+    microscope
+        How patterns are spoilt while learning and calibrating.
+    confidence, ood_quantile
+        Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
+    """
+
+    name: str
+    version: str
+    patterns: PatternSet
+    files: tuple[Path, ...]
+    config: TrainingConfig
+    split_by: SplitWord = "structure"
+    width: int = 384
+    blocks: int = 2
+    start: Path | None = None
+    microscope: MicroscopeSettings = LEARNING
+    confidence: float = 0.7
+    significance: float = 0.02
+    ood_quantile: float = 0.995
+
+    def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return numbers of the patterns to learn from, to calibrate with and to test on: those that show a lattice."""
+        structures = self.patterns.structures
+        test = validation_structures(structures, self.split_by)
+        rest = [one for one in structures if one.id not in test]
+        calibration = validation_structures(rest, self.split_by, seed=2)
+        learn = frozenset(one.id for one in rest if one.id not in calibration)
+        shown = shows_lattice(self.patterns)
+        first, second, third = (self.patterns.of_structures(part) for part in (learn, calibration, test))
+        return first[shown[first]], second[shown[second]], third[shown[third]]
+
+
+def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
+    """Train the lattice map network on a recipe's patterns; resumes from ``folder``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer patterns than one batch, the folder's checkpoint is of another run, or the weights to start
+        from are of another network.
+    """
+    table, names = computed_table()
+    learn, calibration, _ = recipe.parts()
+    torch.manual_seed(recipe.config.seed)
+    network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks, channels=CHANNELS, frames=FRAMES)
+    if recipe.start is not None:
+        _start_from(network, recipe.start)
+    aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
+    watched = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
+    rng = np.random.default_rng(0)
+    some = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
+    return train(
+        network,
+        PatternSamples(recipe.patterns, learn, aliens=aliens, classes=len(names)),
+        PatternSamples(recipe.patterns, some, aliens=watched, classes=len(names)),
+        recipe.config,
+        folder,
+        on_step,
+        SpotPresentation(recipe.microscope),
+    )
+
+
+def _start_from(network: nn.Module, weights: Path) -> None:
+    try:
+        network.load_state_dict(load_safetensors(weights.read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{weights} holds no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArray[np.float32], int]:
+    """Fit trust; return it with some maps for the golden test, and how many classes borrowed training patterns."""
+    table, names = computed_table()
+    learn, calibration, _ = recipe.parts()
+    labels = recipe.patterns.class_label
+    borrowed = 0
+    rng = np.random.default_rng(3)
+    chosen: list[NDArray[np.int64]] = []
+    for number in range(len(names)):
+        own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
+        chosen.append(own)
+        there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
+        if len(own) < _FEWEST_A_CLASS and len(there):
+            chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
+            borrowed += len(own) < _FEWEST_OWN
+    aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
+    samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
+    logits, features, truth = [], [], []
+    first: NDArray[np.float32] | None = None
+    for showing in range(_CALIBRATION_SHOWINGS):
+        for at in range(0, len(samples), 256):
+            indices = np.arange(at, min(at + 256, len(samples)))
+            spots, label = samples.batch(indices)
+            maps = measured_maps(spots, indices + showing * len(samples) + 10_000, recipe.microscope, COPIES)
+            seen = maps[:, :, 1].any(axis=(1, 2, 3))
+            output = runtime.run(np.ascontiguousarray(maps[seen].reshape(-1, *MAP_SHAPE)))
+            logits.append(output.logits.reshape(-1, COPIES, output.logits.shape[1]))
+            features.append(output.features.reshape(-1, COPIES, output.features.shape[1]))
+            truth.append(label[seen])
+            first = maps[seen][:4, 0] if first is None else first
+    outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features), (), 0.0)
+    fit = fit_trust(
+        outputs,
+        np.concatenate(truth),
+        confidence=recipe.confidence,
+        significance=recipe.significance,
+        ood_quantile=recipe.ood_quantile,
+    )
+    if first is None:
+        raise ValueError("there is no pattern to calibrate with")
+    return fit, first, borrowed
+
+
+def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tuple[Path, SadpEvaluation]:
+    """Calibrate, test and write a trained network; returns the bundle's folder and its scores.
+
+    Raises
+    ------
+    ValueError
+        If a class has no pattern at all to calibrate with.
+    FileExistsError
+        If this version exists.
+    """
+    table, names = computed_table()
+    network.eval()
+    runtime = OnnxRuntime(export_onnx(network, 1.0, MAP_SHAPE, normalisation="network"), threads=1)
+    fit, golden, borrowed = _calibrate(runtime, recipe)
+    model = export_onnx(network, fit.temperature, MAP_SHAPE, normalisation="network")
+    runtime = OnnxRuntime(model, threads=1)
+    learn, calibration, test = recipe.parts()
+    evaluation = evaluate_patterns(
+        runtime,
+        recipe.patterns,
+        test,
+        table,
+        len(names),
+        fit,
+        split_by=recipe.split_by,
+        thick_learnt=float(recipe.patterns.dynamical[learn].mean()),
+    )
+    manifest = Manifest(
+        name=recipe.name,
+        version=recipe.version,
+        task="sadp-space-group",
+        classes=(*names, OTHER),
+        alien_classes=(OTHER,),
+        input=InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
+        groups=table,
+        features=golden_features(runtime, golden),
+        temperature=fit.temperature,
+        symmetry_copies=COPIES,
+        thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}),
+        valid_domain=ValidDomain(notes=("cubic crystals of 213, 221, 225, 227, 229 along sixteen zones",)),
+        provenance=Provenance(
+            training_sets={
+                f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in recipe.files
+            },
+            code_version=tool_version(),
+            seed=recipe.config.seed,
+            parameters=sum(p.numel() for p in network.parameters()),
+            network="lattice-map",
+        ),
+        metrics=BundleMetrics(
+            samples=evaluation.samples,
+            configurations=evaluation.structures,
+            accuracy=evaluation.microscope.class_accuracy,
+            expected_calibration_error=evaluation.calibration_error,
+        ),
+        tested_runtimes=(TestedRuntime.reference(runtime),),
+    )
+    parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
+    counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
+    folder = write_bundle(
+        root,
+        manifest,
+        model=model,
+        trust=fit.arrays,
+        golden=GoldenArrays.record(runtime, golden),
+        weights=save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()}),
+        card=card_text(manifest, evaluation, counts, borrowed),
+    )
+    return folder, evaluation
+
+
+def golden_features(runtime: Runtime, golden: NDArray[np.float32]) -> int:
+    """Return the length of the graph's feature vector."""
+    return int(runtime.run(np.ascontiguousarray(golden[:1])).features.shape[1])
