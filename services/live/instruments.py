@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from braggwatch.services.live.accelerator_fallbacks import Takeovers
+from braggwatch.services.live.accelerator_fallbacks import AcceleratorFallbacks
 from braggwatch.services.live.health import Health
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
@@ -16,11 +16,11 @@ class Instruments:
 
     metrics: ServiceMetrics
     health: Health
-    takeovers: Takeovers
+    fallbacks: AcceleratorFallbacks
 
     @classmethod
     def of(cls, metrics: ServiceMetrics | None = None, health: Health | None = None) -> Self:
         """Return instruments that belong together; what is not given is made, and exports nothing."""
         metrics = metrics or NoMetrics()
         health = health or Health(on_change=metrics.ready)
-        return cls(metrics, health, Takeovers(metrics, health))
+        return cls(metrics, health, AcceleratorFallbacks(metrics, health))

@@ -67,7 +67,7 @@ class ScreeningService:
         self._modalities = tuple(modalities)
         self._feedback = feedback
         self._metrics = instruments.metrics
-        self._takeovers = instruments.takeovers
+        self._fallbacks = instruments.fallbacks
         self.health: Health = instruments.health
         self._on_beat = on_beat
         self._backlog = Backlog(settings.queue.max_documents, settings.queue.max_bytes)
@@ -167,7 +167,7 @@ class ScreeningService:
                 failures.append(f"{type(error).__name__}: {error}"[:300])
         if failures:
             self.health.failed(_MODEL, "; ".join(failures))
-        elif shortcomings := [*self._takeovers.reasons, *shortcomings]:
+        elif shortcomings := [*self._fallbacks.reasons, *shortcomings]:
             self.health.degraded(_MODEL, "; ".join(shortcomings))
         else:
             self.health.ok(_MODEL)

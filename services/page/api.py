@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.page.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.page.live import wait_for_result
 from braggwatch.services.page.slices import SliceDtype, central_slices, packed
@@ -41,7 +41,7 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
         after = page[-1].run_uid
 
 
-def runs_router(store: ResultSource, broker: EventBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
+def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
     """Build everything under ``/runs``."""
     router = APIRouter()
 

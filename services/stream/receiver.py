@@ -70,7 +70,7 @@ class Receiver:
 
     Parameters
     ----------
-    tap
+    on_raw_message
         Called with each accepted message's raw frame, e.g. to record the stream; runs in the receiving thread.
 
     Raises
@@ -84,12 +84,12 @@ class Receiver:
         settings: StreamSettings,
         backlog: Backlog,
         metrics: ServiceMetrics | None = None,
-        tap: Callable[[bytes], None] | None = None,
+        on_raw_message: Callable[[bytes], None] | None = None,
     ) -> None:
         self._settings = settings
         self._backlog = backlog
         self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self._tap = tap
+        self._on_raw_message = on_raw_message
         self._limits = DecoderLimits(
             max_message_bytes=settings.max_message_bytes, max_depth=settings.max_depth, max_nodes=settings.max_nodes
         )
@@ -241,13 +241,13 @@ class Receiver:
             self._shed_documents = dropped
 
     def _record(self, frame: bytes) -> None:
-        if self._tap is None:
+        if self._on_raw_message is None:
             return
         try:
-            self._tap(frame)
+            self._on_raw_message(frame)
         except OSError:
             logger.exception("the recording of the stream ends here; screening goes on")
-            self._tap = None
+            self._on_raw_message = None
 
     def _reject(self, rejected: RejectedMessage, now: float) -> None:
         self._rejected[rejected.reason] += 1

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.live.health import Health
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.sadp.live.page_routes import add_pattern_routes
@@ -77,8 +77,8 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.store = ResultStore(path)
-        self.broker = EventBroker(epoch=7)
-        self.particles = EventBroker(epoch=7)
+        self.broker = ResultBroker(epoch=7)
+        self.particles = ResultBroker(epoch=7)
         metrics, health = Metrics(), Health()
         for condition in ("stream", "store"):
             health.ok(condition)
@@ -232,7 +232,7 @@ def test_a_client_that_resumes_is_asked_to_read_anew_in_the_same_words(
 
 
 def _events(
-    client: httpx.Client, route: str, broker: EventBroker, records: list[object], headers: dict[str, str]
+    client: httpx.Client, route: str, broker: ResultBroker, records: list[object], headers: dict[str, str]
 ) -> list[str]:
     """What a client reads until the service ends: each line of each event, pings left out."""
     with ThreadPoolExecutor(1) as pool:

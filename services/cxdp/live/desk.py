@@ -12,7 +12,7 @@ from braggwatch.callbacks.cxdp.records import LiveRecord, ScreeningReport
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.live.desk import ReportDesk
 from braggwatch.services.live.modality import Arrival
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.storage.result_store import ResultStore
 
@@ -33,7 +33,7 @@ class ResultDesk(ReportDesk[ScreeningReport]):
     def __init__(
         self,
         store: ResultStore,
-        broker: EventBroker[LiveRecord],
+        broker: ResultBroker[LiveRecord],
         metrics: ServiceMetrics | None = None,
         board: ProvisionalBoard | None = None,
         *,

@@ -21,7 +21,7 @@ from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.cxdp.preprocessing import live_preprocessor
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
@@ -61,7 +61,7 @@ class CurveModality(LiveModality):
         client_queue: int = 256,
     ) -> None:
         self.classifier = classifier
-        self.broker = EventBroker[LiveRecord](store.epoch, queue_size=client_queue)
+        self.broker = ResultBroker[LiveRecord](store.epoch, queue_size=client_queue)
         self.board = ProvisionalBoard(self.broker, metrics)
         self.explainer = explainer
         self._store = store
@@ -128,17 +128,17 @@ def open_curves(context: LiveContext) -> CurveModality:
         Where the geometry preset or the model bundle can't be used; the text says why.
     """
     settings, screening = context.settings, context.settings.screening
-    metrics, takeovers = context.instruments.metrics, context.instruments.takeovers
+    metrics, fallbacks = context.instruments.metrics, context.instruments.fallbacks
     preset = load_preset(screening.geometry)
-    preprocessor = live_preprocessor(settings.preprocessing, preset, settings.assembly.max_total_bytes, takeovers.tell)
+    preprocessor = live_preprocessor(settings.preprocessing, preset, settings.assembly.max_total_bytes, fallbacks.tell)
     classifier = BundleClassifier.load(
         _bundle_path(screening.model, screening.registry),
         threads=screening.threads,
         prefer=screening.runtime,
-        on_takeover=takeovers.tell,
+        on_takeover=fallbacks.tell,
     )
     metrics.backend(classifier.identity)
-    metrics.fallback(bool(takeovers.reasons) or standing_in(screening.runtime, classifier.runtime.name) is not None)
+    metrics.fallback(bool(fallbacks.reasons) or standing_in(screening.runtime, classifier.runtime.name) is not None)
 
     def make_stream(on_report: OnReport, on_provisional: OnProvisional, links: WorkerLinks) -> ScreeningCallback:
         provisional = ProvisionalScreening(
@@ -163,7 +163,7 @@ def open_curves(context: LiveContext) -> CurveModality:
         warm_up(preprocessor)
         classifier.warm_up()
         # A takeover is told of by itself, and explains that the CPU stands in.
-        shortcoming = None if takeovers.reasons else standing_in(screening.runtime, classifier.runtime.name)
+        shortcoming = None if fallbacks.reasons else standing_in(screening.runtime, classifier.runtime.name)
         return () if shortcoming is None else (shortcoming,)
 
     return CurveModality(

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class ProvisionalBoard:
     Safe to ask from other threads than the one that fills it. Nothing here is stored: a restart forgets it.
     """
 
-    def __init__(self, broker: EventBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
+    def __init__(self, broker: ResultBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
         self._broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
         self._newest: OrderedDict[str, ProvisionalVerdict] = OrderedDict()

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from braggwatch.callbacks.cxdp.records import LiveRecord
 from braggwatch.services.cxdp.live.explainer import Explainer
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.page.api import runs_router
 from braggwatch.services.page.explanation import explanation_router
 from braggwatch.services.page.live import live_router
@@ -18,7 +18,7 @@ from braggwatch.services.page.static_pages import add_page
 def add_curve_routes(
     app: FastAPI,
     store: ResultSource,
-    broker: EventBroker[LiveRecord],
+    broker: ResultBroker[LiveRecord],
     board: ProvisionalBoard,
     explainer: Explainer | None,
 ) -> None:

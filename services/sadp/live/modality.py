@@ -10,7 +10,7 @@ from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState, PatternReport, PatternRunReport
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.sadp.live.outbox import PatternOutbox
 from braggwatch.services.sadp.live.page_routes import add_pattern_routes
@@ -49,7 +49,7 @@ class PatternModality(LiveModality):
         max_pending: int = 10_000,
     ) -> None:
         self._classes = classes
-        self.broker = EventBroker[ParticleState](epoch, queue_size=client_queue)
+        self.broker = ResultBroker[ParticleState](epoch, queue_size=client_queue)
         self.desk = PatternDesk(store, self.broker, metrics, max_pending=max_pending)
         self._make_stream = make_stream
         self._prepare = prepare
@@ -108,7 +108,7 @@ def open_patterns(context: LiveContext) -> PatternModality:
         screening.registry,
         screening.threads,
         screening.runtime,
-        context.instruments.takeovers.tell,
+        context.instruments.fallbacks.tell,
     )
     metrics.pattern_model_loaded(isinstance(model, PatternModel))
     end_unfinished(store.patterns)

@@ -18,7 +18,7 @@ from braggwatch.callbacks.sadp.records import (
 )
 from braggwatch.services.live.desk import ReportDesk
 from braggwatch.services.live.modality import Arrival
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.sadp.live.pattern_picture import PatternPicture, draw, pack_picture, unpack_picture
 from braggwatch.services.sadp.live.pattern_store import ParticleKey, PatternStore
@@ -53,7 +53,7 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
     def __init__(
         self,
         store: PatternStore,
-        broker: EventBroker[ParticleState],
+        broker: ResultBroker[ParticleState],
         metrics: ServiceMetrics | None = None,
         *,
         max_pending: int = 10_000,

@@ -17,7 +17,7 @@ from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.feedback.derived_run import derived_run
 from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.live.health import HealthState
-from braggwatch.services.live.result_broker import EventBroker, SlowClientError
+from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.live.supervision import Notifier
 from braggwatch.services.metrics.prometheus import Metrics
@@ -290,7 +290,7 @@ async def first(events, count: int):
 
 
 async def test_a_client_resumes_where_it_was(make_result):
-    broker = EventBroker(epoch=3)
+    broker = ResultBroker(epoch=3)
     for run_uid in "abc":
         broker.publish(make_result(run_uid))
     missed = await first(broker.subscribe("3-1"), 2)
@@ -301,14 +301,14 @@ async def test_a_client_resumes_where_it_was(make_result):
 
 @pytest.mark.parametrize("last", ["2-1", "3-99", "3-", "x", "3-\u0663", "3-" + "9" * 5000])
 async def test_a_client_from_another_life_is_told_to_reload(make_result, last):
-    broker = EventBroker(epoch=3)
+    broker = ResultBroker(epoch=3)
     broker.publish(make_result("a"))
     (event,) = await first(broker.subscribe(last), 1)
     assert event.is_reset
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
-    broker = EventBroker(epoch=1, queue_size=2)
+    broker = ResultBroker(epoch=1, queue_size=2)
     slow, quick_client = broker.subscribe(), broker.subscribe()
     waiting = [asyncio.create_task(anext(slow)), asyncio.create_task(anext(quick_client))]
     await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeOutpu
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.composition import compose_service
 from braggwatch.services.cxdp.live.modality import CurveModality
-from braggwatch.services.live.accelerator_fallbacks import Takeovers
+from braggwatch.services.live.accelerator_fallbacks import AcceleratorFallbacks
 from braggwatch.services.live.health import Health, HealthState
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import load_settings
@@ -52,7 +52,7 @@ def test_every_scan_of_a_stream_gets_its_verdict(
     bundle = Bundle.load(Registry(registry).resolve("production"))
     metrics = Metrics()
     health = Health(on_change=metrics.ready)
-    takeovers = Takeovers(metrics, health)
+    takeovers = AcceleratorFallbacks(metrics, health)
     classifier = BundleClassifier(bundle, DyingRuntime(bundle, 2), threads=1, on_takeover=takeovers.tell)
 
     def make_stream(on_report, *_):

@@ -25,7 +25,7 @@ from braggwatch.services.cxdp.live.explainer import Explainer
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.live.health import Health
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.sadp.live.page_routes import add_pattern_routes
@@ -120,7 +120,7 @@ class World:
     """Everything that a page stands on."""
 
     store: ResultStore
-    broker: EventBroker
+    broker: ResultBroker
     metrics: Metrics
     health: Health
     board: ProvisionalBoard
@@ -196,7 +196,7 @@ def provisional_of() -> Callable[..., ProvisionalVerdict]:
 def world(tmp_path: Path) -> Iterator[World]:
     store = ResultStore(tmp_path / "results.sqlite")
     metrics = Metrics()
-    broker = EventBroker(epoch=7)
+    broker = ResultBroker(epoch=7)
     yield World(store, broker, metrics, Health(on_change=metrics.ready), ProvisionalBoard(broker, metrics))
     store.close()
 

@@ -11,7 +11,7 @@ from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, Sc
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.models.verdict import Outcome, Verdict
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import SettingsError, load_settings
 from braggwatch.services.storage.result_store import ResultStore
@@ -91,7 +91,7 @@ def spoken_of(run_uid: str) -> ProvisionalVerdict:
     )
 
 
-async def everything(broker: EventBroker[LiveRecord], count: int) -> list[LiveRecord]:
+async def everything(broker: ResultBroker[LiveRecord], count: int) -> list[LiveRecord]:
     got: list[LiveRecord] = []
     async for event in broker.subscribe("1-0"):
         if event.result is not None:

@@ -23,7 +23,7 @@ from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetA
 from braggwatch.services.cli import app
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.feedback.sink import Sink, SinkError
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.recording.recorder import Recorder
 from braggwatch.services.recording.recordings import RecordingWriter, read_recording
@@ -204,7 +204,7 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
 
 
 def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
-    desk = PatternDesk(store.patterns, EventBroker[ParticleState](store.epoch))
+    desk = PatternDesk(store.patterns, ResultBroker[ParticleState](store.epoch))
     run = pattern_run(
         [noisy(net(), n) for n in range(2)],
         particles=["caf\udce9", "half \ud83d"],
@@ -286,7 +286,7 @@ def test_feedback_comes_live_in_order_and_again_after_an_outage(
 
 
 def test_a_sink_goes_on_after_a_restart_where_it_was(store) -> None:
-    desk = PatternDesk(store.patterns, EventBroker(1))
+    desk = PatternDesk(store.patterns, ResultBroker(1))
     assert store.patterns.undelivered("list") == []
     judge(desk, pattern_run([net()] * 3))
     entries = store.patterns.undelivered("list")
@@ -302,7 +302,7 @@ def judge(desk: PatternDesk, documents) -> None:
 
 
 def test_the_derived_run_is_a_sound_one_that_nobody_judges_again(store) -> None:
-    desk = PatternDesk(store.patterns, EventBroker(1))
+    desk = PatternDesk(store.patterns, ResultBroker(1))
     raw = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)], particles=["a", "b"])
     judge(desk, raw)
     patterns = [p for name in "ab" for p in store.patterns.patterns(raw.uid, name, 10)]
@@ -364,7 +364,7 @@ def test_the_derived_run_reaches_a_subscriber_of_the_proxy(
 
 
 def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
-    desk = PatternDesk(store.patterns, EventBroker(1))
+    desk = PatternDesk(store.patterns, ResultBroker(1))
     run = pattern_run([noisy(net(), n) for n in range(4)])
     callback = PatternCallback(PatternModel(QuickJudge(), 0.9), desk.take)
     for pair in run[:3]:
@@ -385,7 +385,7 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
 def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
     run, whole = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)]), pattern_run([net()])
     with ResultStore(tmp_path / "killed.sqlite") as store:
-        desk = PatternDesk(store.patterns, EventBroker(1))
+        desk = PatternDesk(store.patterns, ResultBroker(1))
         judge(desk, [*whole, *run[:-1]])
         assert not store.patterns.particle(run.uid, "foil").final
     with ResultStore(tmp_path / "killed.sqlite") as store:
