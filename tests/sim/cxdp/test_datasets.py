@@ -117,9 +117,9 @@ def test_counts_have_poisson_statistics_and_dead_pixels_are_zero() -> None:
 
 def test_the_names_of_data_sets_stay() -> None:
     assert DatasetSpec().digest() == "918de052203f"
-    strained = Path(__file__).parents[3] / "sim/cxdp/populations/strained.json"
+    strained = Path(__file__).parents[3] / "sim/populations/strained.json"
     assert DatasetSpec.model_validate_json(strained.read_text()).digest() == "709782b1256a"
-    clean = Path(__file__).parents[3] / "sim/cxdp/populations/clean-patterns.json"
+    clean = Path(__file__).parents[3] / "sim/populations/clean-patterns.json"
     assert DatasetSpec.model_validate_json(clean.read_text()).digest() == "229f080fefcf"
     assert DatasetSpec(nuisance="none").digest() != DatasetSpec().digest()
     assert DatasetSpec.model_validate_json(DatasetSpec().model_dump_json()).digest() == "918de052203f"
