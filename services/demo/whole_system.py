@@ -26,8 +26,8 @@ from braggwatch.services.settings import (
     ScreeningSettings,
     Settings,
     StoreSettings,
-    StreamSettings,
 )
+from braggwatch.services.stream.stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from typing import Final
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.services.feedback.pvs_server import PvServer
 from braggwatch.services.feedback.pvs_values import COUNT, EPOCH, HEARTBEAT, PvTable, Reading, names_a_class
-from braggwatch.services.feedback.sink import Sink, SinkKind
-from braggwatch.services.settings import PvSettings, SettingsError
+from braggwatch.services.live.sink import Sink, SinkKind
+from braggwatch.services.settings import PvSettings
+from braggwatch.services.settings_error import SettingsError
 
 logger = logging.getLogger(__name__)
 

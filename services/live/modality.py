@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
-from braggwatch.services.feedback.outbox import Outbox
 from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.outbox import Outbox
 from braggwatch.services.settings import Settings
 from braggwatch.services.storage.result_store import ResultStore
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 from braggwatch.callbacks.documents.counters import AssemblyCounters
 from braggwatch.callbacks.modalities import ModalityCallback
-from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
 from braggwatch.services.live.health import HOUSEKEEPING, Health
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.live.modality import Arrival, DocumentStream, LiveModality, WorkerLinks

@@ -12,13 +12,13 @@ from typing import Final
 
 import zmq
 
-from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
-from braggwatch.services.settings import StreamSettings
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.stream.loss import LossLedger
 from braggwatch.services.stream.run_index import RunIndex
 from braggwatch.services.stream.scan_numbers import ScanNumbers
+from braggwatch.services.stream.stream_metrics import NoStreamMetrics, StreamMetrics
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.services.stream.subscriber import Subscriber
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
@@ -83,12 +83,12 @@ class Receiver:
         self,
         settings: StreamSettings,
         backlog: Backlog,
-        metrics: ServiceMetrics | None = None,
+        metrics: StreamMetrics | None = None,
         on_raw_message: Callable[[bytes], None] | None = None,
     ) -> None:
         self._settings = settings
         self._backlog = backlog
-        self._metrics: ServiceMetrics = metrics or NoMetrics()
+        self._metrics: StreamMetrics = metrics or NoStreamMetrics()
         self._on_raw_message = on_raw_message
         self._limits = DecoderLimits(
             max_message_bytes=settings.max_message_bytes, max_depth=settings.max_depth, max_nodes=settings.max_nodes

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.backlog import SHED_REASON, Backlog, QueuedDocument
 from braggwatch.services.stream.loss import LossLedger
 from braggwatch.services.stream.receiver import Receiver
 from braggwatch.services.stream.run_index import RunIndex
+from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
 
