@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.services.cxdp.studies.regime_study import (
     HELD_OUT_SPEC,
@@ -30,7 +31,6 @@ from braggwatch.services.cxdp.studies.regime_study import (
     study_regime,
 )
 from braggwatch.services.cxdp.studies.regime_tables import regime_tables
-from braggwatch.services.cxdp.training.shard_making import ShardDone
 
 PAGE = Path(__file__).resolve().parent / "explanation" / "training-regimes.md"
 TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n\n).*?(\n<!-- end of tables -->)", re.DOTALL)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.records import FrameRecord, Route
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, integer, mapping, span, text
+from braggwatch.callbacks.documents.frame_record import FrameRecord, Route
 from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     DEFAULT_DATASET,
     Hdf5Reader,

@@ -1,6 +1,7 @@
 """A graph whose large weights are kept in half precision and computed with in single: half the size, the same speed.
 
-Runtimes cast the weights once, when they open the graph. `braggwatch.models.bundling.half_precision` is for computing in half.
+Runtimes cast the weights once, when they open the graph. To compute in half precision is
+`braggwatch.models.bundling.half_precision`'s.
 """
 
 from __future__ import annotations

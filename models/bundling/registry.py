@@ -57,7 +57,7 @@ class VerificationReport:
 
 def default_root() -> Path:
     """Folder of the bundles that come with the package."""
-    return Path(__file__).parent / "bundles"
+    return Path(__file__).parents[1] / "bundles"
 
 
 class Registry:

@@ -1,4 +1,7 @@
-"""The ``braggwatch`` command: one file a command, each importing what it needs only when it runs."""
+"""The ``braggwatch`` command: one file a command, each importing what it needs only when it runs.
+
+Only the console script imports it.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.services.settings import SettingsError
+from braggwatch.services.settings_error import SettingsError
 
 
 def read_detector_array(path: Path) -> NDArray[np.generic]:

@@ -18,6 +18,7 @@ from typing import IO
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.demo.beamline import FRAMES, PREFIX, PRESET
 from braggwatch.services.serving import RunningService, serve
 from braggwatch.services.settings import (
@@ -25,8 +26,8 @@ from braggwatch.services.settings import (
     ScreeningSettings,
     Settings,
     StoreSettings,
-    StreamSettings,
 )
+from braggwatch.services.stream.stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class Demo:
         seen: set[str] = set()
         last = time.monotonic()
         while not stop.is_set() and not self._complete():
-            for said in self._running.composed.board.going_on():
+            for said in self._running.composed.modality(CurveModality).board.going_on():
                 self._on_the_way.setdefault(said.run_uid, said)
             fresh = [r for r in self._running.composed.store.latest(200) if r.run_uid not in seen]
             for result in reversed(fresh):

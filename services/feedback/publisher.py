@@ -10,9 +10,11 @@ import zmq
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from braggwatch.services.cxdp.live.derived_run import derived_run
-from braggwatch.services.live.sink import SinkError
-from braggwatch.services.sadp.live.derived_run import Document, closing, derived_pattern_uid, opening, pattern_event
-from braggwatch.services.settings import PublisherSettings, SettingsError
+from braggwatch.services.live.derived_documents import Document
+from braggwatch.services.live.sink import Sink, SinkError, SinkKind
+from braggwatch.services.sadp.live.derived_run import closing, derived_pattern_uid, opening, pattern_event
+from braggwatch.services.settings import PublisherSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.codec import encode
 from braggwatch.services.stream.subscriber import set_client_keys
 
@@ -20,7 +22,7 @@ _WAIT_MS: Final = 1000
 _LINGER_MS: Final = 1000
 
 
-class DerivedRunPublisher:
+class DerivedRunPublisher(Sink):
     """A sink that sends each result as a derived run.
 
     An XPUB socket: to a subscriber it is a PUB socket, but it knows whether anyone has subscribed. Towards a proxy a
@@ -126,3 +128,10 @@ class DerivedRunPublisher:
             elif message[:1] == b"\x00":
                 self._subscriptions.discard(message[1:])
             wait_ms = 0
+
+
+DERIVED_RUNS: Final = SinkKind(
+    DerivedRunPublisher.name,
+    is_enabled=lambda feedback: feedback.publisher.enabled,
+    open=lambda feedback, context: DerivedRunPublisher(feedback.publisher, context.epoch),
+)

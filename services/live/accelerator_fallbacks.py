@@ -8,7 +8,7 @@ from braggwatch.services.live.health import Health
 from braggwatch.services.live.service_metrics import ServiceMetrics
 
 
-class Takeovers:
+class AcceleratorFallbacks:
     """Collects what took over; thread-safe.
 
     Verdicts stay right and come later: the service is degraded, and stays so until a restart tries the accelerator

@@ -13,7 +13,7 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
-class ResultEvent(Generic[Record]):
+class PublishedResult(Generic[Record]):
     """One published result.
 
     Attributes
@@ -40,11 +40,11 @@ class SlowClientError(Exception):
 class _Subscription(Generic[Record]):
     def __init__(self, loop: asyncio.AbstractEventLoop, capacity: int) -> None:
         self.loop = loop
-        self.queue: asyncio.Queue[ResultEvent[Record] | None] = asyncio.Queue(maxsize=capacity + 1)
+        self.queue: asyncio.Queue[PublishedResult[Record] | None] = asyncio.Queue(maxsize=capacity + 1)
         self.capacity = capacity
         self.overrun = False
 
-    def offer(self, event: ResultEvent[Record] | None) -> None:
+    def offer(self, event: PublishedResult[Record] | None) -> None:
         """Add one event (None ends the subscription); runs in the subscriber's event loop."""
         if self.overrun:
             return
@@ -55,7 +55,7 @@ class _Subscription(Generic[Record]):
             self.queue.put_nowait(event)
 
 
-class EventBroker(Generic[Record]):
+class ResultBroker(Generic[Record]):
     """Fans results out to any number of clients; `publish` never waits for one of them.
 
     Parameters
@@ -71,7 +71,7 @@ class EventBroker(Generic[Record]):
     def __init__(self, epoch: int, *, queue_size: int = 256, history: int = 512) -> None:
         self.epoch = epoch
         self._queue_size = queue_size
-        self._history: deque[tuple[int, ResultEvent[Record]]] = deque(maxlen=history)
+        self._history: deque[tuple[int, PublishedResult[Record]]] = deque(maxlen=history)
         self._number = 0
         self._dropped = 0
         self._closed = False
@@ -93,7 +93,7 @@ class EventBroker(Generic[Record]):
         """Offer a result to every client. Callable from any thread."""
         with self._lock:
             self._number += 1
-            event = ResultEvent(id=f"{self.epoch}-{self._number}", result=result)
+            event = PublishedResult(id=f"{self.epoch}-{self._number}", result=result)
             self._history.append((self._number, event))
             for subscription in self._subscriptions:
                 _offer(subscription, event)
@@ -105,7 +105,7 @@ class EventBroker(Generic[Record]):
             for subscription in self._subscriptions:
                 _offer(subscription, None)
 
-    async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[ResultEvent[Record], None]:
+    async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[PublishedResult[Record], None]:
         """Yield events as they come, first those missed since ``last_event_id``.
 
         Raises
@@ -131,11 +131,11 @@ class EventBroker(Generic[Record]):
             with self._lock:
                 self._subscriptions.discard(subscription)
 
-    def _missed_since(self, last_event_id: str | None) -> list[ResultEvent[Record]]:
+    def _missed_since(self, last_event_id: str | None) -> list[PublishedResult[Record]]:
         if last_event_id is None:
             return []
         epoch, _, number = last_event_id.partition("-")
-        reset = ResultEvent(id=f"{self.epoch}-{self._number}", result=None)
+        reset = PublishedResult(id=f"{self.epoch}-{self._number}", result=None)
         if epoch != str(self.epoch) or not number.isascii() or not number.isdecimal() or len(number) > 18:
             return [reset]
         last = int(number)
@@ -145,7 +145,7 @@ class EventBroker(Generic[Record]):
         return [event for position, event in self._history if position > last]
 
 
-def _offer(subscription: _Subscription[Record], event: ResultEvent[Record] | None) -> None:
+def _offer(subscription: _Subscription[Record], event: PublishedResult[Record] | None) -> None:
     # The loop of a client that is just going away may be closed: nobody is left to tell.
     if not subscription.loop.is_closed():
         subscription.loop.call_soon_threadsafe(subscription.offer, event)

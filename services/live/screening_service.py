@@ -6,21 +6,16 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from braggwatch.callbacks.cxdp.records import LiveRecord, ScreeningReport
 from braggwatch.callbacks.documents.counters import AssemblyCounters
-from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
 from braggwatch.services.live.health import HOUSEKEEPING, Health
-from braggwatch.services.live.result_broker import EventBroker
-from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
-from braggwatch.services.live.sink import Sink
-from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.modality import Arrival, LiveModality, WorkerLinks
 from braggwatch.services.settings import Settings
-from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.receiver import Receiver, ReceiverStats
 
@@ -33,90 +28,44 @@ _RUNS: Final = "runs"
 _FAILURE_LOG_EVERY_S: Final = 60.0
 
 
-class DocumentCallback(Protocol):
-    """The part of `braggwatch.callbacks.modalities.ModalityCallback` that the worker drives."""
-
-    def __call__(self, name: str, doc: Mapping[str, object]) -> None:
-        """Take one document; never raises."""
-        ...
-
-    def expire(self, now_monotonic: float) -> None:
-        """Report runs whose deadline is over."""
-        ...
-
-    def flush(self) -> None:
-        """End and report every open run."""
-        ...
-
-    @property
-    def open_runs(self) -> int:
-        """Runs that have begun and not ended."""
-        ...
-
-    @property
-    def counters(self) -> AssemblyCounters:
-        """Running totals."""
-        ...
-
-
 class ScreeningService:
     """Screens a document stream until it is stopped.
 
     Parameters
     ----------
-    make_callback
-        Given where to report, makes the callback that judges; called once, at `start`.
-    warm_up
-        Called by the worker before the service is ready: compiles kernels, and runs the model once for real. What it
-        raises makes the service not ready, with the reason; documents are then still received, and their runs get
-        the callback's own error outcome. What it returns is a shortcoming in words: the service is ready, and degraded.
-    patterns
-        Takes the reports of diffraction patterns, where the callback makes any; the worker tells it when to store.
-    board
-        Is told of each record, where runs are judged on their way.
+    modalities
+        What judges, stores, shows and tells; each sees the whole stream and takes what is its own.
+    feedback
+        Brings the sinks what the modalities have stored; started and stopped with the service.
     on_beat
         Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
+    on_raw_message
+        Called with each message as it came off the socket, in the receiving thread.
     """
 
     def __init__(
         self,
         settings: Settings,
-        make_callback: Callable[[Callable[[ScreeningReport], None]], DocumentCallback],
-        store: ResultStore,
-        broker: EventBroker[LiveRecord],
+        modalities: Sequence[LiveModality],
+        feedback: FeedbackDispatcher,
+        instruments: Instruments | None = None,
         *,
-        sinks: Sequence[Sink] = (),
-        metrics: ServiceMetrics | None = None,
-        health: Health | None = None,
-        warm_up: Callable[[], str | None] | None = None,
         on_beat: Callable[[], None] | None = None,
-        tap: Callable[[bytes], None] | None = None,
-        patterns: PatternDesk | None = None,
-        board: ProvisionalBoard | None = None,
+        on_raw_message: Callable[[bytes], None] | None = None,
     ) -> None:
-        self._patterns = patterns
-        self._board = board
+        instruments = instruments or Instruments.of()
         self._settings = settings
-        self._make_callback = make_callback
-        self._store = store
-        self._broker = broker
-        self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self.health = health or Health(on_change=self._metrics.ready)
-        self._warm_up = warm_up
+        self._modalities = tuple(modalities)
+        self._feedback = feedback
+        self._metrics = instruments.metrics
+        self._fallbacks = instruments.fallbacks
+        self.health: Health = instruments.health
         self._on_beat = on_beat
         self._backlog = Backlog(settings.queue.max_documents, settings.queue.max_bytes)
-        self._receiver = Receiver(settings.stream, self._backlog, self._metrics, tap)
-        self._dispatcher = FeedbackDispatcher(
-            store,
-            sinks,
-            self._metrics,
-            retry_first_s=settings.feedback.retry_first_s,
-            retry_longest_s=settings.feedback.retry_longest_s,
-        )
+        self._receiver = Receiver(settings.stream, self._backlog, self._metrics, on_raw_message)
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._deadline = float("inf")
-        self._waited_s = 0.0
         self._rejected: Counter[str] = Counter()
         self._next_tick = 0.0
         self._next_retry = 0.0
@@ -146,10 +95,13 @@ class ScreeningService:
             Where the stream's address or keys can't be used.
         """
         self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
-        callback = self._make_callback(self._on_report)
+        links = WorkerLinks(is_behind=lambda: self.is_behind, on_provisional=self._feedback.provisional)
+        callback = ModalityCallback(
+            [modality.open_stream(links) for modality in self._modalities], self._settings.assembly
+        )
         # Receiving begins before the warm-up ends: its documents wait in the queue.
         self._receiver.start()
-        self._dispatcher.start()
+        self._feedback.start()
         self._worker = threading.Thread(target=self._work, args=(callback,), name="braggwatch-screening", daemon=True)
         self._worker.start()
 
@@ -165,7 +117,7 @@ class ScreeningService:
     def stop(self) -> None:
         """Stop receiving, judge what is queued until the deadline, end open runs, deliver, and return.
 
-        The store and the broker stay open: they belong to the caller.
+        The store and the modalities stay open: they belong to the caller.
         """
         self.health.stopping()
         self._receiver.stop()
@@ -175,9 +127,9 @@ class ScreeningService:
         if self._worker is not None:
             self._worker.join()
             self._worker = None
-        self._dispatcher.stop()
+        self._feedback.stop()
 
-    def _work(self, callback: DocumentCallback) -> None:
+    def _work(self, callback: ModalityCallback) -> None:
         self._prepare()
         interval_s = self._settings.screening.expire_interval_s
         while True:
@@ -193,59 +145,51 @@ class ScreeningService:
         left = self._backlog.stats.documents
         if left:
             logger.warning("%d queued documents were not judged before the deadline", left)
-        self._waited_s = 0.0
         failed = self._attempt("flush", callback.flush)
         self._tick(callback, time.monotonic(), failed)
 
     def _prepare(self) -> None:
-        if self._warm_up is None:
-            self.health.ok(_MODEL)
-            return
-        try:
-            shortcoming = self._warm_up()
-        except Exception as error:
-            # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
-            logger.exception("warm-up failed")
-            self.health.failed(_MODEL, f"{type(error).__name__}: {error}"[:300])
-            return
-        if shortcoming is None:
-            self.health.ok(_MODEL)
+        shortcomings: list[str] = []
+        failures: list[str] = []
+        for modality in self._modalities:
+            try:
+                shortcomings += modality.prepare()
+            except Exception as error:
+                # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
+                logger.exception("warm-up failed")
+                failures.append(f"{type(error).__name__}: {error}"[:300])
+        if failures:
+            self.health.failed(_MODEL, "; ".join(failures))
+        elif shortcomings := [*self._fallbacks.reasons, *shortcomings]:
+            self.health.degraded(_MODEL, "; ".join(shortcomings))
         else:
-            self.health.degraded(_MODEL, shortcoming)
+            self.health.ok(_MODEL)
 
-    def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
-        self._waited_s = time.monotonic() - item.received_at
-        if self._patterns is not None:
-            self._patterns.document_arrived = item.received_at
+    def _handle(self, callback: ModalityCallback, item: QueuedDocument) -> None:
+        arrival = Arrival(item.received_at, begun_at=time.monotonic())
         try:
             callback(item.name, item.document)
         except Exception:
             # The callback promises not to raise; one broken promise must not cost the runs that follow.
             logger.exception("document %s of run %s could not be handled", item.name, item.run_uid)
             self._metrics.document_rejected("callback_error")
-        self._waited_s = 0.0
-        if self._patterns is not None:
-            self._patterns.document_arrived = None
-            self._flush_patterns(self._patterns, force=self._backlog.stats.documents == 0)
+        self._flush(arrival, force=self._backlog.stats.documents == 0)
 
-    def _store_patterns(self) -> None:
-        if self._patterns is not None:
-            self._flush_patterns(self._patterns, force=True)
+    def _flush(self, arrival: Arrival | None, *, force: bool) -> None:
+        for modality in self._modalities:
+            try:
+                modality.flush(arrival, force=force)
+            except Exception:
+                # A record that can't be stored or told must not end the thread that judges all runs.
+                logger.exception("records of %s could not be stored or told", modality.name)
+                self._metrics.document_rejected("callback_error")
 
-    def _flush_patterns(self, patterns: PatternDesk, *, force: bool) -> None:
-        try:
-            patterns.flush(force=force)
-        except Exception:
-            # A record that can't be told must not end the thread that judges all runs.
-            logger.exception("records of diffraction patterns could not be stored or told")
-            self._metrics.document_rejected("callback_error")
-
-    def _tick(self, callback: DocumentCallback, now: float, failed: str | None = None) -> None:
+    def _tick(self, callback: ModalityCallback, now: float, failed: str | None = None) -> None:
         """Do what is to be done between documents; a chore that fails holds up neither the others nor the runs."""
         chores: dict[str, Callable[[], None]] = {
             "beat": self._beat,
             "runs": lambda: callback.expire(now),
-            "patterns": self._store_patterns,
+            "records": lambda: self._flush(None, force=True),
             "store": lambda: self._retry_store(now),
             "stream": self._tell_stream,
             "metrics": lambda: self._tell_counters(callback),
@@ -261,6 +205,7 @@ class ScreeningService:
         self.health.beat()
         if self._on_beat is not None:
             self._on_beat()
+        self._feedback.beat()
 
     def _attempt(self, step: str, chore: Callable[[], None]) -> str | None:
         """Do one chore; return what went wrong in words, None where nothing did."""
@@ -276,7 +221,7 @@ class ScreeningService:
             return f"{step}: {type(error).__name__}: {error}"[:300]
         return None
 
-    def _tell_counters(self, callback: DocumentCallback) -> None:
+    def _tell_counters(self, callback: ModalityCallback) -> None:
         counters = callback.counters
         self._metrics.runs_open(callback.open_runs)
         self._metrics.assembly_counters(_totals(counters))
@@ -290,7 +235,7 @@ class ScreeningService:
         if now < self._next_retry:
             return
         self._next_retry = now + self._settings.store.retry_interval_s
-        waiting = self._store.retry_pending() + (self._patterns.pending if self._patterns is not None else 0)
+        waiting = sum(modality.retry() for modality in self._modalities)
         self._metrics.store_pending(waiting)
         if waiting:
             self.health.degraded(_STORE, f"the disk refuses results, {waiting} wait in memory")
@@ -307,22 +252,6 @@ class ScreeningService:
             self.health.ok(_STREAM)
         else:
             self.health.failed(_STREAM, stats.problem or "not connected")
-
-    def _on_report(self, report: ScreeningReport) -> None:
-        """Store, then tell: in this order, so that nothing is known that could be forgotten."""
-        result = report.result
-        waited = self._waited_s
-        stages = {**result.stage_seconds, "queue": waited}
-        result = result.model_copy(update={"latency_s": result.latency_s + waited, "stage_seconds": stages})
-        is_new = self._store.put(replace(report, result=result))
-        if self._board is not None:
-            self._board.settle(result)
-        if not is_new:
-            logger.info("run %s has its record already; %s not published", result.run_uid, result.verdict.headline)
-            return
-        self._broker.publish(result)
-        self._metrics.run_finished(result)
-        logger.info("run %s: %s", result.run_uid, result.verdict.headline)
 
 
 def _totals(counters: AssemblyCounters) -> dict[str, int]:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.services.recording.recordings import RecordedDocument, RecordingWriter
-from braggwatch.services.settings import StreamSettings
 from braggwatch.services.stream.backlog import Backlog
 from braggwatch.services.stream.receiver import Receiver
+from braggwatch.services.stream.stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 

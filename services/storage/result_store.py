@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
-from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.storage.array_codec import pack_volume, unpack_volume
 from braggwatch.services.storage.schema import StoreError, open_database
 from braggwatch.sim.bounded import Bounded
@@ -72,8 +71,17 @@ class ResultStore:
         self._pending = Bounded[str, ScreeningReport](max_pending)
         self._pending_deliveries: dict[tuple[str, str], ScreeningResult] = {}
         self._closed = False
-        self.patterns = PatternStore(self._database, self._changed)
         self.epoch = self._current_epoch() if read_only else self._begin_epoch()
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, for the tables of other systems in the same file; use it with `changed` held."""
+        return self._database
+
+    @property
+    def changed(self) -> threading.Condition:
+        """The store's lock, which is notified of new records."""
+        return self._changed
 
     def __enter__(self) -> Self:
         return self

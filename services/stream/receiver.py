@@ -13,12 +13,12 @@ from typing import Final
 import zmq
 
 from braggwatch.callbacks.documents.run_references import RunReferences
-from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
-from braggwatch.services.settings import StreamSettings
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.stream.loss import LossLedger
 from braggwatch.services.stream.scan_numbers import ScanNumbers
+from braggwatch.services.stream.stream_metrics import NoStreamMetrics, StreamMetrics
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.services.stream.subscriber import Subscriber
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
@@ -70,7 +70,7 @@ class Receiver:
 
     Parameters
     ----------
-    tap
+    on_raw_message
         Called with each accepted message's raw frame, e.g. to record the stream; runs in the receiving thread.
 
     Raises
@@ -83,13 +83,13 @@ class Receiver:
         self,
         settings: StreamSettings,
         backlog: Backlog,
-        metrics: ServiceMetrics | None = None,
-        tap: Callable[[bytes], None] | None = None,
+        metrics: StreamMetrics | None = None,
+        on_raw_message: Callable[[bytes], None] | None = None,
     ) -> None:
         self._settings = settings
         self._backlog = backlog
-        self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self._tap = tap
+        self._metrics: StreamMetrics = metrics or NoStreamMetrics()
+        self._on_raw_message = on_raw_message
         self._limits = DecoderLimits(
             max_message_bytes=settings.max_message_bytes, max_depth=settings.max_depth, max_nodes=settings.max_nodes
         )
@@ -241,13 +241,13 @@ class Receiver:
             self._shed_documents = dropped
 
     def _record(self, frame: bytes) -> None:
-        if self._tap is None:
+        if self._on_raw_message is None:
             return
         try:
-            self._tap(frame)
+            self._on_raw_message(frame)
         except OSError:
             logger.exception("the recording of the stream ends here; screening goes on")
-            self._tap = None
+            self._on_raw_message = None
 
     def _reject(self, rejected: RejectedMessage, now: float) -> None:
         self._rejected[rejected.reason] += 1

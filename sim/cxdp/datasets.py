@@ -20,18 +20,10 @@ from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, Label, Nui
 from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
 from braggwatch.sim.cxdp.nuisance import measure, random_nuisance
 from braggwatch.sim.cxdp.scattering import amplitude_at
-from braggwatch.sim.cxdp.shards import (
-    ForeignShardError,
-    ShardError,
-    ShardFacts,
-    check_shard,
-    read_shard,
-    shard_facts,
-    shard_nuisance,
-    store_samples,
-)
+from braggwatch.sim.cxdp.shards import ShardFacts, check_shard, read_shard, shard_facts, shard_nuisance, store_samples
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 
 __all__ = [
     "CLEAN_PEAK",

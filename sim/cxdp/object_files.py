@@ -37,7 +37,7 @@ class FittedParticle(BaseModel):
 
 def fitted_gold() -> FittedParticle:
     """Return the shipped fit of a gold particle measured at APS 34-ID-C."""
-    text = files("braggwatch.sim").joinpath("particles/gold_34idc.json").read_text(encoding="utf-8")
+    text = files("braggwatch.sim.cxdp").joinpath("particles/gold_34idc.json").read_text(encoding="utf-8")
     return FittedParticle.model_validate_json(text)
 
 

@@ -5,7 +5,7 @@ Offline research, not part of the live path: it turns a measured peak into an ob
 
 Hybrid input-output (Fienup, Appl. Opt. 21, 2758 (1982)) or RAAR (Luke, Inverse Problems 21, 37 (2005)) alternate with
 error reduction inside a support that shrink-wrap follows (Marchesini et al., Phys. Rev. B 68, 140101 (2003)), from
-several random starts. The object's sign convention is that of `braggwatch.sim.cxdp.scattering`: F(q) = Σ ρ exp(-2πi q·r).
+several random starts. The object's sign convention is that of `sim.cxdp.scattering`: F(q) = Σ ρ exp(-2πi q·r).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 SHARD_SCHEMA = 1
@@ -21,14 +22,6 @@ _MEANING: Mapping[NuisanceWord, str] = {
     "measured": "log1p(counts); axis 0 of each volume along Q",
     "none": "log1p(expected intensity scaled to a peak of 1e6); axis 0 of each volume along Q",
 }
-
-
-class ShardError(ValueError):
-    """A shard that can't be read; the message names it and says why."""
-
-
-class ForeignShardError(ValueError):
-    """A good shard of another data set where one's own should be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.live.health import Health
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
+from braggwatch.services.sadp.live.page_routes import add_pattern_routes
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import MODEL, bare_result, full_result, particle, provisional
@@ -75,8 +78,8 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.store = ResultStore(path)
-        self.broker = EventBroker(epoch=7)
-        self.particles = EventBroker(epoch=7)
+        self.broker = ResultBroker(epoch=7)
+        self.particles = ResultBroker(epoch=7)
         metrics, health = Metrics(), Health()
         for condition in ("stream", "store"):
             health.ok(condition)
@@ -84,8 +87,14 @@ class Page:
         metrics.backend(MODEL)
         board = ProvisionalBoard(self.broker)
         board.put(provisional())
-        desk = PatternDesk(self.store.patterns, self.particles)
-        self.app: FastAPI = create_app(self.store, self.broker, metrics, health, PageSettings(), None, desk, board)
+        desk = PatternDesk(PatternStore.of(self.store), self.particles)
+        parts = (
+            lambda app: add_curve_routes(app, self.store, self.broker, board, None),
+            lambda app: add_pattern_routes(app, desk),
+        )
+        self.app: FastAPI = create_app(
+            parts, metrics, health, PageSettings(), epoch=7, watchers=lambda: self.broker.clients
+        )
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
@@ -224,7 +233,7 @@ def test_a_client_that_resumes_is_asked_to_read_anew_in_the_same_words(
 
 
 def _events(
-    client: httpx.Client, route: str, broker: EventBroker, records: list[object], headers: dict[str, str]
+    client: httpx.Client, route: str, broker: ResultBroker, records: list[object], headers: dict[str, str]
 ) -> list[str]:
     """What a client reads until the service ends: each line of each event, pings left out."""
     with ThreadPoolExecutor(1) as pool:

@@ -223,16 +223,21 @@ def test_the_bundle_page_names_every_file_and_field() -> None:
 
 
 def test_the_http_page_names_every_route(tmp_path: Path) -> None:
+    from braggwatch.services.composition import MODALITIES
     from braggwatch.services.live.health import Health
-    from braggwatch.services.live.result_broker import EventBroker
+    from braggwatch.services.live.instruments import Instruments
+    from braggwatch.services.live.modality import LiveContext
     from braggwatch.services.metrics.prometheus import Metrics
     from braggwatch.services.page import create_app
-    from braggwatch.services.settings import PageSettings
+    from braggwatch.services.settings import Settings
     from braggwatch.services.storage.result_store import ResultStore
 
     store = ResultStore(tmp_path / "r.sqlite")
+    settings = Settings()
     try:
-        app = create_app(store, EventBroker(store.epoch), Metrics(), Health(), PageSettings())
+        modalities = [opened(LiveContext(settings, store, Instruments.of())) for opened in MODALITIES]
+        parts = [modality.add_routes for modality in modalities]
+        app = create_app(parts, Metrics(), Health(), settings.page, epoch=store.epoch, watchers=lambda: 0)
         routes = {f"{m.upper()} {path}" for path, methods in app.openapi()["paths"].items() for m in methods}
     finally:
         store.close()

@@ -1,9 +1,9 @@
 """Warp kernels that read a gathered cube: its autocorrelation, its centre, its mirror images.
 
-Each does what its namesake in `braggwatch.callbacks.cxdp.preprocess.scale`, `braggwatch.callbacks.cxdp.preprocess.peak_centre` and
-`braggwatch.models.cxdp.symmetry` does. The transform is a plain sum over 64 samples along each axis, and only the
-frequencies that the radial mean uses: at this size that is cheaper than a library's set-up, and the same on CPU and
-CUDA.
+Each does what its namesake in `braggwatch.callbacks.cxdp.preprocess.scale`,
+`braggwatch.callbacks.cxdp.preprocess.peak_centre` and `braggwatch.models.cxdp.symmetry` does. The transform is a plain
+sum over 64 samples along each axis, and only the frequencies that the radial mean uses: at this size that is cheaper
+than a library's set-up, and the same on CPU and CUDA.
 """
 
 # Warp compiles these functions and never runs them as Python: their types are Warp's, checked when it compiles.

@@ -1,7 +1,7 @@
 """Warp kernels that read raw frames: the survey, the sum near the peak, the gather. One source for CPU and CUDA.
 
-Each does what its namesake in `braggwatch.callbacks.cxdp.preprocess.corrections` and `braggwatch.callbacks.cxdp.preprocess.orthonormalise` does, in
-float64, and is compiled for every dtype in `STORED`.
+Each does what its namesake in `braggwatch.callbacks.cxdp.preprocess.corrections` and
+`braggwatch.callbacks.cxdp.preprocess.orthonormalise` does, in float64, and is compiled for every dtype in `STORED`.
 """
 
 # Warp compiles these functions and never runs them as Python: their types are Warp's, checked when it compiles.
@@ -26,7 +26,7 @@ _NOWHERE = wp.constant(wp.int32(2147483647))
 
 @wp.struct
 class Limits:
-    """When a raw count is a measurement, saturated, hot; as in `braggwatch.callbacks.cxdp.preprocess.corrections.survey`."""
+    """When a raw count is a measurement, saturated, hot; as in `callbacks.cxdp.preprocess.corrections.survey`."""
 
     valid_from: wp.float64
     valid_below: wp.float64
@@ -50,7 +50,7 @@ class RowFindings:
 
 @wp.struct
 class Rocking:
-    """The usable frames in the order of their angles, see `braggwatch.callbacks.cxdp.preprocess.orthonormalise.FrameOrder`."""
+    """The usable frames in the order of their angles, see `callbacks.cxdp.preprocess.orthonormalise.FrameOrder`."""
 
     angles: wp.array[wp.float64]
     frames: wp.array[wp.int32]

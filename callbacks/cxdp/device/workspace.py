@@ -63,7 +63,7 @@ class Workspace:
         return sum(array.capacity for array in arrays)
 
     def profile(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Return `braggwatch.callbacks.cxdp.preprocess.scale.radial_autocorrelation` of the cube, None where it is all zero.
+        """Return `callbacks.cxdp.preprocess.scale.radial_autocorrelation` of the cube, None where it is all zero.
 
         The host gets 34 numbers.
         """

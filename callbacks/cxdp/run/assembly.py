@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 
-from braggwatch.callbacks.cxdp.records import FrameRecord
 from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.cxdp.run.curve import (
     BuiltCurve,
@@ -27,6 +26,7 @@ from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import MutableCounters
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, text
+from braggwatch.callbacks.documents.frame_record import FrameRecord
 from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.documents.frames import FrameSource
 from braggwatch.sim.geometry.model import GeometryPreset

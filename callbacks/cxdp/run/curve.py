@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.records import FrameRecord, GeometryOrigin, RockingCurve
+from braggwatch.callbacks.cxdp.records import GeometryOrigin, RockingCurve
 from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     BASELINE,
     ResolvedGeometry,
@@ -19,6 +19,7 @@ from braggwatch.callbacks.cxdp.run.geometry_resolution import (
 from braggwatch.callbacks.cxdp.run.scan_documents import ScanDocuments
 from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.frame_record import FrameRecord
 from braggwatch.callbacks.documents.frames import FrameSource
 
 PASSED_BELOW = 0.1

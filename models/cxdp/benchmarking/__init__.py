@@ -1,8 +1,11 @@
-"""An open test set with splits, and scores on it for any network that can be run as ONNX."""
+"""An open test set with splits, and scores on it for any network that can be run as ONNX.
 
-from braggwatch.models.benchmarking.entrants import BundleEntrant, Entrant, EntrantError, OnnxEntrant, Reading
-from braggwatch.models.benchmarking.patterns import Benchmark, BenchmarkError, PatternFacts, Split
-from braggwatch.models.benchmarking.scoring import BenchmarkResult, answer_all, score_answers
+The benchmark's command and docs/make_benchmark.py import it.
+"""
+
+from braggwatch.models.cxdp.benchmarking.entrants import BundleEntrant, Entrant, EntrantError, OnnxEntrant, Reading
+from braggwatch.models.cxdp.benchmarking.patterns import Benchmark, BenchmarkError, PatternFacts, Split
+from braggwatch.models.cxdp.benchmarking.scoring import BenchmarkResult, answer_all, score_answers
 
 __all__ = [
     "Benchmark",

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from braggwatch.models.benchmarking.patterns import CLASSES, SHAPE
-from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.cxdp.benchmarking.patterns import CLASSES, SHAPE
+from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome
 
 Scale = Literal["counts", "log1p-max"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.benchmarking.patterns import (
+from braggwatch.models.cxdp.benchmarking.patterns import (
     CARD_FILE,
     CLASSES,
     FACTS_FILE,
@@ -21,8 +21,8 @@ from braggwatch.models.benchmarking.patterns import (
     store_volumes,
     write_sums,
 )
-from braggwatch.models.scores import family
-from braggwatch.sim.datasets import SampleInfo, read_shard, shard_facts
+from braggwatch.models.cxdp.scores import family
+from braggwatch.sim.cxdp.datasets import SampleInfo, read_shard, shard_facts
 
 DEV_EVERY = 3
 """One crystal of so many goes to public-dev, the others to test."""

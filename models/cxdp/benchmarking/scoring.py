@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.models.benchmarking.entrants import Answer, Entrant
-from braggwatch.models.benchmarking.patterns import CLASSES, SPLITS, Benchmark, PatternFacts, Split
-from braggwatch.models.calibration import expected_calibration_error
-from braggwatch.models.ood import auroc
-from braggwatch.models.predictions import Prediction
-from braggwatch.models.scores import Score, by_counts, by_reflection, by_source, score_of, scores_by
+from braggwatch.models.cxdp.benchmarking.entrants import Answer, Entrant
+from braggwatch.models.cxdp.benchmarking.patterns import CLASSES, SPLITS, Benchmark, PatternFacts, Split
+from braggwatch.models.cxdp.predictions import Prediction
+from braggwatch.models.cxdp.scores import Score, by_counts, by_reflection, by_source, score_of, scores_by
+from braggwatch.models.uncertainty.calibration import expected_calibration_error
+from braggwatch.models.uncertainty.ood import auroc
 from braggwatch.models.verdict import Outcome
 
 CALIBRATION_BINS = 15

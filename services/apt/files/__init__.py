@@ -1,4 +1,7 @@
-"""Files of atom probe tomography: reconstructions (.pos, .epos, .apt) and ranges (.rrng, .rng)."""
+"""Files of atom probe tomography: reconstructions (.pos, .epos, .apt) and ranges (.rrng, .rng).
+
+Scanning and the command line import it.
+"""
 
 from braggwatch.services.apt.files.error import AptFileError
 from braggwatch.services.apt.files.labelling import RangedShare, label_checked, read_labelled

@@ -135,7 +135,7 @@ def _dicts(value: object) -> list[dict[str, object]]:
 def report_page(record: ScanRecord, title: str) -> str:
     """Return the page."""
     summary = record.summary
-    script = files("braggwatch.services").joinpath("apt_view.js").read_text(encoding="utf-8")
+    script = files("braggwatch.services.apt.scanning").joinpath("apt_view.js").read_text(encoding="utf-8")
     data = json.dumps(view_data(record))
     sizes = summary.get("precipitates")
     ways = [("order", sizes)] if isinstance(sizes, dict) else []

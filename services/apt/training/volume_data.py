@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from braggwatch.services.batch.executors import run_shards
-from braggwatch.services.cxdp.training.shard_making import ShardDone
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.sim.apt.files import write_pos, write_rrng, write_truth
 from braggwatch.sim.apt.library import LibrarySpec, make_sample
 from braggwatch.sim.apt.sdm_shards import check_sdm_shard, write_sdm_shard
 from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
-from braggwatch.sim.cxdp.shards import ShardError
+from braggwatch.sim.shard_errors import ShardError
 from braggwatch.sim.whole_file import whole_file
 
 logger = logging.getLogger(__name__)

@@ -47,7 +47,7 @@ from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.services.apt.training.order_training import CLASSES
 from braggwatch.services.apt.training.volume_data import make_sdm_library
-from braggwatch.services.cxdp.training.shard_making import ShardDone
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.recording.recordings import tool_version
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
@@ -74,7 +74,7 @@ class PaperRecipe:
     folds
         Of the cross-validation; 0: none.
     measured
-        Labelled measured maps to add, sevenfold (`braggwatch.models.apt.training.measured_maps`); None: simulated ones only.
+        Labelled measured maps to add, sevenfold (`models.apt.training.measured_maps`); None: simulated ones only.
     bf16
         Products in half precision.
     """

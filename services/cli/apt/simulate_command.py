@@ -108,8 +108,8 @@ def _maps(
     as_json: bool,
 ) -> None:
     from braggwatch.services.apt.training.volume_data import make_sdm_library, sdm_shard_tasks
+    from braggwatch.services.batch.shards import part_of
     from braggwatch.services.cli.shard_progress import shard_progress
-    from braggwatch.services.cxdp.training.relaxed_libraries import part_of
     from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 
     spec = load_library_spec(library.value) if config is None else LibrarySpec.model_validate_json(config)

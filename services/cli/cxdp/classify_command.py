@@ -136,7 +136,7 @@ def _reports(
     from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
     from braggwatch.models.bundling.registry import Registry
     from braggwatch.models.cxdp.classifier import BundleClassifier
-    from braggwatch.services.composition import preprocessing_settings
+    from braggwatch.services.cxdp.preprocessing import preprocessing_settings
     from braggwatch.services.cxdp.recorded_runs import screen_documents
 
     name = model if model is not None else settings.screening.model

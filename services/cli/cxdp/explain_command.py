@@ -153,7 +153,7 @@ def _stored(run_uid: str, path: Path) -> NDArray[np.float32]:
 def _recorded(file: Path, settings: Settings, bundle: Path, geometry: str | None) -> NDArray[np.float32]:
     from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
     from braggwatch.models.cxdp.classifier import BundleClassifier
-    from braggwatch.services.composition import preprocessing_settings
+    from braggwatch.services.cxdp.preprocessing import preprocessing_settings
     from braggwatch.services.cxdp.recorded_runs import screen_documents
     from braggwatch.services.recording.recordings import read_header, read_recording
     from braggwatch.sim.geometry import load_preset

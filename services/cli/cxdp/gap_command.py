@@ -80,7 +80,7 @@ def show(report: GapReport) -> None:
 
 
 def _curve(scan: Path, geometry: str | None, config: Path | None) -> tuple[RockingCurve, PreprocessingSettings]:
-    from braggwatch.services.composition import preprocessing_settings
+    from braggwatch.services.cxdp.preprocessing import preprocessing_settings
     from braggwatch.services.cxdp.studies.phased_scan import recorded_curve
     from braggwatch.services.recording.recordings import read_recording
     from braggwatch.services.settings import load_settings

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.cxdp.live.result_source import ResultSource
-from braggwatch.services.live.result_broker import EventBroker, SlowClientError
+from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
+from braggwatch.services.page.event_stream import event_stream
 
-PING_S = 10
 
-
-def live_router(broker: EventBroker[LiveRecord]) -> APIRouter:
+def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
     """Build ``GET /events``."""
     router = APIRouter()
 
@@ -30,26 +28,17 @@ def live_router(broker: EventBroker[LiveRecord]) -> APIRouter:
         ``EPOCH-NUMBER``; a client that names its last one (``Last-Event-ID``) gets what it missed. A client that does
         not read is let go.
         """
-        return EventSourceResponse(_stream(broker, request.headers.get("last-event-id")), ping=PING_S)
+        return event_stream(broker, request, _event_name)
 
     return router
 
 
-async def _stream(broker: EventBroker[LiveRecord], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
-    async with contextlib.aclosing(broker.subscribe(last_event_id)) as events:
-        try:
-            async for event in events:
-                if event.result is None:
-                    yield ServerSentEvent(data="{}", event="reset", id=event.id)
-                else:
-                    kind = "provisional" if isinstance(event.result, ProvisionalVerdict) else "result"
-                    yield ServerSentEvent(data=event.result.model_dump_json(), event=kind, id=event.id)
-        except SlowClientError:
-            return
+def _event_name(record: LiveRecord) -> str:
+    return "provisional" if isinstance(record, ProvisionalVerdict) else "result"
 
 
 async def wait_for_result(
-    store: ResultSource, broker: EventBroker[LiveRecord], run_uid: str, timeout_s: float
+    store: ResultSource, broker: ResultBroker[LiveRecord], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
     """Return the run's result as soon as it is there, or None after ``timeout_s`` seconds.
 
@@ -74,7 +63,7 @@ async def wait_for_result(
     return result or await run_in_threadpool(store.get, run_uid)
 
 
-async def _watch(broker: EventBroker[LiveRecord], run_uid: str) -> ScreeningResult | None:
+async def _watch(broker: ResultBroker[LiveRecord], run_uid: str) -> ScreeningResult | None:
     async with contextlib.aclosing(broker.subscribe()) as events:
         try:
             async for event in events:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.sim.bounded import Bounded
 
@@ -20,22 +19,11 @@ class ProvisionalBoard:
     """Keeps and tells provisional verdicts, and compares each with what the run's record says in the end.
 
     Safe to ask from other threads than the one that fills it. Nothing here is stored: a restart forgets it.
-
-    Parameters
-    ----------
-    listener
-        Is given each one by the thread that judges: it may not block.
     """
 
-    def __init__(
-        self,
-        broker: EventBroker[LiveRecord],
-        metrics: ServiceMetrics | None = None,
-        listener: Callable[[ProvisionalVerdict], None] | None = None,
-    ) -> None:
+    def __init__(self, broker: ResultBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
         self._broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self._listener = listener
         self._newest = Bounded[str, ProvisionalVerdict](_KEPT)
         self._lock = threading.Lock()
 
@@ -44,8 +32,6 @@ class ProvisionalBoard:
         with self._lock:
             self._newest[provisional.run_uid] = provisional
         self._broker.publish(provisional)
-        if self._listener is not None:
-            self._listener(provisional)
         self._metrics.provisional_made(provisional)
         logger.info("run %s so far: %s", provisional.run_uid, provisional.in_words)
 

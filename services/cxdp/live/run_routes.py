@@ -16,9 +16,10 @@ from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, Sc
 from braggwatch.services.cxdp.live.event_routes import wait_for_result
 from braggwatch.services.cxdp.live.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
-from braggwatch.services.cxdp.live.result_source import ResultSource, RunUid, result_or_404
+from braggwatch.services.cxdp.live.result_source import ResultSource, result_or_404
 from braggwatch.services.cxdp.live.slices import SliceDtype, central_slices, packed
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.page.run_uid import RunUid
 
 MAX_WAIT_S = 60.0
 _PAGE_SIZE = 500
@@ -41,7 +42,7 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
         after = page[-1].run_uid
 
 
-def runs_router(store: ResultSource, broker: EventBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
+def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
     """Build everything under ``/runs``."""
     router = APIRouter()
 

@@ -23,8 +23,9 @@ from braggwatch.models.cxdp.unclassed import UnclassedScore, score_unclassed
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.factory import make_network
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.cxdp.training.labelled_shards import CLASSES, LabelledShards
-from braggwatch.services.cxdp.training.shard_making import ShardDone, make_dataset
+from braggwatch.services.cxdp.training.shard_making import make_dataset
 from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.datasets import DatasetSpec
 from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary, LibraryEntry, read_entries

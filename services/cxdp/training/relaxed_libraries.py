@@ -13,23 +13,6 @@ from braggwatch.sim.cxdp.relaxation.library import CONFIGURATIONS_PER_SHARD, rel
 from braggwatch.sim.cxdp.shards import remove_partial
 
 
-def part_of(text: str) -> tuple[int, int]:
-    """Understand 'i/n', counted from 1.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    try:
-        part, parts = (int(word) for word in text.split("/"))
-    except ValueError as error:
-        raise ValueError(f"a part is written i/n, e.g. 3/8, not {text!r}") from error
-    if not 1 <= part <= parts:
-        raise ValueError(f"part {part} of {parts} does not exist: i runs from 1 to n")
-    return part, parts
-
-
 def make_library(
     folder: Path,
     spec: RelaxationSpec,

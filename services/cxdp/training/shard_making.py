@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
 from braggwatch.services.batch.executors import run_shards
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS
 from braggwatch.sim.cxdp.datasets import (
     CrystalSource,
@@ -95,25 +96,6 @@ class ShardTask:
     library: Path | None = None
     patterns_per_crystal: int = PATTERNS_PER_CRYSTAL
     only: frozenset[int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShardDone:
-    """One finished shard: how many samples were asked for, and why some were refused.
-
-    Attributes
-    ----------
-    kept
-        It was there already and sound.
-    problem
-        Why one that was there had to be made again; '' where none had to.
-    """
-
-    path: Path
-    asked: int
-    refused: tuple[str, ...]
-    kept: bool = False
-    problem: str = ""
 
 
 def open_library(

@@ -8,22 +8,18 @@ recognised.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from uuid import NAMESPACE_URL, uuid5
 
 from braggwatch.callbacks.sadp.records import CrystalSoFar, ParticleState, PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity
+from braggwatch.services.live.derived_documents import DerivedRun, DerivedStream, Document, Fields, uid_of
 
 PATTERNS = "primary"
 PARTICLES = "particles"
-_DTYPES = {str: "string", int: "integer", float: "number"}
-
-Document = tuple[str, dict[str, object]]
-Fields = dict[str, str | int | float]
 
 
 def derived_pattern_uid(run_uid: str, model: ModelIdentity | None) -> str:
     """Return the derived run's uid: the same for the same raw run and model."""
-    return str(uuid5(NAMESPACE_URL, f"braggwatch:sadp:{run_uid}:{'no-model' if model is None else model.id}"))
+    return uid_of("braggwatch", "sadp", run_uid, "no-model" if model is None else model.id)
 
 
 def pattern_fields(result: PatternResult) -> Fields:
@@ -60,42 +56,45 @@ def particle_fields(state: ParticleState) -> Fields:
 
 def opening(result: PatternResult) -> Iterator[Document]:
     """Yield start and descriptor of the derived run that a pattern belongs to."""
-    uid = derived_pattern_uid(result.run_uid, result.model)
-    start: dict[str, object] = {
-        "uid": uid,
-        "time": result.run_started_at,
-        "original_run_uid": result.run_uid,
-        "purpose": "braggwatch electron diffraction",
-    }
-    if result.scan_id is not None:
-        start["original_scan_id"] = result.scan_id
-    yield "start", start
-    yield "descriptor", _descriptor(uid, PATTERNS, result.run_started_at, pattern_fields(result))
+    run = _run(result)
+    yield run.start
+    yield _descriptor(_patterns(run, result))
 
 
 def pattern_event(result: PatternResult) -> Document:
     """Return the event of one pattern."""
-    uid = derived_pattern_uid(result.run_uid, result.model)
-    return "event", _event(uid, PATTERNS, result.number, result.judged_at, pattern_fields(result))
+    stream = _patterns(_run(result), result)
+    return stream.event(pattern_fields(result), result.judged_at, result.number, f"{PATTERNS}:{result.number}")
 
 
 def closing(result: PatternRunResult, particles: Sequence[ParticleState]) -> Iterator[Document]:
     """Yield an event for each particle, and the stop document."""
     uid = derived_pattern_uid(result.run_uid, result.model)
-    for number, state in enumerate(particles, start=1):
-        fields = particle_fields(state)
-        if number == 1:
-            yield "descriptor", _descriptor(uid, PARTICLES, result.ended_at, fields)
-        yield "event", _event(uid, PARTICLES, number, result.ended_at, fields)
-    stop: dict[str, object] = {
-        "uid": str(uuid5(NAMESPACE_URL, f"{uid}:stop")),
-        "run_start": uid,
-        "time": result.ended_at,
-        "exit_status": "success",
-        "reason": f"{result.ending}: {result.reason}" if result.reason else result.ending.value,
-        "num_events": {PATTERNS: result.judged, PARTICLES: len(particles)},
-    }
-    yield "stop", stop
+    run = DerivedRun(uid, result.started_at, {}, {PATTERNS: result.judged, PARTICLES: 0})
+    if particles:
+        stream = run.stream(PARTICLES, particle_fields(particles[0]), result.ended_at, PARTICLES)
+        yield _descriptor(stream)
+        for number, state in enumerate(particles, start=1):
+            yield stream.event(particle_fields(state), result.ended_at, number, f"{PARTICLES}:{number}")
+    yield run.stop(result.ended_at, f"{result.ending}: {result.reason}" if result.reason else result.ending.value)
+
+
+def _run(result: PatternResult) -> DerivedRun:
+    metadata: dict[str, object] = {"original_run_uid": result.run_uid, "purpose": "braggwatch electron diffraction"}
+    if result.scan_id is not None:
+        metadata["original_scan_id"] = result.scan_id
+    return DerivedRun(derived_pattern_uid(result.run_uid, result.model), result.run_started_at, metadata)
+
+
+def _patterns(run: DerivedRun, result: PatternResult) -> DerivedStream:
+    return run.stream(PATTERNS, pattern_fields(result), result.run_started_at, PATTERNS)
+
+
+def _descriptor(stream: DerivedStream) -> Document:
+    name, document = stream.descriptor
+    # Empty, optional, and never in these descriptors: they stay as consumers know them.
+    document.pop("object_classes", None)
+    return name, document
 
 
 def _crystal_fields(crystal: CrystalSoFar) -> Fields:
@@ -117,30 +116,3 @@ def _model_fields(model: ModelIdentity | None) -> Fields:
 
 def _zone(zone: tuple[int, int, int] | None) -> str:
     return "" if zone is None else " ".join(str(index) for index in zone)
-
-
-def _descriptor(uid: str, stream: str, time: float, fields: Fields) -> dict[str, object]:
-    return {
-        "uid": str(uuid5(NAMESPACE_URL, f"{uid}:{stream}")),
-        "run_start": uid,
-        "time": time,
-        "name": stream,
-        "data_keys": {
-            name: {"source": "braggwatch", "dtype": _DTYPES[type(value)], "shape": []} for name, value in fields.items()
-        },
-        "configuration": {},
-        "hints": {},
-        "object_keys": {},
-    }
-
-
-def _event(uid: str, stream: str, number: int, time: float, fields: Fields) -> dict[str, object]:
-    return {
-        "uid": str(uuid5(NAMESPACE_URL, f"{uid}:{stream}:{number}")),
-        "descriptor": str(uuid5(NAMESPACE_URL, f"{uid}:{stream}")),
-        "seq_num": number,
-        "time": time,
-        "data": dict(fields),
-        "timestamps": dict.fromkeys(fields, time),
-        "filled": {},
-    }

@@ -15,7 +15,9 @@ from braggwatch.callbacks.sadp.records import (
     PatternRunReport,
     PatternRunResult,
 )
-from braggwatch.services.live.result_broker import EventBroker
+from braggwatch.services.live.desk import ReportDesk
+from braggwatch.services.live.modality import Arrival
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.sadp.live.pattern_picture import PatternPicture, draw, pack_picture, unpack_picture
 from braggwatch.services.sadp.live.pattern_store import ParticleKey, PatternStore
@@ -35,12 +37,12 @@ class _Waiting:
     arrived: float
 
 
-class PatternDesk:
+class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
     """Batches reports, so that a disk that takes 10 ms for a commit keeps up with thirty patterns a second.
 
     Nothing is told before it is on the disk. While the disk refuses, records wait in memory (the oldest go beyond
     ``max_pending``, with an error in the log) and are told all the same. `take` and `flush` belong to one thread, the
-    rest may be called from any.
+    rest may be called from any. Latency is measured from the document's arrival.
 
     Parameters
     ----------
@@ -51,17 +53,17 @@ class PatternDesk:
     def __init__(
         self,
         store: PatternStore,
-        broker: EventBroker[ParticleState],
+        broker: ResultBroker[ParticleState],
         metrics: ServiceMetrics | None = None,
         *,
         max_pending: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(clock)
         self.store = store
         self.broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
         self._max_pending = max_pending
-        self._clock = clock
         self._waiting: list[_Waiting] = []
         self._runs: list[PatternRunReport] = []
         self._refused: list[tuple[PatternResult | PatternRunResult, tuple[ParticleState, ...]]] = []
@@ -69,23 +71,27 @@ class PatternDesk:
         self._latest = Bounded[ParticleKey, PatternReport](most_bytes=_LARGEST_FRAMES_BYTES, size_of=_frame_bytes)
         self._drawn_at: dict[ParticleKey, float] = {}
         self._lock = threading.Lock()
-        self.document_arrived: float | None = None
-        """Monotonic seconds at which the document being handled was received; None: now."""
 
     @property
     def pending(self) -> int:
         """Records that wait in memory for the disk."""
         return len(self._refused)
 
-    def take(self, report: PatternReport | PatternRunReport) -> None:
-        """Take one report; it is stored and told at the next `flush` that does something."""
+    def picture(self, run_uid: str, particle: str) -> PatternPicture | None:
+        """Return the picture of the particle's newest pattern, from memory or, after a restart, from the store."""
+        with self._lock:
+            report = self._latest.get((run_uid, particle))
+        if report is not None:
+            return draw(report)
+        packed = self.store.picture(run_uid, particle)
+        return None if packed is None else unpack_picture(packed)
+
+    def _admit(self, report: PatternReport | PatternRunReport, taken_at: float, arrival: Arrival | None) -> None:
         if isinstance(report, PatternRunReport):
             self._runs.append(report)
-            self.flush(force=True)
             return
-        now = self._clock()
-        arrived = now - report.result.latency_s if self.document_arrived is None else self.document_arrived
-        result = report.result.model_copy(update={"latency_s": max(0.0, now - arrived)})
+        arrived = taken_at - report.result.latency_s if arrival is None else arrival.received_at
+        result = report.result.model_copy(update={"latency_s": max(0.0, taken_at - arrived)})
         state = report.particle.model_copy(update={"last": result})
         whole = replace(report, result=result, particle=state)
         self._waiting.append(_Waiting(whole, arrived))
@@ -93,8 +99,9 @@ class PatternDesk:
             if report.frame is not None:
                 self._latest[result.run_uid, result.particle] = whole
 
-    def flush(self, *, force: bool = False) -> None:
-        """Store and tell what waits, where it is time to: enough of it, long enough, or ``force``."""
+    def _store(self, force: bool) -> None:
+        # Time to: enough of it, long enough, or a run's end.
+        force = force or bool(self._runs)
         self._retry()
         if not self._waiting and not self._runs:
             return
@@ -120,15 +127,6 @@ class PatternDesk:
             self._hold(records, tuple(changed.values()))
         self._metrics.stage("sadp_store", self._clock() - began)
         self._tell(waiting, runs, changed)
-
-    def picture(self, run_uid: str, particle: str) -> PatternPicture | None:
-        """Return the picture of the particle's newest pattern, from memory or, after a restart, from the store."""
-        with self._lock:
-            report = self._latest.get((run_uid, particle))
-        if report is not None:
-            return draw(report)
-        packed = self.store.picture(run_uid, particle)
-        return None if packed is None else unpack_picture(packed)
 
     def _last_of(self, state: ParticleState) -> PatternResult:
         # The desk measures latency from the document's arrival: a run's end must not bring the shorter figure back.

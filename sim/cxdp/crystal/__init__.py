@@ -1,4 +1,7 @@
-"""Crystals: shapes, dislocations and displacement fields."""
+"""Crystals: shapes, dislocations and displacement fields.
+
+Data making, relaxation and the simulated beamline import it; what only states facts is in `sim.crystallography`.
+"""
 
 from braggwatch.sim.crystallography.fcc import BURGERS, METALS, Metal, form_factor, g_dot_b, slip_planes
 from braggwatch.sim.cxdp.crystal.build import Crystal, CrystalSpec, build_crystal

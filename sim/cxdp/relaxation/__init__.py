@@ -1,1 +1,4 @@
-"""Relaxation of atomistic crystals: EAM potentials, engines, protocols, and what is found in the relaxed crystal."""
+"""Relaxed crystals of atoms: configurations and libraries of them.
+
+Data making imports it.
+"""

@@ -24,11 +24,10 @@ from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.services.composition import compose_service, preprocessing_settings
+from braggwatch.services.composition import compose_service
+from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.cxdp.recorded_runs import screen_documents
 from braggwatch.services.importers.spec34idc import ImportOptions, ImportReport, import_scan
-from braggwatch.services.live.result_broker import EventBroker
-from braggwatch.services.live.screening_service import ScreeningService
 from braggwatch.services.recording.recordings import RecordedDocument, read_recording
 from braggwatch.services.recording.replay import ReadyPublisher, ReplayOptions, Serializer, replay
 from braggwatch.services.settings import (
@@ -257,13 +256,13 @@ def test_every_route_gives_the_same_model_input_bit_for_bit(
 
 @contextmanager
 def witnessing_service(
-    address: str, preprocessor: CpuPreprocessor, path: Path
+    quick, address: str, preprocessor: CpuPreprocessor, path: Path
 ) -> Iterator[tuple[ResultStore, dict[str, bytes]]]:
     """The real service with the real preprocessing; in place of the network, its inputs are kept by run."""
     settings = Settings(stream=StreamSettings(address=address, prefix="raw"), store=StoreSettings(path=path))
     inputs: dict[str, bytes] = {}
 
-    def make_callback(on_report: Callable[[ScreeningReport], None]) -> ScreeningCallback:
+    def make_stream(on_report: Callable[[ScreeningReport], None], *_: object) -> ScreeningCallback:
         def keep(report: ScreeningReport) -> None:
             # The store rounds what it keeps for the page, so the comparison takes the arrays before it.
             if report.model_input is not None:
@@ -273,7 +272,7 @@ def witnessing_service(
         return ScreeningCallback(PRESET, preprocessor, Witness(), keep, settings.assembly)
 
     with ResultStore(path) as store:
-        service = ScreeningService(settings, make_callback, store, EventBroker(store.epoch))
+        service = quick.make_service(settings, store, modalities=[quick.make_curves(store, make_stream)])
         service.start()
         try:
             assert service.wait_ready(30.0)
@@ -286,6 +285,7 @@ def test_live_and_replayed_are_the_same_bit_for_bit(
     measured: Measured,
     preprocessor: CpuPreprocessor,
     reference: ScreeningReport,
+    quick,
     shared_proxy,
     make_publisher,
     tmp_path: Path,
@@ -294,7 +294,7 @@ def test_live_and_replayed_are_the_same_bit_for_bit(
     assert reference.model_input is not None
     expected = reference.model_input.intensity.tobytes()
     options = ReplayOptions(new_uids=True)
-    with witnessing_service(shared_proxy.out_address, preprocessor, tmp_path / "r.sqlite") as (store, inputs):
+    with witnessing_service(quick, shared_proxy.out_address, preprocessor, tmp_path / "r.sqlite") as (store, inputs):
         runs: list[str] = []
         for publisher in (make_publisher(shared_proxy), make_publisher(shared_proxy, serializer=msgpack_numpy.dumps)):
             runs += replay(read_recording(measured.recording), publisher, options).runs

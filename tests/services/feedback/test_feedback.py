@@ -14,10 +14,12 @@ from bluesky.callbacks.zmq import RemoteDispatcher
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.cxdp.live.derived_run import derived_run, flat_fields
+from braggwatch.services.cxdp.live.outbox import ResultOutbox
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
-from braggwatch.services.live.sink import SinkError
-from braggwatch.services.settings import PublisherSettings, SettingsError
+from braggwatch.services.live.sink import Sink, SinkError
+from braggwatch.services.settings import PublisherSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import PayloadFormat, decode
 
@@ -151,7 +153,7 @@ def test_an_address_that_is_none_is_a_clear_error():
         DerivedRunPublisher(publisher_settings("nonsense://x"), epoch=1)
 
 
-class RecordingSink:
+class RecordingSink(Sink):
     def __init__(self, name: str, failures: int = 0, error: type[Exception] = SinkError) -> None:
         self.name = name
         self.failures = failures
@@ -169,11 +171,15 @@ class RecordingSink:
         self.closed = True
 
 
+def dispatching(store: ResultStore, sinks, metrics=None, **pauses: float) -> FeedbackDispatcher:
+    return FeedbackDispatcher(sinks, [ResultOutbox(store)], store.wait_for_change, metrics, **pauses)
+
+
 @pytest.mark.parametrize("error", [SinkError, ZeroDivisionError])
 def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, eventually, metrics, error):
     down, well = RecordingSink("down", failures=3, error=error), RecordingSink("well")
     with ResultStore(tmp_path / "s.sqlite", sinks=("down", "well")) as store:
-        dispatcher = FeedbackDispatcher(store, (down, well), metrics, retry_first_s=0.05, retry_longest_s=0.1)
+        dispatcher = dispatching(store, (down, well), metrics, retry_first_s=0.05, retry_longest_s=0.1)
         dispatcher.start()
         for run_uid in ("a", "b"):
             store.put(ScreeningReport(result(run_uid), None))
@@ -189,12 +195,12 @@ def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, event
 def test_what_could_not_be_delivered_is_delivered_by_the_next_process(tmp_path, eventually):
     with ResultStore(tmp_path / "s.sqlite", sinks=("zmq",)) as store:
         store.put(ScreeningReport(result(), None))
-        first = FeedbackDispatcher(store, (RecordingSink("zmq", failures=10**6),), retry_first_s=0.01)
+        first = dispatching(store, (RecordingSink("zmq", failures=10**6),), retry_first_s=0.01)
         first.start()
         first.stop()
     sink = RecordingSink("zmq")
     with ResultStore(tmp_path / "s.sqlite", sinks=("zmq",)) as store:
-        second = FeedbackDispatcher(store, (sink,))
+        second = dispatching(store, (sink,))
         second.start()
         eventually(lambda: sink.got, what="delivery")
         second.stop()

@@ -15,17 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from braggwatch.callbacks.cxdp.records import BurgersVisibility, LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.composition import compose_service
-from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.doctor import examine
 from braggwatch.services.feedback.pvs import VerdictPvs
-from braggwatch.services.live.result_broker import EventBroker
-from braggwatch.services.live.screening_service import ScreeningService
-from braggwatch.services.settings import FeedbackSettings, PvSettings, Settings, SettingsError, load_settings
+from braggwatch.services.settings import FeedbackSettings, PvSettings, Settings, load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 
 pytest.importorskip("p4p", reason="p4p is not installed: pip install 'braggwatch[epics]'")
@@ -304,7 +303,7 @@ def test_the_heart_beats_while_the_loop_turns(sink, client) -> None:
 def test_the_word_so_far_is_shown_and_goes_when_the_record_comes(sink, client) -> None:
     with client.monitor("SO_FAR:VERDICT") as words:
         assert str(words.get(timeout=10.0)) == "undefined"
-        sink.say_so_far(a_provisional())
+        sink.provisional(a_provisional())
         assert str(words.get(timeout=10.0)) == "edge"
         assert client.get("SO_FAR:RUN_UID") == "run-1"
         assert (client.get("SO_FAR:COMPLETENESS"), client.get("SO_FAR:CONFIDENCE")) == (0.75, pytest.approx(0.9))
@@ -409,22 +408,17 @@ def test_a_live_verdict_arrives_at_a_monitor(quick, shared_proxy, make_publisher
         stack.callback(sink.close)
         client = Client(sink)
         stack.enter_context(client.context)
-        broker = EventBroker[LiveRecord](store.epoch)
-        board = ProvisionalBoard(broker, None, sink.say_so_far)
 
-        def make_callback(on_report):
+        def make_stream(on_report, on_provisional, links):
             judges = quick.QuickPreprocessor(), quick.QuickClassifier()
-            looking = ProvisionalScreening(*judges, board.put, (0.8,), is_behind=lambda: service.is_behind)
+            looking = ProvisionalScreening(*judges, on_provisional, (0.8,), is_behind=links.is_behind)
             return ScreeningCallback(quick.small_preset(), *judges, on_report, provisional=looking)
 
-        service = ScreeningService(
+        service = quick.make_service(
             quick.make_settings(shared_proxy.out_address),
-            make_callback,
             store,
-            broker,
+            modalities=[quick.make_curves(store, make_stream)],
             sinks=(sink,),
-            board=board,
-            on_beat=sink.beat,
         )
         service.start()
         stack.callback(service.stop)
@@ -455,17 +449,19 @@ def test_the_composed_service_serves_them_until_it_is_closed(shared_proxy, tmp_p
     )
     beaten = []
     with contextlib.closing(compose_service(load_settings(config), on_beat=lambda: beaten.append(1))) as composed:
-        client = Client(composed.pvs, "LINE:")
+        (sink,) = composed.feedback.sinks
+        classes = composed.modality(CurveModality).classes
+        client = Client(sink, "LINE:")
         with client.context:
             assert client.get("EPOCH") == composed.store.epoch
-            assert set(composed.classifier.classes) < set(client.get("VERDICT").raw["value.choices"])
+            assert set(classes) < set(client.get("VERDICT").raw["value.choices"])
             with client.monitor("HEARTBEAT") as beats, client.monitor("SO_FAR:VERDICT") as words:
                 assert beats.get(timeout=10.0).severity == INVALID
-                composed.service._on_beat()
+                composed.service._beat()
                 assert beats.get(timeout=10.0) == len(beaten) == 1
                 assert str(words.get(timeout=10.0)) == "undefined"
-                composed.board.put(a_provisional(label=composed.classifier.classes[0]))
-                assert str(words.get(timeout=10.0)) == composed.classifier.classes[0]
+                composed.feedback.provisional(a_provisional(label=classes[0]))
+                assert str(words.get(timeout=10.0)) == classes[0]
             composed.close()
             with pytest.raises(TimeoutError):
                 client.context.get("LINE:EPOCH", timeout=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import socket
 import threading
@@ -12,20 +13,21 @@ import pytest
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict
-from braggwatch.services.composition import preprocessing_settings
 from braggwatch.services.cxdp.live.derived_run import derived_run
+from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.live.health import HealthState
-from braggwatch.services.live.result_broker import EventBroker, SlowClientError
-from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.live.sink import Sink
 from braggwatch.services.live.supervision import Notifier
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError, load_settings
+from braggwatch.services.settings import PreprocessingChoices, Settings, load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 
 
-class RecordingSink:
+class RecordingSink(Sink):
     name = "recording"
 
     def __init__(self) -> None:
@@ -87,9 +89,8 @@ def test_a_warm_up_that_fails_is_a_reason_not_to_be_ready(quick, shared_proxy, s
     def fail() -> None:
         raise RuntimeError("no kernel image")
 
-    service = ScreeningService(
-        quick.make_settings(shared_proxy.out_address), quick.make_callback, store, EventBroker(1), warm_up=fail
-    )
+    curves = quick.make_curves(store, prepare=fail)
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, modalities=[curves])
     service.start()
     try:
         eventually(lambda: any("no kernel image" in why for why in service.health.report().reasons), what="reason")
@@ -99,13 +100,8 @@ def test_a_warm_up_that_fails_is_a_reason_not_to_be_ready(quick, shared_proxy, s
 
 
 def test_a_model_that_runs_on_less_than_there_is_is_ready_and_degraded(quick, shared_proxy, store, eventually):
-    service = ScreeningService(
-        quick.make_settings(shared_proxy.out_address),
-        quick.make_callback,
-        store,
-        EventBroker(1),
-        warm_up=lambda: "a GPU is here, but onnxruntime-cpu runs the network",
-    )
+    curves = quick.make_curves(store, prepare=lambda: ["a GPU is here, but onnxruntime-cpu runs the network"])
+    service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, modalities=[curves])
     service.start()
     try:
         eventually(lambda: service.health.report().ready, what="ready")
@@ -202,11 +198,10 @@ def test_a_chore_that_fails_ends_neither_the_service_nor_its_runs(
             fail_while_broken(name)
             return getattr(self._callback, name)
 
-    service = ScreeningService(
+    service = quick.make_service(
         quick.make_settings(shared_proxy.out_address),
-        Fragile,
         store,
-        EventBroker(1),
+        modalities=[quick.make_curves(store, lambda on_report, *_: Fragile(on_report), metrics=metrics)],
         metrics=metrics,
         on_beat=lambda: fail_while_broken("beat"),
     )
@@ -253,9 +248,12 @@ def test_row_26_a_disk_that_refuses_degrades_and_recovers(
         service.stop()
 
 
-def test_no_metrics_fits_the_interface():
-    silent: ServiceMetrics = NoMetrics()
-    silent.documents_lost(3)
+@pytest.mark.parametrize("name", [name for name in vars(ServiceMetrics) if not name.startswith("_")])
+def test_without_an_exporter_whatever_is_told_is_taken_and_forgotten(name):
+    silent = NoMetrics()
+    arguments = [object()] * len(inspect.signature(getattr(silent, name)).parameters)
+    assert getattr(silent, name)(*arguments) is None
+    assert vars(silent) == {}
 
 
 @pytest.fixture
@@ -293,7 +291,7 @@ async def first(events, count: int):
 
 
 async def test_a_client_resumes_where_it_was(make_result):
-    broker = EventBroker(epoch=3)
+    broker = ResultBroker(epoch=3)
     for run_uid in "abc":
         broker.publish(make_result(run_uid))
     missed = await first(broker.subscribe("3-1"), 2)
@@ -304,14 +302,14 @@ async def test_a_client_resumes_where_it_was(make_result):
 
 @pytest.mark.parametrize("last", ["2-1", "3-99", "3-", "x", "3-\u0663", "3-" + "9" * 5000])
 async def test_a_client_from_another_life_is_told_to_reload(make_result, last):
-    broker = EventBroker(epoch=3)
+    broker = ResultBroker(epoch=3)
     broker.publish(make_result("a"))
     (event,) = await first(broker.subscribe(last), 1)
     assert event.is_reset
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
-    broker = EventBroker(epoch=1, queue_size=2)
+    broker = ResultBroker(epoch=1, queue_size=2)
     slow, quick_client = broker.subscribe(), broker.subscribe()
     waiting = [asyncio.create_task(anext(slow)), asyncio.create_task(anext(quick_client))]
     await asyncio.sleep(0)

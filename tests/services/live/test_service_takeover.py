@@ -16,10 +16,9 @@ from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeOutput, open_runtime
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.composition import compose_service
-from braggwatch.services.live.accelerator_fallbacks import Takeovers
+from braggwatch.services.cxdp.live.modality import CurveModality
+from braggwatch.services.live.accelerator_fallbacks import AcceleratorFallbacks
 from braggwatch.services.live.health import Health, HealthState
-from braggwatch.services.live.result_broker import EventBroker
-from braggwatch.services.live.screening_service import ScreeningService
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import load_settings
 from braggwatch.services.storage.result_store import ResultStore
@@ -53,18 +52,17 @@ def test_every_scan_of_a_stream_gets_its_verdict(
     bundle = Bundle.load(Registry(registry).resolve("production"))
     metrics = Metrics()
     health = Health(on_change=metrics.ready)
-    takeovers = Takeovers(metrics, health)
+    takeovers = AcceleratorFallbacks(metrics, health)
     classifier = BundleClassifier(bundle, DyingRuntime(bundle, 2), threads=1, on_takeover=takeovers.tell)
 
-    def make_callback(on_report):
+    def make_stream(on_report, *_):
         return ScreeningCallback(quick.small_preset(), quick.QuickPreprocessor(), classifier, on_report)
 
     with ResultStore(tmp_path / "results.sqlite") as store:
-        service = ScreeningService(
+        service = quick.make_service(
             quick.make_settings(shared_proxy.out_address),
-            make_callback,
             store,
-            EventBroker(1),
+            modalities=[quick.make_curves(store, make_stream, metrics=metrics)],
             metrics=metrics,
             health=health,
         )
@@ -102,8 +100,9 @@ def test_the_composed_service_is_told(registry: Path, tmp_path: Path, monkeypatc
     health = Health(on_change=metrics.ready)
     composed = compose_service(load_settings(config), metrics=metrics, health=health)
     try:
+        classifier = composed.modality(CurveModality).classifier
         volumes = [blob(label, np.random.default_rng(label)) for label in range(3)]
-        verdicts = [composed.classifier.classify(one) for one in volumes]
+        verdicts = [classifier.classify(one) for one in volumes]
     finally:
         composed.close()
     assert [one.model.runtime for one in verdicts] == ["tensorrt", "onnxruntime-cpu", "onnxruntime-cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 
@@ -72,9 +73,18 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"braggwatch_{name}", labels)
 
 
-def test_the_pipeline_can_use_them():
-    pipeline_side: ServiceMetrics = Metrics()
-    pipeline_side.runs_open(1)
+@pytest.mark.parametrize("name", [name for name in vars(ServiceMetrics) if not name.startswith("_")])
+def test_nothing_that_the_pipeline_tells_is_forgotten(name):
+    """A method that the exporter doesn't take up would do nothing, and nobody would miss its series."""
+    told, taken = getattr(ServiceMetrics, name), getattr(Metrics, name)
+    assert taken is not told
+    assert list(inspect.signature(taken).parameters) == list(inspect.signature(told).parameters)
+
+
+def test_what_the_pipeline_tells_is_exported():
+    metrics = Metrics()
+    metrics.runs_open(3)
+    assert value(metrics, "runs_open") == 3
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")

@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from braggwatch.services.page import create_app
-from braggwatch.services.settings import PageSettings, SettingsError, load_settings
+from braggwatch.services.settings import PageSettings, load_settings
+from braggwatch.services.settings_error import SettingsError
 
 TOKEN = "a-long-token"
 
@@ -57,7 +57,7 @@ def test_beyond_loopback_a_token_must_be_set(world):
         PageSettings(host="0.0.0.0")
     unchecked = PageSettings.model_construct(host="10.0.0.1", read_token=None, operate_token=None)
     with pytest.raises(ValueError, match="token"):
-        create_app(world.store, world.broker, world.metrics, world.health, unchecked)
+        world.app_with(unchecked)
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n"])
@@ -68,7 +68,7 @@ def test_a_blank_token_is_none(world, blank, monkeypatch, result_of):
         load_settings()
     unchecked = PageSettings.model_construct(host="0.0.0.0", read_token=SecretStr(blank), operate_token=None)
     with pytest.raises(ValueError, match="token"):
-        create_app(world.store, world.broker, world.metrics, world.health, unchecked)
+        world.app_with(unchecked)
     # A blank second token must not open what the first one closes.
     world.publish(result_of("run-1"))
     with world.client("elsewhere:8080", host="0.0.0.0", read_token=TOKEN, operate_token=blank) as client:

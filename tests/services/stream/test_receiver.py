@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.backlog import SHED_REASON, Backlog, QueuedDocument
 from braggwatch.services.stream.loss import LossLedger
 from braggwatch.services.stream.receiver import Receiver
+from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
 

@@ -11,28 +11,27 @@ from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, Sc
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.models.verdict import Outcome, Verdict
-from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
-from braggwatch.services.live.result_broker import EventBroker
-from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import SettingsError, load_settings
+from braggwatch.services.settings import load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 
 
 def test_a_scan_is_spoken_of_then_recorded_and_the_two_are_compared(
     quick, shared_proxy, make_publisher, make_run, tmp_path: Path
 ) -> None:
-    metrics, broker = Metrics(), EventBroker[LiveRecord](1)
-    board = ProvisionalBoard(broker, metrics)
+    metrics = Metrics()
 
-    def make_callback(on_report):
+    def make_stream(on_report, on_provisional, links):
         judges = quick.QuickPreprocessor(), quick.QuickClassifier()
-        looking = ProvisionalScreening(*judges, board.put, (0.8,), is_behind=lambda: service.is_behind)
+        looking = ProvisionalScreening(*judges, on_provisional, (0.8,), is_behind=links.is_behind)
         return ScreeningCallback(quick.small_preset(), *judges, on_report, provisional=looking)
 
     with ResultStore(tmp_path / "results.sqlite") as store:
         settings = quick.make_settings(shared_proxy.out_address)
-        service = ScreeningService(settings, make_callback, store, broker, metrics=metrics, board=board)
+        curves = quick.make_curves(store, make_stream, metrics=metrics)
+        service = quick.make_service(settings, store, modalities=[curves], metrics=metrics)
         service.start()
         try:
             assert service.wait_ready(10.0)
@@ -43,7 +42,7 @@ def test_a_scan_is_spoken_of_then_recorded_and_the_two_are_compared(
             results = [store.wait(run.uid, 20.0) for run in runs]
         finally:
             service.stop()
-    told = asyncio.run(everything(broker, 2 * len(runs)))
+    told = asyncio.run(everything(curves.broker, 2 * len(runs)))
     assert [(type(one), one.run_uid) for one in told] == [
         (kind, run.uid) for run in runs for kind in (ProvisionalVerdict, ScreeningResult)
     ]
@@ -57,24 +56,24 @@ def test_a_scan_is_spoken_of_then_recorded_and_the_two_are_compared(
     # each stage of each run once
     for stage in ("queue", "preprocess", "classify", "provisional"):
         assert value("braggwatch_stage_duration_seconds_count", {"stage": stage}) == len(runs)
-    assert board.going_on() == []
+    assert curves.board.going_on() == []
 
 
 def test_a_run_that_has_its_record_already_is_not_spoken_of_for_ever(
     quick, shared_proxy, make_publisher, make_run, eventually, tmp_path: Path
 ) -> None:
     """A stored run that is replayed after a restart: nothing new is published, and the word on it goes."""
-    broker = EventBroker[LiveRecord](1)
-    board, run = ProvisionalBoard(broker), make_run(20)
+    run = make_run(20)
     with ResultStore(tmp_path / "results.sqlite") as store:
         for _ in range(2):
-            service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, board=board)
+            curves = quick.make_curves(store)
+            service = quick.make_service(quick.make_settings(shared_proxy.out_address), store, modalities=[curves])
             service.start()
             try:
                 assert service.wait_ready(10.0)
-                board.put(spoken_of(run.uid))
+                curves.board.put(spoken_of(run.uid))
                 run.send(make_publisher(shared_proxy), pause_s=0.005)
-                eventually(lambda: not board.going_on(), what="the word on it gone")
+                eventually(lambda board=curves.board: not board.going_on(), what="the word on it gone")
             finally:
                 service.stop()
 
@@ -93,7 +92,7 @@ def spoken_of(run_uid: str) -> ProvisionalVerdict:
     )
 
 
-async def everything(broker: EventBroker[LiveRecord], count: int) -> list[LiveRecord]:
+async def everything(broker: ResultBroker[LiveRecord], count: int) -> list[LiveRecord]:
     got: list[LiveRecord] = []
     async for event in broker.subscribe("1-0"):
         if event.result is not None:

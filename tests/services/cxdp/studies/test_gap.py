@@ -20,7 +20,7 @@ from braggwatch.models.bundling.registry import Registry, RegistryError
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cli import app
-from braggwatch.services.composition import preprocessing_settings
+from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.cxdp.recorded_runs import screen_documents
 from braggwatch.services.cxdp.studies.gap_to_real_data import Case, GapReport, ParticleCases, scan_cases, score_cases
 from braggwatch.services.cxdp.studies.phased_scan import phase_scan, phasing_pattern, recorded_curve

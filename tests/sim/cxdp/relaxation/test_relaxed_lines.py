@@ -1,7 +1,7 @@
 """The stop rule makes the defect: what Lim et al.'s own crystals hold after each way of relaxing them.
 
-Labels come from the census alone. ``pytest -m slow -s tests/sim/cxdp/relaxation/test_relaxed_lines.py`` prints the rows of the table in
-docs/explanation/relaxation.md.
+Labels come from the census alone. ``pytest -m slow -s tests/sim/cxdp/relaxation/test_relaxed_lines.py``
+prints the rows of the table in docs/explanation/relaxation.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,29 @@
+"""The part of the HTTP face that shows rocking curves."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.cxdp.live.event_routes import live_router
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.explanation_routes import explanation_router
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.result_source import ResultSource
+from braggwatch.services.cxdp.live.run_routes import runs_router
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.page.static_pages import add_page
+
+
+def add_curve_routes(
+    app: FastAPI,
+    store: ResultSource,
+    broker: ResultBroker[LiveRecord],
+    board: ProvisionalBoard,
+    explainer: Explainer | None,
+) -> None:
+    """Add the front page, ``/runs``, ``/provisional`` and ``/events``."""
+    app.include_router(runs_router(store, broker, board))
+    app.include_router(explanation_router(store, explainer))
+    app.include_router(live_router(broker))
+    add_page(app, "/", "index.html")
