@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from braggwatch.services.sadp.sources.mib_file import MibError, read_mib
-from braggwatch.sim.unlocked_hdf5 import open_foreign
+from braggwatch.sim.unlocked_hdf5 import open_unlocked
 
 SUFFIXES = (".tif", ".tiff", ".png", ".mrc", ".dm3", ".dm4", ".mib", ".h5", ".hdf5", ".nxs")
 """Of the formats that can be read."""
@@ -155,7 +155,7 @@ def _dm(path: Path) -> tuple[NDArray[np.generic], float | None]:
 
 
 def _hdf5(path: Path, dataset: str | None) -> NDArray[np.generic]:
-    with open_foreign(path) as file:
+    with open_unlocked(path) as file:
         if dataset is not None:
             found = file.get(dataset)
             if not isinstance(found, h5py.Dataset):
