@@ -1,4 +1,4 @@
-"""Libraries of relaxed crystals, many processes at once."""
+"""Make libraries of relaxed crystals in several processes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from braggwatch.sim.cxdp.shards import remove_partial
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """Understand 'i/n', counted from 1.
+    """Parse 'i/n', counted from 1.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If the text is anything else.
     """
     try:
         part, parts = (int(word) for word in text.split("/"))
@@ -46,9 +46,9 @@ def make_library(
     Parameters
     ----------
     workers, executor
-        As `run_shards` takes them.
+        See `run_shards`.
     part
-        (i, n): only every n-th shard, beginning with the i-th.
+        (i, n): only every n-th shard, starting with the i-th.
     on_shard
         Called in this process with the number of crystals of each finished shard, in any order.
     """
