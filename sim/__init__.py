@@ -1,4 +1,4 @@
-"""Forward physics: geometry, crystals, scattering, nuisance, datasets, simulated beamline.
+"""Forward physics: geometry, crystals, scattering, noise, data sets, simulated beamline.
 
-The ground: everything may import it, and it imports nothing of the other storeys.
+The lowest layer: every other layer may import it, and it imports none of them.
 """
