@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
         raise PatternFileError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
     patterns = PatternSet(structures=structures, **columns)
     spots = len(patterns.intensity)
-    whole = (
+    consistent = (
         all(len(columns[name]) == len(patterns) for name in _COLUMNS[4:])
         and len(patterns.offsets) == len(patterns) + 1
         and patterns.offsets[0] == 0
@@ -94,6 +94,6 @@ def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
         and bool((np.diff(patterns.offsets) >= 0).all())
         and (not len(patterns) or 0 <= patterns.structure.min() <= patterns.structure.max() < len(structures))
     )
-    if not whole:
+    if not consistent:
         raise PatternFileError(f"{path.name} is damaged: its columns are inconsistent")
     return spec, patterns

@@ -45,15 +45,15 @@ def _shows(
                 row, shortest = n, size
         if row < 0:
             continue
-        there, beside = 0, 0
+        visible_spots, outside_row = 0, 0
         for n in range(offsets[p], offsets[p + 1]):
             if intensity[n] < visible or (hkl[n] * zone[p]).sum() != 0:
                 continue
-            there += 1
+            visible_spots += 1
             for i in range(3):
                 j = (i + 1) % 3
                 if hkl[row, i] * hkl[n, j] != hkl[row, j] * hkl[n, i]:
-                    beside += 1
+                    outside_row += 1
                     break
-        result[p] = there >= MIN_SPOTS and 2 * beside >= MIN_SPOTS
+        result[p] = visible_spots >= MIN_SPOTS and 2 * outside_row >= MIN_SPOTS
     return result

@@ -123,10 +123,10 @@ def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
         level.attrs["meaning"] = "z' = scale (z + a x + b y + c x^2/2 + d y^2/2 + e x y), x and y from the middle, nm"
         level["middle_nm"], level["slope"] = scan.level.middle_nm, scan.level.slope
         level["bend_per_nm"], level["scale"] = scan.level.bend_per_nm, scan.level.scale
-        for one in scan.phases:
-            sdm = _group(entry, f"zsdm_{one.phase}_{one.pair[0]}_{one.pair[1]}", "NXdata")
+        for phase_sdm in scan.phases:
+            sdm = _group(entry, f"zsdm_{phase_sdm.phase}_{phase_sdm.pair[0]}_{phase_sdm.pair[1]}", "NXdata")
             sdm.attrs["signal"], sdm.attrs["axes"] = "counts", ["dz"]
-            sdm["counts"], sdm["dz"] = one.counts, one.z_nm
+            sdm["counts"], sdm["dz"] = phase_sdm.counts, phase_sdm.z_nm
             sdm["dz"].attrs["units"] = "nm"
 
 

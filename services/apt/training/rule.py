@@ -17,7 +17,7 @@ def find_rule(
     bundle: Path,
     world: TrainingWorld,
     volumes: range,
-    kept: Path,
+    folder: Path,
     *,
     seed: int = 1,
     on_volume: Callable[[int, int], None] | None = None,
@@ -32,7 +32,7 @@ def find_rule(
         The world that its network was trained on; the tilt and spacing that levelling removes are removed here too.
     volumes
         Numbers of the volumes, preferably ones not used in training or calibration.
-    kept
+    folder
         Folder for the scores, which are reused for the same network.
     on_volume
         Called with (volumes scored, volumes in total).
@@ -49,7 +49,7 @@ def find_rule(
     level = levelled_world(world)
     scored = []
     for done, number in enumerate(volumes, 1):
-        scored.append(score_volume(scorer, level, seed, number, kept / f"volume-{number:07d}.npz"))
+        scored.append(score_volume(scorer, level, seed, number, folder / f"volume-{number:07d}.npz"))
         if on_volume is not None:
             on_volume(done, len(volumes))
     return fit_rule(scored, seed=seed)

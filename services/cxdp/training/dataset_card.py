@@ -156,12 +156,12 @@ def check_card(folder: Path) -> CardCheck:
     except ValidationError as error:
         raise ValueError(f"{path} is not a data set card: {error.errors()[0]['msg']}") from error
     listed = {shard.name: shard.sha256 for shard in record.shards}
-    here = {shard.name: shard for shard in _shards(folder)}
+    present = {shard.name: shard for shard in _shards(folder)}
     return CardCheck(
         checked=len(listed),
-        changed=tuple(name for name, sha256 in listed.items() if name in here and _sha256(here[name]) != sha256),
-        missing=tuple(name for name in listed if name not in here),
-        unlisted=tuple(name for name in here if name not in listed),
+        changed=tuple(name for name, sha256 in listed.items() if name in present and _sha256(present[name]) != sha256),
+        missing=tuple(name for name in listed if name not in present),
+        unlisted=tuple(name for name in present if name not in listed),
     )
 
 

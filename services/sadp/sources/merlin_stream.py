@@ -101,9 +101,9 @@ class MessageReader:
         found = re.search(rb"MPX,\d{10},(?:HDR|MQ1)", self._buffer)
         if found is None:
             # A message may have started in these bytes: keep its head and first letters.
-            gone = max(0, len(self._buffer) - _HEAD_BYTES - 3)
-            self.skipped_bytes += gone
-            del self._buffer[:gone]
+            skipped = max(0, len(self._buffer) - _HEAD_BYTES - 3)
+            self.skipped_bytes += skipped
+            del self._buffer[:skipped]
             return False
         self.skipped_bytes += found.start()
         del self._buffer[: found.start()]

@@ -52,7 +52,7 @@ def find_pictures(path: Path) -> tuple[Path, ...]:
         If there is no such path.
     """
     if path.is_dir():
-        found = tuple(sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()))
+        found = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()))
         if not found:
             raise PictureFileError(f"{path} contains no pictures: {', '.join(SUFFIXES)} are supported")
         return found

@@ -136,12 +136,12 @@ class WarpCrystals:
         """Compute the energies and forces of the active crystals' atoms."""
         pairs, n = self._list.pairs, self._atoms
         self._density.zero_()
-        here = [self._x, self._crystal, self._active, pairs, self._tables]
-        wp.launch(kernels.sum_density, n, [*here, self._density], device=self._device)
+        common = [self._x, self._crystal, self._active, pairs, self._tables]
+        wp.launch(kernels.sum_density, n, [*common, self._density], device=self._device)
         outputs = [self._slope, self._energy, self._force]
         inputs = [self._crystal, self._active, self._tables, self._density, *outputs]
         wp.launch(kernels.embed, n, inputs, device=self._device)
-        wp.launch(kernels.sum_forces, n, [*here, *outputs], device=self._device)
+        wp.launch(kernels.sum_forces, n, [*common, *outputs], device=self._device)
 
     def measure(self) -> Measured:
         """Sum over each crystal after `evaluate`."""
@@ -196,9 +196,9 @@ class WarpCrystals:
         return self._restored(self._energy, crystal)
 
     def _restored(self, values: WarpArray, crystal: int) -> NDArray[np.float64]:
-        here = values[int(self._first[crystal]) : int(self._first[crystal + 1])].numpy()
-        restored = np.empty_like(here)
-        restored[self._orders[crystal]] = here
+        sorted_values = values[int(self._first[crystal]) : int(self._first[crystal + 1])].numpy()
+        restored = np.empty_like(sorted_values)
+        restored[self._orders[crystal]] = sorted_values
         return restored
 
 
