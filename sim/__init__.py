@@ -1,6 +1,6 @@
-"""Forward physics: geometry, crystals, scattering, nuisance, datasets, simulated beamline.
+"""Forward physics: geometry, crystals, scattering, noise, data sets, simulated beamline.
 
-The ground: everything may import it, and it imports nothing of the other storeys.
+The lowest layer: every other layer may import it, and it imports none of them.
 
 Which Burgers directions a reflection can't see, and the geometry of a beamline:
 
