@@ -71,7 +71,7 @@ def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
     """
     if not planes.resolved.any():
         raise ValueError("no resolved region: there is nothing to level by")
-    at = planes.centers_nm()[planes.resolved]
+    at = planes.centres_nm()[planes.resolved]
     gx = np.tan(np.radians(planes.tilt_x_deg[planes.resolved].astype(np.float64)))
     gy = np.tan(np.radians(planes.tilt_y_deg[planes.resolved].astype(np.float64)))
     middle = at[:, :2].mean(axis=0)

@@ -56,7 +56,7 @@ class PlaneMap:
         """Of the resolved regions; NaN where there are none."""
         return float(np.median(self.spacing_nm[self.resolved])) if self.resolved.any() else math.nan
 
-    def centers_nm(self) -> NDArray[np.float64]:
+    def centres_nm(self) -> NDArray[np.float64]:
         """(nx, ny, nz, 3) middles of the regions, nm."""
         index = np.stack(np.meshgrid(*(np.arange(n) for n in self.signal.shape), indexing="ij"), axis=-1)
         return np.array(self.origin_nm) + (index + 0.5) * self.edge_nm

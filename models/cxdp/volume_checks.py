@@ -21,7 +21,7 @@ class VolumeMeasures:
 
     Attributes
     ----------
-    center_offset_voxels
+    centre_offset_voxels
         Distance of the centre of mass of everything above 10 % of the maximum from voxel n // 2 of each axis.
     second_peak_ratio
         Largest value outside the second-peak radius around the maximum, relative to the maximum.
@@ -31,7 +31,7 @@ class VolumeMeasures:
         Maximum over mean: near 1 for flat noise, hundreds for a Bragg peak.
     """
 
-    center_offset_voxels: float
+    centre_offset_voxels: float
     second_peak_ratio: float
     half_extent_voxels: float
     peak_to_mean: float
@@ -95,10 +95,10 @@ def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: floa
     peak = float(smooth.flat[place]) if volume.size else 0.0
     if not np.isfinite(total) or peak <= 0.0:
         raise ValueError("the volume has no positive, finite maximum")
-    *center, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
+    *centre, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
     middle = np.array(volume.shape) // 2
     return VolumeMeasures(
-        center_offset_voxels=float(np.linalg.norm(np.array(center) - middle)),
+        centre_offset_voxels=float(np.linalg.norm(np.array(centre) - middle)),
         second_peak_ratio=beyond / peak,
         half_extent_voxels=float(np.sqrt(farthest)),
         peak_to_mean=peak / max(total / smooth.size, 1e-30),
@@ -154,9 +154,9 @@ def violations(measures: VolumeMeasures, limits: VolumeLimits) -> tuple[str, ...
             f"the peak reaches over {measures.half_extent_voxels:.1f} voxels at half height "
             f"(at most {limits.max_half_extent_voxels:.1f})"
         )
-    if measures.center_offset_voxels > limits.max_center_offset_voxels:
+    if measures.centre_offset_voxels > limits.max_center_offset_voxels:
         found.append(
-            f"the peak is {measures.center_offset_voxels:.1f} voxels off the centre "
+            f"the peak is {measures.centre_offset_voxels:.1f} voxels off the centre "
             f"(at most {limits.max_center_offset_voxels:.1f})"
         )
     return tuple(found)

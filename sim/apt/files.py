@@ -44,7 +44,7 @@ def write_truth(path: Path, truth: VolumeTruth, spec: VolumeSpec, seed: int) -> 
     """
     with h5py.File(path, "w") as file:
         file.create_dataset("precipitate", data=truth.precipitate, compression="gzip", shuffle=True, fletcher32=True)
-        for name, values in (("centers_nm", truth.centers_nm), ("radii_nm", truth.radii_nm)):
+        for name, values in (("centers_nm", truth.centres_nm), ("radii_nm", truth.radii_nm)):
             file.create_dataset(name, data=values).attrs["units"] = "nm"
         file["precipitate"].attrs["meaning"] = "number of the precipitate an ion comes from, -1: matrix"
         file.attrs["schema"] = TRUTH_SCHEMA

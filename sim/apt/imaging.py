@@ -103,7 +103,7 @@ def magnify(
         return
     owner = index.owner(positions_nm)
     owner = np.where(owner >= 0, owner, reach.owner(positions_nm))
-    _magnify(positions_nm, owner, index.centers_nm, index.radii_nm, imaging.magnification)
+    _magnify(positions_nm, owner, index.centres_nm, index.radii_nm, imaging.magnification)
 
 
 def influence(index_of: PrecipitateIndex) -> NDArray[np.float64]:
@@ -115,7 +115,7 @@ def influence(index_of: PrecipitateIndex) -> NDArray[np.float64]:
 def _magnify(  # pragma: no cover - compiled
     p: NDArray[np.float32],
     owner: NDArray[np.int32],
-    centers: NDArray[np.float64],
+    centres: NDArray[np.float64],
     radii: NDArray[np.float64],
     magnification: float,
 ) -> None:
@@ -123,15 +123,15 @@ def _magnify(  # pragma: no cover - compiled
         q = owner[n]
         if q < 0:
             continue
-        dx = p[n, 0] - centers[q, 0]
-        dy = p[n, 1] - centers[q, 1]
-        dz = p[n, 2] - centers[q, 2]
+        dx = p[n, 0] - centres[q, 0]
+        dy = p[n, 1] - centres[q, 1]
+        dz = p[n, 2] - centres[q, 2]
         distance = math.sqrt(dx * dx + dy * dy + dz * dz) / radii[q]
         # full inside, none from two radii on, linear between: continuous
         share = min(max(_INFLUENCE - distance, 0.0), 1.0)
         factor = 1.0 + (magnification - 1.0) * share
-        p[n, 0] = centers[q, 0] + dx * factor
-        p[n, 1] = centers[q, 1] + dy * factor
+        p[n, 0] = centres[q, 0] + dx * factor
+        p[n, 1] = centres[q, 1] + dy * factor
 
 
 def reconstruct(imaging: Imaging, positions_nm: NDArray[np.float32], size_nm: tuple[float, float, float]) -> None:

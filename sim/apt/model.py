@@ -91,14 +91,14 @@ class VolumeTruth:
     precipitate
         (N,) int32: number of the precipitate that the ion comes from, -1 for the matrix. A displaced or background ion
         counts for the precipitate in which it was put.
-    centers_nm
+    centres_nm
         (M, 3) float32 centres of the precipitates in the reconstruction, nm.
     radii_nm
         (M,) float32 radii of the precipitates in the material, nm.
     """
 
     precipitate: NDArray[np.int32]
-    centers_nm: NDArray[np.float32]
+    centres_nm: NDArray[np.float32]
     radii_nm: NDArray[np.float32]
 
     @property

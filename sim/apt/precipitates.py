@@ -34,7 +34,7 @@ class Precipitates:
 
     Attributes
     ----------
-    centers_nm
+    centres_nm
         (M, 3) float64.
     radii_nm
         (M,) float64.
@@ -42,7 +42,7 @@ class Precipitates:
         (M,) uint8: which site of the cell, 0 to 3, takes the solute.
     """
 
-    centers_nm: NDArray[np.float64]
+    centres_nm: NDArray[np.float64]
     radii_nm: NDArray[np.float64]
     variant: NDArray[np.uint8]
 
@@ -76,28 +76,28 @@ def place_precipitates(
             wanted -= volume
     radii.sort(reverse=True)
     box = np.array(size_nm)
-    centers = np.empty((len(radii), 3))
+    centres = np.empty((len(radii), 3))
     for n, radius in enumerate(radii):
         if 2 * radius > box.min():
             raise ValueError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
         least2 = (np.array(radii[:n]) + radius + spec.gap_nm) ** 2
         for _ in range(_TRIES):
             place = radius + rng.random(3) * (box - 2 * radius)
-            if (((centers[:n] - place) ** 2).sum(axis=1) >= least2).all():
-                centers[n] = place
+            if (((centres[:n] - place) ** 2).sum(axis=1) >= least2).all():
+                centres[n] = place
                 break
         else:
             raise ValueError(
                 f"only {n} of {len(radii)} precipitates fit: ask for a smaller volume fraction or a larger box"
             )
-    return Precipitates(centers, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
+    return Precipitates(centres, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
 class PrecipitateIndex:
     """Cells of 2 nm with the precipitates that reach into each, to look sites up quickly."""
 
-    centers_nm: NDArray[np.float64]
+    centres_nm: NDArray[np.float64]
     radii_nm: NDArray[np.float64]
     start: NDArray[np.int64]
     members: NDArray[np.int32]
@@ -108,10 +108,10 @@ class PrecipitateIndex:
         """Index precipitates over a box; sites outside it are looked up in the nearest cell."""
         shape = np.maximum(np.ceil(np.array(size_nm) / _CELL_NM), 1).astype(np.int64)
         members: list[list[int]] = [[] for _ in range(int(shape.prod()))]
-        for n, (center, radius) in enumerate(zip(precipitates.centers_nm, precipitates.radii_nm, strict=True)):
+        for n, (centre, radius) in enumerate(zip(precipitates.centres_nm, precipitates.radii_nm, strict=True)):
             # a cell beyond the box takes the sites outside, so a sphere that reaches out counts for it, too
-            first = np.clip(np.floor((center - radius) / _CELL_NM), 0, shape - 1).astype(int)
-            last = np.clip(np.floor((center + radius) / _CELL_NM), 0, shape - 1).astype(int)
+            first = np.clip(np.floor((centre - radius) / _CELL_NM), 0, shape - 1).astype(int)
+            last = np.clip(np.floor((centre + radius) / _CELL_NM), 0, shape - 1).astype(int)
             for i in range(first[0], last[0] + 1):
                 for j in range(first[1], last[1] + 1):
                     for k in range(first[2], last[2] + 1):
@@ -119,19 +119,19 @@ class PrecipitateIndex:
         start = np.zeros(len(members) + 1, dtype=np.int64)
         np.cumsum([len(m) for m in members], out=start[1:])
         flat = np.array([n for m in members for n in m], dtype=np.int32)
-        return cls(precipitates.centers_nm, precipitates.radii_nm, start, flat, shape)
+        return cls(precipitates.centres_nm, precipitates.radii_nm, start, flat, shape)
 
     def owner(self, positions_nm: NDArray[np.float32]) -> NDArray[np.int32]:
         """(N,) number of the precipitate that holds each position, -1 for the matrix."""
         owner = np.empty(len(positions_nm), dtype=np.int32)
-        _find(positions_nm, self.centers_nm, self.radii_nm, self.start, self.members, self.shape, owner)
+        _find(positions_nm, self.centres_nm, self.radii_nm, self.start, self.members, self.shape, owner)
         return owner
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _find(  # pragma: no cover - compiled
     p: NDArray[np.float32],
-    centers: NDArray[np.float64],
+    centres: NDArray[np.float64],
     radii: NDArray[np.float64],
     start: NDArray[np.int64],
     members: NDArray[np.int32],
@@ -146,9 +146,9 @@ def _find(  # pragma: no cover - compiled
         owner[n] = -1
         for m in range(start[cell], start[cell + 1]):
             q = members[m]
-            dx = p[n, 0] - centers[q, 0]
-            dy = p[n, 1] - centers[q, 1]
-            dz = p[n, 2] - centers[q, 2]
+            dx = p[n, 0] - centres[q, 0]
+            dy = p[n, 1] - centres[q, 1]
+            dz = p[n, 2] - centres[q, 2]
             if dx * dx + dy * dy + dz * dz <= radii[q] * radii[q]:
                 owner[n] = q
                 break

@@ -216,10 +216,10 @@ def _channels(ions: LabelledIons, pairs: tuple[tuple[str, str], ...]) -> NDArray
     if not pairs:
         raise ValueError("no pair of species to map")
     channel = np.full((len(ions.names), len(ions.names)), -1, dtype=np.int32)
-    for n, (center, neighbour) in enumerate(pairs):
-        a, b = ions.index(center), ions.index(neighbour)
+    for n, (centre, neighbour) in enumerate(pairs):
+        a, b = ions.index(centre), ions.index(neighbour)
         if channel[a, b] >= 0:
-            raise ValueError(f"the pair {center}-{neighbour} comes twice")
+            raise ValueError(f"the pair {centre}-{neighbour} comes twice")
         channel[a, b] = n
     return channel
 

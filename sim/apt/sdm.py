@@ -64,14 +64,14 @@ class SdmWindow:
 
     def z_nm(self) -> NDArray[np.float64]:
         """(bins_z,) centres of the bins along z, nm."""
-        return _bin_centers(self.half_z_nm, self.bins_z)
+        return _bin_centres(self.half_z_nm, self.bins_z)
 
     def x_nm(self) -> NDArray[np.float64]:
         """(bins_x,) centres of the bins along x, nm."""
-        return _bin_centers(self.half_x_nm, self.bins_x)
+        return _bin_centres(self.half_x_nm, self.bins_x)
 
 
-def _bin_centers(half_nm: float, bins: int) -> NDArray[np.float64]:
+def _bin_centres(half_nm: float, bins: int) -> NDArray[np.float64]:
     edges = np.linspace(-half_nm, half_nm, bins + 1)
     return np.asarray((edges[:-1] + edges[1:]) / 2, dtype=np.float64)
 
@@ -91,7 +91,7 @@ def zx_sdm(
     positions_nm: NDArray[np.float32],
     window: SdmWindow = FIVE_CHANNELS,
     *,
-    centers: NDArray[np.bool_] | None = None,
+    centres: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Count the SDM of a cloud of ions, in a time linear in their number.
@@ -100,7 +100,7 @@ def zx_sdm(
     ----------
     positions_nm
         (N, 3) x, y, z, nm.
-    centers, neighbours
+    centres, neighbours
         (N,) bool: which ions are centres (species A, in the region), which neighbours (species B, anywhere); None: all.
 
     Returns
@@ -116,7 +116,7 @@ def zx_sdm(
         columns = sort_into_columns(positions_nm, (float(low_x), float(low_y)), edge)
         _count(
             np.ascontiguousarray(positions_nm[columns.order], dtype=np.float32),
-            (everyone if centers is None else centers)[columns.order],
+            (everyone if centres is None else centres)[columns.order],
             (everyone if neighbours is None else neighbours)[columns.order],
             columns.start,
             columns.shape,
@@ -132,7 +132,7 @@ def kdtree_sdm(
     positions_nm: NDArray[np.float32],
     window: SdmWindow = FIVE_CHANNELS,
     *,
-    centers: NDArray[np.bool_] | None = None,
+    centres: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Count the same map as `zx_sdm` the published way: a kd-tree's ball queries, then a histogram.
@@ -142,7 +142,7 @@ def kdtree_sdm(
     from scipy.spatial import KDTree
 
     everyone = np.arange(len(positions_nm))
-    a = everyone if centers is None else np.flatnonzero(centers)
+    a = everyone if centres is None else np.flatnonzero(centres)
     b = everyone if neighbours is None else np.flatnonzero(neighbours)
     if a.size == 0 or b.size == 0:
         return np.zeros(window.shape, dtype=np.float32)
@@ -208,7 +208,7 @@ def bin_of(  # pragma: no cover - compiled
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(  # pragma: no cover - compiled
     p: NDArray[np.float32],
-    is_center: NDArray[np.bool_],
+    is_centre: NDArray[np.bool_],
     is_neighbour: NDArray[np.bool_],
     start: NDArray[np.int64],
     columns: tuple[int, int],
@@ -226,7 +226,7 @@ def _count(  # pragma: no cover - compiled
                     low = start[nx * columns[1] + ny]
                     end = start[nx * columns[1] + ny + 1]
                     for i in range(start[own], start[own + 1]):
-                        if not is_center[i]:
+                        if not is_centre[i]:
                             continue
                         z = np.float64(p[i, 2])
                         while low < end and np.float64(p[low, 2]) - z < -half_z:

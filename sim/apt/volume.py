@@ -125,10 +125,10 @@ def simulate_volume(
     positions = np.concatenate([p[0] for p in parts])
     ratios = np.concatenate([p[1] for p in parts])
     owner = np.concatenate([p[2] for p in parts])
-    centers = precipitates.centers_nm.astype(np.float32)
-    reconstruct(spec.imaging, centers, spec.size_nm)
+    centres = precipitates.centres_nm.astype(np.float32)
+    reconstruct(spec.imaging, centres, spec.size_nm)
     return SimulatedVolume(
-        IonCloud(positions, ratios), VolumeTruth(owner, centers, precipitates.radii_nm.astype(np.float32))
+        IonCloud(positions, ratios), VolumeTruth(owner, centres, precipitates.radii_nm.astype(np.float32))
     )
 
 
@@ -142,7 +142,7 @@ class _World:
         self._origin = np.array(spec.size_nm) / 2 + self._edges @ shift
         self._variant = np.append(precipitates.variant, np.uint8(0))
         self._index = PrecipitateIndex.of(precipitates, spec.size_nm)
-        around = Precipitates(precipitates.centers_nm, influence(self._index), precipitates.variant)
+        around = Precipitates(precipitates.centres_nm, influence(self._index), precipitates.variant)
         self._reach = PrecipitateIndex.of(around, spec.size_nm)
         self._occupancy = alloy.occupancy()
 

@@ -29,11 +29,11 @@ _SUPERSAMPLE_FROM = 1.6
 
 @dataclass(frozen=True, slots=True)
 class QGrid:
-    """A cubic grid of Q: voxel (i, j, k) is at ``center + ((i, j, k) - 32) @ basis * voxel_size``.
+    """A cubic grid of Q: voxel (i, j, k) is at ``centre + ((i, j, k) - 32) @ basis * voxel_size``.
 
     Attributes
     ----------
-    center_inv_A
+    centre_inv_A
         (3,) Q of voxel (32, 32, 32), sample frame, 1/angstrom.
     basis
         (3, 3) orthonormal rows, directions of the three array axes in the sample frame.
@@ -41,18 +41,18 @@ class QGrid:
         Edge of one voxel, 1/angstrom.
     """
 
-    center_inv_A: NDArray[np.float64]
+    centre_inv_A: NDArray[np.float64]
     basis: NDArray[np.float64]
     voxel_size_inv_A: float
 
     @classmethod
-    def around(cls, center_inv_A: NDArray[np.float64], voxel_size_inv_A: float) -> QGrid:
+    def around(cls, centre_inv_A: NDArray[np.float64], voxel_size_inv_A: float) -> QGrid:
         """Grid on a peak: axis 0 along Q, axis 2 along ``y x Q``, axis 1 completing the right-handed set."""
-        return cls(center_inv_A, basis_along(center_inv_A), voxel_size_inv_A)
+        return cls(centre_inv_A, basis_along(centre_inv_A), voxel_size_inv_A)
 
     def q(self, voxels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of fractional voxel indices, (..., 3) to (..., 3)."""
-        return self.center_inv_A + (voxels - CENTRE) @ self.basis * self.voxel_size_inv_A
+        return self.centre_inv_A + (voxels - CENTRE) @ self.basis * self.voxel_size_inv_A
 
 
 def basis_along(q: NDArray[np.float64]) -> NDArray[np.float64]:

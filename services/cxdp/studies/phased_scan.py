@@ -50,7 +50,7 @@ class Pattern:
         (n, n, n) bool.
     basis
         (3, 3) orthonormal rows, sample frame: directions of the array's axes, the first along Q.
-    center_inv_A
+    centre_inv_A
         (3,) Q of the middle voxel.
     voxel_size_inv_A
         Edge of a voxel.
@@ -61,7 +61,7 @@ class Pattern:
     intensity: NDArray[np.float32]
     measured: NDArray[np.bool_]
     basis: NDArray[np.float64]
-    center_inv_A: NDArray[np.float64]
+    centre_inv_A: NDArray[np.float64]
     voxel_size_inv_A: float
     peak_counts: float
     background: float
@@ -93,7 +93,7 @@ class _CurveKeeper:
             run_uid=curve.run_uid,
             intensity=np.zeros((CUBE, CUBE, CUBE), dtype=np.float32),
             basis=np.eye(3),
-            center_inv_A=np.zeros(3),
+            centre_inv_A=np.zeros(3),
             quality=invalid_quality("only put together"),
         )
 
@@ -169,7 +169,7 @@ def phasing_pattern(
     order = order_frames(curve.angles_deg, curve.present)
     mapping = rocking_map(curve.geometry, curve.crop_origin)
     near = float(curve.angles_deg[statistics.peak_index[0]])
-    whole = QGrid(seen.center_inv_A, seen.basis, step)
+    whole = QGrid(seen.centre_inv_A, seen.basis, step)
     # the gather fills cubes of a fixed edge: overlapping ones are laid over the wanted grid
     starts = (
         sorted({*range(0, points - CUBE + 1, CUBE // 2), points - CUBE}) if points > CUBE else [(points - CUBE) // 2]
@@ -186,7 +186,7 @@ def phasing_pattern(
         coverage[into] = covered[part]
     background = _background(statistics.total_image / max(int(curve.present.sum()), 1))
     return Pattern(
-        intensity, coverage >= _COVERED, seen.basis, seen.center_inv_A, step, statistics.peak_counts, background
+        intensity, coverage >= _COVERED, seen.basis, seen.centre_inv_A, step, statistics.peak_counts, background
     )
 
 
@@ -223,7 +223,7 @@ def phase_scan(
     pattern = phasing_pattern(curve, settings, points=points)
     found = retrieve(pattern.intensity, pattern.measured, phasing)
     orientation, _ = orientation_from_streaks(
-        pattern.intensity, pattern.measured, pattern.basis, pattern.center_inv_A, hkl
+        pattern.intensity, pattern.measured, pattern.basis, pattern.centre_inv_A, hkl
     )
     particle = object_from_density(
         found.density, found.support, pattern.object_voxel_nm, pattern.basis, orientation, material, hkl
@@ -232,7 +232,7 @@ def phase_scan(
     measurement = Measurement(
         geometry=curve.geometry,
         angles_deg=tuple(float(a) for a in curve.angles_deg[curve.present]),
-        q_inv_A=(float(pattern.center_inv_A[0]), float(pattern.center_inv_A[1]), float(pattern.center_inv_A[2])),
+        q_inv_A=(float(pattern.centre_inv_A[0]), float(pattern.centre_inv_A[1]), float(pattern.centre_inv_A[2])),
         orientation=(tuple(first), tuple(second), tuple(third)),
         peak_counts=pattern.peak_counts,
         background=pattern.background,
