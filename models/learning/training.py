@@ -44,11 +44,6 @@ class TrainingDivergedError(ValueError):
     """The loss is no number any more; the last checkpoint is sound."""
 
 
-def augmented(volumes: Tensor, clean: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """Return what the network is shown of (B, 64, 64, 64) log1p intensities: turned, spoilt, shifted, normalised."""
-    return PatternPresentation().to_learn(volumes, clean, config, generator)
-
-
 def train(
     model: nn.Module,
     source: Source,

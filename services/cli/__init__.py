@@ -62,7 +62,7 @@ app.command("doctor", epilog=EXIT_CODES)(doctor_command.doctor)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from braggwatch.services.recording.recordings import tool_version
+        from braggwatch.services.version import tool_version
 
         typer.echo(tool_version())
         raise typer.Exit

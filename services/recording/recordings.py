@@ -18,7 +18,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Protocol, Self, cast
@@ -27,6 +26,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from braggwatch.services.stream.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
+from braggwatch.services.version import tool_version
 
 logger = logging.getLogger(__name__)
 
@@ -276,14 +276,6 @@ class _Unpacker(Protocol):
 
     def unpack(self) -> object: ...
     def tell(self) -> int: ...
-
-
-def tool_version() -> str:
-    """Name this tool and its version, e.g. ``braggwatch 0.1.0``."""
-    try:
-        return f"braggwatch {version('braggwatch')}"
-    except PackageNotFoundError:
-        return "braggwatch"
 
 
 def _unpacker(file: BinaryIO) -> _Unpacker:

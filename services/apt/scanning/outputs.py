@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from braggwatch.services.apt.scanning.scan import OrderScan
 from braggwatch.services.apt.scanning.summary import summary
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.apt.files import write_pos
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import IonCloud

@@ -34,7 +34,7 @@ from braggwatch.models.networks.sdm import SdmEnsemble
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.services.apt.training.rule import find_rule
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 
 CLASSES = ("fcc", "l12")
 HELD_OUT_FROM = 1_000_000

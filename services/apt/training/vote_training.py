@@ -48,7 +48,7 @@ from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.services.apt.training.order_training import CLASSES
 from braggwatch.services.apt.training.volume_data import make_sdm_library
 from braggwatch.services.batch.shards import ShardDone
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
 from braggwatch.sim.whole_file import whole_file

@@ -39,7 +39,7 @@ from braggwatch.services.cxdp.training.labelled_shards import (
     find_shards,
 )
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts, training_facts
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.cxdp.shards import shard_facts
 
 __all__ = [

@@ -36,8 +36,8 @@ from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
 from braggwatch.models.sadp.samples import MOST_SPOTS, PatternSamples, SpotPresentation
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust, fit_trust
-from braggwatch.services.recording.recordings import tool_version
 from braggwatch.services.sadp.training.evaluation import SadpEvaluation, card_text, evaluate_patterns
+from braggwatch.services.version import tool_version
 from braggwatch.sim.sadp.pattern_set import PatternSet
 from braggwatch.sim.sadp.splits import SplitWord, validation_structures
 from braggwatch.sim.sadp.visibility import shows_lattice

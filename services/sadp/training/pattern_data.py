@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from braggwatch.services.batch.executors import run_shards
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.sadp.cif import read_cif
 from braggwatch.sim.sadp.dataset import PatternSpec, facts_of, patterns_of
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, classes
