@@ -1,4 +1,4 @@
-"""``braggwatch benchmark``: score a model on the open test set."""
+"""``braggwatch cxdp benchmark``: score a model on the open test set."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def benchmark(
     A graph takes one (64, 64, 64) volume and gives three numbers: perfect, screw, edge. A bundle is scored as deployed,
     with its mirror copies and its right to name no class.
 
-    Example: **braggwatch benchmark --split public-dev**
+    Example: **braggwatch cxdp benchmark --split public-dev**
 
-    Example: **braggwatch benchmark mine.onnx --input log1p-max --layout NCDHW --output y --reads logits**
+    Example: **braggwatch cxdp benchmark mine.onnx --input log1p-max --layout NCDHW --output y --reads logits**
     """
     with clear_errors():
         from rich.progress import Progress

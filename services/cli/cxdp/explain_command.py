@@ -1,4 +1,4 @@
-"""``braggwatch explain``: which part of a pattern an answer depends on."""
+"""``braggwatch cxdp explain``: which part of a pattern an answer depends on."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def explain(
 ) -> None:
     """Say which part of a pattern the answer depends on, by hiding its parts or by the network's gradients.
 
-    Example: **braggwatch explain scan54.bwrec --geometry 34idc --out scan54.html**
+    Example: **braggwatch cxdp explain scan54.bwrec --geometry 34idc --out scan54.html**
 
-    Example: **braggwatch explain 8a3f… --store results.sqlite --method gradcam --out why.png**
+    Example: **braggwatch cxdp explain 8a3f… --store results.sqlite --method gradcam --out why.png**
     """
     with clear_errors():
         from braggwatch.models.bundling.bundle import Bundle

@@ -1,4 +1,4 @@
-"""``braggwatch gap``: how far a bundle is from real data, as a table."""
+"""``braggwatch cxdp gap``: how far a bundle is from real data, as a table."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def gap(
     Four sets: test shards; perfect crystals of growing strain and odd shapes; a measured scan and its object scanned
     again; that object, or the shipped fitted polyhedron, with screw and edge lines in it.
 
-    Example: **braggwatch gap --bundle production**
+    Example: **braggwatch cxdp gap --bundle production**
 
-    Example: **braggwatch gap --bundle production --scan scan54.bwrec --geometry 34idc --object scan54.npz**
+    Example: **braggwatch cxdp gap --bundle production --scan scan54.bwrec --geometry 34idc --object scan54.npz**
     """
     with clear_errors():
         from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""``braggwatch sim relax``: a library of relaxed crystals, for data sets that look like real ones."""
+"""``braggwatch cxdp relax``: a library of relaxed crystals, for data sets that look like real ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def relax(
     A line that has left the crystal is recorded as lost and never used as a label. Deterministic by seed and crystal
     number; run again, it goes on where it stopped.
 
-    Example: **braggwatch sim relax --n 300 --out data/relaxed** then **braggwatch sim cxdp --library data/relaxed**
+    Example: **braggwatch cxdp relax --n 300 --out data/relaxed** then **braggwatch cxdp simulate --library
+    data/relaxed**
     """
     with clear_errors():
         from braggwatch.services.batch.shards import part_of

@@ -1,4 +1,4 @@
-"""``braggwatch train`` and ``braggwatch evaluate``: from shards to a bundle with its scores."""
+"""``braggwatch cxdp train`` and ``braggwatch cxdp evaluate``: from shards to a bundle with its scores."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def train(
 ) -> None:
     """Train the CXDP network, calibrate it, test it and write its bundle. Resumes after an interruption.
 
-    Shards without noise ('braggwatch sim cxdp --nuisance none') are given counts, noise, gaps and aliens anew each
+    Shards without noise ('braggwatch cxdp simulate --nuisance none') are given counts, noise, gaps and aliens anew each
     time they are shown.
 
-    Example: **braggwatch train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
+    Example: **braggwatch cxdp train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
         from braggwatch.models.bundling.registry import Registry
@@ -162,7 +162,7 @@ def _config(
 
 
 def evaluate(
-    test: Annotated[Path, typer.Option("--test", help="Folder of test shards, as 'braggwatch sim cxdp' makes them.")],
+    test: Annotated[Path, typer.Option("--test", help="Folder of test shards that 'braggwatch cxdp simulate' made.")],
     bundle: Annotated[str, typer.Option("--bundle", help="Bundle or alias.")] = "production",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report with pictures here.")] = None,
     workers: _Workers = 1,
@@ -174,7 +174,7 @@ def evaluate(
 
     Also calibration, refusal of outliers, and the worst mistakes, which the report shows as pictures.
 
-    Example: **braggwatch evaluate --test data/test --workers 4 --report report.html**
+    Example: **braggwatch cxdp evaluate --test data/test --workers 4 --report report.html**
     """
     with clear_errors():
         from braggwatch.models.bundling.registry import Registry

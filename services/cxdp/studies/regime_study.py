@@ -162,7 +162,7 @@ def library_entries(library: Path) -> list[LibraryEntry]:
     """
     entries = [entry for path in sorted(library.glob("relaxed-*.h5")) for entry in read_entries(path)]
     if not entries:
-        raise FileNotFoundError(f"no relaxed crystals in {library}: make them with 'braggwatch sim relax --out'")
+        raise FileNotFoundError(f"no relaxed crystals in {library}: make them with 'braggwatch cxdp relax --out'")
     return sorted(entries, key=lambda entry: entry.index)
 
 

@@ -113,7 +113,7 @@ def write_card(folder: Path, *, hash_again: bool = False) -> DatasetRecord:
     known = {} if hash_again else {record.name: record for record in _last_shards(folder)}
     paths = _shards(folder)
     if not paths:
-        raise FileNotFoundError(f"no shards in {folder}: make them with 'braggwatch sim cxdp --out {folder}'")
+        raise FileNotFoundError(f"no shards in {folder}: make them with 'braggwatch cxdp simulate --out {folder}'")
     sets: dict[str, list[ShardFacts]] = {}
     shards: list[ShardRecord] = []
     unreadable: dict[str, str] = {}
@@ -152,7 +152,7 @@ def check_card(folder: Path) -> CardCheck:
     try:
         record = DatasetRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch sim card'") from None
+        raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch cxdp card'") from None
     except ValidationError as error:
         raise ValueError(f"{path} is no data set card: {error.errors()[0]['msg']}") from error
     listed = {shard.name: shard.sha256 for shard in record.shards}
@@ -170,8 +170,8 @@ def card_text(record: DatasetRecord) -> str:
     lines = [
         "# Data set",
         "",
-        f"{record.samples} simulated patterns in {len(record.shards)} shards. Written by `braggwatch sim cxdp` from "
-        f"the files that are there; `{RECORD_FILE}` says the same for programs, `braggwatch sim card . --verify` "
+        f"{record.samples} simulated patterns in {len(record.shards)} shards. Written by `braggwatch cxdp simulate` "
+        f"from the files that are there; `{RECORD_FILE}` says the same for programs, `braggwatch cxdp card . --verify` "
         "checks the hashes.",
     ]
     for made in record.sets:
@@ -300,7 +300,7 @@ def _ranges(samples: Sequence[range]) -> tuple[tuple[int, int], ...]:
 
 
 def _command(name: str, facts: ShardFacts, start: int, stop: int) -> str:
-    parts = ["braggwatch sim cxdp"]
+    parts = ["braggwatch cxdp simulate"]
     if facts.spec != DatasetSpec():
         parts.append(f"--config {_spec_file(facts.spec.digest())}")
     kind, _, word = name.removesuffix(f"-{facts.spec.digest()}").partition("-")

@@ -166,5 +166,7 @@ def find_shards(folder: Path, pattern: str) -> tuple[Path, ...]:
     """
     found = tuple(sorted(folder.glob(pattern)))
     if not found:
-        raise FileNotFoundError(f"no shard {pattern} in {folder}: make them with 'braggwatch sim cxdp --out {folder}'")
+        raise FileNotFoundError(
+            f"no shard {pattern} in {folder}: make them with 'braggwatch cxdp simulate --out {folder}'"
+        )
     return found

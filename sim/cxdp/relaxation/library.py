@@ -128,7 +128,7 @@ class CrystalLibrary:
             e for e in found if e.label in labels and (accept is None or accept(e))
         )
         if not self.entries:
-            raise FileNotFoundError(f"no relaxed crystals in {folder}: make them with 'braggwatch sim relax --out'")
+            raise FileNotFoundError(f"no relaxed crystals in {folder}: make them with 'braggwatch cxdp relax --out'")
         self.population = population
 
     def __len__(self) -> int:
