@@ -149,6 +149,26 @@ class Registry:
             raise RegistryError(f"{path} isn't the bundle that the alias {name!r} was given to; promote it again")
         return path
 
+    def locate(self, name: str) -> Path:
+        """Folder of a bundle that a person named, by its own folder or by what `resolve` takes.
+
+        A folder that holds no bundle doesn't hide a bundle of that name: 'apt' may also be a folder of data.
+
+        Raises
+        ------
+        RegistryError
+            As `resolve` does, where there is no such folder either.
+        """
+        folder = Path(name)
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
+        try:
+            return self.resolve(name)
+        except RegistryError:
+            if folder.is_dir():
+                return folder  # reading it says what a bundle lacks there
+            raise
+
     def verify(self, bundle_id: str | None = None) -> tuple[VerificationReport, ...]:
         """Check hashes, schema and golden outputs of one bundle or of all; never raises for a bad bundle."""
         if bundle_id is None:

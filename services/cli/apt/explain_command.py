@@ -30,7 +30,7 @@ def explain(
     library: Annotated[Library, typer.Option(help="Without a reconstruction: what to simulate.")] = Library.PUBLISHED,
     number: Annotated[int, typer.Option(min=0, help="Which simulated cube; odd numbers are L1₂.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated cubes.")] = 0,
-    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt-l12-paper",
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle: NAME/VERSION, alias or folder.")] = "apt-l12-paper",
     label: Annotated[str | None, typer.Option(help="Class to explain, fcc or l12; else the more probable.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Picture to write (.png).")] = None,
     registry: Annotated[
@@ -55,7 +55,7 @@ def explain(
 
         if out is not None and out.suffix.lower() != ".png":
             raise ValueError(f"{out.name}: the picture is a .png")
-        model = Bundle.load(Registry(registry).resolve(bundle))
+        model = Bundle.load(Registry(registry).locate(bundle))
         sdm = sdm_input_of(model)
         if reconstruction is None:
             counts = _simulated(sdm, library, seed, number)

@@ -18,7 +18,7 @@ def scan(
     solute: Annotated[
         str | None, typer.Option(help="Element that takes the corner sites; else the second most abundant.")
     ] = None,
-    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt",
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle: NAME/VERSION, alias or folder.")] = "apt",
     threshold: Annotated[
         float | None, typer.Option(help="Log odds above which a voxel is ordered; else the bundle's.")
     ] = None,
@@ -73,7 +73,7 @@ def scan(
             search=PlaneSearch(spacing),
         )
         try:
-            path = Registry(registry).resolve(bundle)
+            path = Registry(registry).locate(bundle)
         except RegistryError as error:
             raise RegistryError(f"{error}. {_how_to_train(bundle, registry)}") from error
         model = Bundle.load(path)

@@ -251,8 +251,7 @@ def _bundles(name: str, every: bool, registry: Path | None) -> list[Bundle]:
     found = Registry(registry)
     if every:
         return [Bundle.load(found.root / one) for one in found.list()]
-    path = Path(name)
-    return [Bundle.load(path if path.is_dir() else found.resolve(name))]
+    return [Bundle.load(found.locate(name))]
 
 
 def _build_one(bundle: Bundle, cache: EngineCache, flavour: Flavour, capabilities: tuple[str, ...]) -> EngineRecord:

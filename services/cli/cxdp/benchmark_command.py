@@ -116,7 +116,7 @@ def _entrant(model: str, reading: Reading, threads: int) -> Entrant:
         return OnnxEntrant.from_file(path, reading, threads)
     if reading != Reading():
         raise ValueError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")
-    return BundleEntrant(BundleClassifier.load(path if path.is_dir() else Registry().resolve(model), threads))
+    return BundleEntrant(BundleClassifier.load(Registry().locate(model), threads))
 
 
 def _table(result: BenchmarkResult) -> Table:

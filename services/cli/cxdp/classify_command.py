@@ -140,7 +140,7 @@ def _reports(
     from braggwatch.services.cxdp.recorded_runs import screen_documents
 
     name = model if model is not None else settings.screening.model
-    path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+    path = Registry(settings.screening.registry).locate(name)
     classifier = BundleClassifier.load(path, threads=settings.screening.threads)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
     yield from screen_documents(records, preset, preprocessor, classifier, settings.assembly)

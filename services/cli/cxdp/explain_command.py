@@ -73,7 +73,7 @@ def explain(
             raise ValueError(f"--cells is 8 or 16, not {cells}")
         settings = load_settings(config)
         name = model if model is not None else settings.screening.model
-        path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+        path = Registry(settings.screening.registry).locate(name)
         with error_console().status("explaining"):
             bundle = Bundle.load(path)
             bundle.require_task(DEFECT_TASK)

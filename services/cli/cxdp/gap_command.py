@@ -51,9 +51,7 @@ def gap(
         from braggwatch.models.cxdp.classifier import BundleClassifier
         from braggwatch.services.cxdp.studies.gap_to_real_data import score_cases
 
-        classifiers = [
-            BundleClassifier.load(Path(b) if Path(b).is_dir() else Registry().resolve(b), threads=1) for b in bundles
-        ]
+        classifiers = [BundleClassifier.load(Registry().locate(b), threads=1) for b in bundles]
         with TemporaryDirectory() as scratch, error_console().status("measuring the gap"):
             measured = None if scan is None else _curve(scan, geometry, config)
             source, particles = _particles(object_, measured)

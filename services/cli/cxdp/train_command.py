@@ -64,7 +64,8 @@ def train(
     device: Annotated[str, typer.Option("--device", help="'cpu', or 'cuda', which takes in the whole set.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
     start_from: Annotated[
-        str | None, typer.Option("--from", help="Bundle or alias whose weights to train further; else random ones.")
+        str | None,
+        typer.Option("--from", help="Bundle (name, alias, folder) to train further; else random weights."),
     ] = None,
     largest_line_offset: Annotated[
         float | None,
@@ -119,7 +120,7 @@ def train(
             else find_shards(calibration, "cxdp-*.h5"),
             test=tuple(dict.fromkeys(training)) if test is None else find_shards(test, "cxdp-*.h5"),
             test_outliers=outliers if test is None else tuple(sorted(test.glob("outlier-*.h5"))),
-            start_from=None if start_from is None else Registry(registry).resolve(start_from),
+            start_from=None if start_from is None else Registry(registry).locate(start_from),
             config=replace(config, **{key: value for key, value in given.items() if value is not None}),
             network=network_kind(network or ("paper" if preset == "paper" else "foveated")),
             split=split,
@@ -163,7 +164,7 @@ def _config(
 
 def evaluate(
     test: Annotated[Path, typer.Option("--test", help="Folder of test shards that 'braggwatch cxdp simulate' made.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="Bundle or alias.")] = "production",
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle name, alias or folder.")] = "production",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report with pictures here.")] = None,
     workers: _Workers = 1,
     mistakes: Annotated[bool, typer.Option("--mistakes", help="List the worst mistakes, too.")] = False,
@@ -183,7 +184,7 @@ def evaluate(
         from braggwatch.services.cli.bundles.score_table import confusion_table, mistakes_table, score_table
         from braggwatch.services.cxdp.training.bundle_making import find_shards, run_test
 
-        classifier = BundleClassifier.load(Registry(registry).resolve(bundle))
+        classifier = BundleClassifier.load(Registry(registry).locate(bundle))
         with counted_progress() as progress:
             task = progress.add_task("testing", total=None)
             result = run_test(

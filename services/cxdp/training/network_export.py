@@ -92,7 +92,7 @@ def _weights(source: str, registry: Registry) -> tuple[dict[str, Tensor], Bundle
         return (_safetensors(path) if path.suffix == ".safetensors" else averaged_weights(path)), None
     if (path / CHECKPOINT_FILE).is_file():
         return averaged_weights(path / CHECKPOINT_FILE), None
-    bundle = Bundle.load(path if path.is_dir() else registry.resolve(source))
+    bundle = Bundle.load(registry.locate(source))
     bundle.require_task(DEFECT_TASK)
     return _safetensors(bundle.path / WEIGHTS_FILE), bundle
 
