@@ -61,9 +61,11 @@ to standard error.
 | 0 | done |
 | 1 | ran, but the answer is no |
 | 2 | wrong usage |
-| 3 | an input that can't be read |
+| 3 | an input that can't be used, or this machine lacks memory, disk or a package |
 | 4 | nobody answered in time |
+| 70 | a bug of Braggwatch: please report it with the traceback that it prints |
 | 130 | interrupted |
+| 141 | nobody reads the output any more |
 
 Options of `braggwatch` itself, before the command: `--version`; `-v` logs what happens, `-vv` also why.
 """

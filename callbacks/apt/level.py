@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.apt.pole import PlaneMap
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,11 @@ def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
 
     Raises
     ------
-    ValueError
+    InputError
         If no region is resolved.
     """
     if not planes.resolved.any():
-        raise ValueError("no resolved region: there is nothing to level by")
+        raise InputError("no resolved region: there is nothing to level by")
     at = planes.centres_nm()[planes.resolved]
     gx = np.tan(np.radians(planes.tilt_x_deg[planes.resolved].astype(np.float64)))
     gy = np.tan(np.radians(planes.tilt_y_deg[planes.resolved].astype(np.float64)))

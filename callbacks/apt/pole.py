@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.apt.planes import PlaneSearch, fit_planes, resolved_from
+from braggwatch.sim.errors import BraggwatchError
 
 _LEAST_IONS = 200
 _LEAST_SHARE = 0.1
 _SPACING_TOLERANCE = 0.06
 
 
-class UnresolvedPlanesError(ValueError):
+class UnresolvedPlanesError(BraggwatchError, ValueError):
     """A reconstruction doesn't show lattice planes along z; the message says what was seen and what to do."""
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from braggwatch.models.apt.scoring import OrderScorer, VoxelScores
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
+from braggwatch.sim.errors import InputError
 
 _REACH_NM = 3.0
 _PHASE_NM = 3.0
@@ -75,11 +76,11 @@ def inject(
 
     Raises
     ------
-    ValueError
+    InputError
         If the part is larger: half of the ions lie on planes without solute.
     """
     if not 0 < solute_part <= 0.5:
-        raise ValueError(f"an L1₂ precipitate with planes across z can't hold {solute_part:.0%} of solute")
+        raise InputError(f"an L1₂ precipitate with planes across z can't hold {solute_part:.0%} of solute")
     p = ions.positions_nm.astype(np.float64)
     away = np.linalg.norm(p - centre_nm, axis=1)
     near = np.abs(p - centre_nm).max(axis=1) < _PHASE_NM

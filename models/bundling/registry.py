@@ -18,13 +18,14 @@ from braggwatch.models.bundling.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, 
 from braggwatch.models.bundling.manifest import DEFECT_TASK, Manifest
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
+from braggwatch.sim.errors import BraggwatchError
 
 INDEX_FILE = "index.json"
 PRODUCTION = "production"
 _LOCK_POLL_S = 0.05
 
 
-class RegistryError(Exception):
+class RegistryError(BraggwatchError):
     """A name can't be resolved or the index can't be used; the message says what is there."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.manifest import VolumeLimits
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: floa
     smooth, place, total = smooth_with_peak(np.ascontiguousarray(volume))
     peak = float(smooth.flat[place]) if volume.size else 0.0
     if not np.isfinite(total) or peak <= 0.0:
-        raise ValueError("the volume has no positive, finite maximum")
+        raise InputError("the volume has no positive, finite maximum")
     *centre, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
     middle = np.array(volume.shape) // 2
     return VolumeMeasures(
@@ -121,7 +122,7 @@ def fit_volume_limits(
         Factor by which each limit is then loosened, at least 1.
     """
     if not measures:
-        raise ValueError("limits need at least one measured volume")
+        raise InputError("limits need at least one measured volume")
     if not 0.5 < quantile < 1.0 or margin < 1.0:
         raise ValueError(f"quantile must lie in (0.5, 1) and margin be at least 1, got {quantile}, {margin}")
     table = np.array([astuple(one) for one in measures], dtype=np.float64)

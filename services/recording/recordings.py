@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from braggwatch.services.stream.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
 from braggwatch.services.version import tool_version
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _ZLIB_LEVEL = 1  # frames are mostly zeros: level 1 gives nearly level 9's size 
 _RECORD_FIELDS = 5
 
 
-class RecordingError(ValueError):
+class RecordingError(BraggwatchError, ValueError):
     """The file can't be read as a recording, or stops being one at the place the message names."""
 
 
@@ -357,5 +358,5 @@ def _inflate(payload: bytes) -> bytes:
     inflater = zlib.decompressobj()
     plain = inflater.decompress(payload, _MAX_DOCUMENT_BYTES)
     if inflater.unconsumed_tail or not inflater.eof:
-        raise ValueError(f"a document longer than {_MAX_DOCUMENT_BYTES} bytes")
+        raise InputError(f"a document longer than {_MAX_DOCUMENT_BYTES} bytes")
     return plain

@@ -10,6 +10,8 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.sim.errors import InputError
+
 _TRIES = 2000
 _CELL_NM = 2.0
 
@@ -57,12 +59,12 @@ def place_precipitates(
 
     Raises
     ------
-    ValueError
+    InputError
         If they don't fit.
     """
     low, high = spec.radius_limits_nm
     if not low <= spec.radius_nm <= high:
-        raise ValueError(f"a mean radius of {spec.radius_nm:g} nm is outside the limits {low:g} to {high:g} nm")
+        raise InputError(f"a mean radius of {spec.radius_nm:g} nm is outside the limits {low:g} to {high:g} nm")
     wanted = spec.volume_fraction * math.prod(size_nm)
     radii: list[float] = []
     while wanted > 0:
@@ -79,7 +81,7 @@ def place_precipitates(
     centres = np.empty((len(radii), 3))
     for n, radius in enumerate(radii):
         if 2 * radius > box.min():
-            raise ValueError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
+            raise InputError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
         least2 = (np.array(radii[:n]) + radius + spec.gap_nm) ** 2
         for _ in range(_TRIES):
             place = radius + rng.random(3) * (box - 2 * radius)
@@ -87,7 +89,7 @@ def place_precipitates(
                 centres[n] = place
                 break
         else:
-            raise ValueError(
+            raise InputError(
                 f"only {n} of {len(radii)} precipitates fit: ask for a smaller volume fraction or a larger box"
             )
     return Precipitates(centres, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))

@@ -20,6 +20,7 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from braggwatch.sim.apt.columns import sort_into_columns
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class SdmWindow:
 
     def __post_init__(self) -> None:
         if min(self.half_x_nm, self.half_y_nm, self.half_z_nm) <= 0 or math.isinf(self.half_x_nm + self.half_z_nm):
-            raise ValueError("the half widths of a window must be positive, along x and z also finite")
+            raise InputError("the half widths of a window must be positive, along x and z also finite")
         if self.bins_x < 1 or self.bins_z < 1:
-            raise ValueError("a map needs at least one bin along each axis")
+            raise InputError("a map needs at least one bin along each axis")
         if self.ball_nm is not None and not self.ball_nm > 0:
-            raise ValueError("the radius of the ball must be positive")
+            raise InputError("the radius of the ball must be positive")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from braggwatch.sim.apt.imaging import (
 from braggwatch.sim.apt.lattice import orientation, sites_in_box
 from braggwatch.sim.apt.model import IonCloud, VolumeTruth
 from braggwatch.sim.apt.precipitates import PrecipitateIndex, Precipitates, PrecipitateSpec, place_precipitates
+from braggwatch.sim.errors import InputError
 
 _SLAB_NM = 4.0
 _ASPECT = (38.0, 36.0, 88.0)
@@ -56,14 +57,14 @@ class VolumeSpec(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If that box would be less than 4 nm wide.
         """
         density = self.resolved_alloy().sites_per_nm3 * self.imaging.efficiency
         scale = (ions * (1 - self.imaging.background) / density / math.prod(_ASPECT)) ** (1 / 3)
         width, depth, height = (round(edge * scale, 3) for edge in _ASPECT)
         if min(width, depth, height) < 4:
-            raise ValueError(f"{ions:g} ions fill a box of {width} x {depth} x {height} nm: too small to scan")
+            raise InputError(f"{ions:g} ions fill a box of {width} x {depth} x {height} nm: too small to scan")
         return self.model_copy(update={"size_nm": (width, depth, height)})
 
 

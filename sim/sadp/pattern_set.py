@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.model import PatternFacts, SpotPattern
 
 
@@ -104,7 +105,7 @@ def pack(structures: Sequence[StructureFacts], patterns: Sequence[tuple[SpotPatt
 
     Raises
     ------
-    ValueError
+    InputError
         If a pattern's structure is not among ``structures``.
     """
     places = {one.id: i for i, one in enumerate(structures)}
@@ -113,7 +114,7 @@ def pack(structures: Sequence[StructureFacts], patterns: Sequence[tuple[SpotPatt
     try:
         structure = np.array([places[one.structure] for one in facts], dtype=np.int32)
     except KeyError as error:
-        raise ValueError(f"a pattern of {error}, which is not among the structures") from None
+        raise InputError(f"a pattern of {error}, which is not among the structures") from None
     return PatternSet(
         structures=tuple(structures),
         offsets=np.concatenate([[0], np.cumsum([len(one) for one in spots])]).astype(np.int64),
@@ -137,16 +138,16 @@ def join(sets: Sequence[PatternSet]) -> PatternSet:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is none, or two sets say different things of one structure.
     """
     if not sets:
-        raise ValueError("no patterns")
+        raise InputError("no patterns")
     known: dict[str, StructureFacts] = {}
     for one in sets:
         for facts in one.structures:
             if known.setdefault(facts.id, facts) != facts:
-                raise ValueError(f"two different structures are called {facts.id}")
+                raise InputError(f"two different structures are called {facts.id}")
     place = {identity: i for i, identity in enumerate(known)}
     starts = np.concatenate([[0], np.cumsum([one.offsets[-1] for one in sets])])
     return PatternSet(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from braggwatch.sim.errors import BraggwatchError
 
-class AptFileError(ValueError):
+
+class AptFileError(BraggwatchError, ValueError):
     """A file of atom probe data is cut short, empty, of another format or absurd; the message says what to do."""

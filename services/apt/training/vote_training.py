@@ -51,6 +51,7 @@ from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.version import tool_version
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 HELD_OUT_FROM = 10_000_000
@@ -95,13 +96,13 @@ class PaperRecipe:
 
     def __post_init__(self) -> None:
         if self.library.map_shape != SdmInput.paper().shape:
-            raise ValueError("the published network learns from maps of one pair in the window 'paper'")
+            raise InputError("the published network learns from maps of one pair in the window 'paper'")
         if min(self.disordered, self.ordered) < 32:
-            raise ValueError("at least 32 maps of each class are needed")
+            raise InputError("at least 32 maps of each class are needed")
         if self.held_out < 40:
-            raise ValueError(f"{self.held_out} held-out maps are too few to calibrate and test on: at least 40")
+            raise InputError(f"{self.held_out} held-out maps are too few to calibrate and test on: at least 40")
         if self.folds == 1:
-            raise ValueError("cross-validation needs at least two folds; 0 for none")
+            raise InputError("cross-validation needs at least two folds; 0 for none")
 
     def config(self, samples: int) -> TrainingConfig:
         """Return the knobs of a network's training on so many samples."""

@@ -17,6 +17,7 @@ from braggwatch.services.cli.console import (
     say,
     write_json,
 )
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle
@@ -287,7 +288,7 @@ def _peak(tflops: float | None, gb_s: float | None) -> DevicePeak | None:
     from braggwatch.models.runtimes.engine_floor import DevicePeak, known_peak
 
     if (tflops is None) != (gb_s is None):
-        raise ValueError("a floor needs both --peak-tflops and --peak-gb-s")
+        raise InputError("a floor needs both --peak-tflops and --peak-gb-s")
     if tflops is not None and gb_s is not None:
         return DevicePeak(tflops * 1e12, gb_s * 1e9)
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +116,7 @@ def _entrant(model: str, reading: Reading, threads: int) -> Entrant:
     if path.is_file() or path.suffix == ".onnx":
         return OnnxEntrant.from_file(path, reading, threads)
     if reading != Reading():
-        raise ValueError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")
+        raise InputError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")
     return BundleEntrant(BundleClassifier.load(Registry().locate(model), threads))
 
 

@@ -33,8 +33,9 @@ def relax(
         from braggwatch.services.cxdp.training.relaxed_libraries import make_library
         from braggwatch.sim.cxdp.relaxation.configuration import RelaxationSpec
         from braggwatch.sim.cxdp.relaxation.library import read_entries
+        from braggwatch.sim.validated import read_json_model
 
-        spec = RelaxationSpec() if config is None else RelaxationSpec.model_validate_json(config.read_text())
+        spec = RelaxationSpec() if config is None else read_json_model(config, RelaxationSpec)
         with counted_progress() as progress:
             task = progress.add_task("relaxing", total=crystals if shard is None else None)
             paths = make_library(

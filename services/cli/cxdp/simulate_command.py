@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import ExitCode, clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.services.cxdp.training.dataset_card import CardCheck
@@ -85,10 +86,11 @@ def simulate(
         from braggwatch.services.cxdp.training.dataset_card import CARD_FILE, write_card
         from braggwatch.services.cxdp.training.shard_making import make_dataset, open_library, shard_tasks
         from braggwatch.sim.cxdp.datasets import DatasetSpec
+        from braggwatch.sim.validated import read_json_model
 
         if scheduler is not None and executor is not Runner.DASK:
-            raise ValueError("--scheduler goes with --executor dask")
-        spec = DatasetSpec() if config is None else DatasetSpec.model_validate_json(config.read_text())
+            raise InputError("--scheduler goes with --executor dask")
+        spec = DatasetSpec() if config is None else read_json_model(config, DatasetSpec)
         if nuisance is not None:
             spec = spec.model_copy(update={"nuisance": nuisance.value})
         part = part_of(shard)
@@ -98,7 +100,7 @@ def simulate(
                 crystals = open_library(library, spec, patterns_per_crystal)
                 samples = len(crystals.library) * patterns_per_crystal - first
                 if samples < 1:
-                    raise ValueError(f"the library's patterns end before --first {first}")
+                    raise InputError(f"the library's patterns end before --first {first}")
         tasks = shard_tasks(
             out,
             spec,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, counted_progress, error_console
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.learning.training_config import TrainingConfig
@@ -100,7 +101,7 @@ def train(
 
         keep_freed_memory()
         if (calibration is None) != (test is None):
-            raise ValueError("give both of --calibration and --test, or neither to divide the data")
+            raise InputError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
         # a folder may hold crystals, outliers or both
         shards = tuple(path for folder in data for path in find_shards(folder, "*.h5"))
@@ -159,7 +160,7 @@ def _config(
     if preset == "paper":
         patterns = count_patterns(shards, None if split is None else Part(split, "training"))
         return paper_config(patterns, seed=seed, threads=threads, device=device)
-    raise ValueError(f"the preset is 'default' or 'paper', not {preset!r}")
+    raise InputError(f"the preset is 'default' or 'paper', not {preset!r}")
 
 
 def evaluate(

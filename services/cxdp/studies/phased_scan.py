@@ -31,6 +31,7 @@ from braggwatch.sim.cxdp.crystal.build import Element
 from braggwatch.sim.cxdp.facet_fit import orientation_from_streaks
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, object_from_density
 from braggwatch.sim.cxdp.phasing import PhasingSettings, Reconstruction, retrieve
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import GeometryPreset
 from braggwatch.sim.geometry.q import rocking_map
 
@@ -110,7 +111,7 @@ def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) 
 
     Raises
     ------
-    ValueError
+    InputError
         If the documents hold no rocking curve that could be put together; the message says why.
     """
     keeper = _CurveKeeper()
@@ -119,7 +120,7 @@ def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) 
         if keeper.curve is not None:
             return keeper.curve
         reasons.append(report.result.verdict.reason or "no reason given")
-    raise ValueError("no rocking curve in the recording: " + ("; ".join(reasons) or "it holds no run"))
+    raise InputError("no rocking curve in the recording: " + ("; ".join(reasons) or "it holds no run"))
 
 
 def phasing_pattern(
@@ -140,14 +141,14 @@ def phasing_pattern(
 
     Raises
     ------
-    ValueError
+    InputError
         If the scan can't be preprocessed, or ``points`` is no multiple of 32.
     """
     if points % 32 != 0 or points <= 0:
-        raise ValueError(f"the phasing grid has an edge of a multiple of 32 voxels, not {points}")
+        raise InputError(f"the phasing grid has an edge of a multiple of 32 voxels, not {points}")
     seen = preprocess_curve(curve, settings)
     if seen.quality.invalid_reason is not None or seen.quality.size_nm is None:
-        raise ValueError(f"the scan can't be phased: {seen.quality.invalid_reason or 'its size is unknown'}")
+        raise InputError(f"the scan can't be phased: {seen.quality.invalid_reason or 'its size is unknown'}")
     step = 2 * np.pi / (fringe_period_voxels * seen.quality.size_nm * 10)
     shape = (curve.frames.shape[1], curve.frames.shape[2])
     mask, flat, dark = (
@@ -214,12 +215,12 @@ def phase_scan(
 
     Raises
     ------
-    ValueError
+    InputError
         If the scan can't be preprocessed or phased, or its geometry names no fcc metal of ours or no reflection.
     """
     material, hkl = curve.geometry.material, curve.geometry.hkl
     if material not in ELEMENTS or hkl is None:
-        raise ValueError(f"material {material} and hkl {hkl}: an object needs one of {', '.join(ELEMENTS)} and its hkl")
+        raise InputError(f"material {material} and hkl {hkl}: an object needs one of {', '.join(ELEMENTS)} and its hkl")
     pattern = phasing_pattern(curve, settings, points=points)
     found = retrieve(pattern.intensity, pattern.measured, phasing)
     orientation, _ = orientation_from_streaks(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.services.cxdp.training.shard_making import SHARD_SIZE
 from braggwatch.sim.cxdp.datasets import DatasetSpec, NuisanceWord, SampleInfo, ShardError, ShardFacts, shard_facts
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 CARD_FILE = "CARD.md"
@@ -145,7 +146,7 @@ def check_card(folder: Path) -> CardCheck:
     ------
     FileNotFoundError
         If there is no card.
-    ValueError
+    InputError
         If it can't be read.
     """
     path = folder / RECORD_FILE
@@ -154,7 +155,7 @@ def check_card(folder: Path) -> CardCheck:
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch cxdp card'") from None
     except ValidationError as error:
-        raise ValueError(f"{path} is no data set card: {error.errors()[0]['msg']}") from error
+        raise InputError(f"{path} is no data set card: {error.errors()[0]['msg']}") from error
     listed = {shard.name: shard.sha256 for shard in record.shards}
     here = {shard.name: shard for shard in _shards(folder)}
     return CardCheck(

@@ -20,6 +20,7 @@ from braggwatch.models.learning.training_state import CHECKPOINT_FILE, averaged_
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, network_from_weights
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.services.cxdp.training.labelled_shards import CLASSES
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
 
     Raises
     ------
-    ValueError
+    InputError
         If the weights are of no known network or the source is none of these.
     RegistryError
         If the source is no file or folder and no bundle goes by that name.
@@ -69,7 +70,7 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
     classes = CLASSES if bundle is None else bundle.manifest.classes
     outputs = len(weights["head.weight"])
     if outputs < len(classes):
-        raise ValueError(f"the weights have {outputs} outputs, the classes are {', '.join(classes)}")
+        raise InputError(f"the weights have {outputs} outputs, the classes are {', '.join(classes)}")
     heat = temperature if temperature is not None else 1.0 if bundle is None else bundle.manifest.temperature
     data = export_onnx(NamedClasses(network.eval(), len(classes)), heat)
     difference = None
@@ -101,4 +102,4 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_safetensors(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} holds no weights: {error}") from error
+        raise InputError(f"{path} holds no weights: {error}") from error
