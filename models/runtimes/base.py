@@ -8,15 +8,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
+
 INPUT_NAME = "counts"
 OUTPUT_NAMES = ("logits", "probabilities", "features")
 
 
-class InferenceError(RuntimeError):
+class InferenceError(BraggwatchError, RuntimeError):
     """A runtime could not run a batch; the message is for an operator."""
 
 
-class RuntimeUnavailableError(RuntimeError):
+class RuntimeUnavailableError(BraggwatchError, RuntimeError):
     """A runtime can't be used on this machine or with this bundle; the message says why."""
 
 

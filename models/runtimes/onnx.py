@@ -16,6 +16,7 @@ from braggwatch.models.runtimes.base import (
     check_batch,
     unlike_a_bundle,
 )
+from braggwatch.sim.errors import InputError
 
 # ONNX Runtime's exceptions share no base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -61,7 +62,7 @@ class OnnxRuntime:
 
     def __init__(self, model: bytes, threads: int = 2) -> None:
         if threads < 1:
-            raise ValueError(f"at least one thread is needed, got {threads}")
+            raise InputError(f"at least one thread is needed, got {threads}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -25,6 +25,7 @@ from braggwatch.models.runtimes.base import (
     check_batch,
     unlike_a_bundle,
 )
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core
@@ -57,7 +58,7 @@ class OpenVinoRuntime:
 
     def __init__(self, model: bytes, threads: int = 2, precision: Precision = "f32") -> None:
         if threads < 1:
-            raise ValueError(f"at least one thread is needed, got {threads}")
+            raise InputError(f"at least one thread is needed, got {threads}")
         self._precision: Precision = precision
         core = _core()
         if precision == "bf16":

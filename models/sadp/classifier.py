@@ -24,6 +24,7 @@ from braggwatch.models.sadp.plane_lattice import PlaneLattice
 from braggwatch.models.uncertainty.ood import sample_scores
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.verdict_html import VerdictCard
+from braggwatch.sim.errors import InputError
 
 _CLASSES_NAMED = 4
 """More classes that can't be ruled out than these are counted, not listed: nobody reads two dozen."""
@@ -134,9 +135,9 @@ class SadpClassifier:
     ) -> None:
         manifest = bundle.manifest
         if manifest.groups is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
-            raise ValueError(f"{manifest.id} is no bundle for electron diffraction patterns")
+            raise InputError(f"{manifest.id} is no bundle for electron diffraction patterns")
         if manifest.metrics is None:
-            raise ValueError(
+            raise InputError(
                 f"{manifest.id} states no accuracy, without which what the next zone would tell can't be said: write "
                 "bundles with 'braggwatch sadp train', which tests them"
             )
@@ -161,12 +162,12 @@ class SadpClassifier:
             If the bundle is incomplete or changed.
         RuntimeUnavailableError
             If nothing here can run it, or not to its golden outputs.
-        ValueError
+        InputError
             If it is a bundle of another system.
         """
         bundle = Bundle.load(path)
         if bundle.manifest.groups is None:
-            raise ValueError(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
+            raise InputError(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
         runtime, _ = open_runtime(bundle, prefer, threads)
         return cls(bundle, runtime, threads=threads, on_takeover=on_takeover)
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.writing import write_whole
 from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
@@ -29,7 +30,7 @@ _STACK_DIMENSIONS = 3
 _ENTRY = re.compile(r"(?:.*_)?(?P<scan>\d+)\.1")
 
 
-class BlissImportError(ValueError):
+class BlissImportError(BraggwatchError, ValueError):
     """The file can't be converted without guessing; the message says what is missing and what to do."""
 
 

@@ -21,6 +21,7 @@ from braggwatch.services.importers.frame_files import FrameFilesError, find_fram
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
 from braggwatch.services.importers.writing import write_whole
 from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.errors import BraggwatchError
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ SAMPLE_MOTORS: Mapping[str, str] = {"sample_x": "Sample_X", "sample_y": "Sample_
 """Sample position: needed for a map of the sample but not for the geometry, so it may be absent."""
 
 
-class ImportFailedError(ValueError):
+class ImportFailedError(BraggwatchError, ValueError):
     """The scan can't be converted without guessing; the message says what is missing and what to do."""
 
 

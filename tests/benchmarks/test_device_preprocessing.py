@@ -57,10 +57,10 @@ def large_scan(name: str) -> RockingCurve:
     background = rng.poisson(0.04, (rows, columns)).astype(np.uint16)
     frames = np.empty((count, rows, columns), np.uint16)
     r, c = np.arange(rows // 2 - 128, rows // 2 + 128), np.arange(columns // 2 - 128, columns // 2 + 128)
-    center = mapping.q(0.0, rows / 2, columns / 2)
+    centre = mapping.q(0.0, rows / 2, columns / 2)
     for n, angle in enumerate(angles):
         frames[n] = np.roll(background, 37 * n)
-        x = np.maximum(np.linalg.norm(mapping.q(angle, r[:, None], c) - center, axis=-1) * 1500.0, 1e-3)
+        x = np.maximum(np.linalg.norm(mapping.q(angle, r[:, None], c) - centre, axis=-1) * 1500.0, 1e-3)
         frames[n, r[0] : r[-1] + 1, c[0] : c[-1] + 1] += rng.poisson(
             4e4 * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
         ).astype(np.uint16)

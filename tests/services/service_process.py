@@ -48,7 +48,7 @@ class QuickPreprocessor:
             run_uid=curve.run_uid,
             intensity=intensity,
             basis=np.eye(3),
-            center_inv_A=np.zeros(3),
+            centre_inv_A=np.zeros(3),
             quality=Quality(
                 coverage=1.0,
                 peak_counts=float(frames.max()),

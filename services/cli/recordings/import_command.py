@@ -62,17 +62,19 @@ def import_34idc(
     """
     with clear_errors():
         from braggwatch.services.importers.spec34idc import ImportOptions, import_scan
+        from braggwatch.sim.validated import validated
 
-        options = ImportOptions(
-            spec_file=spec_file,
-            scan=scan,
-            frames=frames,
-            occurrence=occurrence,
-            stated=parse_assignments(set_ or []),
-            sample=sample,
-            allow_missing_frames=allow_missing_frames,
-            allow_total_mismatch=allow_total_mismatch,
-        )
+        with validated("options"):
+            options = ImportOptions(
+                spec_file=spec_file,
+                scan=scan,
+                frames=frames,
+                occurrence=occurrence,
+                stated=parse_assignments(set_ or []),
+                sample=sample,
+                allow_missing_frames=allow_missing_frames,
+                allow_total_mismatch=allow_total_mismatch,
+            )
         report = _reading(lambda progress: import_scan(options, out, overwrite=overwrite, progress=progress))
         if as_json:
             write_json(report)
@@ -107,16 +109,18 @@ def import_bliss(
     with clear_errors():
         from braggwatch.services.importers.bliss import BlissOptions
         from braggwatch.services.importers.bliss import import_bliss as run
+        from braggwatch.sim.validated import validated
 
-        options = BlissOptions(
-            file=file,
-            scan=scan,
-            entry=entry,
-            detector=detector,
-            rocking=rocking,
-            sample=sample,
-            allow_cut_short=allow_cut_short,
-        )
+        with validated("options"):
+            options = BlissOptions(
+                file=file,
+                scan=scan,
+                entry=entry,
+                detector=detector,
+                rocking=rocking,
+                sample=sample,
+                allow_cut_short=allow_cut_short,
+            )
         report = _reading(lambda progress: run(options, out, overwrite=overwrite, progress=progress))
         if as_json:
             write_json(report)

@@ -265,7 +265,7 @@ def test_the_documented_scores_are_those_of_the_production_bundle(benchmark_set:
     registry = Registry()
     bundle = registry.aliases()[PRODUCTION]
     row = re.search(rf"^\| {re.escape(bundle)} \| ([\d.]+) %", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert row, f"{PAGE.name} has no row for {bundle}: run 'braggwatch benchmark {bundle}' and add its scores"
+    assert row, f"{PAGE.name} has no row for {bundle}: run 'braggwatch cxdp benchmark {bundle}' and add its scores"
     entrant = BundleEntrant(BundleClassifier.load(registry.resolve(PRODUCTION)))
     answers = answer_all(entrant, benchmark_set, ("test",))
     result = score_answers(entrant, benchmark_set, answers, ("test",))

@@ -19,7 +19,6 @@ from braggwatch.models.learning.sample_stream import batches
 from braggwatch.models.learning.training import (
     TrainingConfig,
     TrainingDivergedError,
-    augmented,
     one_cycle,
     paper_config,
     predict,
@@ -222,7 +221,9 @@ def test_the_papers_schedule_is_the_papers() -> None:
     assert config.validate_every == 9000 // 64
     assert config.patience > 0
     volumes = torch.from_numpy(Blobs(4).volumes).float()
-    shown = augmented(volumes, torch.zeros(4, dtype=torch.bool), config, torch.Generator().manual_seed(1))
+    shown = PatternPresentation().to_learn(
+        volumes, torch.zeros(4, dtype=torch.bool), config, torch.Generator().manual_seed(1)
+    )
     torch.testing.assert_close(shown, normalise(volumes))
 
 
@@ -275,12 +276,14 @@ def test_only_clean_samples_are_given_noise() -> None:
     volumes = torch.from_numpy(Blobs(4).volumes).float()
     config = replace(paper_config(64), nuisance=True)
     clean = torch.tensor([False, True, False, True])
-    shown = augmented(volumes, clean, config, torch.Generator().manual_seed(1))
+    shown = PatternPresentation().to_learn(volumes, clean, config, torch.Generator().manual_seed(1))
     plain = normalise(volumes)
     assert torch.equal(shown[0], plain[0])
     assert torch.equal(shown[2], plain[2])
     assert not torch.equal(shown[1], plain[1])
-    off = augmented(volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1))
+    off = PatternPresentation().to_learn(
+        volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1)
+    )
     torch.testing.assert_close(off, plain)
 
 

@@ -147,8 +147,8 @@ def test_the_ood_score_does_not_depend_on_units(seed: int, shift: float, scale: 
 def test_aliens_score_higher_and_the_threshold_lets_pass_what_it_promises() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(900) % 3
-    centers = np.array([[0, 0, 0, 0], [4, 0, 0, 0], [0, 4, 0, 0]], float)
-    features = centers[labels] + rng.normal(size=(900, 4))
+    centres = np.array([[0, 0, 0, 0], [4, 0, 0, 0], [0, 4, 0, 0]], float)
+    features = centres[labels] + rng.normal(size=(900, 4))
     detector = MahalanobisDetector.fit(features[:600], labels[:600])
     inside = sample_scores(detector, features[600:])
     aliens = sample_scores(detector, rng.normal(size=(300, 4)) + np.array([0, 0, 6, 0]))
@@ -229,8 +229,8 @@ def test_the_output_for_what_is_to_be_refused_passes_its_own_quantile_and_surviv
     assert again.score(logits, features) == pytest.approx(scores)
 
 
-def peak(center: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) -> np.ndarray:
-    grid = np.indices((64, 64, 64)) - np.array(center)[:, None, None, None]
+def peak(centre: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) -> np.ndarray:
+    grid = np.indices((64, 64, 64)) - np.array(centre)[:, None, None, None]
     return (1000.0 * np.exp(-0.5 * (grid**2).sum(axis=0) / width**2)).astype(np.float32)
 
 
@@ -239,7 +239,7 @@ def peak(center: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) 
 def test_measures_follow_the_peak_and_ignore_its_scale(offset: tuple[float, float, float], scale: float) -> None:
     radius = second_peak_radius(3.5)
     found = measure_volume(peak(tuple(32 + one for one in offset)) * scale, radius)
-    assert found.center_offset_voxels == pytest.approx(float(np.linalg.norm(offset)), abs=0.2)
+    assert found.centre_offset_voxels == pytest.approx(float(np.linalg.norm(offset)), abs=0.2)
     assert found.second_peak_ratio < 0.01
     assert found.half_extent_voxels < 5.0
 

@@ -49,7 +49,7 @@ class Case:
     pos: Path
     rrng: Path
     truth: Path
-    true_centers_nm: NDArray[np.float64]
+    true_centres_nm: NDArray[np.float64]
     registry: Path
     folder: Path
     printed: dict[str, object]
@@ -77,9 +77,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     assert code == 0, told
     assert json.loads(out)["metrics"]["accuracy"] > 0.8
     with Path(made["precipitates"]).open() as file:
-        centers = np.array([[float(row[f"{a}_nm"]) for a in "xyz"] for row in csv.DictReader(file)])
+        centres = np.array([[float(row[f"{a}_nm"]) for a in "xyz"] for row in csv.DictReader(file)])
     made = {name: Path(made[name]) for name in ("pos", "rrng", "truth")}
-    case = Case(**made, true_centers_nm=centers, registry=home / "bundles", folder=home / "scan", printed={})
+    case = Case(**made, true_centres_nm=centres, registry=home / "bundles", folder=home / "scan", printed={})
     code, out, told = run(*case.words(case.folder, "--isoconcentration", "0.08", "--json"))
     assert code == 0, told
     case.printed.update(json.loads(out))
@@ -132,7 +132,7 @@ def test_the_table_lists_the_precipitates_that_are_there(case: Case) -> None:
         sphere = 4 / 3 * np.pi * float(row["radius_nm"]) ** 3
         assert sphere == pytest.approx(int(row["voxels"]), rel=0.01)
     largest = np.array([float(rows[0][f"{a}_nm"]) for a in "xyz"])
-    assert np.linalg.norm(case.true_centers_nm - largest, axis=1).min() < 1.5
+    assert np.linalg.norm(case.true_centres_nm - largest, axis=1).min() < 1.5
 
 
 def test_labelled_ions_can_be_read_and_are_ordered_ones(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""``braggwatch benchmark`` scores a file or a bundle, and says in one line what doesn't fit."""
+"""``braggwatch cxdp benchmark`` scores a file or a bundle, and says in one line what doesn't fit."""
 
 from __future__ import annotations
 

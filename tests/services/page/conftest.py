@@ -107,7 +107,7 @@ def make_report(result: ScreeningResult, *, arrays: bool = True) -> ScreeningRep
         run_uid=result.run_uid,
         intensity=intensity,
         basis=np.eye(3),
-        center_inv_A=np.array([0.0, 2.668, 0.0]),
+        centre_inv_A=np.array([0.0, 2.668, 0.0]),
         quality=result.quality or make_quality(),
     )
     angles = np.linspace(-0.3, 0.3, 61)

@@ -133,7 +133,7 @@ def test_a_complete_shard_is_left_alone(library_folder):
 
 
 def test_an_empty_library_says_how_to_fill_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="braggwatch sim relax"):
+    with pytest.raises(FileNotFoundError, match="braggwatch cxdp relax"):
         CrystalLibrary(tmp_path)
 
 
