@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from braggwatch.services.cli import app
+from braggwatch.services.cli.recordings import import_command
 from braggwatch.services.metrics.gpu_metrics import gpu_families
 from braggwatch.services.metrics.gpu_readings import ECC_KINDS, GpuReading
 from braggwatch.services.metrics.prometheus import Metrics
@@ -205,7 +206,9 @@ def commands(group: typer.Typer, path: str = "braggwatch") -> Iterator[tuple[str
             yield f"{path} {command.name or command.callback.__name__.replace('_', '-')}", command.callback
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
-            yield from commands(inner.typer_instance, f"{path} {inner.name}")
+            # The importers' commands are loaded when they are called: here all of them are wanted.
+            whole = import_command.loaded_app() if inner.typer_instance is import_command.app else inner.typer_instance
+            yield from commands(whole, f"{path} {inner.name}")
 
 
 @dataclass(frozen=True, slots=True)
