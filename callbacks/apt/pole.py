@@ -107,7 +107,7 @@ def map_planes(
             continue
         fit = fit_planes(p[ions], search)
         values[:, region] = fit.signal, fit.spacing_nm, fit.tilt_x_deg, fit.tilt_y_deg
-    signal, spacing, tilt_x, tilt_y = (one.reshape(shape) for one in values)
+    signal, spacing, tilt_x, tilt_y = (value.reshape(shape) for value in values)
     clear = np.nan_to_num(signal) >= resolved_from()
     if clear.any():
         usual = float(np.median(spacing[clear]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,38 +13,6 @@ from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import Verdict
 from braggwatch.sim.crystallography.fcc import Miller
 from braggwatch.sim.geometry.model import RockingGeometry
-
-
-class Route(StrEnum):
-    """How a frame reached us (see docs: the three routes)."""
-
-    INLINE = "inline"
-    RESOURCE_DATUM = "resource_datum"
-    STREAM_RESOURCE = "stream_resource"
-
-
-@dataclass(frozen=True, slots=True)
-class FrameRecord:
-    """One detector frame with the readings that belong to it, joined once and never again.
-
-    Attributes
-    ----------
-    index
-        Zero-based position in the rocking curve (``seq_num - 1``).
-    angle_deg
-        Readback of the scanned circle in degrees, without the geometry's offset; None until known (fly scans whose
-        angles come from another stream).
-    frame
-        (rows, columns) counts as delivered, any real dtype.
-    """
-
-    run_uid: str
-    index: int
-    angle_deg: float | None
-    frame: NDArray[np.generic]
-    monitor: float | None
-    transmission: float | None
-    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,4 +231,3 @@ class ScreeningReport:
     result: ScreeningResult
     model_input: ModelInput | None
     rocking_curve: NDArray[np.float64] | None = None
-    extras: Mapping[str, str] = field(default_factory=dict)

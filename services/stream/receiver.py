@@ -12,10 +12,10 @@ from typing import Final
 
 import zmq
 
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.stream.loss import LossLedger
-from braggwatch.services.stream.run_index import RunIndex
 from braggwatch.services.stream.scan_numbers import ScanNumbers
 from braggwatch.services.stream.stream_metrics import NoStreamMetrics, StreamMetrics
 from braggwatch.services.stream.stream_settings import StreamSettings
@@ -95,7 +95,7 @@ class Receiver:
         )
         self._prefix = settings.prefix.encode()
         self._watch = ConnectionWatch(settings.reconnect_grace_s, settings.silence_s)
-        self._index = RunIndex()
+        self._references = RunReferences()
         self._ledger = LossLedger(settings.gap_grace_s)
         self._scan_numbers = ScanNumbers()
         self._rejected: Counter[RejectReason] = Counter()
@@ -226,7 +226,7 @@ class Receiver:
         self._received += 1
         self._last_document_at = time.time()
         self._metrics.document_received(name, len(frame))
-        run_uid = self._index.run_of(name, document)
+        run_uid = self._references.run_of(name, document)
         if self._ledger.observe(run_uid, name, document, now):
             self._gap("sequence")
         if lost_runs := self._scan_numbers.observe(name, document):

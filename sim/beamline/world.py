@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.beamline.nuisance import NuisanceSpec, detect
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.cxdp.crystal import build_crystal
 from braggwatch.sim.cxdp.rocking import RockingModel, bragg_orientation, scanned_angle_deg
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -75,9 +75,8 @@ class SimulatedWorld:
         self.x_um = 0.0
         self.y_um = 0.0
         self.angle_deg = self.bragg_angle_deg
-        self._kept_scans = kept_scans
-        self._models: OrderedDict[int, RockingModel] = OrderedDict()
-        self._scans: OrderedDict[tuple[int, bytes], dict[float, NDArray[np.float32]]] = OrderedDict()
+        self._models = Bounded[int, RockingModel](kept_scans)
+        self._scans = Bounded[tuple[int, bytes], dict[float, NDArray[np.float32]]](kept_scans)
         self._lock = threading.Lock()
 
     @property
@@ -113,8 +112,6 @@ class SimulatedWorld:
                     continue
                 counts = self._model(particle).expected_counts(angles)
                 self._scans[key] = dict(zip(angles.tolist(), counts, strict=True))
-                while len(self._scans) > self._kept_scans:
-                    self._scans.popitem(last=False)
 
     def expected_counts(self, angle_deg: float | None = None) -> NDArray[np.float32]:
         """Compute expected counts of one frame, (rows, columns) float32; arguments as in `expose`."""
@@ -161,6 +158,4 @@ class SimulatedWorld:
         orientation = bragg_orientation(crystal.g_inv_nm, middle, particle.azimuth_deg)
         model = RockingModel(crystal, self.geometry, orientation, particle.peak_counts)
         self._models[particle.index] = model
-        while len(self._models) > self._kept_scans:
-            self._models.popitem(last=False)
         return model

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
 from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
 from braggwatch.models.verdict import Outcome
@@ -208,16 +208,8 @@ def _make_hard(path: Path, spec: DatasetSpec, hardness: Hardness, samples: int) 
 def scan_cases(curve: RockingCurve, settings: PreprocessingSettings, truth: str) -> Iterator[Case]:
     """Yield a measured scan at several oversamplings."""
     for period in OVERSAMPLINGS:
-        made = preprocess_arrays(
-            curve.frames,
-            curve.angles_deg,
-            curve.present,
-            curve.geometry,
-            settings.model_copy(update={"fringe_period_voxels": period, "facets": False}),
-            crop_origin=curve.crop_origin,
-            monitor=curve.monitor,
-            transmission=curve.transmission,
-        )
+        chosen = settings.model_copy(update={"fringe_period_voxels": period, "facets": False})
+        made = preprocess_curve(curve, chosen)
         usable = made.quality.invalid_reason is None
         yield Case("scan", "the measured scan", truth, made.intensity if usable else None)
 

@@ -21,7 +21,7 @@ from braggwatch.callbacks.cxdp.preprocess.orthonormalise import (
     subsamples,
     zoom,
 )
-from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
 from braggwatch.callbacks.cxdp.preprocess.quality import invalid_quality
 from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
@@ -145,16 +145,7 @@ def phasing_pattern(
     """
     if points % 32 != 0 or points <= 0:
         raise ValueError(f"the phasing grid has an edge of a multiple of 32 voxels, not {points}")
-    seen = preprocess_arrays(
-        curve.frames,
-        curve.angles_deg,
-        curve.present,
-        curve.geometry,
-        settings,
-        crop_origin=curve.crop_origin,
-        monitor=curve.monitor,
-        transmission=curve.transmission,
-    )
+    seen = preprocess_curve(curve, settings)
     if seen.quality.invalid_reason is not None or seen.quality.size_nm is None:
         raise ValueError(f"the scan can't be phased: {seen.quality.invalid_reason or 'its size is unknown'}")
     step = 2 * np.pi / (fringe_period_voxels * seen.quality.size_nm * 10)

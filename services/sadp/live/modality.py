@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
+from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState, PatternReport, PatternRunReport
-from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
+from braggwatch.services.live.modality import Arrival, LiveContext, LiveModality, WorkerLinks
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.sadp.live.outbox import PatternOutbox

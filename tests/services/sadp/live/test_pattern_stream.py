@@ -188,8 +188,10 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     for name, document in curve:
         only(name, document)
     both = ModalityCallback(
-        quick.make_callback(lambda report: results.append(report.result)),
-        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        [
+            quick.make_callback(lambda report: results.append(report.result)),
+            PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        ]
     )
     # The patterns' stream has the very data key of the rocking curves' detector.
     beside = pattern_run([noisy(net(), n) for n in range(5)], name="tem", detector="det_image")
@@ -224,8 +226,10 @@ def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
 def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
     reports = []
     both = ModalityCallback(
-        quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
-        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        [
+            quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
+            PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        ]
     )
     for pair in pattern_run([noisy(net(), n) for n in range(3)]):
         both(*pair)
