@@ -64,7 +64,7 @@ def rock_until_sure(
     rocking, start, stop, num
         The circle to rock, from where to where in its own unit, in how many points.
     source
-        E.g. ``services.verdict_client.HttpVerdictSource``; asked after each point of the second half.
+        E.g. ``braggwatch.services.HttpVerdictSource``; asked after each point of the second half.
     min_confidence
         Least calibrated confidence of a class to end on, 0 to 1.
     md

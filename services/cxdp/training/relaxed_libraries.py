@@ -1,4 +1,4 @@
-"""Libraries of relaxed crystals, many processes at once."""
+"""Make libraries of relaxed crystals in several processes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def make_library(
     Parameters
     ----------
     workers, executor
-        As `run_shards` takes them.
+        See `run_shards`.
     part
-        (i, n): only every n-th shard, beginning with the i-th.
+        (i, n): only every n-th shard, starting with the i-th.
     on_shard
         Called in this process with the number of crystals of each finished shard, in any order.
     """

@@ -1,4 +1,4 @@
-"""From sets of simulated patterns to a bundle: train, export, calibrate on other structures, test on yet others."""
+"""From simulated patterns to a bundle: train, export, calibrate on other structures, test on further structures."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from braggwatch.sim.sadp.visibility import shows_lattice
 
 COPIES = 8
 UNEXPLAINED = 0.6
-"""Share of the amplitude off one lattice, from which on a picture is no single zone."""
+"""Share of the amplitude off one lattice above which a picture is not a single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5, aligned_share=0.3, lean=1.5)
-"""Half of the showings spoilt as microscopes do it, half only cut off at a floor; in three of ten mates are alike."""
+"""Half of the samples get a microscope's disturbances, half only a floor; in 30 % Friedel mates are made equal."""
 _ALIEN_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
 _FEWEST_A_CLASS = 60
-"""Two showings of these make the smallest p-value 0.008: with fewer than fifty no class could ever be ruled out."""
+"""Used twice each, these give a smallest p-value of 0.008: with fewer than fifty no class could ever be excluded."""
 _FEWEST_OWN = 6
 _MOST_A_CLASS = 75
 _ALIENS = 200
@@ -64,20 +64,21 @@ class SadpRecipe:
     Attributes
     ----------
     patterns
-        Simulated, of all structures.
+        Simulated patterns of all structures.
     files
-        That they were read from, for the hashes.
+        Files that they were read from, for the hashes.
     split_by
-        'structure' (as published) or 'prototype' (the honest one); 15 % of the structures are the test, 15 % of the
-        rest the calibration.
+        'structure' (as published) or 'prototype' (stricter); 15 % of the structures are the test set, 15 % of the
+        rest the calibration set.
     width, blocks
-        Of the network.
+        Size of the network.
     start
-        Weights to go on from, safetensors as in a bundle; None: from scratch.
+        Weights to start from, safetensors as in a bundle; None: random weights.
     microscope
-        How patterns are spoilt while learning and calibrating.
+        Disturbances of the patterns in training and calibration.
     confidence, ood_quantile
-        Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
+        Probability below which the verdict is ``unsure``; share of good patterns that pass the out-of-distribution
+        gate.
     """
 
     name: str
@@ -95,15 +96,15 @@ class SadpRecipe:
     ood_quantile: float = 0.995
 
     def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return numbers of the patterns to learn from, to calibrate with and to test on: those that show a lattice."""
+        """Return the numbers of the training, calibration and test patterns: only those that show a lattice."""
         structures = self.patterns.structures
         test = validation_structures(structures, self.split_by)
-        rest = [one for one in structures if one.id not in test]
-        calibration = validation_structures(rest, self.split_by, seed=2)
-        learn = frozenset(one.id for one in rest if one.id not in calibration)
-        shown = shows_lattice(self.patterns)
-        first, second, third = (self.patterns.of_structures(part) for part in (learn, calibration, test))
-        return first[shown[first]], second[shown[second]], third[shown[third]]
+        remaining = [structure for structure in structures if structure.id not in test]
+        calibration = validation_structures(remaining, self.split_by, seed=2)
+        training = frozenset(structure.id for structure in remaining if structure.id not in calibration)
+        usable = shows_lattice(self.patterns)
+        first, second, third = (self.patterns.of_structures(part) for part in (training, calibration, test))
+        return first[usable[first]], second[usable[second]], third[usable[third]]
 
 
 def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
@@ -112,8 +113,8 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     Raises
     ------
     ValueError
-        If there are fewer patterns than one batch, the folder's checkpoint is of another run, or the weights to start
-        from are of another network.
+        If there are fewer patterns than one batch, the folder's checkpoint belongs to another run, or the weights to
+        start from belong to another network.
     """
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
@@ -122,13 +123,13 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     if recipe.start is not None:
         _start_from(network, recipe.start)
     aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
-    watched = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
+    validation_aliens = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
-    some = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
+    validation = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
     return train(
         network,
         PatternSamples(recipe.patterns, learn, aliens=aliens, classes=len(names)),
-        PatternSamples(recipe.patterns, some, aliens=watched, classes=len(names)),
+        PatternSamples(recipe.patterns, validation, aliens=validation_aliens, classes=len(names)),
         recipe.config,
         folder,
         on_step,
@@ -141,12 +142,12 @@ def _start_from(network: nn.Module, weights: Path) -> None:
         network.load_state_dict(load_safetensors(weights.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(
-            f"{weights} holds no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
+            f"{weights} contains no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
         ) from error
 
 
 def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArray[np.float32], int]:
-    """Fit trust; return it with some maps for the golden test, and how many classes borrowed training patterns."""
+    """Fit the trust data; return it with maps for the golden test and the number of classes using training patterns."""
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
     labels = recipe.patterns.class_label
@@ -154,12 +155,12 @@ def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArr
     rng = np.random.default_rng(3)
     chosen: list[NDArray[np.int64]] = []
     for number in range(len(names)):
-        own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
-        chosen.append(own)
-        there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
-        if len(own) < _FEWEST_A_CLASS and len(there):
-            chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
-            borrowed += len(own) < _FEWEST_OWN
+        of_class = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
+        chosen.append(of_class)
+        extra = of_class if len(of_class) >= _FEWEST_OWN else learn[labels[learn] == number]
+        if len(of_class) < _FEWEST_A_CLASS and len(extra):
+            chosen.append(rng.choice(extra, size=_FEWEST_A_CLASS - len(of_class)))
+            borrowed += len(of_class) < _FEWEST_OWN
     aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
     samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
     logits, features, truth = [], [], []
@@ -169,12 +170,12 @@ def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArr
             indices = np.arange(at, min(at + 256, len(samples)))
             spots, label = samples.batch(indices)
             maps = measured_maps(spots, indices + showing * len(samples) + 10_000, recipe.microscope, COPIES)
-            seen = maps[:, :, 1].any(axis=(1, 2, 3))
-            output = runtime.run(np.ascontiguousarray(maps[seen].reshape(-1, *MAP_SHAPE)))
+            has_spots = maps[:, :, 1].any(axis=(1, 2, 3))
+            output = runtime.run(np.ascontiguousarray(maps[has_spots].reshape(-1, *MAP_SHAPE)))
             logits.append(output.logits.reshape(-1, COPIES, output.logits.shape[1]))
             features.append(output.features.reshape(-1, COPIES, output.features.shape[1]))
-            truth.append(label[seen])
-            first = maps[seen][:4, 0] if first is None else first
+            truth.append(label[has_spots])
+            first = maps[has_spots][:4, 0] if first is None else first
     outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features), (), 0.0)
     fit = fit_trust(
         outputs,
@@ -184,7 +185,7 @@ def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArr
         ood_quantile=recipe.ood_quantile,
     )
     if first is None:
-        raise ValueError("there is no pattern to calibrate with")
+        raise ValueError("there are no patterns for calibration")
     return fit, first, borrowed
 
 
@@ -194,7 +195,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
     Raises
     ------
     ValueError
-        If a class has no pattern at all to calibrate with.
+        If there are no patterns for calibration.
     FileExistsError
         If this version exists.
     """
@@ -246,7 +247,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         ),
         tested_runtimes=(TestedRuntime.reference(runtime),),
     )
-    parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
+    parts = {"training": learn, "calibration": calibration, "test": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
     folder = write_bundle(
         root,

@@ -129,7 +129,7 @@ def test_a_shard_of_another_data_set_is_not_overwritten(small: Path) -> None:
     other.write_bytes(first.read_bytes())
     ran = CliRunner().invoke(app, ["sim", "cxdp", "--out", str(small), "--n", "4"])
     assert ran.exit_code == 3
-    assert "holds another data set" in ran.output
+    assert "belongs to another data set" in ran.output
     assert other.read_bytes() == first.read_bytes()
 
 
