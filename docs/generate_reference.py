@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from braggwatch.services.cli import app
+from braggwatch.services.cli.recordings import import_command
 from braggwatch.services.metrics.gpu_metrics import gpu_families
 from braggwatch.services.metrics.gpu_readings import ECC_KINDS, GpuReading
 from braggwatch.services.metrics.prometheus import Metrics
@@ -233,7 +234,9 @@ def _walk(group: typer.Typer, path: str, *, older: bool) -> Iterator[tuple[str, 
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
             hidden = older or inner.hidden is True  # not stated, it is a placeholder
-            yield from _walk(inner.typer_instance, f"{path} {inner.name}", older=hidden)
+            # The importers' commands are loaded when they are called: here all of them are wanted.
+            whole = import_command.loaded_app() if inner.typer_instance is import_command.app else inner.typer_instance
+            yield from _walk(whole, f"{path} {inner.name}", older=hidden)
 
 
 @dataclass(frozen=True, slots=True)

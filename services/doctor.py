@@ -173,7 +173,7 @@ def _gpu(settings: Settings) -> CheckResult:
             advice="see nvidia-smi; in a container, give it the GPU (--gpus all)",
         )
     found = f"{device.name}, driver {device.driver}"
-    able = [one.name for one in CANDIDATES if "-cpu" not in one.name and one.probe() is None]
+    able = [one.name for one in CANDIDATES if not one.on_cpu and one.probe() is None]
     if not able:
         return CheckResult(
             name="accelerator",

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeUnavailableError
+from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeCandidate, RuntimeUnavailableError
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
 from braggwatch.models.runtimes.device_input import DeviceRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime, probe_torch
-from braggwatch.models.runtimes.factory import CANDIDATES, RuntimeCandidate
+from braggwatch.models.runtimes.factory import CANDIDATES
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
 from braggwatch.sim.errors import InputError
 

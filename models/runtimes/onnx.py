@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from braggwatch.models.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAMES,
     InferenceError,
+    RuntimeCandidate,
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
@@ -104,3 +107,8 @@ class OnnxRuntime:
         except ORT_ERRORS as error:
             raise InferenceError(f"ONNX Runtime failed: {error}") from error
         return RuntimeOutput(np.asarray(logits), np.asarray(probabilities), np.asarray(features))
+
+
+ONNX_CPU: Final = RuntimeCandidate(
+    "onnxruntime-cpu", lambda: None, lambda bundle, threads: OnnxRuntime(bundle.model, threads)
+)

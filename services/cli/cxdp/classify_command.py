@@ -13,8 +13,6 @@ from braggwatch.services.cli.console import (
     clear_errors,
     console,
     error_console,
-    parse_assignments,
-    parse_names,
     write_json,
 )
 from braggwatch.sim.errors import InputError
@@ -64,6 +62,7 @@ def classify(
     Example: **braggwatch classify scan.h5 --frames /entry/data/data --angles /entry/th --set energy=9 ...**
     """
     with clear_errors():
+        from braggwatch.services.importers.assignments import parse_assignments, parse_names
         from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
         from braggwatch.services.settings import load_settings
         from braggwatch.sim.geometry import load_preset
