@@ -56,7 +56,8 @@ class Importer:
     command
         Its parameters are the command's own arguments and options, annotated for Typer, and its docstring is the
         command's help. What it returns writes the recording. ``--out``, ``--overwrite`` and ``--json`` are every
-        importer's and are added to them. Raises ValueError where the options contradict each other.
+        importer's and are added to them. Raises
+        `InputError` where the options can't be used.
     """
 
     name: str

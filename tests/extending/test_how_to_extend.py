@@ -30,22 +30,32 @@ def test_the_table_of_files_is_what_the_examples_touched() -> None:
         assert any(step.is_test for step in STEPS if step.section == section), f"{section} has no test"
 
 
-@pytest.mark.timeout(600)
-def test_what_the_page_adds_works(tmp_path: Path) -> None:
-    copy_code(tmp_path)
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("extended")
+    copy_code(root)
     for step in STEPS:
-        follow(step, tmp_path)
+        follow(step, root)
+    return root
+
+
+@pytest.mark.timeout(600)
+def test_what_the_page_adds_works(extended: Path) -> None:
     tests = [step.path for step in STEPS if step.is_test]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--durations=0", *tests],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "link"), "PYTHONDONTWRITEBYTECODE": "1"},
+    done = run_in(extended, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "300", *tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def run_in(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "link"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
 
 
 def _as_in_a_row(section: str) -> str:
