@@ -11,6 +11,7 @@ from braggwatch.sim.cxdp.crystal import FaultSpec, build_crystal, random_crystal
 from braggwatch.sim.cxdp.crystal.atomistic import atomistic_spec, crystal_of_atoms, initial_atoms
 from braggwatch.sim.cxdp.crystal.paper import PaperRegime
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN
+from braggwatch.sim.cxdp.dataset_spec import Label
 from braggwatch.sim.cxdp.relaxation import configuration as relaxation_configuration
 from braggwatch.sim.cxdp.relaxation.configuration import (
     RelaxationSpec,
@@ -31,7 +32,7 @@ from braggwatch.sim.cxdp.scattering import amplitude_on_grid
 SMALL = RelaxationSpec(potentials=("zhou2004/Pt",), cells_across=(9, 10))
 
 
-def spec_of(label: str, cells: int = 12):
+def spec_of(label: Label, cells: int = 12):
     rng = np.random.default_rng(5)
     return atomistic_spec(random_crystal_spec(rng, label, hkl=(1, 1, 1)), cells)
 
@@ -62,10 +63,10 @@ def test_blown_up_atoms_scatter_like_the_crystal_they_stand_for():
     made = build_crystal(spec)
     a_A = spec.metal.lattice_parameter_nm * 10
     blown = crystal_of_atoms(initial_atoms(spec, a_A), a_A, spec, "screw", hkl=(1, 1, 1), size_nm=300.0)
-    grid = 16
+    grid = (16, 16, 16)
     size_nm = len(made.positions_nm) ** (1 / 3) / 4 ** (1 / 3) * spec.metal.lattice_parameter_nm
-    own = amplitude_on_grid(made, np.eye(3) * 0.3 / size_nm, (grid,) * 3)
-    large = amplitude_on_grid(blown, np.eye(3) * 0.3 / 300.0, (grid,) * 3)
+    own = amplitude_on_grid(made, np.eye(3) * 0.3 / size_nm, grid)
+    large = amplitude_on_grid(blown, np.eye(3) * 0.3 / 300.0, grid)
     a, b = np.abs(own) ** 2, np.abs(large) ** 2
     # the small crystal's box is wide enough for f(q) to fall off across it, the large one's is not
     np.testing.assert_allclose(a / a.max(), b / b.max(), atol=0.06)
