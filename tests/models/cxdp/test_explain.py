@@ -33,7 +33,7 @@ class Watcher:
 
     name, version = "watcher", "1"
 
-    def __init__(self, region: tuple[slice, slice, slice]) -> None:
+    def __init__(self, region: tuple[slice, ...]) -> None:
         self.region = region
         self.volumes = 0
         self.largest_batch = 0

@@ -166,7 +166,7 @@ def test_what_is_no_batch_is_refused_in_words(runtime: Runtime) -> None:
         np.zeros((0, 64, 64, 64), np.float32),
     ):
         with pytest.raises(InferenceError, match="expected"):
-            runtime.run(bad)
+            runtime.run(bad)  # pyright: ignore[reportArgumentType] - among them wrong types
 
 
 def test_any_memory_layout_will_do_and_is_left_alone(

@@ -297,5 +297,6 @@ def test_on_a_device_engines_answer_as_onnx_runtime_does(flavour, bundle_id: str
 
     there = warp.array(counts, dtype=warp.float32, device="cuda:0")
     stream = warp.get_stream("cuda:0")
+    assert there.ptr is not None
     from_device = runtime.run_device(int(there.ptr), 41, int(stream.cuda_stream or 0))
     np.testing.assert_array_equal(from_device.logits, runtime.run(counts).logits)
