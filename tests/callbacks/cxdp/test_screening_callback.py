@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,7 +162,7 @@ def test_it_subscribes_to_a_run_engine(run_engine, preset_with, bench_of, frames
 
     th = SynAxis(name="th")
     delta, energy = Signal(name="delta", value=32.0), Signal(name="energy", value=9.0)
-    camera = Camera(name="det")
+    camera: Any = Camera(name="det")  # ophyd's annotations don't fit the protocols of Bluesky
     bench = bench_of(preset_with(detector_field="det_image", monitor_field=None))
     run_engine.preprocessors.append(SupplementalData(baseline=[delta, energy]))
     run_engine.subscribe(bench.callback)

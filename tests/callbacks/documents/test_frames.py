@@ -21,6 +21,7 @@ from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     UnusableReference,
 )
 from braggwatch.models.verdict import Outcome
+from support.hdf5 import dataset
 
 WRITER = """
 import h5py, numpy, pathlib, sys
@@ -242,6 +243,8 @@ def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"
         reader = Hdf5Reader()
         for swmr in (False, True):
@@ -318,4 +321,4 @@ def test_ophyd_async_step_and_fly_scans_from_a_real_run_engine(run_engine, prese
     bench.wait(60)
     assert bench.result.verdict.outcome is Outcome.CLASSIFIED, bench.result.verdict.reason
     with h5py.File(max(tmp_path.glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)) as file:
-        np.testing.assert_array_equal(bench.curve.frames, file["/entry/data/data"][:])
+        np.testing.assert_array_equal(bench.curve.frames, dataset(file, "/entry/data/data")[:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class RockedCamera(Device):
         super().__init__(name="det")
         self.frames, self.rocked = frames, rocked
 
-    def trigger(self):
+    def trigger(self) -> Any:
         self.image.put(self.frames[round((self.rocked.position + 0.3) / 0.6 * (COUNT - 1))])
         return NullStatus()
 

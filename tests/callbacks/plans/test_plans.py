@@ -7,11 +7,14 @@ import http.server
 import threading
 import time
 from collections import Counter
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
 import pytest
 from bluesky import plans as bp
+from bluesky.utils import Msg
 from ophyd import Component, Device, Signal
 from ophyd.sim import SynAxis
 
@@ -197,7 +200,11 @@ class Camera(Device):
 def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine, service_up):
     """One label for each position; a silent service leaves the plan to finish all the same."""
     labels = {0.0: ("edge", 0.9), 1.0: ("screw", 0.8), 2.0: ("screw", 0.95), 3.0: ("perfect", 0.99)}
-    camera, th, x, y = Camera(name="det"), SynAxis(name="th"), SynAxis(name="sample_x"), SynAxis(name="sample_y")
+    # ophyd's annotations don't fit the protocols of Bluesky
+    camera: Any = Camera(name="det")
+    th: Any = SynAxis(name="th")
+    x: Any = SynAxis(name="sample_x")
+    y: Any = SynAxis(name="sample_y")
     source, starts = RecentVerdicts(), []
 
     def judge(name, doc):
@@ -233,7 +240,8 @@ def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine, service_
 def test_a_whole_chain_in_one_session(run_engine, preset_with, bench_of, frames_of):
     """The screening callback, its verdicts and a plan that waits for them, without any service."""
     frames, source = frames_of(11), RecentVerdicts()
-    camera, th = Camera(name="det"), SynAxis(name="th")
+    camera: Any = Camera(name="det")
+    th: Any = SynAxis(name="th")
     preset = preset_with(
         detector_field="det_image", monitor_field=None, energy_keV=9.0, detector_circles=(), direct_beam_angles_deg=()
     )
@@ -241,7 +249,7 @@ def test_a_whole_chain_in_one_session(run_engine, preset_with, bench_of, frames_
     bench.callback._on_report = source.put
     run_engine.subscribe(bench.callback)
 
-    def per_step(detectors, motor, step):
+    def per_step(detectors: Sequence[Any], motor: Any, step: Any, *_: object) -> Generator[Msg, Any, None]:
         yield from bps.mv(motor, step, camera.image, frames[round((step + 0.5) * 10)])
         yield from bps.trigger_and_read([*detectors, motor])
 

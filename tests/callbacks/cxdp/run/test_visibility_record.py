@@ -20,7 +20,7 @@ from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.sim.beamline.assembly import build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import screen_particles
-from braggwatch.sim.beamline.sample import Particle, SimulatedSample
+from braggwatch.sim.beamline.sample import Label, Particle, SimulatedSample
 from braggwatch.sim.crystallography.visibility import canonical
 from braggwatch.sim.geometry import load_preset
 from support.production import production_bundle
@@ -156,7 +156,8 @@ def test_nothing_stated_breaks_it(value):
 def screened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Particle, ScreeningResult]]:
     """Three invisible lines and two visible ones through the simulated beamline and the bundle that ships."""
     bundle = production_bundle()
-    labels, bright = ("screw", "edge"), (5e4, 2e5)
+    labels: tuple[Label, ...] = ("screw", "edge")
+    bright = (5e4, 2e5)
     hidden = SimulatedSample.grid(1, rows=1, columns=3, labels=labels, visible_fraction=0.0, peak_counts=bright)
     shown = SimulatedSample.grid(2, rows=1, columns=2, labels=labels, peak_counts=bright)
     moved = [p.model_copy(update={"index": p.index + 3, "y_um": p.y_um + 50.0}) for p in shown.particles]
