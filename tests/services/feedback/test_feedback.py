@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from typing import Any, Literal
 
 import event_model
 import pytest
@@ -59,7 +60,8 @@ def test_the_derived_run_is_valid_and_names_the_raw_run(outcome):
     assert [name for name, _ in documents] == ["start", "descriptor", "event", "stop"]
     for name, document in documents:
         event_model.schema_validators[event_model.DocumentNames[name]].validate(document)
-    start, event = documents[0][1], documents[2][1]
+    start: dict[str, Any] = documents[0][1]
+    event: dict[str, Any] = documents[2][1]
     assert start["original_run_uid"] == "raw-1"
     assert event["data"]["outcome"] == outcome.value
     assert event["data"]["completeness"] == 0.9
@@ -79,17 +81,18 @@ def test_a_repeat_is_the_same_run():
     assert next(derived_run(changed, 1))[1]["uid"] != next(derived_run(result(), 1))[1]["uid"]
 
 
-def publisher_settings(address: str, mode: str = "connect", **more) -> PublisherSettings:
+def publisher_settings(address: str, mode: Literal["connect", "bind"] = "connect", **more) -> PublisherSettings:
     return PublisherSettings(address=address, mode=mode, **more)
 
 
 def test_a_stock_dispatcher_gets_the_derived_run_through_a_stock_proxy(shared_proxy, eventually):
-    documents: list[tuple[str, dict]] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
     dispatcher = RemoteDispatcher(shared_proxy.out_address, prefix=b"braggwatch")
 
     def collect(name, document):
         documents.append((name, document))
         if name == "stop":
+            assert dispatcher._task is not None
             dispatcher.loop.call_soon(dispatcher._task.cancel)
 
     dispatcher.subscribe(collect)

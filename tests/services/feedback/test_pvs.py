@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,13 +38,15 @@ NO_ALARM, MINOR, MAJOR, INVALID = range(4)
 FINISHED = 1_790_000_000.25
 
 
-def a_verdict(label: str = "screw", *, ood: float = 1.0, outcome: Outcome = Outcome.CLASSIFIED, **more) -> Verdict:
+def a_verdict(
+    label: str | None = "screw", *, ood: float = 1.0, outcome: Outcome = Outcome.CLASSIFIED, **more: object
+) -> Verdict:
     probabilities = {name: 0.9 if name == label else 0.05 for name in CLASSES}
     given = {"label": label, "probabilities": probabilities, "confidence": 0.9, "model": MODEL} | more
-    return Verdict(outcome=outcome, ood_score=ood, ood_threshold=2.0, **given)
+    return Verdict.model_validate({"outcome": outcome, "ood_score": ood, "ood_threshold": 2.0} | given)
 
 
-def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more) -> ScreeningResult:
+def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more: object) -> ScreeningResult:
     given = {
         "run_uid": run_uid,
         "scan_id": 54,
@@ -57,7 +60,7 @@ def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more) -> 
         "finished_at": FINISHED,
         "latency_s": 0.1,
     }
-    return ScreeningResult(**given | more)
+    return ScreeningResult.model_validate(given | more)
 
 
 def a_provisional(run_uid: str = "run-1", label: str = "edge") -> ProvisionalVerdict:
@@ -82,18 +85,20 @@ class Client:
         self.context = Context("pva", conf=sink.client_configuration, useenv=False)
         self._prefix = prefix
 
-    def get(self, name: str):
+    def get(self, name: str) -> Any:
         return self.context.get(self._prefix + name, timeout=10.0)
 
-    def all(self, *names: str) -> dict[str, object]:
-        return dict(zip(names, self.context.get([self._prefix + name for name in names], timeout=10.0), strict=True))
+    def all(self, *names: str) -> dict[str, Any]:
+        values = self.context.get([self._prefix + name for name in names], timeout=10.0)
+        assert values is not None
+        return dict(zip(names, values, strict=True))
 
     def put(self, name: str, value) -> None:
         self.context.put(self._prefix + name, value, timeout=10.0)
 
     @contextlib.contextmanager
     def monitor(self, name: str):
-        arrived: queue.Queue = queue.Queue()
+        arrived: queue.Queue[Any] = queue.Queue()
         subscription = self.context.monitor(self._prefix + name, arrived.put)
         try:
             yield arrived
@@ -203,7 +208,7 @@ def test_no_class_without_completeness_or_of_another_model(sink, client) -> None
 )
 def test_the_distance_from_the_training_data_alarms(sink, client, score: float, severity: int) -> None:
     outcome = Outcome.CLASSIFIED if score <= 2.0 else Outcome.OUT_OF_DISTRIBUTION
-    more = {} if score <= 2.0 else {"label": None, "reason": "unlike the training data"}
+    more: dict[str, Any] = {} if score <= 2.0 else {"label": None, "reason": "unlike the training data"}
     sink.publish(a_result(a_verdict(ood=score, outcome=outcome, **more)))
     ood = client.get("OOD")
     assert (ood, ood.severity) == (pytest.approx(score / 2), severity)
@@ -244,7 +249,7 @@ def publish_numbered(sink: VerdictPvs, number: int) -> None:
     time.sleep(0.001)
 
 
-def assert_numbered(values: dict[str, object], number: int) -> None:
+def assert_numbered(values: dict[str, Any], number: int) -> None:
     assert (values["RUN_UID"], values["SCAN_ID"]) == (f"run-{number}", number)
     named = "" if number % 3 == 0 else "edge"
     assert (values["LABEL"], str(values["VERDICT"])) == (named, named or "invalid")
@@ -253,7 +258,7 @@ def assert_numbered(values: dict[str, object], number: int) -> None:
 
 
 def test_a_class_is_never_seen_without_what_it_rests_on(sink, monkeypatch) -> None:
-    shown: dict[str, object] = {}
+    shown: dict[str, Any] = {}
     post = sink._server.post
 
     def watched(name, reading, at, tag=0):
@@ -339,6 +344,7 @@ def test_a_client_that_stands_still_holds_up_nobody(sink, client) -> None:
     )
     try:
         for _ in names:
+            assert process.stdout is not None
             assert process.stdout.readline() == b"got\n"
         # Connected before: a process that stands still may swallow others' searches on loopback, where UDP goes to one.
         assert client.all("COUNT", "REASON")["COUNT"] == 0
@@ -440,6 +446,7 @@ def test_a_live_verdict_arrives_at_a_monitor(quick, shared_proxy, make_publisher
         assert counts.get(timeout=20.0) == 1
         assert str(so_far.get(timeout=20.0)) == "undefined"
         result = store.wait(run.uid, 10.0)
+        assert result is not None
         assert str(client.get("VERDICT")) == result.verdict.label
         assert (client.get("RUN_UID"), client.get("SCAN_ID"), client.get("EPOCH")) == (run.uid, 12, store.epoch)
         assert client.get("VERDICT").timestamp == pytest.approx(result.finished_at, abs=1e-6)
@@ -455,12 +462,14 @@ def test_the_composed_service_serves_them_until_it_is_closed(shared_proxy, tmp_p
     )
     beaten = []
     with contextlib.closing(compose_service(load_settings(config), on_beat=lambda: beaten.append(1))) as composed:
+        assert composed.pvs is not None
         client = Client(composed.pvs, "LINE:")
         with client.context:
             assert client.get("EPOCH") == composed.store.epoch
             assert set(composed.classifier.classes) < set(client.get("VERDICT").raw["value.choices"])
             with client.monitor("HEARTBEAT") as beats, client.monitor("SO_FAR:VERDICT") as words:
                 assert beats.get(timeout=10.0).severity == INVALID
+                assert composed.service._on_beat is not None
                 composed.service._on_beat()
                 assert beats.get(timeout=10.0) == len(beaten) == 1
                 assert str(words.get(timeout=10.0)) == "undefined"

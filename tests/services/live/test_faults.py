@@ -104,7 +104,7 @@ class RunsCode:
         self.canary = canary
 
     def __reduce__(self):
-        return os.system, (f"touch {self.canary}",)
+        return os.system, (f"touch {self.canary}",)  # pyright: ignore[reportDeprecated] - what an attacker would take
 
     def __deepcopy__(self, memo):
         return self
@@ -341,8 +341,9 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     program = [sys.executable, quick.__file__, shared_proxy.out_address, str(path)]
     publisher: Publisher = make_publisher(shared_proxy)
 
-    def start() -> subprocess.Popen:
+    def start() -> subprocess.Popen[str]:
         process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
 
@@ -356,6 +357,7 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     time.sleep(0.3)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    assert first.stdout is not None
     first.stdout.close()
 
     began = time.monotonic()
@@ -385,6 +387,7 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     finally:
         second.terminate()
         assert second.wait(15) == 0
+        assert second.stdout is not None
         second.stdout.close()
     assert ready_after_s < 15
 

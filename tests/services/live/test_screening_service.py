@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from typing import cast
 
 import pytest
 
@@ -16,7 +17,7 @@ from braggwatch.services.composition import preprocessing_settings
 from braggwatch.services.feedback.derived_run import derived_run
 from braggwatch.services.live.health import HealthState
 from braggwatch.services.live.result_broker import EventBroker, SlowClientError
-from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.screening_service import DocumentCallback, ScreeningService
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.live.supervision import Notifier
 from braggwatch.services.metrics.prometheus import Metrics
@@ -204,7 +205,7 @@ def test_a_chore_that_fails_ends_neither_the_service_nor_its_runs(
 
     service = ScreeningService(
         quick.make_settings(shared_proxy.out_address),
-        Fragile,
+        lambda on_report: cast(DocumentCallback, Fragile(on_report)),
         store,
         EventBroker(1),
         metrics=metrics,
@@ -319,7 +320,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
     await asyncio.gather(*waiting)
     for run_uid in "bcde":
         broker.publish(make_result(run_uid))
-        assert (await anext(quick_client)).result.run_uid == run_uid
+        event = await anext(quick_client)
+        assert event.result is not None
+        assert event.result.run_uid == run_uid
     with pytest.raises(SlowClientError):
         await first(slow, 10)
     assert broker.dropped_clients == 1

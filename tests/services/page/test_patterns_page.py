@@ -14,7 +14,7 @@ from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.services.live.result_broker import EventBroker
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.sadp.live.pattern_picture import pack_picture, unpack_picture
-from tests.support.patterns import QuickJudge, net, noisy, pattern_run
+from support.patterns import QuickJudge, net, noisy, pattern_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -77,6 +77,7 @@ def test_the_picture_has_its_spots_where_they_are(http: httpx.Client, stream: St
     x, y = map(float, answer.headers["X-Centre"].split(","))
     assert (x, y) == pytest.approx((99.5, 99.5), abs=0.3)
     found = stream.desk.picture(run.uid, "foil")
+    assert found is not None
     again = unpack_picture(pack_picture(found))
     assert np.array_equal(again.pixels, found.pixels)
     assert again.spots == pytest.approx(np.round(found.spots, 3))
@@ -86,7 +87,9 @@ def test_after_a_restart_the_last_picture_is_still_there(world, stream: Stream) 
     run = pattern_run([net()])
     stream.send(run)
     fresh = PatternDesk(world.store.patterns, EventBroker(8))
-    assert fresh.picture(run.uid, "foil").seq_num == 1
+    last = fresh.picture(run.uid, "foil")
+    assert last is not None
+    assert last.seq_num == 1
     assert fresh.picture(run.uid, "nobody") is None
 
 

@@ -66,8 +66,11 @@ def test_a_result_is_there_after_the_process_is_gone(tmp_path):
     with ResultStore(tmp_path / "s.sqlite") as second:
         assert second.get("r1") == result()
         assert second.epoch > epoch
-        assert second.model_input("r1").shape == (64, 64, 64)
-        assert np.array_equal(second.rocking_curve("r1"), np.arange(20.0).reshape(10, 2))
+        volume, curve = second.model_input("r1"), second.rocking_curve("r1")
+        assert volume is not None
+        assert volume.shape == (64, 64, 64)
+        assert curve is not None
+        assert np.array_equal(curve, np.arange(20.0).reshape(10, 2))
 
 
 def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path):
@@ -84,9 +87,11 @@ def test_any_text_of_a_document_is_stored(tmp_path_factory, sample, reason):
     odd = ScreeningResult.model_validate({**dict(result()), "sample": sample, "verdict": verdict})
     with ResultStore(tmp_path_factory.mktemp("store") / "s.sqlite") as store:
         assert store.put(ScreeningReport(odd, None))
-        assert store.get("r1") == odd
-        assert store.get("r1").sample == sample.encode(errors="replace").decode()
-        assert store.get("r1").verdict.reason == reason.encode(errors="replace").decode()
+        stored = store.get("r1")
+        assert stored == odd
+        assert stored is not None
+        assert stored.sample == sample.encode(errors="replace").decode()
+        assert stored.verdict.reason == reason.encode(errors="replace").decode()
 
 
 def test_no_second_verdict_of_the_same_revision(store):

@@ -6,6 +6,7 @@ import copy
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ NUM = 40
 
 
 @pytest.fixture(scope="module")
-def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]:
+def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, Any]]]:
     """Documents of a real fly scan: RunEngine and ophyd-async detector, one stream_datum for each frame or so."""
     from bluesky import RunEngine
 
@@ -34,7 +35,7 @@ def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]
     settings = DiffractometerSettings(frame_shape=(16, 16))
     folder: Path = tmp_path_factory.mktemp("frames")
     beamline = build_beamline(sample, load_preset("simulated"), folder, settings=settings)
-    documents: list[tuple[str, dict]] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
     engine = RunEngine()
     engine.subscribe(lambda name, document: documents.append((name, copy.deepcopy(document))))
     centre = beamline.world.bragg_angle_deg

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from braggwatch.services.sadp.live.pattern_recovery import end_unfinished
 from braggwatch.services.settings import PublisherSettings, StreamSettings
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import decode
-from tests.support.patterns import QuickJudge, net, noisy, pattern_run
+from support.patterns import QuickJudge, net, noisy, pattern_run
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ class Running:
         return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if line.startswith(start))}
 
 
-def facts(patterns: list[PatternResult]) -> list[dict]:
+def facts(patterns: list[PatternResult]) -> list[dict[str, Any]]:
     """Records without what the clock and the run's name make of them."""
     return [p.model_dump(exclude={"judged_at", "latency_s", "run_uid", "run_started_at"}) for p in patterns]
 
@@ -150,7 +151,9 @@ def test_a_run_engines_patterns_at_thirty_a_second_are_all_judged(quick, shared_
             }
             assert running.series("braggwatch_sadp_patterns_lost_total")["braggwatch_sadp_patterns_lost_total"] == 0
             assert running.service.receiver_stats.lost == 0
-            assert running.desk.picture(uid, "particle 1").seq_num == 60
+            picture = running.desk.picture(uid, "particle 1")
+            assert picture is not None
+            assert picture.seq_num == 60
     finally:
         publisher.close()
 
@@ -199,8 +202,8 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     uid = start["uid"]
     foreign = [(name, {**doc, "run_start": uid} if name == "descriptor" else doc) for name, doc in beside[1:-1]]
     both("start", start)
-    for pair in [*foreign[:3], *rest[:5], *foreign[3:], *rest[5:]]:
-        both(*pair)
+    for name, document in [*foreign[:3], *rest[:5], *foreign[3:], *rest[5:]]:
+        both(name, document)
     both("stop", {**stop, "num_events": {**stop["num_events"], "tem": 5}})
     assert [result.verdict for result in results] == [result.verdict for result in alone]
     run = reports[-1].result
@@ -312,7 +315,7 @@ def test_the_derived_run_is_a_sound_one_that_nobody_judges_again(store) -> None:
     raw = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)], particles=["a", "b"])
     judge(desk, raw)
     patterns = [p for name in "ab" for p in store.patterns.patterns(raw.uid, name, 10)]
-    documents = [*opening(patterns[0]), *map(pattern_event, patterns)]
+    documents: list[tuple[str, Any]] = [*opening(patterns[0]), *map(pattern_event, patterns)]
     documents += closing(store.patterns.run(raw.uid), store.patterns.particles_of(raw.uid))
     for name, document in documents:
         schema_validators[DocumentNames[name]].validate(document)
@@ -336,7 +339,7 @@ def test_the_derived_run_reaches_a_subscriber_of_the_proxy(
     settings = PublisherSettings(enabled=True, address=shared_proxy.in_address, prefix="verdicts")
     sink = DerivedRunPublisher(settings, store.epoch)
     publisher = make_publisher(shared_proxy)
-    got: list[tuple[str, dict]] = []
+    got: list[tuple[str, dict[str, Any]]] = []
     with (
         zmq.Context() as context,
         context.socket(zmq.SUB) as listener,
@@ -393,13 +396,19 @@ def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
     with ResultStore(tmp_path / "killed.sqlite") as store:
         desk = PatternDesk(store.patterns, EventBroker(1))
         judge(desk, [*whole, *run[:-1]])
-        assert not store.patterns.particle(run.uid, "foil").final
+        state = store.patterns.particle(run.uid, "foil")
+        assert state is not None
+        assert not state.final
     with ResultStore(tmp_path / "killed.sqlite") as store:
         assert end_unfinished(store.patterns) == 1
         result = store.patterns.run(run.uid)
+        assert result is not None
         assert (result.ending, result.judged, result.usable, result.set_aside) == ("timeout", 2, 1, {"blank": 1})
-        assert store.patterns.particle(run.uid, "foil").final
-        assert store.patterns.run(whole.uid).ending == "complete"
+        state, other = store.patterns.particle(run.uid, "foil"), store.patterns.run(whole.uid)
+        assert state is not None
+        assert state.final
+        assert other is not None
+        assert other.ending == "complete"
         assert end_unfinished(store.patterns) == 0
 
 
