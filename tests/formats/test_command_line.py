@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from types import ModuleType, NoneType
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -149,9 +149,9 @@ def _at(settings: object, place: str) -> object:
     return settings
 
 
-def _settings(schema: dict[str, object]) -> dict[str, object]:
+def _settings(schema: dict[str, Any]) -> dict[str, Any]:
     """Each setting by its dotted path: variable, type, bounds, default."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     resolved = fields(schema)
     assert isinstance(resolved, dict)
     for path, one in _leaves(resolved, ""):
@@ -159,9 +159,9 @@ def _settings(schema: dict[str, object]) -> dict[str, object]:
     return found
 
 
-def _leaves(schema: dict, place: str) -> list[tuple[str, dict[str, object]]]:
+def _leaves(schema: dict[str, Any], place: str) -> list[tuple[str, dict[str, Any]]]:
     required = schema.get("required", [])
-    leaves: list[tuple[str, dict[str, object]]] = []
+    leaves: list[tuple[str, dict[str, Any]]] = []
     for name, one in schema["properties"].items():
         path = f"{place}.{name}".lstrip(".")
         group = next((part for part in (one, *one.get("anyOf", ())) if "properties" in part), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -21,6 +23,10 @@ from braggwatch.sim.apt.files import read_truth
 from braggwatch.sim.apt.library import load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
 from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard
+from support.hdf5 import dataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Of the code that wrote it, not of the format.
 PASSING = ("code_version",)
@@ -33,7 +39,7 @@ def test_a_shard_of_cxdps_has_the_same_structure(golden, tmp_path: Path) -> None
     assert (volumes.dtype, volumes.shape) == (np.float16, (1, 64, 64, 64))
     golden.same_json("data/cxdp-shard.json", {"name": path.name, **structure(path)})
     with h5py.File(path) as file:
-        info = json.loads(file["info"][0])
+        info = json.loads(dataset(file, "info")[0])
     golden.same_json("data/cxdp-info.json", kinds(info))
     assert info["label"] == infos[0].label
     write_card(tmp_path)
@@ -143,11 +149,11 @@ def kinds(value: object) -> object:
     return type(value).__name__
 
 
-def read_back(record: object) -> dict[str, object]:
+def read_back(record: DataclassInstance) -> dict[str, object]:
     """The fields of a record of arrays: type, shape and hash of each array, the rest as JSON."""
     found: dict[str, object] = {}
-    for name in record.__dataclass_fields__:
-        value = getattr(record, name)
+    for one in dataclasses.fields(record):
+        name, value = one.name, getattr(record, one.name)
         if isinstance(value, np.ndarray):
             digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
             found[name] = [value.dtype.str, list(value.shape), digest]

@@ -7,10 +7,11 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -88,7 +89,7 @@ class Page:
         self.app: FastAPI = create_app(self.store, self.broker, metrics, health, PageSettings(), None, desk, board)
 
     @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
+    def client(self) -> Generator[httpx.Client]:
         """A client of a real server on a free port."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = uvicorn.Config(self.app, log_level="warning", ws="none", lifespan="off")
@@ -224,7 +225,7 @@ def test_a_client_that_resumes_is_asked_to_read_anew_in_the_same_words(
 
 
 def _events(
-    client: httpx.Client, route: str, broker: EventBroker, records: list[object], headers: dict[str, str]
+    client: httpx.Client, route: str, broker: EventBroker[Any], records: list[object], headers: dict[str, str]
 ) -> list[str]:
     """What a client reads until the service ends: each line of each event, pings left out."""
     with ThreadPoolExecutor(1) as pool:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,10 @@ def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: 
             assert store.get(result.run_uid) == result
         made = report(full_result())
         volume, curve = store.model_input(full_result().run_uid), store.rocking_curve(full_result().run_uid)
+        assert volume is not None
+        assert curve is not None
+        assert made.model_input is not None
+        assert made.rocking_curve is not None
         assert volume.dtype == np.float32
         assert np.array_equal(volume, made.model_input.intensity)
         assert np.array_equal(curve, made.rocking_curve, equal_nan=True)
@@ -50,7 +55,9 @@ def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: 
         assert store.patterns.all_patterns(run_uid) == patterns()
         assert store.patterns.run(run_uid) == pattern_run()
         assert [one.record for one in store.patterns.undelivered("stream")] == [*patterns(), pattern_run()]
-        found = unpack_picture(store.patterns.picture(run_uid, "grain 7/a"))
+        packed = store.patterns.picture(run_uid, "grain 7/a")
+        assert packed is not None
+        found = unpack_picture(packed)
         assert np.array_equal(found.pixels, picture().pixels)
         assert np.array_equal(found.spots, picture().spots)
         facts = (found.seq_num, found.centre, found.inv_nm_per_px)
@@ -103,7 +110,7 @@ def _rows(path: Path) -> dict[str, list[list[object]]]:
     return rows
 
 
-def _unpacked(column: str, value: object) -> object:
+def _unpacked(column: str, value: Any) -> object:
     if column == "model_input" and value is not None:
         head = struct.calcsize("<d3I")
         return value[:head], zlib.decompress(value[head:])
