@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,12 +33,12 @@ def promtool(*arguments: str | Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def alerts() -> list[dict[str, object]]:
+def alerts() -> list[dict[str, Any]]:
     rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
     return [rule for group in rules["groups"] for rule in group["rules"]]
 
 
-def panels() -> Iterator[dict[str, object]]:
+def panels() -> Iterator[dict[str, Any]]:
     yield from json.loads(DASHBOARD.read_text())["panels"]
 
 
