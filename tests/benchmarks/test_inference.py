@@ -15,7 +15,7 @@ import pytest
 
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.cxdp.classifier import BundleClassifier
-from braggwatch.models.cxdp.symmetry import symmetry_batch
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.volume_checks import measure_volume, second_peak_radius
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime
@@ -36,7 +36,7 @@ def matrix_rate_flops(size: int = 384) -> float:
     best = np.inf
     for _ in range(40):
         start = time.perf_counter()
-        left @ right
+        _ = left @ right
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
@@ -62,7 +62,7 @@ def network_flop(bundle: Bundle) -> float:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 8])
-def test_network_alone(benchmark, bundle: Bundle, threads: int, batch: int) -> None:
+def test_network_alone(benchmark, bundle: Bundle, threads: int, batch: SymmetryCopies) -> None:
     runtime = OnnxRuntime(bundle.model, threads)
     volumes = symmetry_batch(bundle.golden.counts[0], batch)
     flop = network_flop(bundle) * batch
@@ -73,7 +73,7 @@ def test_network_alone(benchmark, bundle: Bundle, threads: int, batch: int) -> N
 
 
 @pytest.mark.parametrize("copies", [1, 8])
-def test_volume_to_verdict(benchmark, bundle: Bundle, copies: int) -> None:
+def test_volume_to_verdict(benchmark, bundle: Bundle, copies: SymmetryCopies) -> None:
     classifier = BundleClassifier(bundle, OnnxRuntime(bundle.model, threads=2), copies)
     classifier.warm_up()
     verdict = benchmark.pedantic(classifier.classify, args=(bundle.golden.counts[0],), rounds=15, warmup_rounds=3)
