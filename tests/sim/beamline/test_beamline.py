@@ -103,7 +103,9 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_step_scan_delivers_the_worlds_frames_on_every_route(route, make_beamline, run_engine, documents):
+def test_step_scan_delivers_the_worlds_frames_on_every_route(
+    route, make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     run_engine(rocking_curve(beamline, getattr(beamline, route), START, STOP, NUM))
     frames = ROUTES[route](documents)
@@ -117,7 +119,9 @@ def test_step_scan_delivers_the_worlds_frames_on_every_route(route, make_beamlin
     assert stop["num_events"]["primary"] == NUM
 
 
-def test_fly_scan_has_no_events_and_two_datasets_in_one_file(make_beamline, run_engine, documents):
+def test_fly_scan_has_no_events_and_two_datasets_in_one_file(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     run_engine(fly_rocking_curve(beamline, START, STOP, NUM))
     assert documents.events("primary") == []
@@ -136,7 +140,9 @@ def test_fly_scan_has_no_events_and_two_datasets_in_one_file(make_beamline, run_
     assert start["hints"] == {"dimensions": [[["th"], "primary"]]}
 
 
-def test_start_document_carries_the_truth_and_baseline_the_geometry(make_beamline, run_engine, documents):
+def test_start_document_carries_the_truth_and_baseline_the_geometry(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     particle = beamline.world.sample.particles[2]
 
@@ -163,7 +169,9 @@ def test_start_document_carries_the_truth_and_baseline_the_geometry(make_beamlin
     assert before["data"] == after["data"]
 
 
-def test_shipped_preset_reads_the_geometry_back_from_the_documents(run_engine, documents, tmp_path, small_sample):
+def test_shipped_preset_reads_the_geometry_back_from_the_documents(
+    run_engine: RunEngine, documents: Documents, tmp_path: Path, small_sample: SimulatedSample
+):
     preset = load_preset("simulated")
     settings = DiffractometerSettings(frame_shape=(24, 28))
     beamline = build_beamline(small_sample, preset, tmp_path, settings=settings)
@@ -176,7 +184,9 @@ def test_shipped_preset_reads_the_geometry_back_from_the_documents(run_engine, d
     assert readings["det_image"].shape == (24, 28)
 
 
-def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(make_beamline, run_engine, documents):
+def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     seen: list[tuple[int, str]] = []
 
@@ -191,7 +201,7 @@ def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(make_beamline
     assert documents.counts["stop"] == 4
 
 
-def test_same_devices_step_after_they_flew(make_beamline, run_engine, documents):
+def test_same_devices_step_after_they_flew(make_beamline, run_engine: RunEngine, documents: Documents):
     beamline = make_beamline()
     run_engine(fly_rocking_curve(beamline, START, STOP, NUM))
     run_engine(rocking_curve(beamline, beamline.stream_detector, START, STOP, NUM))
@@ -203,7 +213,7 @@ def test_same_devices_step_after_they_flew(make_beamline, run_engine, documents)
 
 
 @pytest.mark.parametrize("route", ["stream_detector", "area_detector"])
-def test_frames_can_be_read_while_the_run_goes_on(route, make_beamline, run_engine):
+def test_frames_can_be_read_while_the_run_goes_on(route, make_beamline, run_engine: RunEngine):
     beamline = make_beamline()
     shapes: list[tuple[int, ...]] = []
     paths: list[Path] = []
@@ -260,7 +270,7 @@ def test_invisible_lines_are_said_to_be_invisible():
     assert all(p.truth.g_dot_b == 0 and not p.truth.visible for p in sample.particles)
 
 
-def test_a_failing_exposure_fails_the_plan(make_beamline, run_engine, monkeypatch):
+def test_a_failing_exposure_fails_the_plan(make_beamline, run_engine: RunEngine, monkeypatch: pytest.MonkeyPatch):
     beamline = make_beamline()
 
     def broken():

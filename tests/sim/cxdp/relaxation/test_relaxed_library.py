@@ -104,21 +104,21 @@ def test_a_number_is_always_the_same_crystal():
     assert first[0] != other[0]
 
 
-def test_unknown_potentials_say_so(tmp_path):
+def test_unknown_potentials_say_so(tmp_path: Path):
     with pytest.raises((ValueError, KeyError), match="Xx"):
         load_potential("zhou2004/Xx")
     with pytest.raises(FileNotFoundError):
         load_potential(str(tmp_path / "absent.eam.alloy"))
 
 
-def test_a_library_keeps_what_was_put_in_beside_what_was_found(library_folder):
+def test_a_library_keeps_what_was_put_in_beside_what_was_found(library_folder: Path):
     entries = list(read_entries(relaxed_shard_path(library_folder, SMALL, 0)))
     assert [e.put_in for e in entries] == ["perfect", "screw", "edge"]
     assert entries[0].label == "perfect"
     assert all(e.label in {"perfect", "screw", "edge", "mixed", "lost", "other"} for e in entries)
 
 
-def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder):
+def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder: Path):
     library = CrystalLibrary(library_folder)
     one, two = (library.crystal(0, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one.phase_turns, two.phase_turns)
@@ -126,14 +126,14 @@ def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder):
     assert one.visible
 
 
-def test_a_complete_shard_is_left_alone(library_folder):
+def test_a_complete_shard_is_left_alone(library_folder: Path):
     path = relaxed_shard_path(library_folder, SMALL, 0)
     before = path.stat().st_mtime_ns
     assert write_relaxed_shard(library_folder, SMALL, 0, 3) == path
     assert path.stat().st_mtime_ns == before
 
 
-def test_an_empty_library_says_how_to_fill_it(tmp_path):
+def test_an_empty_library_says_how_to_fill_it(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="braggwatch sim relax"):
         CrystalLibrary(tmp_path)
 
