@@ -31,7 +31,7 @@ def resign(path: Path) -> None:
     (path / SUMS_FILE).write_text("".join(lines))
 
 
-def test_what_was_written_is_what_is_read(bundle_path: Path, parts, manifest_for) -> None:
+def test_what_was_written_is_what_is_read(bundle_path: Path, parts, manifest_for: Callable[[str], Manifest]) -> None:
     bundle = Bundle.load(bundle_path)
     assert bundle.manifest == manifest_for("1.0.0")
     assert bundle.model == parts.model
@@ -145,7 +145,9 @@ def test_a_version_is_never_overwritten(tmp_path: Path, write_version: Callable[
     assert (path / SUMS_FILE).read_bytes() == before
 
 
-def test_parts_that_do_not_fit_leave_nothing_behind(tmp_path: Path, parts, manifest_for) -> None:
+def test_parts_that_do_not_fit_leave_nothing_behind(
+    tmp_path: Path, parts, manifest_for: Callable[[str], Manifest]
+) -> None:
     wrong = replace(parts.golden, features=np.zeros((3, 5), np.float32))
     with pytest.raises(BundleError, match="features"):
         write_bundle(

@@ -250,7 +250,9 @@ def compare_classes(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, vo
         assert (ranked[changed, -1] - ranked[changed, -2] <= margin).all()
 
 
-def test_verdicts_are_the_same(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, patterns) -> None:
+def test_verdicts_are_the_same(
+    runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, patterns: NDArray[np.float32]
+) -> None:
     ours, theirs = BundleClassifier(bundle, runtime), BundleClassifier(bundle, reference)
     for volume in patterns[::4]:
         got, expected = ours.classify(volume), theirs.classify(volume)
