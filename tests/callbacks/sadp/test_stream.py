@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import event_model
@@ -298,7 +299,7 @@ def test_a_run_joined_late_is_judged_and_is_partial(listener: Listener) -> None:
     assert "joined late" in (listener.runs[0].result.reason or "")
 
 
-def test_frames_in_files_are_read_and_joined(listener: Listener, tmp_path) -> None:
+def test_frames_in_files_are_read_and_joined(listener: Listener, tmp_path: Path) -> None:
     frames = np.stack([noisy(GOOD, n) for n in range(3)])
     with h5py.File(tmp_path / "frames.h5", "w") as file:
         file["entry/data/data"] = frames

@@ -172,7 +172,9 @@ def test_a_run_joined_late_that_has_no_detector_is_left_alone(scan_of, bench):
     assert bench.callback.counters.ignored_runs == 1
 
 
-def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(scan, scan_of, bench, caplog):
+def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(
+    scan, scan_of, bench, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level("INFO", "braggwatch.callbacks")
     plain = scan_of(3, "count")
     keys = plain.descriptor(keys=("eiger_image", "I0"))
@@ -191,7 +193,7 @@ def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(scan, 
     assert bench.callback.counters.without_detector == 1
 
 
-def test_a_flood_of_runs_without_the_detector_is_no_flood_of_log(scan_of, bench, caplog):
+def test_a_flood_of_runs_without_the_detector_is_no_flood_of_log(scan_of, bench, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO", "braggwatch.callbacks")
     for number in range(50):
         plain = scan_of(3, f"count-{number}")
