@@ -259,7 +259,7 @@ class CurveFiles:
 
 
 @pytest.fixture
-def curve_files(tmp_path):
+def curve_files(tmp_path: Path):
     folder, allowed = tmp_path / "keys", tmp_path / "allowed"
     folder.mkdir()
     allowed.mkdir()

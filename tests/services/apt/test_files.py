@@ -91,7 +91,9 @@ def write_apt(path: Path, positions: np.ndarray, mass: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize(("suffix", "write"), [(".pos", write_pos), (".epos", write_epos), (".apt", write_apt)])
-def test_every_format_gives_the_same_ions(tmp_path: Path, suffix: str, write: object, monkeypatch) -> None:
+def test_every_format_gives_the_same_ions(
+    tmp_path: Path, suffix: str, write: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if suffix == ".apt":
         pytest.importorskip("ifes_apt_tc_data_modeling")
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from pathlib import Path
 from typing import Any, Literal
 
 import event_model
@@ -173,7 +174,7 @@ class RecordingSink:
 
 
 @pytest.mark.parametrize("error", [SinkError, ZeroDivisionError])
-def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, eventually, metrics, error):
+def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path: Path, eventually, metrics, error):
     down, well = RecordingSink("down", failures=3, error=error), RecordingSink("well")
     with ResultStore(tmp_path / "s.sqlite", sinks=("down", "well")) as store:
         dispatcher = FeedbackDispatcher(store, (down, well), metrics, retry_first_s=0.05, retry_longest_s=0.1)
@@ -189,7 +190,7 @@ def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, event
     assert metrics.counts["feedback_published", "down"] == 5
 
 
-def test_what_could_not_be_delivered_is_delivered_by_the_next_process(tmp_path, eventually):
+def test_what_could_not_be_delivered_is_delivered_by_the_next_process(tmp_path: Path, eventually):
     with ResultStore(tmp_path / "s.sqlite", sinks=("zmq",)) as store:
         store.put(ScreeningReport(result(), None))
         first = FeedbackDispatcher(store, (RecordingSink("zmq", failures=10**6),), retry_first_s=0.01)

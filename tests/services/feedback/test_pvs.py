@@ -257,7 +257,7 @@ def assert_numbered(values: dict[str, Any], number: int) -> None:
     assert (values["COMPLETENESS"].severity, values["MODEL_ID"]) == (NO_ALARM, "quick/1.0.0" if named else "")
 
 
-def test_a_class_is_never_seen_without_what_it_rests_on(sink, monkeypatch) -> None:
+def test_a_class_is_never_seen_without_what_it_rests_on(sink, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: dict[str, Any] = {}
     post = sink._server.post
 
@@ -374,7 +374,7 @@ def test_a_restart_shows_by_the_epoch(sink, client) -> None:
             assert (later.get("EPOCH"), later.get("COUNT"), str(later.get("VERDICT"))) == (8, 0, "undefined")
 
 
-def test_without_p4p_the_error_says_what_to_install(monkeypatch, tmp_path: Path) -> None:
+def test_without_p4p_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "p4p.server", None)
     with pytest.raises(SettingsError, match=r"p4p is not installed: pip install 'braggwatch\[epics\]'"):
         VerdictPvs(LOOPBACK, 1, CLASSES)
@@ -393,7 +393,7 @@ def test_wrong_settings_are_named(tmp_path: Path, wrong: str) -> None:
         load_settings(config)
 
 
-def test_the_doctor_looks_for_p4p_where_it_is_needed(monkeypatch) -> None:
+def test_the_doctor_looks_for_p4p_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def finding(settings: Settings):
         return next(one for one in examine(settings) if one.name == "variables")
 

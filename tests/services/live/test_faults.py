@@ -49,7 +49,7 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig(quick, tmp_path, metrics):
+def make_rig(quick, tmp_path: Path, metrics):
     rigs = []
 
     def make(address, *, assembly=None, queue=None, **stream) -> Rig:
@@ -110,7 +110,7 @@ class RunsCode:
         return self
 
 
-def test_row_03_pickle_canary_never_created(rig, publisher, make_run, tmp_path, eventually):
+def test_row_03_pickle_canary_never_created(rig, publisher, make_run, tmp_path: Path, eventually):
     canary = tmp_path / "canary"
     attack = RunsCode(canary)
     publisher("event", {"uid": attack})
@@ -307,7 +307,7 @@ def test_row_18_a_flipped_byte_under_curve_costs_one_reset(
 
 
 def test_row_20_a_burst_sheds_whole_runs_and_thins_none(
-    quick, make_rig, shared_proxy, make_publisher, make_run, eventually, monkeypatch
+    quick, make_rig, shared_proxy, make_publisher, make_run, eventually, monkeypatch: pytest.MonkeyPatch
 ):
     rig = make_rig(shared_proxy.out_address, queue={"max_documents": 60})
     publisher = make_publisher(shared_proxy)
@@ -335,7 +335,7 @@ def _slowly(classify):
 
 
 def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
-    quick, shared_proxy, make_publisher, make_run, tmp_path, eventually
+    quick, shared_proxy, make_publisher, make_run, tmp_path: Path, eventually
 ):
     path = tmp_path / "results.sqlite"
     program = [sys.executable, quick.__file__, shared_proxy.out_address, str(path)]
@@ -425,7 +425,9 @@ def test_row_27_a_stop_of_an_unknown_run_is_one_record_and_a_final_one_stays(
 
 
 @pytest.mark.parametrize("fault", ["unlisted client key", "wrong server key"])
-def test_row_19_a_wrong_key_is_a_clear_error_and_not_ready(quick, make_proxy, tmp_path, eventually, curve_files, fault):
+def test_row_19_a_wrong_key_is_a_clear_error_and_not_ready(
+    quick, make_proxy, tmp_path: Path, eventually, curve_files, fault
+):
     proxy = make_proxy(*curve_files.proxy_options)
     keys = curve_files.keys
     if fault == "unlisted client key":

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -40,7 +41,7 @@ class RecordingSink:
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite", sinks=("recording",)) as opened:
         yield opened
 
@@ -332,7 +333,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
         await anext(quick_client)
 
 
-def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "site.toml"
     path.write_text('[stream]\naddress = "beamline:5578"\nprefix = "raw"\n[assembly]\ngrace_s = 3.0\n')
     monkeypatch.setenv("BRAGGWATCH_STREAM__ADDRESS", "tcp://elsewhere:1")
@@ -342,7 +343,7 @@ def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
     assert settings.assembly.grace_s == 3.0
 
 
-def test_an_address_without_transport_is_tcp(tmp_path):
+def test_an_address_without_transport_is_tcp(tmp_path: Path):
     path = tmp_path / "site.toml"
     path.write_text('[stream]\naddress = "beamline:5578"\n')
     assert load_settings(path).stream.address == "tcp://beamline:5578"
@@ -358,14 +359,14 @@ def test_an_address_without_transport_is_tcp(tmp_path):
         ("[feedback.publisher]\npayload_format = 'auto'\n", "payload_format must be"),
     ],
 )
-def test_a_bad_file_is_one_readable_error(tmp_path, text, message):
+def test_a_bad_file_is_one_readable_error(tmp_path: Path, text, message):
     path = tmp_path / "site.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         load_settings(path)
 
 
-def test_an_absent_file_is_a_readable_error(tmp_path):
+def test_an_absent_file_is_a_readable_error(tmp_path: Path):
     with pytest.raises(SettingsError, match="No such file"):
         load_settings(tmp_path / "absent.toml")
 
@@ -381,7 +382,7 @@ def test_every_setting_is_described():
     assert undescribed == []
 
 
-def test_preprocessing_choices_are_the_preprocessings_own(tmp_path):
+def test_preprocessing_choices_are_the_preprocessings_own(tmp_path: Path):
     ours, theirs = PreprocessingChoices.model_fields, PreprocessingSettings.model_fields
     # where it runs is no knob of what it computes
     knobs = [name for name in ours if not name.endswith("_path") and name != "device"]
@@ -392,7 +393,7 @@ def test_preprocessing_choices_are_the_preprocessings_own(tmp_path):
         preprocessing_settings(PreprocessingChoices(mask_path=tmp_path / "absent.npy"), preset)
 
 
-def test_the_service_manager_is_told(tmp_path, monkeypatch):
+def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)

@@ -39,7 +39,7 @@ def stream(world) -> Stream:
 
 
 @pytest.fixture
-def http(world, stream):
+def http(world, stream: Stream):
     with world.client() as client:
         yield client
 
@@ -94,7 +94,7 @@ def test_after_a_restart_the_last_picture_is_still_there(world, stream: Stream) 
 
 
 @pytest.fixture
-def page(world, stream, browser):
+def page(world, stream: Stream, browser):
     """The open page of electron diffraction; fails on any error the browser reports."""
     errors: list[str] = []
     with world.served() as url:

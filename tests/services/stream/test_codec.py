@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 from collections import OrderedDict
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -201,7 +202,7 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_code_in_a_pickle_never_runs(tmp_path, protocol):
+def test_code_in_a_pickle_never_runs(tmp_path: Path, protocol):
     canary = tmp_path / "canary"
     for attack in (
         RunsCode(os.system, f"touch {canary}"),  # pyright: ignore[reportDeprecated] - what an attacker would take
@@ -215,7 +216,7 @@ def test_code_in_a_pickle_never_runs(tmp_path, protocol):
     assert not canary.exists()
 
 
-def test_object_arrays_are_refused_in_both_formats(tmp_path):
+def test_object_arrays_are_refused_in_both_formats(tmp_path: Path):
     canary = tmp_path / "canary"
     attack = RunsCode(os.system, f"touch {canary}")  # pyright: ignore[reportDeprecated] - what an attacker would take
     array = np.array([attack], dtype=object)

@@ -41,7 +41,7 @@ from support.patterns import QuickJudge, net, noisy, pattern_run
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     with ResultStore(tmp_path / "results.sqlite", sinks=("zmq", "list")) as opened:
         yield opened
 
@@ -241,7 +241,7 @@ def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
 
 
 def test_a_replay_gives_the_same_records_through_the_same_path(
-    quick, shared_proxy, make_publisher, store, tmp_path, eventually
+    quick, shared_proxy, make_publisher, store, tmp_path: Path, eventually
 ) -> None:
     frames = [noisy(net(), 0), np.zeros((128, 128), np.uint16), noisy(net(30.0), 1), noisy(net(), 2)]
     live = pattern_run(frames, particles=["a", "a", "b", "a"], visits=[1, 1, 1, 2], zones=["001", "001", "011", "111"])
@@ -391,7 +391,7 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
     assert store.patterns.particle(run.uid, "foil").final
 
 
-def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
+def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path: Path) -> None:
     run, whole = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)]), pattern_run([net()])
     with ResultStore(tmp_path / "killed.sqlite") as store:
         desk = PatternDesk(store.patterns, EventBroker(1))
@@ -413,7 +413,7 @@ def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
 
 
 def test_without_a_bundle_the_reason_says_what_to_do_and_curves_go_on(
-    quick, shared_proxy, make_publisher, make_run, store, tmp_path, eventually
+    quick, shared_proxy, make_publisher, make_run, store, tmp_path: Path, eventually
 ) -> None:
     model = load_pattern_model("sadp", tmp_path, 1, "auto")
     assert isinstance(model, NoPatternModel)
@@ -445,7 +445,7 @@ def test_a_bundle_of_another_system_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_published_into_the_service_by_the_command(
-    quick, shared_proxy, store, tmp_path, eventually
+    quick, shared_proxy, store, tmp_path: Path, eventually
 ) -> None:
     folder = tmp_path / "session"
     folder.mkdir()
@@ -465,7 +465,7 @@ def test_a_folder_is_published_into_the_service_by_the_command(
         assert json.loads(again.stdout)["runs"] == []
 
 
-def test_a_wrong_name_pattern_is_a_clear_error(tmp_path) -> None:
+def test_a_wrong_name_pattern_is_a_clear_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["sadp", "watch", str(tmp_path), "--name-pattern", "(?P<grain>x)", "--once"])
     assert result.exit_code == 3
     assert "particle, visit or zone" in result.output
