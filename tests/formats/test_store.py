@@ -25,15 +25,16 @@ from support.format_samples import (
     report,
     results,
 )
+from support.golden import Golden
 from support.stored_samples import fill, restored
 
 
-def test_the_store_has_the_same_tables(golden, tmp_path: Path) -> None:
+def test_the_store_has_the_same_tables(golden: Golden, tmp_path: Path) -> None:
     ResultStore(tmp_path / "new.sqlite").close()
     golden.same_json("store/schema.json", _schema(tmp_path / "new.sqlite"))
 
 
-def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_gives_back_its_results(golden: Golden, tmp_path: Path) -> None:
     with ResultStore(restored(golden, tmp_path)) as store:
         assert store.latest(10) == [bare_result(), classified_result(), full_result()]
         for result in results().values():
@@ -64,7 +65,7 @@ def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: 
         assert facts == (picture().seq_num, picture().centre, picture().inv_nm_per_px)
 
 
-def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden, tmp_path: Path) -> None:
+def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden: Golden, tmp_path: Path) -> None:
     path = restored(golden, tmp_path)
     with closing(sqlite3.connect(path)) as database:
         for table in ("pattern_journal", "particles", "pattern_cursors"):
@@ -76,7 +77,7 @@ def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden,
     golden.same_json("store/schema.json", _schema(path))
 
 
-def test_a_store_is_written_with_the_same_rows(golden, tmp_path: Path) -> None:
+def test_a_store_is_written_with_the_same_rows(golden: Golden, tmp_path: Path) -> None:
     then = restored(golden, tmp_path)
     fill(tmp_path / "now.sqlite")
     assert _rows(tmp_path / "now.sqlite") == _rows(then)

@@ -16,9 +16,10 @@ import numpy as np
 from braggwatch.services.recording.recordings import RecordedDocument, RecordingWriter, read_header, read_recording
 from braggwatch.services.stream.codec import PayloadFormat, decode, encode
 from support.format_samples import documents, plain
+from support.golden import Golden
 
 
-def test_the_bytes_of_each_document_stay_the_same(golden) -> None:
+def test_the_bytes_of_each_document_stay_the_same(golden: Golden) -> None:
     written: dict[str, str] = {}
     for number, (name, document) in enumerate(documents()):
         written[f"{number} {name} msgpack"] = encode(b"raw", name, document, PayloadFormat.MSGPACK).hex(" ", -16)
@@ -28,7 +29,7 @@ def test_the_bytes_of_each_document_stay_the_same(golden) -> None:
     golden.same_json("wire/encoded.json", written)
 
 
-def test_recorded_bytes_of_stock_publishers_are_read_as_the_same_documents(golden) -> None:
+def test_recorded_bytes_of_stock_publishers_are_read_as_the_same_documents(golden: Golden) -> None:
     path = golden.made_once("wire/stock.json", _write_stock)
     messages = json.loads(path.read_text(encoding="utf-8"))
     assert len(messages) == 8
@@ -38,7 +39,7 @@ def test_recorded_bytes_of_stock_publishers_are_read_as_the_same_documents(golde
         assert plain(document) == message["document"], message["serializer"]
 
 
-def test_a_recording_of_an_earlier_version_is_read(golden) -> None:
+def test_a_recording_of_an_earlier_version_is_read(golden: Golden) -> None:
     path = golden.made_once("recording/tiny.bwrec", _write_recording)
     header = read_header(path)
     assert (header.format, header.schema_version, header.source) == ("braggwatch-recording", 1, "golden")
@@ -46,7 +47,7 @@ def test_a_recording_of_an_earlier_version_is_read(golden) -> None:
     golden.same_json("recording/tiny.json", read)
 
 
-def test_a_recording_is_written_with_the_same_structure(golden, tmp_path: Path) -> None:
+def test_a_recording_is_written_with_the_same_structure(golden: Golden, tmp_path: Path) -> None:
     then = _items(golden.made_once("recording/tiny.bwrec", _write_recording))
     _write_recording(tmp_path / "now.bwrec")
     assert _items(tmp_path / "now.bwrec") == then
