@@ -84,14 +84,14 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
         assert alert["annotations"]["runbook"] == f"docs/how-to/runbooks.md#{alert['alert'].lower()}"
 
 
-def test_alerts_and_panels_name_only_metrics_that_are_exposed(tmp_path):
+def test_alerts_and_panels_name_only_metrics_that_are_exposed(tmp_path: Path):
     named = set(re.findall(r"braggwatch_\w+", "\n".join([*panel_expressions(), *(str(a["expr"]) for a in alerts())])))
     assert named
     assert named - exposed_names(tmp_path) == set()
 
 
 @needs_promtool
-def test_every_panel_expression_is_valid(tmp_path):
+def test_every_panel_expression_is_valid(tmp_path: Path):
     # Grafana fills in its variables; as recording rules promtool parses the rest.
     rules = [
         {"record": f"panel:{n}", "expr": re.sub(r"\$__(rate_interval|range)", "5m", expression)}
