@@ -408,5 +408,11 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     notifier.alive()
 
 
-def test_without_a_service_manager_nothing_is_said():
-    Notifier(None).ready()
+def test_without_a_service_manager_nothing_is_said(monkeypatch: pytest.MonkeyPatch):
+    sockets: list[tuple[object, ...]] = []
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setattr(socket, "socket", lambda *kind: sockets.append(kind))
+    notifier = Notifier.from_environment()
+    notifier.ready()
+    notifier.alive()
+    assert sockets == []
