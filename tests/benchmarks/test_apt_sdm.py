@@ -71,7 +71,7 @@ def one_cube(
     p = ions.positions_nm[ions.species == ions.index("Al")]
     reach = np.array(window.reach_nm)
     near = p[((p >= low - reach) & (p < np.add(low, 4) + reach)).all(axis=1)]
-    return near, ((near >= low) & (near < np.add(low, 4))).all(axis=1)
+    return near, np.asarray(((near >= low) & (near < np.add(low, 4))).all(axis=1))
 
 
 def test_the_cubes_of_the_paper() -> None:

@@ -11,19 +11,19 @@ import numpy as np
 from braggwatch.models.bundling.bundle import Bundle, read_sums
 from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.bundling.registry import Registry, RegistryIndex
-from support.golden import losses
+from support.golden import Golden, losses
 from support.schemas import fields
 
 REGISTRY = Registry()
 BUNDLES = REGISTRY.list()
 
 
-def test_a_manifest_has_the_same_fields(golden) -> None:
+def test_a_manifest_has_the_same_fields(golden: Golden) -> None:
     golden.same_json("bundle/manifest-fields.json", fields(Manifest.model_json_schema()))
     golden.same_json("bundle/index-fields.json", fields(RegistryIndex.model_json_schema()))
 
 
-def test_the_shipped_bundles_are_the_same_files(golden) -> None:
+def test_the_shipped_bundles_are_the_same_files(golden: Golden) -> None:
     seen = {
         bundle: {
             "sums": hashlib.sha256((REGISTRY.root / bundle / "SHA256SUMS").read_bytes()).hexdigest(),
@@ -34,14 +34,14 @@ def test_the_shipped_bundles_are_the_same_files(golden) -> None:
     golden.at_least_json("bundle/files.json", seen)
 
 
-def test_the_aliases_stand_for_the_same_tasks(golden) -> None:
+def test_the_aliases_stand_for_the_same_tasks(golden: Golden) -> None:
     tasks = {alias: REGISTRY.manifest(bundle).task for alias, bundle in REGISTRY.aliases().items()}
     golden.at_least_json("bundle/aliases.json", tasks)
     written = (REGISTRY.root / "index.json").read_text(encoding="utf-8")
     assert REGISTRY.index.model_dump_json(indent=2) + "\n" == written
 
 
-def test_the_shipped_manifests_are_read_and_written_back_as_the_same_json(golden) -> None:
+def test_the_shipped_manifests_are_read_and_written_back_as_the_same_json(golden: Golden) -> None:
     gained: dict[str, list[str]] = {}
     for bundle in BUNDLES:
         written = (REGISTRY.root / bundle / "model.json").read_bytes()
@@ -55,7 +55,7 @@ def test_the_shipped_manifests_are_read_and_written_back_as_the_same_json(golden
     golden.at_least_json("bundle/gained.json", gained)
 
 
-def test_the_shipped_bundles_are_whole_and_have_the_same_arrays(golden) -> None:
+def test_the_shipped_bundles_are_whole_and_have_the_same_arrays(golden: Golden) -> None:
     then: dict[str, dict[str, dict[str, list[object]]]] = {}
     for bundle in BUNDLES:
         files = ("calibration.npz", "golden.npz")

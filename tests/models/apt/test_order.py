@@ -150,7 +150,9 @@ def test_splitting_keeps_the_mask_and_never_joins_what_doesnt_touch(seed: int, s
     height = rng.random(mask.shape) + 0.01
     parts = split_parts(mask, height, pass_share=share)
     np.testing.assert_array_equal(parts >= 0, mask)
-    touching, _ = ndimage.label(mask)
+    labelled = ndimage.label(mask)
+    assert isinstance(labelled, tuple)
+    touching, _ = labelled
     pairs = np.unique(np.stack([parts[mask], touching[mask]]), axis=1)
     assert len(np.unique(pairs[0])) == pairs.shape[1], "a part lies in one connected region"
     together = split_parts(mask, height, pass_share=0.0)

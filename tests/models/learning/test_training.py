@@ -234,8 +234,8 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path, caplog: 
             return x.clone()
 
         @staticmethod
-        def backward(ctx: object, gradient: Tensor) -> Tensor:
-            return gradient * float("inf")
+        def backward(ctx: object, *grad_outputs: Tensor) -> Tensor:
+            return grad_outputs[0] * float("inf")
 
     class Fragile(Tiny):
         calls = 0
@@ -293,9 +293,9 @@ class Witness(PatternPresentation):
     def __init__(self) -> None:
         self.spoilt: set[bool] = set()
 
-    def to_judge(self, volumes: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+    def to_judge(self, samples: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:
         self.spoilt.add(generator is not None)
-        return super().to_judge(volumes, clean, generator)
+        return super().to_judge(samples, clean, generator)
 
 
 @pytest.mark.parametrize("nuisance", [True, False])

@@ -238,7 +238,8 @@ def peak(centre: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) 
 @given(offset=st.tuples(*[st.floats(-6, 6)] * 3), scale=st.floats(1e-3, 1e4))
 def test_measures_follow_the_peak_and_ignore_its_scale(offset: tuple[float, float, float], scale: float) -> None:
     radius = second_peak_radius(3.5)
-    found = measure_volume(peak(tuple(32 + one for one in offset)) * scale, radius)
+    x, y, z = offset
+    found = measure_volume(peak((32 + x, 32 + y, 32 + z)) * scale, radius)
     assert found.centre_offset_voxels == pytest.approx(float(np.linalg.norm(offset)), abs=0.2)
     assert found.second_peak_ratio < 0.01
     assert found.half_extent_voxels < 5.0
@@ -269,12 +270,14 @@ def test_a_radius_beyond_the_volume_leaves_no_second_peak() -> None:
 def test_two_peaks_flat_noise_and_broad_peaks_break_the_limits_of_single_ones() -> None:
     radius = second_peak_radius(3.5)
     rng = np.random.default_rng(0)
-    single = [measure_volume(rng.poisson(peak(width=rng.uniform(2, 3)) + 0.05), radius) for _ in range(30)]
+    noisy = [rng.poisson(peak(width=rng.uniform(2, 3)) + 0.05).astype(np.float64) for _ in range(30)]
+    single = [measure_volume(one, radius) for one in noisy]
     limits = fit_volume_limits(single, 3.5)
     assert all(violations(one, limits) == () for one in single)
     pair = peak() + 0.6 * peak((32, 47, 32))
     assert "second peak of 60%" in violations(measure_volume(pair, radius), limits)[0]
-    assert "no clear peak" in violations(measure_volume(rng.poisson(50.0, (64,) * 3), radius), limits)[0]
+    flat = rng.poisson(50.0, (64,) * 3).astype(np.float64)
+    assert "no clear peak" in violations(measure_volume(flat, radius), limits)[0]
     assert any("half height" in one for one in violations(measure_volume(peak(width=6.0), radius), limits))
     assert "off the centre" in violations(measure_volume(peak((32, 40, 32)), radius), limits)[0]
 

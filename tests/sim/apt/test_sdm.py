@@ -86,7 +86,7 @@ def test_any_grid_may_be_scanned_and_ions_outside_it_are_neighbours(
     scanned = scan_sdm(ions, (("Al", "Al"),), ScanSettings(cube_voxels=cube), grid=grid)
     at = tuple(int(rng.integers(n)) for n in scanned.ions.shape)
     index = np.floor((positions.astype(np.float64) - origin) / voxel)
-    inside = ((index >= at) & (index < np.add(at, cube))).all(axis=1)
+    inside = np.asarray(((index >= at) & (index < np.add(at, cube))).all(axis=1))
     # a position within rounding of a voxel's face may fall on either side of it
     faces = (positions.astype(np.float64) - origin) / voxel * 2
     if np.abs(faces - np.rint(faces)).min() > 1e-9:

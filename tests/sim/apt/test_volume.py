@@ -305,9 +305,11 @@ def test_others_read_our_pos_file(small: SimulatedVolume, tmp_path: Path) -> Non
 
     write_pos(tmp_path / "a.pos", small.cloud)
     reader = ReadPosFileFormat(str(tmp_path / "a.pos"))
-    np.testing.assert_array_equal(reader.get_reconstructed_positions().magnitude, small.cloud.positions_nm)
-    ratios = reader.get_mass_to_charge_state_ratio().magnitude
-    np.testing.assert_array_equal(np.ravel(ratios), small.cloud.mass_to_charge_Da)
+    positions, ratios = reader.get_reconstructed_positions(), reader.get_mass_to_charge_state_ratio()
+    assert positions is not None
+    assert ratios is not None
+    np.testing.assert_array_equal(positions.magnitude, small.cloud.positions_nm)
+    np.testing.assert_array_equal(np.ravel(ratios.magnitude), small.cloud.mass_to_charge_Da)
 
 
 @pytest.mark.slow  # the reader looks each range up in a table of all isotopes

@@ -102,7 +102,7 @@ class Scan:
         return values.reshape(CUBE, 2, CUBE, 2, CUBE, 2).mean(axis=(1, 3, 5))
 
 
-def relative_l2(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+def relative_l2(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
