@@ -1,4 +1,4 @@
-"""Judge recorded documents without any socket, with the very callback that judges live ones."""
+"""Classifies recorded documents offline, with the same callback as in the live service."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def screen_documents(
     classifier: Classifier,
     settings: AssemblySettings | None = None,
 ) -> Iterator[ScreeningReport]:
-    """Yield each run's report as soon as its documents allow; a run without its end is reported last.
+    """Yield each run's report as soon as its documents are complete; runs without a stop document come last.
 
     Parameters
     ----------
     records
-        From a recording or an importer; what they raise passes through.
+        From a recording or an importer; their exceptions are passed on.
     preset, preprocessor, classifier, settings
-        As `ScreeningCallback` takes them.
+        See `ScreeningCallback`.
     """
     reports: list[ScreeningReport] = []
     callback = ScreeningCallback(preset, preprocessor, classifier, reports.append, settings or AssemblySettings())
