@@ -1,7 +1,7 @@
-"""GPU metrics for Prometheus: sampled by a timer of their own, so that a slow driver never slows a scrape.
+"""GPU metrics for Prometheus, sampled by a separate timer so that a slow driver never delays a scrape.
 
 A scrape shows the newest sample. Where the driver hasn't returned for 15 s, the GPUs count as not answering
-and their other series end, rather than stand still at what was true once. Without a GPU, its driver or nvidia-ml-py
+and their other series end rather than show outdated values. Without a GPU, its driver or nvidia-ml-py
 there are no such series at all, and one line in the log says why.
 """
 
@@ -32,9 +32,9 @@ _STOP_S = 2.0
 
 _LABELS = ("gpu", "uuid")
 _GAUGES: dict[str, tuple[str, Callable[[GpuReading], float | None]]] = {
-    "utilisation_ratio": ("Part of the time in which a kernel ran.", lambda one: one.utilisation),
+    "utilisation_ratio": ("Fraction of the time in which a kernel ran.", lambda one: one.utilisation),
     "memory_used_bytes": ("Memory in use, by every process.", lambda one: one.memory_used_bytes),
-    "memory_total_bytes": ("Memory there is.", lambda one: one.memory_total_bytes),
+    "memory_total_bytes": ("Total memory.", lambda one: one.memory_total_bytes),
     "temperature_celsius": ("Temperature of the chip.", lambda one: one.temperature_celsius),
     "power_watts": ("Power drawn.", lambda one: one.power_watts),
     "power_limit_watts": ("Power it may draw.", lambda one: one.power_limit_watts),
@@ -42,16 +42,16 @@ _GAUGES: dict[str, tuple[str, Callable[[GpuReading], float | None]]] = {
 
 
 class GpuMonitor:
-    """Samples the GPUs from time to time in a thread of its own, which also opens the driver: that can hang as well.
+    """Samples the GPUs regularly in a separate thread, which also opens the driver, as that can hang too.
 
     Parameters
     ----------
     open_reader
-        Opens what readings come from; raises `GpuUnreadableError` where there is nothing to read.
+        Opens the source of readings; raises `GpuUnreadableError` if there is nothing to read.
     interval_s
-        Time between the end of one look and the next, seconds.
+        Time between the end of one sample and the next, seconds.
     stale_after_s
-        Age of the newest look from which the GPUs count as not answering, seconds.
+        Age of the newest sample from which the GPUs count as not responding, seconds.
     clock
         Monotonic clock in seconds.
     """
@@ -77,7 +77,7 @@ class GpuMonitor:
         self._thread.start()
 
     def latest(self) -> tuple[GpuReading, ...]:
-        """Return the newest readings at once, none where there is no GPU to read.
+        """Return the newest readings without waiting, none if there is no GPU to read.
 
         GPUs whose driver has not returned for long are not answering.
         """
@@ -89,7 +89,7 @@ class GpuMonitor:
         return sample.readings
 
     def close(self) -> None:
-        """Stop sampling; a driver that doesn't return is left to itself."""
+        """Stop sampling, without waiting for a driver that doesn't return."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
@@ -139,11 +139,11 @@ class GpuCollector(Collector):
 
 
 def gpu_families(readings: tuple[GpuReading, ...]) -> Iterator[Metric]:
-    """Yield every GPU metric with the series of these readings; a quantity that isn't told has no series."""
+    """Yield every GPU metric with the series of these readings; an unknown quantity has no series."""
     info = GaugeMetricFamily("braggwatch_gpu_info", "A GPU and its driver.", labels=(*_LABELS, "name", "driver"))
-    answering = GaugeMetricFamily("braggwatch_gpu_answering", "1 where the driver reaches the GPU.", labels=_LABELS)
+    answering = GaugeMetricFamily("braggwatch_gpu_answering", "1 if the driver reaches the GPU.", labels=_LABELS)
     throttled = GaugeMetricFamily(
-        "braggwatch_gpu_throttled", "1 where clocks are held down, by reason.", labels=(*_LABELS, "reason")
+        "braggwatch_gpu_throttled", "1 if clocks are throttled, by reason.", labels=(*_LABELS, "reason")
     )
     errors = CounterMetricFamily(
         "braggwatch_gpu_ecc_errors", "Memory errors since the driver was loaded.", labels=(*_LABELS, "kind")
