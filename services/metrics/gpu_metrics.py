@@ -32,12 +32,12 @@ _STOP_S = 2.0
 
 _LABELS = ("gpu", "uuid")
 _GAUGES: dict[str, tuple[str, Callable[[GpuReading], float | None]]] = {
-    "utilisation_ratio": ("Fraction of the time in which a kernel ran.", lambda one: one.utilisation),
-    "memory_used_bytes": ("Memory in use, by every process.", lambda one: one.memory_used_bytes),
-    "memory_total_bytes": ("Total memory.", lambda one: one.memory_total_bytes),
-    "temperature_celsius": ("Temperature of the chip.", lambda one: one.temperature_celsius),
-    "power_watts": ("Power drawn.", lambda one: one.power_watts),
-    "power_limit_watts": ("Power it may draw.", lambda one: one.power_limit_watts),
+    "utilisation_ratio": ("Fraction of the time in which a kernel ran.", lambda reading: reading.utilisation),
+    "memory_used_bytes": ("Memory in use, by every process.", lambda reading: reading.memory_used_bytes),
+    "memory_total_bytes": ("Total memory.", lambda reading: reading.memory_total_bytes),
+    "temperature_celsius": ("Temperature of the chip.", lambda reading: reading.temperature_celsius),
+    "power_watts": ("Power drawn.", lambda reading: reading.power_watts),
+    "power_limit_watts": ("Power it may draw.", lambda reading: reading.power_limit_watts),
 }
 
 
@@ -85,7 +85,7 @@ class GpuMonitor:
         if sample is None:
             return ()
         if self._clock() - sample.taken_s > self._stale_after_s:
-            return tuple(unanswered(one) for one in sample.readings)
+            return tuple(unanswered(reading) for reading in sample.readings)
         return sample.readings
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class GpuMonitor:
             return
         try:
             self._sample = _Sample(self._clock(), reader.read())
-            logger.info("GPU metrics of %s", ", ".join(one.name for one in self._sample.readings))
+            logger.info("GPU metrics of %s", ", ".join(reading.name for reading in self._sample.readings))
             while not self._stop.wait(self._interval_s):
                 self._sample = _Sample(self._clock(), reader.read())
         finally:
@@ -151,17 +151,17 @@ def gpu_families(readings: tuple[GpuReading, ...]) -> Iterator[Metric]:
     gauges = {
         name: GaugeMetricFamily(f"braggwatch_gpu_{name}", text, labels=_LABELS) for name, (text, _) in _GAUGES.items()
     }
-    for one in readings:
-        labels = (str(one.index), one.uuid)
-        info.add_metric((*labels, one.name, one.driver), 1)
-        answering.add_metric(labels, one.answering)
+    for reading in readings:
+        labels = (str(reading.index), reading.uuid)
+        info.add_metric((*labels, reading.name, reading.driver), 1)
+        answering.add_metric(labels, reading.answering)
         for name, (_, quantity) in _GAUGES.items():
-            value = quantity(one)
+            value = quantity(reading)
             if value is not None:
                 gauges[name].add_metric(labels, value)
-        if one.throttled is not None:
+        if reading.throttled is not None:
             for reason in THROTTLE_REASONS:
-                throttled.add_metric((*labels, reason), reason in one.throttled)
-        for kind, count in one.ecc_errors.items():
+                throttled.add_metric((*labels, reason), reason in reading.throttled)
+        for kind, count in reading.ecc_errors.items():
             errors.add_metric((*labels, kind), count)
     yield from (info, answering, *gauges.values(), throttled, errors)

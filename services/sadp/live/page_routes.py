@@ -111,10 +111,10 @@ def _particle_or_404(desk: PatternDesk, run_uid: str, particle: str) -> Particle
 
 
 def _history(patterns: list[PatternResult]) -> OddsHistory:
-    names = tuple(dict.fromkeys(name for one in patterns for name in one.crystal.product))
+    names = tuple(dict.fromkeys(name for pattern in patterns for name in pattern.crystal.product))
     return OddsHistory(
-        number=tuple(one.number for one in patterns),
-        usable=tuple(one.set_aside is None for one in patterns),
-        product={name: tuple(one.crystal.product.get(name, 0.0) for one in patterns) for name in names},
-        mean={name: tuple(one.crystal.mean.get(name, 0.0) for one in patterns) for name in names},
+        number=tuple(pattern.number for pattern in patterns),
+        usable=tuple(pattern.set_aside is None for pattern in patterns),
+        product={name: tuple(pattern.crystal.product.get(name, 0.0) for pattern in patterns) for name in names},
+        mean={name: tuple(pattern.crystal.mean.get(name, 0.0) for pattern in patterns) for name in names},
     )

@@ -93,11 +93,11 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         arrived = taken_at - report.result.latency_s if arrival is None else arrival.received_at
         result = report.result.model_copy(update={"latency_s": max(0.0, taken_at - arrived)})
         state = report.particle.model_copy(update={"last": result})
-        whole = replace(report, result=result, particle=state)
-        self._waiting.append(_Waiting(whole, arrived))
+        updated = replace(report, result=result, particle=state)
+        self._waiting.append(_Waiting(updated, arrived))
         with self._lock:
             if report.frame is not None:
-                self._latest[result.run_uid, result.particle] = whole
+                self._latest[result.run_uid, result.particle] = updated
 
     def _store(self, force: bool) -> None:
         # Due if enough records wait, long enough, or a run has ended.
@@ -111,22 +111,22 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         waiting, runs = self._waiting, self._runs
         self._waiting, self._runs = [], []
         changed: dict[ParticleKey, ParticleState] = {}
-        for one in waiting:
-            state = one.report.particle
+        for entry in waiting:
+            state = entry.report.particle
             changed[state.run_uid, state.particle] = state
         for run in runs:
             for state in run.particles:
                 before = changed.get((state.run_uid, state.particle))
                 last = before.last if before is not None else self._last_of(state)
                 changed[state.run_uid, state.particle] = state.model_copy(update={"last": last})
-        records: list[PatternResult | PatternRunResult] = [one.report.result for one in waiting]
+        records: list[PatternResult | PatternRunResult] = [entry.report.result for entry in waiting]
         records += [run.result for run in runs]
         pictures = self._pictures(changed, force=bool(runs))
         began = self._clock()
         if self._refused or not self.store.put(records, tuple(changed.values()), pictures):
             self._hold(records, tuple(changed.values()))
         self._metrics.stage("sadp_store", self._clock() - began)
-        self._tell(waiting, runs, changed)
+        self._announce(waiting, runs, changed)
 
     def _last_of(self, state: ParticleState) -> PatternResult:
         # Latency is measured from the document's arrival: the end of a run must not restore the shorter value.
@@ -150,16 +150,16 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
                 self._drawn_at.pop(key, None)
         return pictures
 
-    def _tell(
+    def _announce(
         self, waiting: list[_Waiting], runs: list[PatternRunReport], changed: dict[ParticleKey, ParticleState]
     ) -> None:
         for state in changed.values():
             self.broker.publish(state)
         now = self._clock()
-        for one in waiting:
-            result = one.report.result
-            self._metrics.pattern_judged(result, now - one.arrived)
-            for stage, seconds in one.report.stage_seconds.items():
+        for entry in waiting:
+            result = entry.report.result
+            self._metrics.pattern_judged(result, now - entry.arrived)
+            for stage, seconds in entry.report.stage_seconds.items():
                 self._metrics.stage(stage, seconds)
         for run in runs:
             self._metrics.pattern_run_finished(run.result)

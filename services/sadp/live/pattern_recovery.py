@@ -31,7 +31,7 @@ def end_unfinished(store: PatternStore) -> int:
 
 def _record(patterns: Sequence[PatternResult], particles: Sequence[ParticleState]) -> PatternRunResult:
     last = patterns[-1]
-    aside = Counter(one.set_aside.value for one in patterns if one.set_aside is not None)
+    aside = Counter(pattern.set_aside.value for pattern in patterns if pattern.set_aside is not None)
     return PatternRunResult(
         run_uid=last.run_uid,
         scan_id=last.scan_id,
