@@ -1,4 +1,4 @@
-"""One stream of documents for several kinds of measurement: each gets what is its own, in one run or in many."""
+"""Splits one stream of documents between several kinds of measurement, within a run or across runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from braggwatch.sim.bounded import Bounded
 _STARTS = 1024
 _DESCRIPTORS = 65_536
 _DESCRIBED = {"descriptor": "uid", "event": "descriptor", "stream_datum": "descriptor"}
-"""Documents that speak of single data keys → where they name the descriptor."""
+"""Documents about single data keys → their field with the descriptor's uid."""
 
 
 class ModalityCallback:
-    """Checks each document once, and hands it to every stream without the data keys that another one claims.
+    """Checks each document once and passes it to every stream, without data keys claimed by another stream.
 
-    A run may hold one kind of measurement or several, in streams of their own or in one. What a descriptor declares as
-    one kind's never reaches the others, even under the data key of a detector that they look for.
+    A run may hold several kinds of measurement, in separate streams or in one. Data keys that a descriptor declares for
+    one kind never reach the others, even if they name a detector that those look for.
 
     Parameters
     ----------
     streams
-        One for each kind. Where two claim a data key, the first has it.
+        One for each kind. If two claim a data key, the first gets it.
     settings
-        How many documents may wait for others that they refer to, and for how long.
+        Limits on documents waiting for those they refer to: number and time.
     clock
         Monotonic seconds.
     """
@@ -58,7 +58,7 @@ class ModalityCallback:
 
     @property
     def counters(self) -> AssemblyCounters:
-        """Totals of all streams; what can't be used and what waited in vain counts once for all of them."""
+        """Totals of all streams; rejected documents and those that waited in vain are counted once."""
         return reduce(add, (stream.counters for stream in self._streams), self._counters.snapshot())
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
@@ -85,7 +85,7 @@ class ModalityCallback:
             stream.take(own, now)
 
     def _note(self, document: KnownDocument) -> None:
-        """Remember whose the data keys of a descriptor are, and what it takes to tell."""
+        """Remember which stream claims which data keys of a descriptor."""
         doc = document.doc
         if document.name == "start":
             self._starts[str(doc["uid"])] = doc
@@ -105,7 +105,7 @@ class ModalityCallback:
                     stream.leave_to_others(str(doc["run_start"]))
 
     def _part_of(self, number: int, document: KnownDocument) -> KnownDocument | None:
-        """Return what one stream gets of a document; None where it belongs to another."""
+        """Return the part of a document that one stream gets; None if it belongs to another."""
         if document.name not in _DESCRIBED:
             return document
         doc = document.doc

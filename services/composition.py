@@ -1,4 +1,4 @@
-"""Puts the service together from its settings: the one place that knows all parts."""
+"""Builds the service from its settings; the only module that knows all parts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from braggwatch.services.settings import Settings
 from braggwatch.services.storage.result_store import ResultStore
 
 MODALITIES: Final[tuple[ModalityFactory, ...]] = (open_curves, open_patterns)
-"""The modalities of a running service: a new one is a folder of its own, and an entry here."""
+"""The modalities of the live service; a new one needs a package of its own and an entry here."""
 
 _Kind = TypeVar("_Kind", bound=LiveModality)
 
 
 @dataclass(frozen=True, slots=True)
 class ComposedService:
-    """A service with the parts that others read from.
+    """The service and the parts that other code reads from.
 
-    It ends in two steps, so that a page can outlive the last verdict: `stop`, after which the store can still be
-    read, and `close`, which takes the first step too where it is still to be taken. Each does nothing the second time.
+    It ends in two steps, so that the page can outlive the last verdict: `stop`, after which the store can still be
+    read, and `close`, which also stops the service if necessary. Both are idempotent.
     """
 
     service: ScreeningService
@@ -47,24 +47,24 @@ class ComposedService:
         Raises
         ------
         LookupError
-            Where the service has none.
+            If the service has none.
         """
-        for one in self.modalities:
-            if isinstance(one, kind):
-                return one
+        for modality in self.modalities:
+            if isinstance(modality, kind):
+                return modality
         raise LookupError(f"no {kind.__name__} in this service")
 
     @property
     def watchers(self) -> int:
-        """How many clients follow records over HTTP."""
+        """Number of clients that follow records over HTTP."""
         return sum(modality.watchers for modality in self.modalities)
 
     def stop(self) -> None:
-        """Judge and deliver what is there, end the threads, and let those who watch go."""
+        """Process and deliver what is queued, end the threads, and disconnect the watchers."""
         self._running.close()
 
     def close(self) -> None:
-        """Stop, and close the store."""
+        """Stop the service and close the store."""
         self._everything.close()
 
 
@@ -81,11 +81,11 @@ def compose_service(
     Raises
     ------
     SettingsError
-        Where a file or address that the settings name can't be used.
+        If a file or address that the settings name can't be used.
     StoreError
-        Where the result store can't be opened.
+        If the result store can't be opened.
     LookupError, ValueError, OSError, BundleError, RegistryError, RuntimeUnavailableError
-        Where the geometry preset or the model bundle can't be used; the text says why.
+        If the geometry preset or the model bundle can't be used; the text says why.
     """
     instruments = Instruments.of(metrics, health)
     kinds = enabled_sinks(settings.feedback)

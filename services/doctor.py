@@ -1,4 +1,4 @@
-"""Looks at everything a service needs and says what to do about what is not well."""
+"""Checks everything the service needs, and gives advice on what fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Status(StrEnum):
-    """How one part stands."""
+    """State of one part."""
 
     OK = "OK"
     WARN = "WARN"
@@ -32,25 +32,25 @@ class Status(StrEnum):
 
 
 class CheckResult(BaseModel):
-    """One look."""
+    """Result of one check."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     status: Status
     finding: str
-    advice: str | None = Field(default=None, description="What to do; None where nothing is to be done.")
+    advice: str | None = Field(default=None, description="What to do; None if nothing needs to be done.")
 
 
 Check = Callable[[Settings], CheckResult]
 
 
 def examine(settings: Settings) -> Iterator[CheckResult]:
-    """Yield one result a part, in the order a scan passes them; no check raises or leaves anything behind."""
+    """Yield one result per part, in the order that data pass them; no check raises or leaves anything behind."""
     for name, check in _CHECKS.items():
         try:
             yield check(settings)
-        except Exception as error:  # noqa: BLE001 - a doctor reports whatever ails, a library's own errors included
+        except Exception as error:  # noqa: BLE001 - every failure is reported, a library's own errors included
             yield CheckResult(name=name, status=Status.FAIL, finding=f"{type(error).__name__}: {error}")
 
 
@@ -59,22 +59,22 @@ def _packages(settings: Settings) -> CheckResult:
     found: list[str] = []
     # A machine with a GPU may have onnxruntime-gpu, which is the same package with CUDA.
     for names in (("bluesky",), ("event-model",), ("numpy",), ("onnxruntime", "onnxruntime-gpu"), ("pyzmq",)):
-        there = [text for name in names if (text := _installed(name)) is not None]
-        if not there:
+        installed = [text for name in names if (text := _installed(name)) is not None]
+        if not installed:
             return CheckResult(
                 name="packages",
                 status=Status.FAIL,
                 finding=f"{names[0]} is not installed",
                 advice="pip install braggwatch",
             )
-        if len(there) > 1:
+        if len(installed) > 1:
             return CheckResult(
                 name="packages",
                 status=Status.WARN,
-                finding=f"{' and '.join(there)} overwrite each other",
+                finding=f"{' and '.join(installed)} overwrite each other",
                 advice=f"pip uninstall {' '.join(names)}; pip install one of them",
             )
-        found += there
+        found += installed
     return CheckResult(name="packages", status=Status.OK, finding=", ".join(found))
 
 
@@ -109,11 +109,11 @@ def _stream(settings: Settings) -> CheckResult:
         receiver.stop()
     address = settings.stream.address
     if connected:
-        return CheckResult(name="stream", status=Status.OK, finding=f"the proxy at {address} answers")
+        return CheckResult(name="stream", status=Status.OK, finding=f"connected to the proxy at {address}")
     return CheckResult(
         name="stream",
         status=Status.FAIL,
-        finding=f"nothing answers at {address}" + (f": {problem}" if problem else ""),
+        finding=f"no connection to {address}" + (f": {problem}" if problem else ""),
         advice="start 'bluesky-0MQ-proxy --in-address … --out-address …', or set [stream] address to its out-address",
     )
 
@@ -164,22 +164,22 @@ def _gpu(settings: Settings) -> CheckResult:
     except RuntimeUnavailableError as error:
         if not _NVIDIA_DRIVER.exists():
             return CheckResult(
-                name="accelerator", status=Status.OK, finding="no NVIDIA driver: the processor does it all"
+                name="accelerator", status=Status.OK, finding="no NVIDIA driver: everything runs on the CPU"
             )
         return CheckResult(
             name="accelerator",
             status=Status.WARN,
-            finding=f"an NVIDIA driver that can't be used: {error}",
+            finding=f"the NVIDIA driver can't be used: {error}",
             advice="see nvidia-smi; in a container, give it the GPU (--gpus all)",
         )
     found = f"{device.name}, driver {device.driver}"
-    able = [one.name for one in CANDIDATES if not one.on_cpu and one.probe() is None]
+    able = [runtime.name for runtime in CANDIDATES if not runtime.on_cpu and runtime.probe() is None]
     if not able:
         return CheckResult(
             name="accelerator",
             status=Status.WARN,
-            finding=f"{found}, but no runtime for it: the processor does the work",
-            advice="docs/how-to/gpu.md says what to install",
+            finding=f"{found}, but no runtime for it: the model runs on the CPU",
+            advice="see docs/how-to/gpu.md for what to install",
         )
     return CheckResult(name="accelerator", status=Status.OK, finding=f"{found}, for {', '.join(able)}")
 
@@ -187,7 +187,7 @@ def _gpu(settings: Settings) -> CheckResult:
 def _runtimes(settings: Settings) -> CheckResult:
     from braggwatch.models.runtimes.factory import CANDIDATES
 
-    reasons = {one.name: one.probe() for one in CANDIDATES}
+    reasons = {runtime.name: runtime.probe() for runtime in CANDIDATES}
     able = [name for name, reason in reasons.items() if reason is None]
     unable = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
     wanted = settings.screening.runtime
@@ -197,7 +197,7 @@ def _runtimes(settings: Settings) -> CheckResult:
         return CheckResult(
             name="runtimes",
             status=Status.FAIL,
-            finding=f"{wanted} is asked for and can't run: {refused}",
+            finding=f"the requested runtime {wanted} can't run: {refused}",
             advice=f"set [screening] runtime to auto or to one of {', '.join(able)}",
         )
     return CheckResult(name="runtimes", status=Status.OK, finding=finding)
@@ -208,7 +208,7 @@ def _store(settings: Settings) -> CheckResult:
     folder = path.parent
     if not folder.is_dir():
         return CheckResult(
-            name="store", status=Status.FAIL, finding=f"no folder {folder}", advice="make it, or set [store] path"
+            name="store", status=Status.FAIL, finding=f"no folder {folder}", advice="create it, or set [store] path"
         )
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -218,14 +218,14 @@ def _store(settings: Settings) -> CheckResult:
             name="store",
             status=Status.FAIL,
             finding=f"{folder} can't be written: {error.strerror}",
-            advice="give the service's user the right to write there, or set [store] path",
+            advice="give the service's user write permission there, or set [store] path",
         )
     status = Status.FAIL if free < _NO_DISK else Status.WARN if free < _LITTLE_DISK else Status.OK
     return CheckResult(
         name="store",
         status=status,
         finding=f"{path}, {free / 1e9:.1f} GB free",
-        advice=None if status is Status.OK else "make room: results wait in memory while the disk is full",
+        advice=None if status is Status.OK else "free some disk space: results wait in memory while the disk is full",
     )
 
 
@@ -240,8 +240,8 @@ def _page(settings: Settings) -> CheckResult:
             return CheckResult(
                 name="page",
                 status=Status.WARN,
-                finding=f"{host}:{port} can't be listened on: {error.strerror}",
-                advice="well, if that is Braggwatch already running; else set [page] port",
+                finding=f"can't listen on {host}:{port}: {error.strerror}",
+                advice="fine if Braggwatch is already running there; otherwise set [page] port",
             )
     return CheckResult(name="page", status=Status.OK, finding=f"{host}:{port} is free")
 
@@ -249,13 +249,15 @@ def _page(settings: Settings) -> CheckResult:
 def _pvs(settings: Settings) -> CheckResult:
     pvs = settings.feedback.pvs
     if not pvs.enabled:
-        return CheckResult(name="variables", status=Status.OK, finding="verdicts aren't served as process variables")
+        return CheckResult(
+            name="variables", status=Status.OK, finding="not enabled: verdicts aren't served as process variables"
+        )
     found = _installed("p4p")
     if found is None:
         return CheckResult(
             name="variables",
             status=Status.FAIL,
-            finding="[feedback.pvs] is enabled, and p4p is not installed",
+            finding="[feedback.pvs] is enabled, but p4p is not installed",
             advice="pip install 'braggwatch[epics]'",
         )
     return CheckResult(

@@ -1,4 +1,4 @@
-"""The service with its page: what ``braggwatch screen`` and the demo both run."""
+"""Runs the service together with its page, for ``braggwatch screen`` and the demo."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunningService:
     Attributes
     ----------
     url
-        Where its page is, e.g. ``http://127.0.0.1:8080``.
+        Address of its page, e.g. ``http://127.0.0.1:8080``.
     """
 
     composed: ComposedService
@@ -45,12 +45,12 @@ class RunningService:
 
 @contextmanager
 def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> Generator[RunningService]:
-    """Run receiver, worker, store, feedback and page until the block is left; then stop in good order.
+    """Run receiver, worker, store, feedback and page until the block is left, then stop them in order.
 
     Raises
     ------
     SettingsError
-        Where the page's address is taken or can't be used; and whatever `compose_service` raises.
+        If the page's address is in use or can't be used; also whatever `compose_service` raises.
     """
     metrics = Metrics()
     health = Health(on_change=metrics.ready)
@@ -73,7 +73,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
             ),
             listener,
         )
-        # The page lives until the last result is stored and its watchers have been let go.
+        # The page runs until the last result is stored and its watchers are disconnected.
         stack.callback(page.stop)
         stack.callback(gpus.close)
         stack.callback(composed.stop)

@@ -1,4 +1,4 @@
-"""The frozen values that travel from a detector's documents to a verdict, one type for each idea."""
+"""The data types from a detector's documents to a verdict."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RockingCurve:
 
 
 class Quality(BaseModel):
-    """What the preprocessing noticed; `flags` are the reasons to distrust, in words for an operator."""
+    """Quality of the model input; `flags` are reasons for doubt, for the operator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class Quality(BaseModel):
         description="Median distance of the streak angles from the nearest ideal {111}/{100} angle.",
     )
     flags: tuple[SoundText, ...] = ()
-    invalid_reason: SoundText | None = Field(default=None, description="Set where no class may be given at all.")
+    invalid_reason: SoundText | None = Field(default=None, description="Why no class may be given; None if one may.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +115,19 @@ class GeometryOrigin(BaseModel):
 
 
 class BurgersVisibility(BaseModel):
-    """Which dislocations a verdict speaks of: of the six fcc Burgers directions, those that the reflection can see.
+    """Which of the six fcc Burgers directions are visible at the reflection of a verdict (g·b ≠ 0).
 
-    Directions are integers, b = a/2 times one, one of each ± pair. Both lists are empty where that is unknown.
+    Directions are integers with b = a/2 times the direction, one of each ± pair. Both lists are empty if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
     origin: SoundText | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
-    seen: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b not 0.")
-    blind: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b = 0.")
-    short: SoundText = Field(description="What completes 'perfect, ...' for a person.")
-    statement: SoundText = Field(description="The same in full, every direction named; or why it is unknown.")
+    seen: tuple[Miller, ...] = Field(default=(), description="Visible Burgers directions, g·b ≠ 0.")
+    blind: tuple[Miller, ...] = Field(default=(), description="Invisible Burgers directions, g·b = 0.")
+    short: SoundText = Field(description="Completes 'perfect, ...' in a text.")
+    statement: SoundText = Field(description="The same in full, with every direction; or why it is unknown.")
 
     @property
     def known(self) -> bool:
@@ -142,7 +142,7 @@ class BurgersVisibility(BaseModel):
 
 
 class ScreeningResult(BaseModel):
-    """The one final record of a run: what is stored, published, shown."""
+    """The final record of a run, as stored, published and shown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -167,12 +167,12 @@ class ScreeningResult(BaseModel):
 
     @property
     def in_words(self) -> str:
-        """The headline for a person: a perfect crystal is one only as far as its reflection sees."""
+        """The verdict in words; for "perfect" with its limits, as a reflection doesn't show every dislocation."""
         return _in_words(self.verdict, self.burgers)
 
     @property
     def blind_directions(self) -> int | None:
-        """How many of the six Burgers directions the reflection can't see, None where that is unknown."""
+        """Number of the six Burgers directions with g·b = 0 at this reflection, None if unknown."""
         return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
 
     @property
@@ -202,7 +202,7 @@ class ScreeningResult(BaseModel):
 
 
 class ProvisionalVerdict(BaseModel):
-    """What would be said of a run if it ended now: told while it goes on, never stored, replaced by its record."""
+    """Provisional verdict on a run in progress, as if it ended now; never stored, replaced by the final record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -219,7 +219,7 @@ class ProvisionalVerdict(BaseModel):
 
     @property
     def in_words(self) -> str:
-        """The headline for a person, as a record's, with how much of the scan it rests on."""
+        """The verdict in words, as for a record, with the fraction of the scan it is based on."""
         share = self.frames_received / self.frames_expected
         return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
 
@@ -230,7 +230,7 @@ class ProvisionalVerdict(BaseModel):
             self.verdict,
             self.in_words,
             self.burgers,
-            ("frames", f"{self.frames_received} of {self.frames_expected}, the scan goes on"),
+            ("frames", f"{self.frames_received} of {self.frames_expected}, scan in progress"),
             ("sample", self.sample or ""),
             ("run", _run(self.run_uid, self.scan_id)),
         )
@@ -240,7 +240,7 @@ class ProvisionalVerdict(BaseModel):
 
 
 LiveRecord = ScreeningResult | ProvisionalVerdict
-"""What watchers are told as it comes: records of ended runs, and what is said of runs that go on."""
+"""What is published live: records of ended runs and provisional verdicts on runs in progress."""
 
 
 def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
@@ -253,7 +253,7 @@ def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
 
 
 def _card(verdict: Verdict, headline: str, burgers: BurgersVisibility | None, *facts: tuple[str, str]) -> VerdictCard:
-    """Return the verdict's card with what the record adds; facts without a value are left out."""
+    """Return the verdict's card with the record's facts; those without a value are left out."""
     card = verdict.card
     facts = (*_sight(burgers), *facts)
     added = tuple((what, value) for what, value in facts if value)

@@ -39,14 +39,14 @@ _OUTCOMES = {
 
 
 class ScreeningCallback:
-    """Screens every rocking curve it sees; ``RE.subscribe(ScreeningCallback(...))`` works as it stands.
+    """Classifies every rocking curve it sees; can be used alone with ``RE.subscribe(ScreeningCallback(...))``.
 
-    Runs without the preset's detector are ignored: counted, and told of in the log (`RunsWithoutDetector`) unless
-    another callback makes their record (`leave_to_others`). Derived runs are skipped. A run that joined late gets a
-    record too, invalid, unless its descriptors show that it has no detector; a derived run that is joined late gets
-    such a record as well, as nothing tells it from a raw one.
+    Runs without the preset's detector are ignored: counted and logged (`RunsWithoutDetector`), unless another callback
+    makes their record (`leave_to_others`). Derived runs are skipped. A run joined late, i.e. without its start
+    document, gets a record with outcome ``invalid`` unless its descriptors show that it has no detector; so does a
+    derived run joined late, as it can't be distinguished from a raw one.
 
-    It never raises into the RunEngine: what can't be used is counted (`counters`) and what fails is an outcome.
+    It never raises into the RunEngine: unusable documents are counted (`counters`), and a failure is an outcome.
     ``on_report`` is called once for each run, in the caller's thread, with the final record.
 
     Parameters
@@ -56,9 +56,9 @@ class ScreeningCallback:
     clock
         Monotonic seconds; wall time is only used for ``finished_at``.
     mirror
-        Is told of frames as they come, and of each run once it has its record.
+        Notified of frames as they arrive, and of each run once it has its record.
     provisional
-        Judges runs on their way; None: they are judged when they end.
+        Makes provisional verdicts; None: runs are only classified when they end.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class ScreeningCallback:
 
     @property
     def report_failures(self) -> int:
-        """Times that ``on_report`` raised; each is logged with its run uid."""
+        """Number of times that ``on_report`` raised; each is logged with its run uid."""
         return self._report_failures
 
     def leave_to_others(self, run_uid: str) -> None:
-        """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
+        """Take note that another callback makes a record of this run, so that it isn't logged as without detector."""
         self._left_to_others[run_uid] = None
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
@@ -134,7 +134,7 @@ class ScreeningCallback:
         start: Mapping[str, object] | None,  # noqa: ARG002 part of `DocumentStream`
         descriptor: Mapping[str, object],  # noqa: ARG002
     ) -> frozenset[str]:
-        """Return nothing: a rocking curve's detector is the preset's, no descriptor has to declare it."""
+        """Return nothing: the preset names the detector of rocking curves, descriptors don't declare it."""
         return frozenset()
 
     def expire(self, now_monotonic: float) -> None:
@@ -156,9 +156,9 @@ class ScreeningCallback:
         try:
             self._on_report(self._judge(run))
         except Exception:
-            # Neither a full disk nor a closed socket behind on_report may stop the plan.
+            # An error in on_report, such as a full disk or a closed socket, must not stop the plan.
             self._report_failures += 1
-            logger.exception("the report of run %s was not taken", run.run_uid)
+            logger.exception("the report of run %s could not be delivered", run.run_uid)
         if self._mirror is not None:
             self._mirror.dropped(run.run_uid)
 
@@ -168,8 +168,8 @@ class ScreeningCallback:
             verdict, model_input = self._verdict(run, stages)
             return self._report(run, verdict, model_input, stages)
         except Exception as error:
-            # Any failure of a preprocessor or a model is an outcome of this run, and the next run goes on.
-            logger.exception("run %s could not be judged", run.run_uid)
+            # Any failure of preprocessing or model is an outcome of this run; later runs are not affected.
+            logger.exception("run %s could not be classified", run.run_uid)
             verdict = Verdict.without_class(Outcome.ERROR, _describe(error))
             return self._report(run, verdict, None, stages)
 
@@ -224,7 +224,7 @@ class ScreeningCallback:
 
 
 def _partial(verdict: Verdict, reason: str) -> Verdict:
-    """Return the verdict on a partial run: a class stays where there is one, and the reason says what lacks."""
+    """Return the verdict on a partial run: its class is kept if it has one, and the reason says what is missing."""
     if verdict.outcome is Outcome.ERROR:
         return verdict
     if verdict.label is None:

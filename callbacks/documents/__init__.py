@@ -1,4 +1,4 @@
-"""Bluesky documents whatever is judged: checks, pages taken apart, frames of all routes, runs told apart.
+"""Handling of Bluesky documents for any measurement: checks, unpacking pages, reading frames, sorting runs.
 
-The callbacks of each system import it; the service's receiver may.
+The callbacks of each modality import it; the service's receiver may.
 """

@@ -1,4 +1,4 @@
-"""Every knob of the assembly of runs, each with its unit and its reason."""
+"""Settings of the assembly of runs."""
 
 from __future__ import annotations
 
@@ -39,26 +39,30 @@ class AssemblySettings(BaseModel):
     grace_s: float = Field(default=2.0, ge=0, description="Wait after the stop document for documents still missing.")
     file_grace_s: float = Field(default=10.0, ge=0, description="The same for frames in files not yet readable.")
     file_retry_s: float = Field(default=0.5, ge=0, description="Pause before a file that would not open is retried.")
-    run_timeout_s: float = Field(default=600.0, gt=0, description="Silence after which an open run times out.")
+    run_timeout_s: float = Field(
+        default=600.0, gt=0, description="Time without documents after which an open run times out."
+    )
     min_completeness: float = Field(default=0.8, ge=0, le=1, description="A class is named only at or above this.")
     min_completeness_ended_early: float = Field(
         default=0.6,
         ge=0,
         le=1,
-        description="The same where the plan itself ended the scan before its stated length, the Bragg peak behind.",
+        description="The same if the plan ended the scan early, past the Bragg peak.",
     )
-    peak_guard_frames: int = Field(default=2, ge=0, description="No class where a frame this close to the peak lacks.")
+    peak_guard_frames: int = Field(
+        default=2, ge=0, description="No class if a frame this close to the peak is missing."
+    )
     peak_guard_fraction: float = Field(
-        default=0.1, gt=0, le=1, description="Nor where a lacking frame's neighbour exceeds this part of the maximum."
+        default=0.1, gt=0, le=1, description="Nor if a missing frame's neighbour exceeds this fraction of the maximum."
     )
-    min_frames: int = Field(default=3, ge=1, description="Fewer frames are no rocking curve.")
+    min_frames: int = Field(default=3, ge=1, description="A curve with fewer frames is invalid.")
     stationary_tolerance: float = Field(
         default=2e-3,
         gt=0,
-        description="Largest change of a value that should stand still: absolute, or relative for values over 1.",
+        description="Largest change of a value that should be constant: absolute, or relative for values over 1.",
     )
     root_map: dict[str, str] = Field(
-        default_factory=dict, description="Leading path as the documents say it → as it is mounted here."
+        default_factory=dict, description="Leading path in the documents → where it is mounted here."
     )
     allowed_roots: tuple[str, ...] = Field(default=(), description="Only files below these are read; empty: any.")
     position_fields: dict[str, str] = Field(

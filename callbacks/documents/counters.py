@@ -1,4 +1,4 @@
-"""What the assembly counts: nothing is dropped without it."""
+"""Counters of the assembly: everything dropped is counted."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ logger = logging.getLogger(__name__)
 class AssemblyCounters:
     """A snapshot, totals since the assembly began.
 
-    Where several kinds of measurement are read from one stream of documents each sees every run: their sum counts a
-    run, and a document that came after its record, once for each that it concerned.
+    If several kinds of measurement are read from one stream, each sees every run: in their sum, a run or a late
+    document counts once for each kind that it concerns.
 
     Attributes
     ----------
     rejected
         Reason → documents that could not be used.
     late
-        Documents that came after their run had its record, or whose parent document never came.
+        Documents that arrived after their run had its record, or whose parent document never arrived.
     duplicates
-        Documents that said what was known already.
+        Documents that were already known.
     evictions
-        Runs given up because too many were open or too many bytes held.
+        Runs dropped because too many were open or too many bytes held.
     joined_late
         Runs whose start document was lost.
     ignored_runs, skipped_runs
-        Runs without a detector that is looked for; derived runs (``original_run_uid``).
+        Runs without any of the expected detectors; derived runs (``original_run_uid``).
     without_detector
-        Ignored runs, without the preset's detector, of which nobody else makes a record either.
+        Ignored runs without the preset's detector for which no other callback makes a record.
     newest_without_detector
-        What the newest of them holds and what the preset asks for, in words; None once a run after it has its record.
+        What the newest of them contains and what the preset expects; None once a later run has its record.
     runs
         Ending → runs.
     frames_expected, frames_received
-        Over all runs that ended; what the documents never promised counts in neither.
+        Over all ended runs; frames that the documents never announced count in neither.
     """
 
     rejected: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -77,7 +77,7 @@ class AssemblyCounters:
 
 @dataclass(slots=True)
 class MutableCounters:
-    """The counts while they grow."""
+    """The counters while they are updated."""
 
     rejected: Counter[str] = field(default_factory=Counter[str])
     runs: Counter[str] = field(default_factory=Counter[str])
@@ -93,7 +93,7 @@ class MutableCounters:
     frames_received: int = 0
 
     def reject(self, rejection: RejectedDocument) -> None:
-        """Count a document that can't be used, and log why."""
+        """Count an unusable document, and log why."""
         self.rejected[rejection.reason] += 1
         logger.warning("document rejected (%s): %s", rejection.reason, rejection)
 

@@ -1,4 +1,4 @@
-"""Is this a document at all? Schemas for the rare ones, cheap hand checks for those that come by the thousand."""
+"""Validates documents: by schema for rare ones, by fast hand-written checks for those that come by the thousand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BY_HAND = frozenset({"event", "datum", "stream_datum"}) | _PAGES
 
 
 class RejectedDocument(BraggwatchError, ValueError):  # noqa: N818 the receiver counts rejections, it does not fail
-    """A document that can't be used; ``reason`` is a short word for a counter, the message says more."""
+    """An unusable document; ``reason`` is a short word for a counter, the message has the details."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ def integer(doc: Mapping[str, object], key: str, *, at_least: int) -> int:
     Raises
     ------
     RejectedDocument
-        Where it is absent, not whole or too small.
+        If it is absent, not whole or too small.
     """
     value = doc.get(key)
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < at_least:
@@ -78,7 +78,7 @@ def number(doc: Mapping[str, object], key: str) -> float:
     Raises
     ------
     RejectedDocument
-        Where it is absent, not a number or not finite.
+        If it is absent, not a number or not finite.
     """
     value = finite(doc.get(key))
     if value is None:
@@ -92,7 +92,7 @@ def mapping(doc: Mapping[str, object], key: str) -> Mapping[str, object]:
     Raises
     ------
     RejectedDocument
-        Where it is absent or something else.
+        If it is absent or something else.
     """
     value = doc.get(key)
     if not isinstance(value, Mapping):
@@ -106,7 +106,7 @@ def span(doc: Mapping[str, object], key: str, *, at_least: int) -> tuple[int, in
     Raises
     ------
     RejectedDocument
-        Where it is absent, negative or runs backwards.
+        If it is absent, negative or runs backwards.
     """
     value = mapping(doc, key)
     start, stop = integer(value, "start", at_least=at_least), integer(value, "stop", at_least=at_least)

@@ -1,4 +1,4 @@
-"""Pages taken apart into events and datums."""
+"""Unpacks pages into events and datums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braggwatch.callbacks.documents.document_checks import check
 
 
 def parts(name: str, doc: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Take pages apart into events and datums; anything else is itself."""
+    """Unpack pages into events and datums; other documents are returned unchanged."""
     if name == "event_page":
         data = cast("Mapping[str, Sequence[object]]", doc["data"])
         columns = [cast("Sequence[object]", doc[key]) for key in ("seq_num", "uid", "time")]

@@ -1,4 +1,4 @@
-"""One frame of a detector, whatever way it travelled."""
+"""One detector frame, whichever route it came by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Route(StrEnum):
-    """How a frame reached us (see docs: the three routes)."""
+    """How a frame was delivered (see docs: the three routes)."""
 
     INLINE = "inline"
     RESOURCE_DATUM = "resource_datum"
@@ -19,7 +19,7 @@ class Route(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
-    """One detector frame with the readings that belong to it, joined once and never again.
+    """One detector frame with the readings of its event.
 
     Attributes
     ----------

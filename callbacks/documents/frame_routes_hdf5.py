@@ -1,4 +1,4 @@
-"""Frames that travel as references: rows of an HDF5 dataset, read when the writer has got that far."""
+"""Reads frames delivered by reference: rows of an HDF5 dataset, once the writer has written them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NotReadableYet(BraggwatchError):  # noqa: N818 not an error: try again lat
 
 
 class UnusableReference(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
-    """A reference that no waiting will make readable: unknown format, other host, forbidden path."""
+    """A reference that will never be readable: unknown format, other host, forbidden path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class PathMap:
         Raises
         ------
         UnusableReference
-            Where the path is relative or outside the allowed roots.
+            If the path is relative or outside the allowed roots.
         """
         path = PurePosixPath(stated)
         matches = [root for root in self._root_map if path.is_relative_to(root)]
@@ -99,9 +99,9 @@ class PathMap:
 
 
 class Hdf5Reader:
-    """Reads rows. SWMR files stay open between reads, others are opened for one read; no writer is ever locked out.
+    """Reads rows. SWMR files stay open between reads, others are opened for each read; writers are never locked out.
 
-    A file that its writer holds open without SWMR is locked or marked by it: that is `NotReadableYet`, never zeros.
+    A file that its writer has open without SWMR is locked or marked: that raises `NotReadableYet`, never gives zeros.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Hdf5Reader:
         Raises
         ------
         NotReadableYet
-            Where file, dataset or rows are not there yet or can't be opened while they are written.
+            If file, dataset or rows are not there yet or can't be opened while they are written.
         """
         try:
             if rows.swmr:
@@ -124,7 +124,7 @@ class Hdf5Reader:
                 dataset = self._dataset(plain, rows)
                 check_not_being_written(dataset)
                 found = self._cut(dataset, rows)
-                # A writer may have come in between, as nothing keeps it out.
+                # A writer may have opened the file in between.
                 check_not_being_written(dataset)
                 return found
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -182,7 +182,7 @@ class Hdf5Reader:
 
 
 def stacked(block: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the sum over axis 0 of the exposures of one event, the one exposure itself where there is one.
+    """Return the sum over axis 0 of the exposures of one event; a single exposure is returned unchanged.
 
     Sums of integers widen to 64 bits of the same signedness, so that no count is lost; a pixel saturated in one
     exposure stays at or above the saturation level.

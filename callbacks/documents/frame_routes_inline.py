@@ -1,4 +1,4 @@
-"""Frames that travel inside the event document, and what every route's frames must look like."""
+"""Frames delivered inside event documents, and checks for frames of every route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braggwatch.sim.errors import BraggwatchError
 
 
 class UnusableFrame(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
-    """A frame that is no (rows, columns) array of real numbers, or not what the descriptor promised."""
+    """A frame that is not a (rows, columns) array of real numbers, or not as its descriptor states."""
 
 
 def inline_frame(value: object) -> NDArray[np.generic]:
@@ -26,7 +26,7 @@ def inline_frame(value: object) -> NDArray[np.generic]:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise UnusableFrame(f"the frame is no array: {error}") from error
+        raise UnusableFrame(f"the frame is not an array: {error}") from error
     if array.dtype.kind not in "uifb":
         raise UnusableFrame(f"a frame needs real numbers, got dtype {array.dtype}")
     if array.ndim == 3 and array.shape[0] > 0:
@@ -42,7 +42,7 @@ def check_shape(frame: NDArray[np.generic], stated: tuple[int, int] | None) -> N
     Raises
     ------
     UnusableFrame
-        Where they differ.
+        If they differ.
     """
     if frame.ndim != 2 or (stated is not None and frame.shape != stated):
         raise UnusableFrame(f"frame shape {frame.shape} is not the descriptor's {stated}")

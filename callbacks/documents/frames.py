@@ -1,4 +1,4 @@
-"""One frame source for three routes: whatever way a detector's frames travel, out come `FrameRecord` values.
+"""Reads a detector's frames by any of three routes and yields `FrameRecord` values.
 
 | route | frames are | joined by |
 |---|---|---|
@@ -6,7 +6,7 @@
 | Resource/Datum | rows of ``/entry/data/data`` | event → datum → resource |
 | StreamResource/StreamDatum | rows of a SWMR dataset | ``seq_nums`` of the stream datum = ``seq_num`` of the event |
 
-Nothing is joined by order of arrival.
+Frames are never joined by order of arrival.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from braggwatch.callbacks.documents.readings import StreamReadings
 
 @dataclass(frozen=True, slots=True)
 class FrameFields:
-    """Which data keys hold what, None where the beamline has no such signal; ``angle_scale`` makes degrees."""
+    """Data keys by meaning, None if the beamline has no such signal; ``angle_scale`` converts to degrees."""
 
     detector: str
     angle: str
@@ -65,7 +65,7 @@ _Version = tuple[float, str]
 class FrameSource:
     """The frames and file-borne scalars of one run's detector stream.
 
-    Feed it documents; `poll` returns each frame that can be read and joined now. A file that can't be opened yet is
+    Takes documents; `poll` returns each frame that can be read and joined now. A file that can't be opened yet is
     tried again at a later `poll`.
     """
 
@@ -86,11 +86,11 @@ class FrameSource:
         self._waiting: set[int] = set()
         self._not_before: dict[str, float] = {}
         self.problem: str | None = None
-        """Why the last frame could not be read, in words; None after one could."""
+        """Why the last frame could not be read; None if it could."""
 
     @property
     def pending(self) -> int:
-        """Frames announced and not delivered: their file or event is not there yet."""
+        """Frames announced but not delivered: their file or event has not arrived yet."""
         return len(self._waiting)
 
     @property
@@ -115,7 +115,7 @@ class FrameSource:
         Raises
         ------
         UnusableFrame
-            Where an array is no frame, or not of the descriptor's shape.
+            If an array is no frame, or not of the descriptor's shape.
         """
         if isinstance(value, str):
             self._locate(seq_num, version, _Datum(value))
@@ -141,7 +141,7 @@ class FrameSource:
         Raises
         ------
         RejectedDocument
-            Where its StreamResource isn't known here, file indices and sequence numbers differ in length, or reach
+            If its StreamResource isn't known here, file indices and sequence numbers differ in length, or reach
             beyond ``max_frames``.
         """
         uid = str(doc["stream_resource"])
@@ -190,12 +190,12 @@ class FrameSource:
         force
             Try every file whatever its last failure.
         on_unusable
-            Told the sequence number of a frame that has not the descriptor's shape, and why; the others go on.
+            Called with the sequence number of a frame of the wrong shape, and why; other frames are still returned.
 
         Raises
         ------
         UnusableFrame
-            Without ``on_unusable``, where a frame in a file has not the descriptor's shape.
+            Without ``on_unusable``, if a frame in a file doesn't have the descriptor's shape.
         """
         records: list[FrameRecord] = []
         for seq_num in sorted(self._waiting):
@@ -261,7 +261,7 @@ class FrameSource:
     def _read(self, seq_num: int, now: float, *, force: bool) -> tuple[NDArray[np.generic], Route] | None:
         version, target = self._located[seq_num]
         if isinstance(target, _Inline):
-            self._located[seq_num] = (version, _Inline(np.empty((0, 0))))  # delivered: don't hold the frame twice
+            self._located[seq_num] = (version, _Inline(np.empty((0, 0))))  # delivered: don't keep a second copy
             return target.frame, Route.INLINE
         try:
             rows = self._datum_rows(target) if isinstance(target, _Datum) else self._streamed_rows(target)

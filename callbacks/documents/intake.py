@@ -1,4 +1,4 @@
-"""Where documents come in: each is checked and unpacked once, and waits until what it refers to is there."""
+"""Takes incoming documents: checks and unpacks each once, and holds it until the documents it refers to arrive."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SWEEP_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """A checked document, no page, whose descriptor or resource has come before it.
+    """A checked single document (no page) whose descriptor or resource came before it.
 
     Attributes
     ----------
     run_uid
-        The run that it belongs to; None where it may belong to any, as a resource that names none.
+        The run that it belongs to; None if it may belong to any, such as a resource that names none.
     """
 
     run_uid: str | None
@@ -36,7 +36,7 @@ class KnownDocument:
 
 @dataclass(frozen=True, slots=True)
 class _Orphan:
-    """A document whose parent (descriptor, resource) has not come."""
+    """A document whose parent (descriptor, resource) has not arrived."""
 
     arrived: float
     parent: str
@@ -46,21 +46,21 @@ class _Orphan:
 
 
 class DocumentIntake:
-    """Takes documents as they come and hands them on checked, in single events and datums, parents first.
+    """Passes on incoming documents checked, as single events and datums, parents first.
 
-    It never raises: what can't be used is counted as ``rejected``, and what waits in vain, or for too long, as
+    It never raises: unusable documents are counted as ``rejected``, those whose parent doesn't arrive in time as
     ``late``.
 
     Parameters
     ----------
     hand_on
-        Given what one document brought, maybe nothing, and the time at which it came.
+        Called with the documents released by one document, possibly none, and its arrival time.
     sweep
-        Called with the time a few times a second, as long as documents come.
+        Called with the time a few times a second while documents arrive.
     counters
-        Where to count.
+        Counters to update.
     settings
-        How many documents may wait for their parents, of how many bytes and for how long.
+        Limits on documents waiting for their parents: number, bytes and time.
     clock
         Monotonic seconds.
     """
@@ -93,11 +93,11 @@ class DocumentIntake:
             if now - self._swept >= _SWEEP_S:
                 self._sweep(now)
         except Exception:
-            # The plan goes on whatever happens here; the run concerned times out, or says what it lacks.
+            # No error here may stop the plan; the run concerned times out, or says what is missing.
             logger.exception("document %r could not be handled", name)
 
     def expire(self, now: float) -> None:
-        """Give up the documents that have waited too long."""
+        """Drop the documents that have waited too long."""
         self._swept = now
         over = [number for number, orphan in self._orphans.items() if now - orphan.arrived > self._settings.grace_s]
         for number in over:
@@ -105,7 +105,7 @@ class DocumentIntake:
         self._counters.late += len(over)
 
     def flush(self) -> None:
-        """Give up every document that waits."""
+        """Drop every waiting document."""
         self._counters.late += len(self._orphans)
         self._orphans.clear()
 
@@ -120,7 +120,7 @@ class DocumentIntake:
         return known
 
     def _follow(self, name: str, doc: Mapping[str, object], now: float) -> Iterator[KnownDocument]:
-        """Yield a document, then those that waited for it; put it aside where it has to wait itself."""
+        """Yield a document, then those that waited for it; if it has to wait itself, keep it."""
         reference = self._references.follow(name, doc)
         if reference.missing is not None:
             self._put_aside(_Orphan(now, reference.missing, name, doc, array_bytes(doc)))

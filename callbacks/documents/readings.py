@@ -1,4 +1,4 @@
-"""Numbers read beside the frames, kept by stream and sequence number."""
+"""Scalar readings of events, kept by stream and sequence number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Row:
 class StreamReadings:
     """The events of one stream of one run, wanted fields only.
 
-    A sequence number may come again: the same event (a duplicate), or a later one, after a plan was paused and
+    A sequence number may be repeated: by the same event (a duplicate), or by a later one after a plan was paused and
     rewound. The later one counts (event model: sequence numbers repeat on rewind).
     """
 
@@ -28,7 +28,7 @@ class StreamReadings:
     rows: dict[int, Row] = field(default_factory=dict[int, Row])
 
     def put(self, seq_num: int, time: float, uid: str, data: Mapping[str, object], wanted: frozenset[str]) -> bool:
-        """Keep one event's wanted numbers; return False where it is known already or older than the one known."""
+        """Keep one event's wanted numbers; return False if it is a duplicate or older than the one known."""
         version = (time, uid)
         known = self.rows.get(seq_num)
         if known is not None and version <= known.version:

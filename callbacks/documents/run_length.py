@@ -1,4 +1,4 @@
-"""How long a run is by what its documents say."""
+"""The length of a run according to its documents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braggwatch.callbacks.documents.document_checks import finite
 
 
 def promised_events(stop: Mapping[str, object] | None) -> dict[str, int]:
-    """Return stream → events as the stop document counts them; empty without one."""
+    """Return stream → number of events in the stop document; empty without one."""
     counts = stop.get("num_events") if stop is not None else None
     if not isinstance(counts, Mapping):
         return {}
@@ -18,14 +18,14 @@ def promised_events(stop: Mapping[str, object] | None) -> dict[str, int]:
 
 
 def expected_frames(start: Mapping[str, object], promised: int | None, max_frames: int) -> int | None:
-    """Return the number of frames that start and stop documents promise; None where neither says.
+    """Return the number of frames announced by the start or stop document; None if neither says.
 
     Parameters
     ----------
     promised
-        Events of the detector's stream by the stop document.
+        Number of events of the detector's stream in the stop document.
     max_frames
-        More are no number of frames.
+        Larger numbers are ignored.
     """
     fly = start.get("fly")
     stated = [finite(start.get("num_points"))]

@@ -1,4 +1,4 @@
-"""Which run a document belongs to, by what it refers to."""
+"""Finds the run of a document from the documents it refers to."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _PARENTS_OF: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunReference:
-    """What a document says of its run.
+    """The run that a document refers to.
 
     Attributes
     ----------
     run_uid
-        None where the document, or what it refers to, names no run.
+        None if neither the document nor what it refers to names a run.
     missing
-        Uid of a document that it refers to and that was never seen; None where all of them were.
+        Uid of a document that it refers to and that was not seen; None if all were.
     """
 
     run_uid: str | None
@@ -51,7 +51,7 @@ class RunReferences:
         self._run_of_parent: Bounded[str, str | None] = Bounded(capacity)
 
     def follow(self, name: str, doc: Mapping[str, object]) -> RunReference:
-        """Return the reference of a document, checked or not; descriptors and resources are remembered on the way."""
+        """Return the reference of a document, checked or not; remembers descriptors and resources."""
         if name == "start":
             return RunReference(string(doc.get("uid")))
         if name == "stop" or name in PARENTS:

@@ -1,4 +1,4 @@
-"""All open runs of one kind: each document goes to its run, and no run or byte is held without a limit."""
+"""Sorts documents into the open runs of one kind, within limits on runs and bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REMEMBERED = 65536
 
 
 class Run(Protocol):
-    """What is known of one run until it ends; it reports its own end, once."""
+    """One open run; it reports its own end, once."""
 
     @property
     def uid(self) -> str:
@@ -29,7 +29,7 @@ class Run(Protocol):
 
     @property
     def last_document(self) -> float:
-        """When its last document came, monotonic seconds."""
+        """Arrival of its last document, monotonic seconds."""
         ...
 
     @property
@@ -39,16 +39,16 @@ class Run(Protocol):
 
     @property
     def has_stopped(self) -> bool:
-        """Whether the stop document is there; what it promises may still be missing."""
+        """Whether the stop document has arrived; what it announces may still be missing."""
         ...
 
     @property
     def makes_room_first(self) -> bool:
-        """Whether others are worth more when there is no room for all."""
+        """Whether to evict it before others if there is no room for all."""
         ...
 
     def is_wanted(self, now: float) -> bool:
-        """Tell whether it has what is looked for, or may still turn out to: if not, nobody hears of its end."""
+        """Tell whether it has what is looked for, or still may; if not, its end is not reported."""
         ...
 
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> None:
@@ -57,7 +57,7 @@ class Run(Protocol):
         Raises
         ------
         RejectedDocument
-            Where it contradicts what is known.
+            If it contradicts what is known.
         """
         ...
 
@@ -66,11 +66,11 @@ class Run(Protocol):
         ...
 
     def conclude(self, now: float) -> bool:
-        """End and report the run where it is over; return whether it is."""
+        """End and report the run if it is over; return whether it is."""
         ...
 
     def give_up(self, reason: str, *, timed_out: bool) -> None:
-        """End and report the run as it stands; ``timed_out`` says that it was waited for, else something is wrong."""
+        """End and report the run as it is; ``timed_out`` if the wait for it is over, else after an error."""
         ...
 
     def close(self) -> None:
@@ -82,14 +82,14 @@ RunT = TypeVar("RunT", bound=Run)
 
 
 class _Closed(Enum):
-    """What became of a run that isn't open any more."""
+    """What happened to a run that is no longer open."""
 
     ENDED = auto()
     """It has its record."""
     EVICTED = auto()
-    """There was no room for it, and it had not shown anything yet; should its documents still come, it joined late."""
+    """Evicted for lack of room, before it showed any data; if more documents arrive, it counts as joined late."""
     IGNORED = auto()
-    """It had nothing that is looked for."""
+    """It had none of the data looked for."""
     SKIPPED = auto()
     """It is a derived run."""
 
@@ -98,24 +98,24 @@ class RunSorter(Generic[RunT]):
     """Sorts documents into runs and ends each run once.
 
     Interleaved runs are independent. Runs in which nothing is found are ignored; derived runs, whose start document
-    carries ``original_run_uid``, are skipped. Whatever is wrong with one run, the others go on. Times are monotonic
+    carries ``original_run_uid``, are skipped. An error in one run doesn't affect the others. Times are monotonic
     seconds given by the caller.
 
-    A run that is met first in its middle, or only at its stop document, joined late. Without the start document
-    nothing tells a derived run from a raw one.
+    A run whose first document seen is not its start document is called joined late. Without the start document
+    a derived run can't be distinguished from a raw one.
 
     Parameters
     ----------
     make_run
-        Given uid and time, begins a run.
+        Makes a run from uid and time.
     settings
-        Bytes held, how long is waited and for what.
+        Limits on bytes held, and waiting times.
     counters
-        Where to count.
+        Counters to update.
     max_open_runs
         Runs held open at once; the idlest is evicted first.
     on_ignored
-        Given each run that is ignored, and the time.
+        Called with each ignored run and the time.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class RunSorter(Generic[RunT]):
 
     @property
     def runs(self) -> Mapping[str, RunT]:
-        """Uid → each open run."""
+        """Uid → open run."""
         return MappingProxyType(self._runs)
 
     @property
@@ -145,7 +145,7 @@ class RunSorter(Generic[RunT]):
         return sum(run.nbytes for run in self._runs.values())
 
     def take(self, documents: Sequence[KnownDocument], now: float) -> None:
-        """Give documents to their runs, and end those that are complete by them."""
+        """Pass documents to their runs, and end the runs that are then complete."""
         touched: dict[str, RunT] = {}
         for document in documents:
             for run in self._runs_of(document, now):
@@ -162,7 +162,7 @@ class RunSorter(Generic[RunT]):
             self._conclude(run, now, retry=True)
 
     def flush(self, now: float) -> None:
-        """End every open run now: stopped ones with what they have, the others as timed out."""
+        """End every open run now: those with a stop document with the data they have, the others as timed out."""
         self.expire(now)
         forced = now + self._settings.grace_s + self._settings.file_grace_s + 1.0
         for run in list(self._runs.values()):
@@ -175,7 +175,7 @@ class RunSorter(Generic[RunT]):
                 self._ignore(run, now)
 
     def _runs_of(self, document: KnownDocument, now: float) -> list[RunT]:
-        """Return the open runs that get a document, its own opened where it is new."""
+        """Return the open runs that get a document; opens its run if new."""
         uid, name = document.run_uid, document.name
         if uid is None:
             return list(self._runs.values())
@@ -207,7 +207,7 @@ class RunSorter(Generic[RunT]):
             logger.exception("run %s: a document %r could not be handled", run.uid, document.name)
 
     def _conclude(self, run: RunT, now: float, *, retry: bool = False) -> None:
-        """End the run where it is over, or past help."""
+        """End the run if it is over, or failed."""
         try:
             if retry:
                 run.poll(now)
@@ -219,7 +219,7 @@ class RunSorter(Generic[RunT]):
         except Exception as error:
             logger.exception("run %s could not be handled", run.uid)
             self._remove(run, _Closed.ENDED)
-            run.give_up(f"it could not be put together: {type(error).__name__}: {error}"[:300], timed_out=False)
+            run.give_up(f"assembling the run failed: {type(error).__name__}: {error}"[:300], timed_out=False)
 
     def _make_room(self, now: float) -> None:
         while len(self._runs) >= self._max_open_runs:

@@ -1,4 +1,4 @@
-"""What a callback must have that takes its part of a stream of documents which others read too."""
+"""Interface of a callback that shares a stream of documents with others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from braggwatch.callbacks.documents.intake import KnownDocument
 
 
 class DocumentStream(Protocol):
-    """One kind of measurement: works alone, or beside others in a `ModalityCallback`. None of it may raise."""
+    """One kind of measurement: works alone, or with others in a `ModalityCallback`. No method may raise."""
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
-        """Take one document as it comes: alone, with ``RE.subscribe(...)``."""
+        """Take one document; for use alone, with ``RE.subscribe(...)``."""
         ...
 
     def take(self, documents: Sequence[KnownDocument], now: float) -> None:

@@ -1,4 +1,4 @@
-"""A plan that rocks a particle only until its class is sure, and spends the rest of the time on the next one."""
+"""A plan that ends a rocking curve as soon as its class is certain enough, to save beamtime for the next particle."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _ANSWER_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RockedRun:
-    """One rocking curve, whole or ended early.
+    """One rocking curve, complete or ended early.
 
     Attributes
     ----------
     points
-        Angles that were measured.
+        Number of angles measured.
     ended_on
-        What the scan was ended on; None where it went on to its end.
+        Provisional verdict that ended the scan; None if it ran to its end.
     """
 
     run_uid: str
@@ -53,27 +53,27 @@ def rock_until_sure(
     min_confidence: float = 0.95,
     md: Mapping[str, object] | None = None,
 ) -> Generator[Msg, object, RockedRun]:
-    """Rock through the angles as ``bp.scan`` does, and end as soon as a class is named with enough confidence.
+    """Rock through the angles like ``bp.scan``, and end as soon as a class is named with enough confidence.
 
-    The service says something at the shares of the scan that its ``screening.provisional_at`` names, and only with
-    the Bragg peak behind. Where it says nothing, is unsure or down, the scan goes to its end. The record of a run that
-    was ended early has the class and the outcome ``partial``, with the frames that were left out.
+    The service gives provisional verdicts at the fractions of the scan listed in its ``screening.provisional_at``, and
+    only once the scan is past the Bragg peak. If it gives none, is unsure or down, the scan runs to its end. The record
+    of a run that was ended early has the class and the outcome ``partial``, and counts the frames left out.
 
     Parameters
     ----------
     rocking, start, stop, num
-        The circle to rock, from where to where in its own unit, in how many points.
+        The circle to rock, first and last angle in its own unit, and number of points.
     source
         E.g. ``braggwatch.services.HttpVerdictSource``; asked after each point of the second half.
     min_confidence
-        Least calibrated confidence of a class to end on, 0 to 1.
+        Minimum calibrated confidence to end the scan, 0 to 1.
     md
         Added to the start document.
 
     Returns
     -------
     RockedRun
-        As the value of ``yield from``.
+        The value of ``yield from``.
     """
     metadata: dict[str, object] = {
         "plan_name": "rock_until_sure",
@@ -97,7 +97,7 @@ def rock_until_sure(
             if num / 2 < points < num:
                 sure = yield from _sure_of(uid, source, min_confidence)
             if sure is not None:
-                logger.info("run %s ended after %d of %d points: %s", uid, points, num, sure.in_words)
+                logger.info("run %s ended early after %d of %d points: %s", uid, points, num, sure.in_words)
                 break
         yield from bps.close_run()
         return RockedRun(uid, points, sure)

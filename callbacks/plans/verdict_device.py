@@ -1,4 +1,4 @@
-"""A verdict as an ophyd-async device: a plan reads it like any detector."""
+"""A verdict as an ophyd-async device, read by a plan like any detector."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_no
 
 
 class VerdictDevice(StandardReadable):
-    """Waits, when triggered, for the verdict on the run that `target` names, and is then read like a detector.
+    """When triggered, waits for the verdict on the run named by `target`; can then be read like a detector.
 
     Set ``target`` to the raw run's uid, then trigger and read. Without an answer within ``timeout_s`` the signals
-    take the safe default: no class, outcome ``no_answer``. A trigger never fails because the service is down.
+    take the safe default: no class, outcome ``no_answer``. A trigger doesn't fail if the service is down.
 
     ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
     document carries a NaN. ``blind_directions`` is -1 where unknown: 0 says that the reflection sees every direction.

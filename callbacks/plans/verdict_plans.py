@@ -1,4 +1,4 @@
-"""Plans that act on verdicts, and go on without them: the RunEngine is never held up for longer than it is told."""
+"""Plans that act on verdicts, and continue without them after a timeout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Answer = TypeVar("_Answer")
 
 
 class SampleMotor(Movable[float], Readable[object], Protocol):
-    """A motor that can be read beside the detectors, so that the sample's place is in the documents."""
+    """A motor that can be read with the detectors, so that the documents contain the sample position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class PlanVerdict:
     Attributes
     ----------
     label
-        The class, None where there is none that may be trusted.
+        The class; None if there is no reliable one.
     outcome
         As `Outcome`, or ``"no_answer"``.
     completeness
         Received over expected frames, None where unknown.
     model_id
-        Name and version of the model, None where none spoke.
+        Name and version of the model; None if no model was run.
     blind_directions
-        How many of the six Burgers directions the reflection can't see: a crystal is ``"perfect"`` only as far as
-        the others go. None where that is unknown, which is no reason to take it for 0.
+        Number of the six Burgers directions that are invisible at this reflection (g·b = 0): ``"perfect"`` only
+        excludes dislocations with the others. None if unknown; don't treat that as 0.
     """
 
     run_uid: str
@@ -57,12 +57,12 @@ class PlanVerdict:
 
     @property
     def answered(self) -> bool:
-        """Whether the record is the service's own, not the plan's default."""
+        """Whether this is from the service's record, not the plan's default."""
         return self.outcome != NO_ANSWER
 
     @classmethod
     def of(cls, result: ScreeningResult) -> PlanVerdict:
-        """Take what a plan needs from a run's record."""
+        """Make one from a run's record."""
         verdict = result.verdict
         return cls(
             run_uid=result.run_uid,
@@ -77,7 +77,7 @@ class PlanVerdict:
 
     @classmethod
     def no_answer(cls, run_uid: str) -> PlanVerdict:
-        """Return the safe default: no class, and saying that nobody answered."""
+        """Return the safe default: no class, outcome ``"no_answer"``."""
         return cls(run_uid, None, NO_ANSWER, None, None, None, "no verdict within the time")
 
 
@@ -90,8 +90,8 @@ def wait_for_verdict(
 ) -> Generator[Msg, object, PlanVerdict]:
     """Wait for the verdict on a run; a plan stub.
 
-    The RunEngine stays responsive (pause, abort, other documents). When the time is over, or the source fails, the
-    plan goes on with ``default``.
+    The RunEngine stays responsive (pause, abort, other documents). When the time is up, or the source fails, the
+    plan continues with ``default``.
 
     Parameters
     ----------
@@ -100,14 +100,14 @@ def wait_for_verdict(
     source
         E.g. ``braggwatch.services.HttpVerdictSource`` or `RecentVerdicts`.
     timeout_s
-        Longest wait in seconds.
+        Maximum wait in seconds.
     default
-        What to go on with; None takes `PlanVerdict.no_answer`.
+        Value to continue with; None takes `PlanVerdict.no_answer`.
 
     Returns
     -------
     PlanVerdict
-        The verdict or the default, as the value of ``yield from``.
+        The verdict or the default; the value of ``yield from``.
     """
     result = yield from awaited(lambda: final_or_none(source, run_uid, timeout_s))
     if result is not None:
@@ -116,9 +116,9 @@ def wait_for_verdict(
 
 
 def awaited(ask: Callable[[], Awaitable[_Answer | None]]) -> Generator[Msg, object, _Answer | None]:
-    """Await something in the RunEngine's loop, which stays responsive; a plan stub whose value is the answer.
+    """Await a coroutine in the RunEngine's loop without blocking it; a plan stub that returns its result.
 
-    None where nobody answers: in a dry run, which executes no message, or where what is asked is cancelled.
+    None if there is no result: in a dry run, which executes no message, or if the coroutine is cancelled.
     """
     answers: list[_Answer | None] = []
 
@@ -131,7 +131,7 @@ def awaited(ask: Callable[[], Awaitable[_Answer | None]]) -> Generator[Msg, obje
 
 @dataclass(frozen=True, slots=True)
 class GridScreening:
-    """The outcome of `screen_grid`: one verdict for each position, and which position was chosen, if any."""
+    """The result of `screen_grid`: one verdict per position, and the position chosen, if any."""
 
     verdicts: tuple[PlanVerdict, ...]
     chosen: int | None
@@ -150,10 +150,10 @@ def screen_grid(
     min_confidence: float = 0.0,
     md: Mapping[str, object] | None = None,
 ) -> Generator[Msg, object, GridScreening]:
-    """Rock every particle of a grid and drive back to the best one of the wanted class; an example adaptive plan.
+    """Rock every particle of a grid, then move back to the best one of the wanted class; an example adaptive plan.
 
-    The best is the complete scan of that class with the greatest confidence. Where no particle qualifies, or the
-    service is silent, the motors stay at the last position and ``chosen`` is None: it is for the caller to decide.
+    The best is the complete scan of that class with the highest confidence. If no particle qualifies, or the
+    service doesn't respond, the motors stay at the last position and ``chosen`` is None: the caller decides.
 
     Parameters
     ----------
@@ -166,9 +166,9 @@ def screen_grid(
     wanted
         Class to look for, e.g. ``"screw"``.
     timeout_s
-        Longest wait for each verdict, seconds.
+        Maximum wait for each verdict, seconds.
     min_confidence
-        Least confidence of the particle chosen, 0 to 1.
+        Minimum confidence of the particle chosen, 0 to 1.
     md
         Added to the start document of each rocking curve, with ``grid_index``.
     """

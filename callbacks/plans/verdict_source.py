@@ -1,4 +1,4 @@
-"""Where a plan or a device asks for a verdict: one small interface, and the in-process implementation."""
+"""Interfaces through which plans and devices get verdicts, and the in-process implementation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _Answer = TypeVar("_Answer")
 
 
 class VerdictSource(Protocol):
-    """Answers with a run's final record, or None where there is none within the time.
+    """Returns a run's final record, or None if there is none within the time.
 
-    Neither method raises because the service is down: that is None after ``timeout_s``.
+    Neither method raises if the service is down: it returns None after ``timeout_s``.
     """
 
     async def wait(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:
@@ -35,7 +35,7 @@ class VerdictSource(Protocol):
 
 
 class ProvisionalSource(Protocol):
-    """Answers with what is said of a run that goes on, or None; at once, whether or not anything is said."""
+    """Returns the newest provisional verdict on a run, or None if there is none, without waiting for one."""
 
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
         """Ask without blocking the event loop."""
@@ -43,34 +43,34 @@ class ProvisionalSource(Protocol):
 
 
 async def answer_or_none(asked: Awaitable[_Answer | None], timeout_s: float, run_uid: str) -> _Answer | None:
-    """Wait for what was asked of a source; None where it takes longer or fails, so that a measurement goes on."""
+    """Await a source's answer; None if it takes too long or fails, so that the measurement continues."""
     try:
         async with asyncio.timeout(timeout_s):
             return await asked
     except TimeoutError:
         return None
     except Exception:
-        # Whatever a source does, a measurement goes on.
-        logger.exception("asking for what is said of run %s failed", run_uid)
+        # Whatever a source raises, the measurement must continue.
+        logger.exception("asking for a verdict on run %s failed", run_uid)
         return None
 
 
 async def final_or_none(source: VerdictSource, run_uid: str, timeout_s: float) -> ScreeningResult | None:
-    """Wait for a run's record; None where there is none within the time, or the source fails."""
+    """Wait for a run's record; None if there is none within the time, or the source fails."""
     return await answer_or_none(source.wait(run_uid, timeout_s), timeout_s + _SLACK_S, run_uid)
 
 
 class RecentVerdicts:
     """The latest records of a `ScreeningCallback` in this process; give its `put` as ``on_report``.
 
-    Give `put_provisional` to a `ProvisionalScreening` as ``on_verdict``, where runs are judged on their way.
+    For provisional verdicts, give `put_provisional` to a `ProvisionalScreening` as ``on_verdict``.
 
-    Safe to fill in one thread and ask in another.
+    Thread-safe.
 
     Parameters
     ----------
     capacity
-        Records kept; the oldest go first.
+        Records kept; the oldest are dropped first.
     """
 
     def __init__(self, capacity: int = 1000) -> None:
@@ -83,11 +83,11 @@ class RecentVerdicts:
         self._results[report.result.run_uid] = report.result
 
     def put_provisional(self, provisional: ProvisionalVerdict) -> None:
-        """Keep what is said of a run until its record comes."""
+        """Keep a provisional verdict until the run's record arrives."""
         self._so_far[provisional.run_uid] = provisional
 
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
-        """Return what is said of a run that goes on."""
+        """Return the newest provisional verdict on a run, None if there is none."""
         return self._so_far.get(run_uid)
 
     def get(self, run_uid: str) -> ScreeningResult | None:

@@ -1,4 +1,4 @@
-"""What lies on a diffraction picture and is no diffraction: scale bar, lettering, pointer or beam stop."""
+"""Finds what is not diffraction in a picture: scale bar, lettering, pointer or beam stop."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_annotations(picture: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def _numbered(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Give numbers to the connected parts of a mask from one, neighbours over corners included."""
+    """Label the connected parts of a mask from 1, with diagonal neighbours connected."""
     numbers = np.zeros(marked.shape, dtype=np.int32)
     label(marked, structure=np.ones((3, 3)), output=numbers)
     return numbers
@@ -94,7 +94,7 @@ def _letters(numbers: NDArray[np.int32], largest: float) -> NDArray[np.bool_]:
 
 
 def find_beam_stop(picture: NDArray[np.generic], x_px: float, y_px: float, spot_sigma_px: float) -> NDArray[np.bool_]:
-    """Mark the shadow of a beam stop or pointer: dark where the point opposite, beyond the direct beam, is not.
+    """Mark the shadow of a beam stop or pointer: dark where the opposite point about the direct beam is not.
 
     Background and spots are alike on both sides of the direct beam. A shadow that reaches it hides the centre on both
     sides, so that a disc as wide as the shadow is marked there.

@@ -1,4 +1,4 @@
-"""Where the direct beam is: the point about which the spots pair up, seen or hidden."""
+"""Finds the direct beam, visible or hidden, as the centre of the Friedel pairs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Centre:
     uncertainty_px
         Standard error from the scatter of the pairs' midpoints.
     paired
-        Share of the spots, by brightness, whose Friedel mate is seen, of those whose mate could be.
+        Fraction of the spots, by brightness, whose Friedel mate is found, of those whose mate could be seen.
     asymmetry
         Mean |I - I'| / (I + I') of the pairs, weighted with their brightness: large where the beam is off the zone.
     pairs
@@ -48,7 +48,7 @@ def find_centre(
     """Find the direct beam by Friedel pairs.
 
     The midpoints of all pairs of similar spots vote. Every lattice point and every half of one is such a midpoint:
-    the direct beam is where most pairs meet and their intensities agree best, near the middle if in doubt.
+    the direct beam is where most pairs meet and their intensities agree best; if in doubt, near the middle.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def find_centre(
     Returns
     -------
     Centre | None
-        None where no pair is found.
+        None if no pair is found.
     """
     if len(spots) < 2:
         return None

@@ -1,4 +1,4 @@
-"""How a Bluesky stream says that its detector takes electron diffraction patterns, and what of."""
+"""Reads how a Bluesky stream declares a detector of electron diffraction patterns and their metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS = ("particle_field", "visit_field", "zone_field")
 
 @dataclass(frozen=True, slots=True)
 class PatternDeclaration:
-    """What a descriptor, with its start document, says of one detector of diffraction patterns.
+    """What descriptor and start document declare about one detector of diffraction patterns.
 
     Attributes
     ----------
@@ -31,15 +31,15 @@ class PatternDeclaration:
     shape
         (rows, columns) of a frame, None where the descriptor doesn't say.
     inv_nm_per_px
-        Scale of the pattern, 1/nm a pixel; None where it is declared to be unknown.
+        Scale of the pattern, 1/nm per pixel; None if declared unknown.
     problem
-        Why no pattern of this stream may be judged; None where it may.
+        Why patterns of this stream can't be classified; None if they can.
     particle
-        Name of the particle where an event names none.
+        Name of the particle if an event names none.
     particle_field, visit_field, zone_field
         Event fields that name particle, zone visit and stated zone.
     saturation_counts
-        Counts at which a pixel is full; None: the largest number of an integer dtype.
+        Counts at which a pixel saturates; None: the largest number of an integer dtype.
     """
 
     detector: str
@@ -68,7 +68,7 @@ def declared_detectors(start: Mapping[str, object] | None, descriptor: Mapping[s
 def read_declaration(
     start: Mapping[str, object] | None, descriptor: Mapping[str, object], detector: str, sample_field: str
 ) -> PatternDeclaration:
-    """Read what is declared of one detector; the data key wins over the start document.
+    """Read the declaration of one detector; the data key takes precedence over the start document.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a frame can hold a pattern at all, and how large it is judged, before anything is looked for in it."""
+"""Checks whether a frame can hold a pattern, and bins large frames."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from braggwatch.callbacks.sadp.records import SetAside
 
 SMALLEST_SIDE = 16
 LARGEST_SATURATED_SHARE = 0.05
-"""More full pixels than a bright direct beam with its blooming has."""
+"""More saturated pixels than a bright direct beam with blooming has."""
 LARGEST_NOT_FINITE_SHARE = 0.05
-"""Dead pixels are masked; with more of them spots go missing unseen."""
+"""Dead pixels are masked; with more of them, spots would be missed without notice."""
 
 
 def unfit(frame: NDArray[np.generic], saturation_counts: float | None) -> tuple[SetAside, str] | None:
@@ -22,7 +22,7 @@ def unfit(frame: NDArray[np.generic], saturation_counts: float | None) -> tuple[
     frame
         (rows, columns) of real numbers.
     saturation_counts
-        Counts of a full pixel; None: the largest number of an integer dtype, and no limit for floats.
+        Counts of a saturated pixel; None: the largest number of an integer dtype, and no limit for floats.
     """
     if min(frame.shape) < SMALLEST_SIDE:
         return SetAside.SHAPE, f"the frame has {frame.shape[0]} x {frame.shape[1]} pixels, at least 16 x 16 are needed"

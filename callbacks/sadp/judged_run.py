@@ -1,4 +1,4 @@
-"""One run of diffraction patterns from its documents to its reports."""
+"""Classifies one run of diffraction patterns, from its documents to its reports."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 class JudgedRun:
-    """A `Run` for the sorter that judges each pattern as soon as its frame is there.
+    """A `Run` for the sorter that classifies each pattern as soon as its frame is available.
 
     Parameters
     ----------
     counters
-        Where to count what happens to it.
+        Counters to update.
     report
-        Given a report for each pattern, and one for the run at its end where it has declared patterns.
+        Called with a report for each pattern, and one for the run at its end if it has declared patterns.
     clock
         Monotonic seconds.
     """
@@ -56,17 +56,17 @@ class JudgedRun:
 
     @property
     def last_document(self) -> float:
-        """When its last document came, monotonic seconds."""
+        """Arrival of its last document, monotonic seconds."""
         return self._run.last_document
 
     @property
     def nbytes(self) -> int:
-        """Bytes of frames held: none, as each is judged when it comes."""
+        """Bytes of frames held: none, as each is classified on arrival."""
         return 0
 
     @property
     def has_stopped(self) -> bool:
-        """Whether the stop document is there; documents or files it promises may still be missing."""
+        """Whether the stop document has arrived; documents or files it announces may still be missing."""
         return self._run.stop is not None
 
     @property
@@ -89,7 +89,7 @@ class JudgedRun:
         Raises
         ------
         RejectedDocument
-            Where it contradicts what is known.
+            If it contradicts what is known.
         """
         self._run.last_document = now
         bad: list[PatternFrame] = []
@@ -113,14 +113,14 @@ class JudgedRun:
         self._tell(self._run.poll(now), now)
 
     def conclude(self, now: float) -> bool:
-        """End and report the run where it is over; return whether it is."""
+        """End and report the run if it is over; return whether it is."""
         if not self.has_patterns or not self._run.over(now):
             return False
         self._end(f"no stop document and silence for {self._timeout_s:g} s")
         return True
 
-    def give_up(self, reason: str, *, timed_out: bool) -> None:  # noqa: ARG002 either way it was not heard out
-        """End and report the run as it stands."""
+    def give_up(self, reason: str, *, timed_out: bool) -> None:  # noqa: ARG002 incomplete either way
+        """End and report the run in its current state."""
         self._end(reason)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""From a frame of a live stream to the record of its pattern and of its particle."""
+"""Classifies frames of a live stream and makes the records of patterns and particles."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PatternJudge(Protocol):
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model speaks."""
+        """Identity of the model."""
         ...
 
     @property
@@ -55,18 +55,18 @@ class PatternJudge(Protocol):
         ...
 
     def classify(self, measured: MeasuredPattern) -> PatternJudgement:
-        """Judge one pattern; never raises for bad data."""
+        """Classify one pattern; never raises for bad data."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PatternModel:
-    """A judge with what its bundle says of it.
+    """A classifier with the metadata of its bundle.
 
     Attributes
     ----------
     accuracy
-        How often the class of a pattern is told right, 0 to 1.
+        Fraction of patterns whose class is right, 0 to 1.
     """
 
     judge: PatternJudge
@@ -75,14 +75,14 @@ class PatternModel:
 
 @dataclass(frozen=True, slots=True)
 class NoPatternModel:
-    """Stands where no model could be loaded; ``reason`` says why and what to do."""
+    """Takes the place of a model that could not be loaded; ``reason`` says why and what to do."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a run's start document says that goes into each record; ``started_at`` in seconds since the epoch."""
+    """Metadata of a run's start document for each record; ``started_at`` in seconds since the epoch."""
 
     scan_id: int | None
     sample: str | None
@@ -102,7 +102,7 @@ class _Particle:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A judgement, or why there is none, with what it was made from."""
+    """A classification, or why there is none, with its input."""
 
     judgement: PatternJudgement
     set_aside: SetAside | None
@@ -113,12 +113,12 @@ class _Judged:
 
 
 class RunJudge:
-    """Judges the patterns of one run, in the order given, and keeps its particles.
+    """Classifies the patterns of one run in the order given, and keeps the state of its particles.
 
     Parameters
     ----------
     model
-        Without one patterns are counted and set aside with the reason.
+        If there is none, patterns are counted and set aside with the reason.
     clock
         Monotonic seconds.
     """
@@ -145,12 +145,12 @@ class RunJudge:
 
     @property
     def usable(self) -> int:
-        """Those that count for their particle."""
+        """Patterns that count for their particle."""
         return sum(particle.so_far.patterns for particle in self._particles.values())
 
     @property
     def particles(self) -> int:
-        """How many particles there are."""
+        """Number of particles."""
         return len(self._particles)
 
     @property
@@ -163,15 +163,15 @@ class RunJudge:
 
     @property
     def identity(self) -> ModelIdentity | None:
-        """Which model speaks; None where there is none."""
+        """Identity of the model, None if there is none."""
         return self._model.judge.identity if isinstance(self._model, PatternModel) else None
 
     def judge(self, pattern: PatternFrame, run: RunFacts, arrived: float) -> PatternReport:
-        """Judge one frame; whatever is wrong with it is an outcome with its reason."""
+        """Classify one frame; any problem with it is an outcome with its reason."""
         stages: dict[str, float] = {}
         name = pattern.particle
         if name not in self._particles and len(self._particles) >= self._max_particles:
-            # Its patterns are told, but nothing is kept for it: a stream that names each frame anew must not fill up.
+            # Reported, but not kept: a stream that names each frame differently must not fill the memory.
             particle = _Particle(None)
             judged = _refused(SetAside.LIMIT, f"a run may have {self._max_particles} particles", self.identity)
         else:
@@ -192,7 +192,7 @@ class RunJudge:
         )
 
     def final_states(self, sample: str | None) -> tuple[ParticleState, ...]:
-        """Return every particle as it stands for good."""
+        """Return the final state of every particle."""
         return tuple(
             self._state(name, particle, sample, particle.last, final=True)
             for name, particle in self._particles.items()
@@ -218,8 +218,8 @@ class RunJudge:
                 return _refused(*bad, self.identity)
             return self._judged(self._model.judge, pattern.frame, pattern.declaration.inv_nm_per_px, stages)
         except Exception as error:
-            # Any failure at one pattern is an outcome of this pattern, and the next one goes on.
-            logger.exception("pattern %d of run %s could not be judged", pattern.seq_num, self._run_uid)
+            # Any failure is an outcome of this pattern; later patterns are not affected.
+            logger.exception("pattern %d of run %s could not be classified", pattern.seq_num, self._run_uid)
             reason = f"{type(error).__name__}: {error}"[:300]
             return _refused(SetAside.ERROR, reason, self.identity, Outcome.ERROR)
 
@@ -240,7 +240,7 @@ class RunJudge:
         return _Judged(judgement, _why_set_aside(measured, judgement), measured, spacing, picture, binning)
 
     def _take(self, particle: _Particle, pattern: PatternFrame, judged: _Judged) -> None:
-        """Bring the particle up to date; a place that comes again replaces what it said before."""
+        """Update the particle; a repeated sequence number replaces the earlier pattern."""
         place: Place = (pattern.stream, pattern.seq_num)
         before = particle.outcomes.get(place)
         if before is not None:

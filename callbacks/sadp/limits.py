@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class PatternLimits(BaseModel):
-    """How much one run of diffraction patterns may ask for."""
+    """Limits on one run of diffraction patterns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

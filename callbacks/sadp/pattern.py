@@ -1,4 +1,4 @@
-"""From a diffraction picture to the spots about their centre, and whether it is one crystal's pattern at all."""
+"""Measures a diffraction picture: spots and centre, and whether it is a pattern of a single crystal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braggwatch.models.sadp.lattice_map import Field
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
 
 Problem = Literal["no picture", "too few spots", "rings", "no Friedel symmetry", "off zone"]
-"""What can keep a picture from being judged, most basic first."""
+"""Reasons why a picture can't be classified, most basic first."""
 _FEWEST_OF_A_RING = 12
 _RING_QUANTILE = 0.35
 
@@ -28,15 +28,15 @@ class PatternSettings:
     Attributes
     ----------
     fewest_spots
-        Besides the direct beam.
+        Minimum number of spots besides the direct beam.
     largest_ring_share
         See `ring_share`.
     smallest_paired
-        Share of spots with a Friedel mate: along most zones those of higher Laue zones have none.
+        Minimum fraction of spots with a Friedel mate: those of higher-order Laue zones mostly have none.
     largest_asymmetry
-        Of the pairs' intensities.
+        Maximum asymmetry of the pairs' intensities.
     centre_px
-        Where the direct beam is, (x, y), where it is known.
+        Position of the direct beam, (x, y), if known.
     annotations, beam_stop
         Whether to look for them.
     """
@@ -65,9 +65,9 @@ def measure_pattern(
     picture
         (H, W), bright on dark, any size from 16 pixels and any number type.
     masked
-        (H, W) True where nothing is to be seen, in addition to what is found.
+        (H, W) True for pixels to ignore, in addition to annotations and beam stop found.
     inv_A_per_px
-        Scale, where it is known.
+        Scale in 1/Å per pixel, if known.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def measure_pattern(
     if chosen.beam_stop and centre is not None:
         shadow = find_beam_stop(picture, x, y, spots.spot_sigma_px) & ~hidden
         if shadow.any():
-            # its edge looked like spots, and what it hides has no mate to miss
+            # its edge looked like spots, and the spots it hides must not count as missing mates
             hidden = hidden | shadow
             spots = find_spots(picture, hidden, chosen.spots, _halo(picture, x, y, hidden))
             again = find_centre(spots, (shape[0], shape[1]), hidden)
@@ -153,7 +153,7 @@ def measure_pattern(
 
 
 def _halo(picture: NDArray[np.generic], x: float, y: float, hidden: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return what of the picture is alike all around the direct beam, (H, W); far out as at a quarter of its side."""
+    """Return the radially symmetric part of the picture about the direct beam, (H, W); constant far out."""
     rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
     limit = int(0.25 * min(picture.shape))
     distance = np.minimum(np.hypot(columns - x, rows - y).astype(np.int64), limit)
@@ -176,7 +176,7 @@ def _halo(picture: NDArray[np.generic], x: float, y: float, hidden: NDArray[np.b
 def _on_an_edge(
     positions: NDArray[np.float64], hidden: NDArray[np.bool_], x: float, y: float, sigma: float
 ) -> NDArray[np.bool_]:
-    """Which spots are the edge of a mask: beside it, and without the mate that would be in sight, (N,)."""
+    """Return which spots are artefacts of a mask's edge: next to it, and without a mate that would be visible, (N,)."""
     result = np.zeros(len(positions), dtype=np.bool_)
     if not hidden.any():
         return result
@@ -194,7 +194,7 @@ def _on_an_edge(
 
 
 def _field(hidden: NDArray[np.bool_], x: float, y: float, sigma: float) -> Field:
-    """Say what was in sight: the picture's edges, the hidden disc about the centre and the beam stop's arm."""
+    """Describe the field of view: the picture's edges, the hidden disc at the centre and the beam stop's arm."""
     height, width = hidden.shape
     margin = 2.0 * sigma
     edges = (margin - x, width - 1 - margin - x, margin - y, height - 1 - margin - y)

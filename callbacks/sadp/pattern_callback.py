@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 class PatternCallback:
-    """Judges every pattern of the streams declared as `sadp`; ``RE.subscribe(PatternCallback(...))`` works alone too.
+    """Classifies every pattern of streams declared as `sadp`; works alone with ``RE.subscribe(PatternCallback(...))``.
 
-    Other streams and runs are left alone. It never raises into the RunEngine. Reports come in the caller's thread:
-    one for each pattern as soon as its frame is there, and one for each run at its end.
+    Other streams and runs are ignored. It never raises into the RunEngine. Reports are made in the caller's thread:
+    one for each pattern as soon as its frame is available, and one for each run at its end.
 
     Parameters
     ----------
     model
-        What judges, or why nothing can.
+        The model, or why there is none.
     clock
         Monotonic seconds; wall time is only used for ``judged_at`` and ``ended_at``.
     """
@@ -66,7 +66,7 @@ class PatternCallback:
 
     @property
     def report_failures(self) -> int:
-        """Times that ``on_report`` raised."""
+        """Number of times that ``on_report`` raised."""
         return self._report_failures
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
@@ -82,7 +82,7 @@ class PatternCallback:
         return frozenset(declared_detectors(start, descriptor))
 
     def leave_to_others(self, run_uid: str) -> None:
-        """Do nothing: a run without patterns is nothing to tell of."""
+        """Do nothing: runs without patterns are not reported."""
 
     def expire(self, now_monotonic: float) -> None:
         """Retry unread files and end the runs whose grace period or timeout is over; call it about once a second."""
@@ -98,6 +98,6 @@ class PatternCallback:
         try:
             self._on_report(report)
         except Exception:
-            # Neither a full disk nor a closed socket behind on_report may stop the plan.
+            # An error in on_report, such as a full disk or a closed socket, must not stop the plan.
             self._report_failures += 1
-            logger.exception("a report of run %s was not taken", report.result.run_uid)
+            logger.exception("a report of run %s could not be delivered", report.result.run_uid)

@@ -1,4 +1,4 @@
-"""What is told of a live stream of diffraction patterns: each pattern, each particle so far, each run at its end."""
+"""Records of a live stream of diffraction patterns: per pattern, per particle, and per run at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braggwatch.models.verdict_html import VerdictCard, percent
 
 
 class SetAside(StrEnum):
-    """Why a pattern says nothing of its particle: a closed set, for counters; the record's reason says it in words."""
+    """Why a pattern doesn't count for its particle: a closed set, for counters; the record's reason has the details."""
 
     BLANK = "blank"
     SATURATED = "saturated"
@@ -44,7 +44,7 @@ class CrystalSoFar(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     patterns: int = Field(ge=0, description="Usable patterns.")
-    visits: int = Field(ge=0, description="Zone visits they are of; patterns of one visit share one vote.")
+    visits: int = Field(ge=0, description="Zone visits of these patterns; all patterns of one visit share one vote.")
     product: dict[str, FiniteFloat] = Field(description="P(space group) by the normalised product over visits.")
     mean: dict[str, FiniteFloat] = Field(description="P(space group) by the mean over visits (Ra et al. 2021).")
 
@@ -66,12 +66,12 @@ class PatternResult(BaseModel):
     scan_id: int | None
     stream: SoundText
     seq_num: int = Field(ge=1, description="Of its event.")
-    number: int = Field(ge=1, description="Place in the order in which the run's patterns were judged.")
+    number: int = Field(ge=1, description="Number in the order in which the run's patterns were classified.")
     particle: SoundText
     visit: SoundText | None = Field(description="Zone visit as stated; None: it is a visit of its own.")
-    stated_zone: Zone | None = Field(description="Family of the zone that the plan says it tilted to.")
+    stated_zone: Zone | None = Field(description="Family of the zone axis stated by the plan.")
     outcome: Outcome
-    label: SoundText | None = Field(description="Class of look-alike patterns; none unless it may be trusted.")
+    label: SoundText | None = Field(description="Class of look-alike patterns; None if not reliable.")
     reason: SoundText | None
     set_aside: SetAside | None = Field(description="None where the pattern counts for its particle.")
     confidence: FiniteFloat | None
@@ -86,7 +86,7 @@ class PatternResult(BaseModel):
     largest_spacing_nm: FiniteFloat | None = Field(
         description="1/|a|: largest plane spacing of the pattern's net; None without a calibration."
     )
-    crystal: CrystalSoFar = Field(description="The particle with this pattern.")
+    crystal: CrystalSoFar = Field(description="State of the particle including this pattern.")
     model: ModelIdentity | None
     run_started_at: FiniteFloat = Field(description="Time of the run's start document, seconds since the epoch.")
     judged_at: FiniteFloat = Field(description="Wall clock, seconds since the epoch.")
@@ -120,7 +120,7 @@ class PatternResult(BaseModel):
 
 
 class ParticleState(BaseModel):
-    """One particle of one run as it stands."""
+    """Current state of one particle of one run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,12 +131,12 @@ class ParticleState(BaseModel):
     patterns: int = Field(ge=0, description="All that were judged.")
     set_aside: dict[str, int] = Field(description="Reason → patterns that were not usable.")
     crystal: CrystalSoFar
-    zones: tuple[Zone, ...] = Field(description="Zones that the plan says it has visited.")
+    zones: tuple[Zone, ...] = Field(description="Zones visited, as stated by the plan.")
     next_zones: tuple[tuple[Zone, FiniteFloat], ...] = Field(
-        description="Zones that would tell most, with the bits expected of them, best first."
+        description="Most informative zones, with the expected information in bits, best first."
     )
     last: PatternResult
-    final: bool = Field(default=False, description="The run has ended: nothing more will come.")
+    final: bool = Field(default=False, description="Whether the run has ended: no more patterns will come.")
 
     @property
     def other(self) -> int:
@@ -182,7 +182,7 @@ class PatternRunResult(BaseModel):
     reason: SoundText | None = Field(description="Why it is not complete.")
     expected: int | None = Field(description="Events that the stop document counts; None without one.")
     judged: int = Field(ge=0)
-    lost: int = Field(ge=0, description="Expected and never seen.")
+    lost: int = Field(ge=0, description="Patterns expected but never received.")
     usable: int = Field(ge=0)
     set_aside: dict[str, int]
     particles: int = Field(ge=0)
@@ -217,7 +217,7 @@ class PatternReport:
 
 @dataclass(frozen=True, slots=True)
 class PatternRunReport:
-    """A run's final record, and its particles as they stand for good."""
+    """A run's final record, and the final state of its particles."""
 
     result: PatternRunResult
     particles: tuple[ParticleState, ...]

@@ -1,4 +1,4 @@
-"""Rings of a polycrystal: bright at most angles, where a single crystal is bright at few."""
+"""Detects rings of a polycrystal: bright at most azimuths, while a single crystal is bright at few."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ring_share(
     spot_sigma_px
         Width of spots or rings: the step in radius.
     hidden
-        (H, W) True where nothing is to be seen.
+        (H, W) True for pixels to ignore.
     """
     step = max(1.0, float(spot_sigma_px))
     image = np.ascontiguousarray(picture, dtype=np.float32)
@@ -38,8 +38,8 @@ def ring_share(
     if count < first + 8:
         return 0.0
     sums, pixels = _sectors(image, usable, x_px, y_px, step, count)
-    ringed, whole = _shares(sums, pixels, first)
-    return float(min(1.0, ringed / whole)) if whole > 0 else 0.0
+    ringed, total = _shares(sums, pixels, first)
+    return float(min(1.0, ringed / total)) if total > 0 else 0.0
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""One run's streams of diffraction patterns: documents in, frames with what belongs to them out."""
+"""Assembles one run's streams of diffraction patterns: documents in, frames with their readings out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PatternFrame:
     Attributes
     ----------
     problem
-        None where ``frame`` is there.
+        None if ``frame`` is there.
     """
 
     stream: str
@@ -70,10 +70,10 @@ class _Stream:
 
 
 class PatternRun:
-    """Everything known of one run's diffraction patterns.
+    """Collects everything known about one run's diffraction patterns.
 
     `accept` and `poll` return frames as soon as they can be read and joined, each once; a rewound plan's repeated
-    sequence number comes again. `over` says when nothing more is to be waited for.
+    sequence number is returned again. `over` says when there is nothing more to wait for.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class PatternRun:
 
     @property
     def seen(self) -> int:
-        """Sequence numbers of the declared streams that have come."""
+        """Sequence numbers received in the declared streams."""
         return sum(len(numbers) for numbers in self._seen.values())
 
     def problem(self) -> str | None:
-        """Why frames still wait for their file, in words."""
+        """Why frames still wait for their file."""
         return next((s.source.problem for s in self._streams.values() if s.source.pending and s.source.problem), None)
 
     def declare(self, doc: Mapping[str, object]) -> frozenset[str]:
@@ -181,7 +181,7 @@ class PatternRun:
         Raises
         ------
         RejectedDocument
-            Where it can't be used; its frames show as lost.
+            If it can't be used; its frames show as lost.
         """
         for (uid, _), stream in self._streams.items():
             if uid == doc["descriptor"]:
@@ -225,7 +225,7 @@ class PatternRun:
         return ready
 
     def over(self, now: float) -> bool:
-        """Whether the run has stopped and nothing more of it is to be waited for."""
+        """Whether the run has stopped and there is nothing more to wait for."""
         if self.stop is None:
             return now - self.last_document > self._settings.run_timeout_s
         waiting = any(stream.source.pending for stream in self._streams.values())
@@ -235,7 +235,7 @@ class PatternRun:
         return now - self._stopped_at >= grace
 
     def give_up(self) -> list[PatternFrame]:
-        """Return the frames that never could be read, and free files and memory."""
+        """Return the frames that could never be read, and free files and memory."""
         left: list[PatternFrame] = []
         for stream in self._streams.values():
             reason = stream.source.problem or "its event or its file never came"

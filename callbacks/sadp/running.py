@@ -1,4 +1,4 @@
-"""P(space group) of one crystal, kept up to date pattern by pattern, each zone visit with one vote."""
+"""Updates P(space group) of one crystal pattern by pattern, with one vote per zone visit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Visit:
 
 
 class RunningCrystal:
-    """The odds of one crystal; an update costs the same however many patterns came before.
+    """P(space group) of one crystal; the cost of an update doesn't depend on the number of patterns before.
 
     Patterns of one stated visit are averaged first: thirty frames a second of one zone are one piece of evidence, not
     thirty. A pattern without a stated visit is a visit of its own. With one pattern a visit the result is that of
@@ -36,7 +36,7 @@ class RunningCrystal:
     table
         The model's groups and zones.
     accuracy
-        How often a pattern's class is told right, 0 to 1.
+        Fraction of patterns whose class is right, 0 to 1.
     """
 
     def __init__(self, table: GroupTable, accuracy: float) -> None:
@@ -51,7 +51,7 @@ class RunningCrystal:
         self._means = np.zeros(count)
 
     def put(self, place: Place, visit: str | None, groups: Mapping[str, float]) -> None:
-        """Take a usable pattern's P(space group); a place that comes again (a rewound plan) replaces what it said."""
+        """Add a usable pattern's P(space group); a repeated sequence number (rewound plan) replaces the earlier one."""
         self.withdraw(place)
         key: object = visit if visit is not None else place
         row = np.array([groups[name] for name in self._table.groups], dtype=np.float64)
@@ -59,14 +59,14 @@ class RunningCrystal:
         self._patterns[place] = (key, row)
 
     def withdraw(self, place: Place) -> None:
-        """Forget what a pattern said, if it said anything."""
+        """Remove a pattern's contribution, if it has one."""
         known = self._patterns.pop(place, None)
         if known is not None:
             key, row = known
             self._change(key, -row, -1)
 
     def so_far(self) -> CrystalSoFar:
-        """Return the odds as they are now."""
+        """Return the current P(space group)."""
         product, mean = self._odds()
         names = self._table.groups
         return CrystalSoFar(
@@ -77,7 +77,7 @@ class RunningCrystal:
         )
 
     def next_zones(self, seen: tuple[Zone, ...]) -> tuple[tuple[Zone, float], ...]:
-        """Rank the zones that would tell most, best first, without those seen."""
+        """Rank the most informative zones, best first, without those already seen."""
         product, _ = self._odds()
         ranked = next_zones(
             product,
@@ -89,7 +89,7 @@ class RunningCrystal:
         return tuple((proposal.zone, float(proposal.expected_bits)) for proposal in ranked[:_PROPOSED])
 
     def _change(self, key: object, row: NDArray[np.float64], patterns: int) -> None:
-        """Add a row to a visit, or take it away, and bring the sums over the visits up to date."""
+        """Add a row to a visit, or remove it, and update the sums over the visits."""
         visit = self._visits.setdefault(key, _Visit(np.zeros(len(row)), 0))
         self._count(visit, -1.0)
         visit.total += row

@@ -1,4 +1,4 @@
-"""Find the spots of a diffraction picture: any size and depth, on any smooth background.
+"""Finds the spots of a diffraction picture of any size and depth, on any smooth background.
 
 Matched filter (difference of Gaussians as wide as the spots), threshold by the local noise, position by a centroid
 under a Gaussian window, intensity by an aperture over the background around it.
@@ -20,13 +20,13 @@ _WIDER = 2.0
 _BLOCK_PX = 32
 _QUANTILE = 0.2
 _TO_SIGMA = 1.0 / 0.2533
-"""Of |x| of a normal distribution: spots, dense as they may be, leave the lower part of a block alone."""
+"""Quantile of |x| of a normal distribution: even dense spots don't affect the lower part of a block."""
 _QUANTISATION = 0.29
 
 
 @dataclass(frozen=True, slots=True)
 class SpotSettings:
-    """Knobs of the search.
+    """Settings of the spot search.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class SpotSettings:
     smallest_sigma_px, largest_sigma_px
         Bounds of the spots' width, which is measured on the brightest ones; in binned pixels.
     most_spots
-        The brightest so many are kept.
+        Only this number of brightest spots is kept.
     """
 
     threshold_sigma: float = 5.5
@@ -49,7 +49,7 @@ class SpotSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spots:
-    """What was found, brightest first.
+    """The spots found, brightest first.
 
     Attributes
     ----------
@@ -98,11 +98,11 @@ def find_spots(
     Parameters
     ----------
     picture
-        (H, W) of any number type; bright on dark. What isn't finite counts as masked.
+        (H, W) of any number type; bright on dark. Pixels that aren't finite count as masked.
     masked
-        (H, W) True where nothing is to be found: a scale bar, a beam stop, dead pixels.
+        (H, W) True for pixels to ignore: a scale bar, a beam stop, dead pixels.
     background
-        (H, W) to take off first: where it is steep, the edge of a mask would look like spots.
+        (H, W) to subtract first: on a steep background, the edge of a mask would look like spots.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def find_spots(
 
 
 def _filled(image: NDArray[np.float32], hidden: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Put the surroundings' level in place of hidden pixels, so that a mask has no edge."""
+    """Replace hidden pixels by the level around them, so that a mask has no edge."""
     if hidden.all():
         return np.zeros_like(image)
     filled = np.where(hidden, np.float32(np.median(image[~hidden])), image)
@@ -201,7 +201,7 @@ def _at_blocks(noise: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray
 def _width(
     image: NDArray[np.float32], places: NDArray[np.int64], flat_top: NDArray[np.bool_], settings: SpotSettings
 ) -> float:
-    # a flat top says little of the width, and may have many peaks
+    # a flat top says little about the width, and may have several peaks
     whole = places[~flat_top[places[:, 1], places[:, 0]]]
     widths = _half_widths(
         image, whole[:24] if len(whole) else places[:24], int(np.ceil(3.0 * settings.largest_sigma_px))
@@ -357,7 +357,7 @@ def _measure(
                     sy += value * row
             if total <= 0:
                 break
-            # the window halves the shift of a spot as wide as itself
+            # the window halves the shift of a spot of its own width
             x = min(max(x + 2.0 * (sx / total - x), x0 - sigma - 1.0), x0 + sigma + 1.0)
             y = min(max(y + 2.0 * (sy / total - y), y0 - sigma - 1.0), y0 + sigma + 1.0)
         inside, intensity, flat = 0, 0.0, 0

@@ -16,7 +16,7 @@ def read_detector_array(path: Path) -> NDArray[np.generic]:
     Raises
     ------
     SettingsError
-        If the file can't be read or isn't a two-dimensional image.
+        If the file can't be read or isn't an image.
     """
     try:
         if path.suffix == ".npy":

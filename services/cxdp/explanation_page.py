@@ -1,4 +1,4 @@
-"""Write an explanation as a single self-contained HTML file."""
+"""Writes an explanation as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STYLE = (
 )
 _READING = {
     "occlusion": (
-        "Each block of the pattern was hidden in turn. Orange: hiding it speaks against {label}; blue: hiding it "
-        "speaks for it. The strongest block is the most opaque."
+        "Each block of the pattern was hidden in turn. Orange: evidence for {label} (hiding it lowers the "
+        "probability of {label}); blue: evidence against it. The strongest block is the most opaque."
     ),
     "gradcam": (
-        "Grad-CAM: orange where the network's last feature maps raise {label}. One place of these maps stands for one "
-        "place in each of the network's three fields of view, so the map is coarse."
+        "Grad-CAM: orange where the network's last feature maps favour {label}. Each position in these maps covers one "
+        "position in each of the network's three fields of view, so the map is coarse."
     ),
 }
 
@@ -36,25 +36,25 @@ def explanation_page(png: bytes, found: Explanation, *, title: str, model_id: st
     title
         Name of the run or file.
     model_id
-        Model that is explained.
+        Model that was explained.
     """
     facts = {
         "class": found.label,
         "probability": f"{found.probability:.4f}",
         "model": model_id,
         "method": found.method,
-        "volumes run": str(found.evaluations),
+        "model evaluations": str(found.evaluations),
         "time": f"{found.seconds:.1f} s",
     }
     if found.largest_drop is not None:
-        facts["largest fall of the probability"] = f"{found.largest_drop:.4f}"
+        facts["largest drop of the probability"] = f"{found.largest_drop:.4f}"
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     picture = base64.b64encode(png).decode("ascii")
     reading = escape(_READING[found.method].format(label=found.label))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}: why {escape(found.label)}'
         f"</title><style>{_STYLE}</style></head><body><h1>{escape(title)}: why {escape(found.label)}</h1>"
-        f'<img alt="Three central slices, above as measured, below with the explanation" '
-        f'src="data:image/png;base64,{picture}"><p>{reading} Left: seen along Q; middle and right: Q points up.</p>'
+        f'<img alt="Three central slices, top row as measured, bottom row with the explanation" '
+        f'src="data:image/png;base64,{picture}"><p>{reading} Left: view along Q; middle and right: Q points up.</p>'
         f"<dl>{rows}</dl></body></html>\n"
     )

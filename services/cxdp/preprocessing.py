@@ -1,4 +1,4 @@
-"""The preprocessing of rocking curves as the settings ask for it."""
+"""Opens the preprocessing of rocking curves from the settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:
-    """Read the detector's arrays and add the preset's saturation where none is set.
+    """Read the detector's arrays, and use the preset's saturation if none is set.
 
     Raises
     ------
     SettingsError
-        Where an array can't be read.
+        If an array can't be read.
     """
     values: Mapping[str, object] = choices.model_dump(exclude={"device", "mask_path", "flat_path", "dark_path"})
     arrays = {
@@ -36,19 +36,19 @@ def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset
 def live_preprocessor(
     choices: PreprocessingChoices, preset: GeometryPreset, max_bytes: int, on_takeover: Callable[[str], None]
 ) -> CpuPreprocessor | DevicePreprocessor:
-    """Open the preprocessing on the device that is asked for.
+    """Open the preprocessing on the requested device.
 
     Parameters
     ----------
     max_bytes
-        Bytes of frames that open runs may hold on a device.
+        Limit on the frames of open runs on a device, bytes.
     on_takeover
-        Is told, in words, where the CPU takes over from a device that failed.
+        Called with the reason when the CPU takes over from a failed device.
 
     Raises
     ------
     SettingsError
-        Where an array can't be read or the device can't be used.
+        If an array can't be read or the device can't be used.
     """
     try:
         return open_preprocessor(preprocessing_settings(choices, preset), choices.device, max_bytes, on_takeover)

@@ -1,4 +1,4 @@
-"""Classify recorded documents offline, with the same callback that classifies live ones."""
+"""Classifies recorded documents offline, with the same callback as in the live service."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def screen_documents(
     classifier: Classifier,
     settings: AssemblySettings | None = None,
 ) -> Iterator[ScreeningReport]:
-    """Yield each run's report as soon as its documents allow; runs without a stop document are reported last.
+    """Yield each run's report as soon as its documents are complete; runs without a stop document come last.
 
     Parameters
     ----------
     records
-        From a recording or an importer; their errors pass through.
+        From a recording or an importer; their exceptions are passed on.
     preset, preprocessor, classifier, settings
         See `ScreeningCallback`.
     """

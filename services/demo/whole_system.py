@@ -113,7 +113,7 @@ class Demo:
         seen: set[str] = set()
         last = time.monotonic()
         while not stop.is_set() and not self._complete():
-            for verdict in self._running.composed.modality(CurveModality).board.going_on():
+            for verdict in self._running.composed.modality(CurveModality).board.in_progress():
                 self._on_the_way.setdefault(verdict.run_uid, verdict)
             fresh = [r for r in self._running.composed.store.latest(200) if r.run_uid not in seen]
             for result in reversed(fresh):

@@ -1,4 +1,4 @@
-"""Tells others of results: one sink a file, each on its own thread, none able to hold up another.
+"""Delivers results to other systems: one sink per file, each on its own thread, so that none delays another.
 
 Composition imports it; plans and scripts import the HTTP client.
 """

@@ -1,4 +1,4 @@
-"""Publishes derived runs in the stock wire form, for `bluesky.callbacks.zmq.RemoteDispatcher` and its like."""
+"""Publishes derived runs in Bluesky's ZeroMQ format, for `bluesky.callbacks.zmq.RemoteDispatcher` and others."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _LINGER_MS: Final = 1000
 class DerivedRunPublisher(Sink):
     """A sink that sends each result as a derived run.
 
-    An XPUB socket: to a subscriber it is a PUB socket, but it knows whether anyone has subscribed. Towards a proxy a
-    result is only sent once the proxy listens, else it would vanish without a trace (ZeroMQ's slow joiner) and
-    count as delivered.
+    Uses an XPUB socket: to a subscriber it is a PUB socket, but it knows whether anyone has subscribed. When publishing
+    to a proxy, a result is only sent once the proxy listens; otherwise it would be lost (ZeroMQ's slow-joiner problem)
+    and yet count as delivered.
 
     Raises
     ------
     SettingsError
-        Where a key can't be read or the address can't be used.
+        If a key can't be read or the address can't be used.
     """
 
     name = "zmq"
@@ -74,17 +74,17 @@ class DerivedRunPublisher(Sink):
         Raises
         ------
         SinkError
-            Where no proxy listens, or it does not read.
+            If no proxy listens, or it does not read.
         """
         self._send(derived_run(result, self._epoch))
 
     def publish_pattern(self, result: PatternResult) -> None:
-        """Send the event of one diffraction pattern, before the first of its run the derived run's start.
+        """Send the event of one diffraction pattern, preceded by the derived run's start for the first of its run.
 
         Raises
         ------
         SinkError
-            Where no proxy listens, or it does not read.
+            If no proxy listens, or it does not read.
         """
         uid = derived_pattern_uid(result.run_uid, result.model)
         if uid not in self._opened:
@@ -98,7 +98,7 @@ class DerivedRunPublisher(Sink):
         Raises
         ------
         SinkError
-            Where no proxy listens, or it does not read.
+            If no proxy listens, or it does not read.
         """
         self._send(closing(result, particles))
         self._opened.discard(derived_pattern_uid(result.run_uid, result.model))
@@ -114,7 +114,7 @@ class DerivedRunPublisher(Sink):
             raise SinkError(f"{self._settings.address}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Send what is on its way and close."""
+        """Send pending messages and close."""
         self._socket.close()
         self._context.term()
 

@@ -1,4 +1,4 @@
-"""Verdicts as process variables over pvAccess: a sink for results, and the newest word on a run that goes on."""
+"""Serves verdicts as process variables over pvAccess: final results, and the newest provisional verdict."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _REMEMBERED: Final = 1024
 class VerdictPvs(Sink):
     """A sink that shows each result in a set of variables, read-only for clients.
 
-    The variables are there from the beginning, undefined with severity INVALID until something is said. All of one
-    result carry its time and, as ``timeStamp.userTag``, its number; ``COUNT`` is set to that number after all others.
-    What a class rests on is set before the class, and a class goes before what it rested on.
+    The variables exist from the start, undefined with severity INVALID until the first verdict. All variables of one
+    result carry its time and, as ``timeStamp.userTag``, its number; ``COUNT`` is set to that number last. A class is
+    set after the values it depends on, and removed before them.
 
     Parameters
     ----------
     epoch
-        The store's: a client sees by it that the service was started anew, and ``COUNT`` with it.
+        Number of this start of the service; tells clients that the service was restarted and ``COUNT`` reset.
     classes
-        The model's, which with the outcomes are the choices of the verdict.
+        Classes of the model; together with the outcomes they are the choices of the verdict.
 
     Raises
     ------
     SettingsError
-        Where p4p is absent or the address can't be used.
+        If p4p is absent or the address can't be used.
     """
 
     name = "pvs"
@@ -50,7 +50,7 @@ class VerdictPvs(Sink):
         except ValueError as error:
             raise SettingsError(f"feedback.pvs.enabled: {error}") from error
         table = self._table
-        initial = {one: table.unset(one) for one in (*table.results, *table.so_far, *table.standing)}
+        initial = {pv: table.unset(pv) for pv in (*table.results, *table.so_far, *table.standing)}
         self._server = PvServer(settings, {**initial, table.count: Reading(0)})
         self._server.post(EPOCH, Reading(epoch), time.time())
         self._count = 0
@@ -60,8 +60,8 @@ class VerdictPvs(Sink):
         self._wake = threading.Event()
         self._beaten = threading.Event()
         self._stopping = threading.Event()
-        self._teller = threading.Thread(target=self._tell, name="braggwatch-pv-teller", daemon=True)
-        self._teller.start()
+        self._updater = threading.Thread(target=self._update, name="braggwatch-pv-updater", daemon=True)
+        self._updater.start()
         logger.info("verdicts are served as %s* on %s", settings.prefix, ", ".join(settings.interfaces))
 
     @property
@@ -84,34 +84,34 @@ class VerdictPvs(Sink):
         self._wake.set()
 
     def provisional(self, verdict: ProvisionalVerdict) -> None:
-        """Show what is said of a run that goes on, until its result comes. Returns at once; from any thread."""
+        """Show a provisional verdict until the run's result arrives. Doesn't block; thread-safe."""
         with self._lock:
             self._newest = verdict
         self._wake.set()
 
     def beat(self) -> None:
-        """Let the heartbeat count on; called at each turn of the loop that judges, from any thread."""
+        """Keep the heartbeat counting; called at each turn of the worker's loop. Thread-safe."""
         self._beaten.set()
 
     def close(self) -> None:
         """Disconnect the clients; does nothing the second time."""
         self._stopping.set()
         self._wake.set()
-        self._teller.join()
+        self._updater.join()
         self._server.close()
 
-    def _tell(self) -> None:
-        told: ProvisionalVerdict | None = None
+    def _update(self) -> None:
+        shown: ProvisionalVerdict | None = None
         number = beats = 0
         next_beat = time.monotonic()
         while not self._stopping.is_set():
             self._wake.clear()
             with self._lock:
                 newest = self._newest
-            if newest is not told:
+            if newest is not shown:
                 number += 1
-                self._tell_so_far(newest, number)
-                told = newest
+                self._show_provisional(newest, number)
+                shown = newest
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = max(next_beat + _BEAT_S, now)
@@ -121,15 +121,15 @@ class VerdictPvs(Sink):
                     self._server.post(HEARTBEAT, Reading(beats), time.time())
             self._wake.wait(max(0.0, next_beat - time.monotonic()))
 
-    def _tell_so_far(self, newest: ProvisionalVerdict | None, number: int) -> None:
+    def _show_provisional(self, newest: ProvisionalVerdict | None, number: int) -> None:
         if newest is None:
-            self._set({one.name: self._table.unset(one) for one in self._table.so_far}, time.time(), number)
+            self._set({pv.name: self._table.unset(pv) for pv in self._table.so_far}, time.time(), number)
         else:
             self._set(self._table.of_provisional(newest), newest.made_at, number)
 
     def _set(self, readings: Mapping[str, Reading], at: float, tag: int) -> None:
         order = list(readings.items())
-        # The class comes last in the table: it goes first where the new ones hold none.
+        # The class comes last in the table; if the new readings hold no class, it is removed first.
         for name, reading in order if names_a_class(readings) else reversed(order):
             self._server.post(name, reading, at, tag)
 

@@ -1,4 +1,4 @@
-"""A pvAccess server for variables that clients read and never write, made with p4p."""
+"""A pvAccess server for read-only variables, based on p4p."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ NO_P4P: Final = "p4p is not installed: pip install 'braggwatch[epics]'"
 
 _CODES = {"text": "s", "integer": "l", "number": "d"}
 _DIGITS = 3
-# alarm_t.status of the normative types: where an alarm comes from
+# alarm_t.status of the normative types: the source of an alarm
 _STATUS_NONE, _STATUS_RECORD, _STATUS_UNDEFINED = 0, 3, 6
 _TAG_MASK = 0x7FFFFFFF
 
 
 class PvServer:
-    """Serves variables until it is closed. Posting only queues: no client, however slow, holds it up.
+    """Serves variables until it is closed. Posting only queues, so that a slow client never blocks it.
 
     Raises
     ------
     SettingsError
-        Where p4p is absent or the address can't be used.
+        If p4p is absent or the address can't be used.
     """
 
     def __init__(self, settings: PvSettings, initial: Mapping[PvDefinition, Reading]) -> None:
@@ -40,12 +40,12 @@ class PvServer:
         except ImportError as error:
             raise SettingsError(f"feedback.pvs.enabled: {NO_P4P}") from error
 
-        # Without a handler a variable refuses every put, and no thread of p4p's own is started.
+        # Without a handler a variable refuses every put, and p4p starts no thread for it.
         self._variables: dict[str, tuple[SharedPV, NTScalar | NTEnum, list[str]]] = {}
         self._provider = StaticProvider()
         for definition, reading in initial.items():
             kind = _normative(definition)
-            # What a post doesn't name, such as the limits for displays, stays as it is here.
+            # Fields that a post doesn't set, such as display limits, keep these values.
             variable = SharedPV(nt=kind, initial=_opening(definition, reading), timestamp=time.time())
             self._provider.add(settings.prefix + definition.name, variable)
             self._variables[definition.name] = (variable, kind, list(definition.choices))
@@ -74,19 +74,19 @@ class PvServer:
         at
             Time stamp, seconds since the epoch.
         tag
-            ``timeStamp.userTag``: the same for all values that belong together.
+            ``timeStamp.userTag``: the same for all values of one result.
         """
         variable, kind, choices = self._variables[name]
         value = kind.wrap(reading.value, timestamp=at, severity=int(reading.severity), message=reading.message)
         if choices:
-            # Each time: a p4p client forgets them as soon as it reads a variable of another type.
+            # Sent each time: a p4p client forgets them when it reads a variable of another type.
             value["value.choices"] = choices
         value["alarm.status"] = _status(reading)
         value["timeStamp.userTag"] = tag & _TAG_MASK
         variable.post(value)
 
     def close(self) -> None:
-        """Disconnect the clients and stop; does nothing the second time."""
+        """Disconnect the clients and stop. Idempotent."""
         with self._lock:
             if self._closed:
                 return

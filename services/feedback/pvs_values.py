@@ -1,4 +1,4 @@
-"""What each process variable says of a result: value, alarm severity and message, without any control system."""
+"""The process variables and their readings: value, alarm severity and message, independent of any control system."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.errors import InputError
 
 UNDEFINED: Final = "undefined"
-"""First choice of every verdict variable: nothing has been said yet."""
+"""First choice of every verdict variable: no verdict yet."""
 
 COUNT: Final = "COUNT"
 EPOCH: Final = "EPOCH"
 HEARTBEAT: Final = "HEARTBEAT"
 
 OOD_MAJOR: Final = 2.0
-"""Distance from the training data, in units of its limit, from which the alarm is MAJOR."""
+"""OOD score, in units of its threshold, from which the alarm is MAJOR."""
 
 _NO_RESULT = "no result since the service started"
 _NO_RUN = "no run is judged on its way"
@@ -41,14 +41,14 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PvDefinition:
-    """One variable, its name without the prefix.
+    """Definition of one variable; its name is without the prefix.
 
     Attributes
     ----------
     choices
-        What the index of a variable of kind ``choice`` means; empty for the others.
+        Meaning of each index of a variable of kind ``choice``; empty for other kinds.
     alarm_limits
-        From where on its severity is MINOR and MAJOR, for displays; None where the value alone decides nothing.
+        Values from which the severity is MINOR and MAJOR, for displays; None if it doesn't depend on the value alone.
     """
 
     name: str
@@ -60,7 +60,7 @@ class PvDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A value with its alarm; of a ``choice`` the value is the index."""
+    """A value with its alarm; for a ``choice`` the value is the index."""
 
     value: str | int | float
     severity: Severity = Severity.NO_ALARM
@@ -68,18 +68,18 @@ class Reading:
 
 
 class PvTable:
-    """The variables of one service and what they say.
+    """The variables of one service and their readings.
 
     Parameters
     ----------
     classes
-        Class names of the model. A result that names another one (of a model that served before) shows its class as
+        Class names of the model. A result with another class (of a previous model) shows its class as
         text only.
 
     Raises
     ------
     ValueError
-        Where two classes would share a variable.
+        If two classes would share a variable.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -98,37 +98,37 @@ class PvTable:
             PvDefinition("REVISION", "integer", "1 for the first verdict on the run"),
             PvDefinition("MODEL_ID", "text", "name and version of the model; empty where none ran"),
             PvDefinition("MODEL_SHA256", "text", "SHA-256 of the model file"),
-            PvDefinition("FRAMES_EXPECTED", "integer", "frames that the documents promised; -1 where unknown"),
+            PvDefinition("FRAMES_EXPECTED", "integer", "frames announced by the documents; -1 if unknown"),
             PvDefinition("FRAMES_RECEIVED", "integer", "frames that arrived"),
             PvDefinition("COMPLETENESS", "number", "received over expected frames, 0 to 1"),
             PvDefinition("HKL", "text", "the reflection, e.g. (1 -1 1)"),
-            PvDefinition("BLIND_DIRECTIONS", "integer", "of six Burgers directions, unseen here; -1 where unknown"),
+            PvDefinition("BLIND_DIRECTIONS", "integer", "invisible Burgers directions (g.b = 0) of six; -1 if unknown"),
             *(PvDefinition(name, "number", f"calibrated probability of {label}") for label, name in names.items()),
             PvDefinition("CONFIDENCE", "number", "the largest probability"),
-            PvDefinition("OOD", "number", "distance from the training data over its limit", (), (1.0, OOD_MAJOR)),
-            PvDefinition("REASON", "text", "why there is no class, or what a partial run lacks"),
-            PvDefinition("IN_WORDS", "text", "the verdict for a person"),
+            PvDefinition("OOD", "number", "OOD score divided by its threshold", (), (1.0, OOD_MAJOR)),
+            PvDefinition("REASON", "text", "why there is no class, or what is missing of a partial run"),
+            PvDefinition("IN_WORDS", "text", "the verdict in words"),
             PvDefinition("LABEL", "text", "the class, also of a partial run; empty where none is named"),
             verdict,
         )
         self.count = PvDefinition(COUNT, "integer", "results since the service started; set after all others")
         self.so_far = (
-            PvDefinition("SO_FAR:RUN_UID", "text", "uid of the run that goes on"),
+            PvDefinition("SO_FAR:RUN_UID", "text", "uid of the run in progress"),
             PvDefinition("SO_FAR:SCAN_ID", "integer", "its scan number; -1 where it has none"),
             PvDefinition("SO_FAR:MODEL_ID", "text", "name and version of the model"),
-            PvDefinition("SO_FAR:COMPLETENESS", "number", "fraction of the frames that it rests on"),
+            PvDefinition("SO_FAR:COMPLETENESS", "number", "fraction of the frames used"),
             PvDefinition("SO_FAR:CONFIDENCE", "number", "the largest probability"),
-            PvDefinition("SO_FAR:IN_WORDS", "text", "the verdict so far, for a person"),
+            PvDefinition("SO_FAR:IN_WORDS", "text", "the verdict so far, in words"),
             PvDefinition("SO_FAR:LABEL", "text", "the class; empty where none is named"),
-            PvDefinition("SO_FAR:VERDICT", "choice", "what would be said if the run ended now", self.choices),
+            PvDefinition("SO_FAR:VERDICT", "choice", "verdict if the run ended now", self.choices),
         )
         self.standing = (
             PvDefinition(EPOCH, "integer", "grows with each start of the service"),
-            PvDefinition(HEARTBEAT, "integer", "counts once a second while scans can be judged"),
+            PvDefinition(HEARTBEAT, "integer", "counts once a second while scans can be classified"),
         )
 
     def unset(self, definition: PvDefinition) -> Reading:
-        """Return what a variable says as long as there is nothing to say."""
+        """Return the reading of a variable before the first verdict."""
         message = _NO_RUN if definition in self.so_far else _NO_RESULT
         return _undefined(definition.kind, message)
 
@@ -180,7 +180,7 @@ class PvTable:
         }
 
     def _class(self, verdict: Verdict, completeness: float | None) -> tuple[str, Reading]:
-        """Return label and choice: no class unless completeness and model go with it."""
+        """Return label and choice; no class if completeness or model are unknown."""
         if verdict.label is not None and (completeness is None or verdict.model is None):
             lacking = "completeness" if completeness is None else "model"
             return "", Reading(0, Severity.INVALID, f"class withheld: its {lacking} is unknown")

@@ -1,4 +1,4 @@
-"""The sinks that there are: a new one is a file beside this, its group of settings, and a line here."""
+"""The list of sinks. To add one: a module here, its settings group, and an entry in the list."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ SINKS: Final[tuple[SinkKind, ...]] = (DERIVED_RUNS, PROCESS_VARIABLES)
 
 
 def enabled_sinks(settings: FeedbackSettings) -> tuple[SinkKind, ...]:
-    """Return the kinds that the settings ask for."""
+    """Return the sinks that the settings enable."""
     return tuple(kind for kind in SINKS if kind.is_enabled(settings))

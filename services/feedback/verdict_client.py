@@ -1,4 +1,4 @@
-"""Asking the service for a verdict over HTTP, from a plan, a device or a script. Standard library only."""
+"""HTTP client that asks the service for a verdict, for plans, devices and scripts; needs only the standard library."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _MAX_BYTES = 1_000_000
 
 
 class HttpVerdictSource:
-    """Long-polls ``GET /runs/{uid}/result?wait=`` until there is a record or the time is over.
+    """Long-polls ``GET /runs/{uid}/result?wait=`` until there is a record or the time is up.
 
-    A service that is down, or comes up meanwhile, is asked again; only a refusal (401, 403) ends the wait early.
+    If the service is down, the request is retried; only a refusal (401, 403) ends the wait early.
 
     Parameters
     ----------
     base_url
         E.g. ``"http://127.0.0.1:8000"``.
     token
-        Bearer token, where the service asks for one; a blank one is none.
+        Bearer token, if the service requires one; a blank one counts as none.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class HttpVerdictSource:
             self._headers["Authorization"] = f"Bearer {token}"
 
     async def wait(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:
-        """Wait in a worker thread; the event loop goes on."""
+        """Wait in a worker thread, without blocking the event loop."""
         return await asyncio.to_thread(self.wait_blocking, run_uid, timeout_s)
 
     def wait_blocking(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:
@@ -61,7 +61,7 @@ class HttpVerdictSource:
             try:
                 result = self._ask(run_uid, remaining)
             except PermissionError as error:
-                logger.warning("the verdict on run %s is refused: %s", run_uid, error)
+                logger.warning("the service refused access to the verdict on run %s: %s", run_uid, error)
                 return None
             except (OSError, http.client.HTTPException, ValidationError) as error:
                 logger.debug("no verdict on run %s yet: %s", run_uid, error)
@@ -72,12 +72,12 @@ class HttpVerdictSource:
         return None
 
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
-        """Return what is said of a run that goes on, None where nothing is, or the service is silent or refuses."""
+        """Return the newest provisional verdict on a run, None if there is none or the service can't be asked."""
         try:
             body = await asyncio.to_thread(self._read, run_uid, "provisional", _QUESTION_S)
             return None if body is None else ProvisionalVerdict.model_validate_json(body)
         except (OSError, http.client.HTTPException, ValidationError) as error:
-            logger.debug("nothing is heard of run %s: %s", run_uid, error)
+            logger.debug("no provisional verdict on run %s: %s", run_uid, error)
             return None
 
     def _ask(self, run_uid: str, remaining_s: float) -> ScreeningResult | None:
@@ -96,7 +96,7 @@ class HttpVerdictSource:
                 if error.code in (401, 403):
                     raise PermissionError(f"HTTP {error.code}") from error
                 if error.code not in _NOT_YET:
-                    logger.warning("asking for run %s: HTTP %d", run_uid, error.code)
+                    logger.warning("request for run %s failed: HTTP %d", run_uid, error.code)
                 return None
         except URLError as error:
             raise OSError(str(error.reason)) from error

@@ -1,4 +1,4 @@
-"""The live service's worker and what it needs whatever is judged: health, deadlines, watchers, supervision.
+"""The live service's worker and its modality-independent parts: health, feedback, watchers, supervision.
 
-Composition, the page and each system's own live part import it; training and studies don't.
+Composition, the page and each modality's live package import it; training and studies don't.
 """

@@ -1,4 +1,4 @@
-"""The parts of a running service in which the CPU took over from a failed accelerator, told to whoever watches."""
+"""Keeps track of the parts of a running service that fell back from a failed accelerator to the CPU."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from braggwatch.services.live.service_metrics import ServiceMetrics
 
 
 class AcceleratorFallbacks:
-    """Collects what took over; thread-safe.
+    """Records fallbacks and reports them to metrics and health; thread-safe.
 
-    Verdicts stay right and come later: the service is degraded, and stays so until a restart tries the accelerator
-    again.
+    Verdicts stay correct but come later: the service is degraded until a restart tries the accelerator again.
 
     Parameters
     ----------
     metrics
-        Is told that the CPU stands in.
+        Told that the CPU has taken over.
     health
-        Its condition ``model`` is degraded, with the reasons.
+        Its condition ``model`` is set to degraded, with the reasons.
     """
 
     def __init__(self, metrics: ServiceMetrics, health: Health) -> None:
@@ -30,11 +29,11 @@ class AcceleratorFallbacks:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What failed and what goes on in its place, in the order in which it happened."""
+        """What failed and what replaced it, in order of occurrence."""
         return self._reasons
 
     def tell(self, reason: str) -> None:
-        """Take note of one."""
+        """Record one fallback."""
         with self._lock:
             self._reasons = (*self._reasons, reason)
         self._metrics.fallback(True)

@@ -1,6 +1,6 @@
-"""Documents of a derived run, made by event-model's composers; each uid follows from the run's and the document's key.
+"""Composes the documents of a derived run with event-model; uids are derived from the run's and the document's key.
 
-A run need not be composed in one go: made again from the same uid and time, it goes on with the same documents.
+A run need not be composed in one go: recreated with the same uid and time, it continues with the same documents.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DTYPES: Final = {str: "string", int: "integer", float: "number"}
 
 
 def uid_of(*parts: object) -> str:
-    """Return a uid that is the same for the same parts."""
+    """Return a uid determined by the given parts."""
     return str(uuid5(NAMESPACE_URL, ":".join(map(str, parts))))
 
 
@@ -31,13 +31,13 @@ class DerivedStream:
 
     @property
     def descriptor(self) -> Document:
-        """The descriptor, validated: here, because a stream is opened again for each event that comes later."""
+        """The descriptor, validated here because a stream is reopened for each later event."""
         document = self._composers.descriptor_doc
         event_model.schema_validators[event_model.DocumentNames.descriptor].validate(document)
         return "descriptor", dict(document)
 
     def event(self, fields: Fields, time: float, seq_num: int, key: str) -> Document:
-        """Return an event with these fields, stamped with seconds since the epoch."""
+        """Return an event with these fields; time stamps in seconds since the epoch."""
         event = self._composers.compose_event(
             data=dict(fields),
             timestamps=dict.fromkeys(fields, time),
@@ -59,7 +59,7 @@ class DerivedRun:
     metadata
         Of the start document.
     events_before
-        Name of a stream → its events that were composed before, where the run is made again to go on.
+        Stream name → number of events already composed, if the run is recreated to be continued.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DerivedRun:
         return "start", dict(self._composers.start_doc)
 
     def stream(self, name: str, fields: Fields, time: float, key: str) -> DerivedStream:
-        """Open a stream whose events have these fields, its descriptor stamped with seconds since the epoch."""
+        """Open a stream whose events have these fields; the descriptor's time in seconds since the epoch."""
         keys = {
             field: {"source": "braggwatch", "dtype": _DTYPES[type(value)], "shape": []}
             for field, value in fields.items()
@@ -93,6 +93,6 @@ class DerivedRun:
         return DerivedStream(self._uid, composers)
 
     def stop(self, time: float, reason: str = "") -> Document:
-        """Return the stop document with the number of events of each stream."""
+        """Return the stop document, with the number of events in each stream."""
         stop = self._composers.compose_stop(time=time, reason=reason, uid=uid_of(self._uid, "stop"), validate=True)
         return "stop", dict(stop)

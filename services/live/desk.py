@@ -1,4 +1,4 @@
-"""Takes the reports of a callback, gives each its way through the queue, and hands them on to be stored."""
+"""Base class that collects a callback's reports, adds their queueing time, and passes them on to be stored."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Report = TypeVar("Report")
 
 
 class ReportDesk(ABC, Generic[Report]):
-    """Where a modality's callback lays its reports down, and from where they are stored and then told.
+    """Collects the reports of a modality's callback, stores them, and then announces them.
 
-    `take` only notes a report and the time, for the callback is still at work on the document. `flush`, called when it
-    has done with it, is given the document's arrival. Both belong to the thread that judges.
+    `take` only records a report and the time, as the callback is still processing the document. `flush` is called
+    once it has finished, with the document's arrival. Call both from the worker thread.
 
     Parameters
     ----------
     clock
-        Monotonic seconds; the clock that stamps documents on their arrival.
+        Monotonic seconds; the same clock that stamps documents on arrival.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,18 +29,18 @@ class ReportDesk(ABC, Generic[Report]):
         self._taken: list[tuple[Report, float]] = []
 
     def take(self, report: Report) -> None:
-        """Take one report; it is stored and told at the next `flush` that does something."""
+        """Take one report; a later `flush` stores and announces it."""
         self._taken.append((report, self._clock()))
 
     def flush(self, arrival: Arrival | None = None, *, force: bool = False) -> None:
-        """Store and tell what was taken, where it is time to.
+        """Store and announce the reports taken, if due.
 
         Parameters
         ----------
         arrival
-            Of the document whose reports were taken since the last call; None: they come of none.
+            Of the document that led to the reports since the last call; None if no document did.
         force
-            Don't wait for more.
+            Don't wait for more reports.
         """
         taken, self._taken = self._taken, []
         for report, at in taken:
@@ -49,8 +49,8 @@ class ReportDesk(ABC, Generic[Report]):
 
     @abstractmethod
     def _admit(self, report: Report, taken_at: float, arrival: Arrival | None) -> None:
-        """Put a report, its latency measured from the document's arrival, among those to be stored."""
+        """Queue a report for storing, its latency measured from the document's arrival."""
 
     @abstractmethod
     def _store(self, force: bool) -> None:
-        """Store and tell what was admitted, where it is time to or ``force`` is set."""
+        """Store and announce the queued reports, if due or if ``force`` is set."""

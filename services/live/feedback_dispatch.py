@@ -1,4 +1,4 @@
-"""Brings each sink what the outboxes hold, again and again until the sink takes it."""
+"""Delivers the records in the outboxes to each sink, retrying until the sink accepts them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _IDLE_S = 1.0
 
 
 class FeedbackDispatcher:
-    """One thread for each sink, so that one that is down or slow holds up no other.
+    """Runs one thread per sink, so that a sink that is down or slow doesn't delay the others.
 
     Parameters
     ----------
     outboxes
-        Of a store that was made with the names of these sinks; they survive a restart.
+        Outboxes of a store opened with the names of these sinks; they survive a restart.
     wait_for_change
-        Waits for a new record, up to so many seconds.
+        Waits for a new record, at most the given number of seconds.
     retry_first_s, retry_longest_s
-        Pause after a failure, doubling from the first to the longest, seconds.
+        Pause after a failure, seconds; doubles from the first to the longest.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class FeedbackDispatcher:
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
-        """The sinks that are served."""
+        """The sinks served."""
         return self._sinks
 
     def start(self) -> None:
-        """Begin with what the outboxes hold from before."""
+        """Start the threads, beginning with what is left in the outboxes."""
         self._started = True
         for sink in self._sinks:
             thread = threading.Thread(target=self._serve, args=(sink,), name=f"braggwatch-{sink.name}", daemon=True)
@@ -64,28 +64,28 @@ class FeedbackDispatcher:
             self._threads.append(thread)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Offer what is still in the outboxes once more, then close the sinks; does nothing the second time."""
+        """Offer what is left in the outboxes once more, then close the sinks. Idempotent."""
         if self._stopping.is_set():
             return
         self._stopping.set()
         if not self._started:
-            # A sink belongs to the thread that serves it: only one that has none is closed from here.
+            # A sink belongs to its thread: only sinks without a thread are closed here.
             for sink in self._sinks:
                 sink.close()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                logger.warning("%s did not end in time; its outbox is kept", thread.name)
+                logger.warning("feedback thread %s did not stop in time; its outbox is kept", thread.name)
         self._threads.clear()
 
     def beat(self) -> None:
-        """Let the sinks know that scans can be judged; called by the thread that judges."""
+        """Tell the sinks that scans can be classified; called by the worker thread."""
         for sink in self._sinks:
             self._tell(sink, sink.beat)
 
     def provisional(self, verdict: ProvisionalVerdict) -> None:
-        """Let the sinks know what is said of a run that goes on; called by the thread that judges."""
+        """Pass a provisional verdict to the sinks; called by the worker thread."""
         for sink in self._sinks:
             self._tell(sink, lambda sink=sink: sink.provisional(verdict))
 
@@ -93,7 +93,7 @@ class FeedbackDispatcher:
         try:
             call()
         except Exception:
-            # A mistake of a sink must not end the thread that judges all runs.
+            # A bug in a sink must not end the worker thread.
             logger.exception("sink %s failed", sink.name)
 
     def _serve(self, sink: Sink) -> None:
@@ -114,7 +114,7 @@ class FeedbackDispatcher:
             sink.close()
 
     def _deliver(self, sink: Sink) -> bool:
-        """Offer all that waits; one outbox that is held up holds up no other. Return False where one was."""
+        """Offer all waiting records, each outbox independently. Return False if any record was not accepted."""
         taken = [outbox.deliver(sink, self._offer_to(sink)) for outbox in self._outboxes]
         return all(taken)
 
@@ -127,10 +127,10 @@ class FeedbackDispatcher:
             publish()
         except SinkError as error:
             self._metrics.feedback_published(sink, False)
-            logger.warning("sink %s did not take run %s: %s", sink, run_uid, error)
+            logger.warning("sink %s did not accept run %s: %s", sink, run_uid, error)
             return False
         except Exception:
-            # A mistake of the sink itself must not end its thread: it is retried like an outage.
+            # A bug in the sink must not end its thread: retry as after an outage.
             self._metrics.feedback_published(sink, False)
             logger.exception("sink %s failed on run %s", sink, run_uid)
             return False

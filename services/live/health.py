@@ -1,9 +1,9 @@
-"""Is the process alive, and may a run rely on it? A small state machine that says why.
+"""State machine for liveness and readiness of the service, with the reasons.
 
-Alive means that the pipeline's loop turns: it calls `Health.beat`; a supervisor restarts a process that is not alive.
-Ready means that every named condition was reported and none failed; degraded is ready with a shortcoming (the CPU
-stands in for the accelerator). Conditions start as pending: a service is never ready before each has spoken. Only
-``housekeeping``, the chores between documents, counts as well until something is said against it.
+Alive means that the pipeline's loop runs: it calls `Health.beat`; a supervisor restarts a process that is not alive.
+Ready means that every named condition was reported and none failed; degraded means ready with a limitation (such as
+the CPU in place of the accelerator). Conditions start as pending: a service is never ready before each was reported.
+Only ``housekeeping``, the maintenance between documents, is ok until a failure is reported.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from braggwatch.models.valid_text import SoundText, sound_text
 
 HOUSEKEEPING: Final = "housekeeping"
-"""The condition that speaks of chores between documents: deadlines, retries, metrics."""
+"""Name of the condition for maintenance between documents: deadlines, retries, metrics."""
 
 
 class ConditionStatus(StrEnum):
-    """How one part of the service stands."""
+    """State of one part of the service."""
 
     PENDING = "pending"
     OK = "ok"
@@ -32,7 +32,7 @@ class ConditionStatus(StrEnum):
 
 
 class HealthState(StrEnum):
-    """How the whole service stands."""
+    """State of the whole service."""
 
     STARTING = "starting"
     READY = "ready"
@@ -43,7 +43,7 @@ class HealthState(StrEnum):
 
 
 class Condition(BaseModel):
-    """One part of the service with the reason where it is not well."""
+    """State of one part of the service, with the reason unless it is ok."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,26 +52,26 @@ class Condition(BaseModel):
 
 
 class HealthReport(BaseModel):
-    """One look at the service."""
+    """Snapshot of the state of the service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: HealthState
-    live: bool = Field(description="The pipeline's loop turns; false asks for a restart.")
-    ready: bool = Field(description="A run that arrives now would be judged; true also where degraded.")
-    reasons: tuple[str, ...] = Field(description="Everything that is not well, and remarks, in words for an operator.")
+    live: bool = Field(description="Whether the pipeline's loop runs; false asks for a restart.")
+    ready: bool = Field(description="Whether a run that arrives now would be classified; true also when degraded.")
+    reasons: tuple[str, ...] = Field(description="Everything that is not ok, and remarks, for the operator.")
     conditions: dict[str, Condition]
 
 
 class Health:
-    """Collects what the parts report; thread-safe.
+    """Collects the states that the parts report; thread-safe.
 
     Parameters
     ----------
     conditions
-        Names of the parts that must report before the service is ready, besides ``housekeeping``.
+        Names of the parts that must report before the service is ready, not counting ``housekeeping``.
     stall_after_s
-        Age of the last `beat` at which the process counts as stalled. Before the first beat nothing is due.
+        Age of the last `beat`, in seconds, from which the process counts as stalled. Never before the first beat.
     clock
         Monotonic clock in seconds.
     on_change
@@ -98,16 +98,16 @@ class Health:
         self._lock = threading.Lock()
 
     def beat(self) -> None:
-        """Say that the pipeline's loop turned."""
+        """Report one turn of the pipeline's loop."""
         with self._lock:
             self._last_beat = self._clock()
 
     def ok(self, condition: str) -> None:
-        """Report that a part is well."""
+        """Report that a part is ok."""
         self._set(condition, Condition(status=ConditionStatus.OK))
 
     def degraded(self, condition: str, reason: str) -> None:
-        """Report that a part works with a shortcoming."""
+        """Report that a part works with a limitation."""
         self._set(condition, Condition(status=ConditionStatus.DEGRADED, reason=reason))
 
     def failed(self, condition: str, reason: str) -> None:
@@ -115,20 +115,20 @@ class Health:
         self._set(condition, Condition(status=ConditionStatus.FAILED, reason=reason))
 
     def remark(self, subject: str, words: str | None) -> None:
-        """Say something an operator should read among the reasons though all is well; None takes it back."""
+        """Add a remark to the reasons without changing the state; None removes it."""
         with self._lock:
             self._remarks.pop(subject, None)
             if words is not None:
                 self._remarks[subject] = sound_text(words)
 
     def stopping(self) -> None:
-        """Say that the service is on its way out; it is never ready again."""
+        """Report that the service is stopping; it is never ready again."""
         with self._lock:
             self._stopping = True
         self._tell()
 
     def report(self) -> HealthReport:
-        """Look at the service as it stands now."""
+        """Return the current state of the service."""
         with self._lock:
             conditions = dict(self._conditions)
             remarks = dict(self._remarks)

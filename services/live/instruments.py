@@ -1,4 +1,4 @@
-"""What every part of a running service reports to."""
+"""The metrics, health and fallback list that every part of a running service reports to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """Metrics, health, and the list of accelerators for which the CPU stands in; each is thread-safe."""
+    """Metrics, health, and the list of fallbacks from accelerator to CPU; each is thread-safe."""
 
     metrics: ServiceMetrics
     health: Health
@@ -20,7 +20,7 @@ class Instruments:
 
     @classmethod
     def of(cls, metrics: ServiceMetrics | None = None, health: Health | None = None) -> Self:
-        """Return instruments that belong together; what is not given is made, and exports nothing."""
+        """Return connected instruments; a missing one is created and exports nothing."""
         metrics = metrics or NoMetrics()
         health = health or Health(on_change=metrics.ready)
         return cls(metrics, health, AcceleratorFallbacks(metrics, health))

@@ -1,7 +1,7 @@
-"""What a modality is to the running service: an object that judges, stores, shows and tells of what is its own.
+"""The interface of a modality to the running service: it classifies, stores, shows and publishes its own data.
 
-A modality's own room implements `LiveModality` and offers a function that opens it, which the composition lists. The
-worker, the page and the feedback know nothing else of it.
+A modality's package implements `LiveModality` and provides a function that opens it, which the composition lists. The
+worker, the page and the feedback know nothing else about it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """When the document in hand came, and when the worker took it up.
+    """When the current document arrived, and when the worker started on it.
 
     Attributes
     ----------
     received_at, begun_at
-        Monotonic clock, seconds; what lies between is the time in the queue.
+        Monotonic clock, seconds; the difference is the time in the queue.
     """
 
     received_at: float
@@ -42,14 +42,14 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLinks:
-    """What a modality's callback may ask of, and tell, the worker that drives it.
+    """What a modality's callback gets from the worker that drives it.
 
     Attributes
     ----------
     is_behind
-        True while documents wait: what can be left out may be left out.
+        True while documents wait: optional work may be skipped.
     on_provisional
-        Takes each verdict on a run that goes on, for the feedback sinks. Returns at once.
+        Passes each provisional verdict to the feedback sinks. Doesn't block.
     """
 
     is_behind: Callable[[], bool]
@@ -58,7 +58,7 @@ class WorkerLinks:
 
 @dataclass(frozen=True, slots=True)
 class LiveContext:
-    """What a modality is made from."""
+    """What a modality is opened with."""
 
     settings: Settings
     store: ResultStore
@@ -72,67 +72,67 @@ class LiveModality(Protocol):
     """
 
     name: ClassVar[str]
-    """One word, as in the URLs and the names of bundles."""
+    """One word, as used in URLs and bundle names."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that its verdicts choose among; empty where it has no model."""
+        """The classes of its model; empty if it has none."""
         ...
 
     @property
     def outbox(self) -> Outbox:
-        """The stored records as the feedback sinks are given them."""
+        """The stored records to be delivered to the feedback sinks."""
         ...
 
     @property
     def watchers(self) -> int:
-        """How many clients follow its records over HTTP."""
+        """Number of clients that follow its records over HTTP."""
         ...
 
     def add_routes(self, app: FastAPI) -> None:
-        """Add its part of the HTTP face."""
+        """Add its HTTP routes."""
         ...
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:
-        """Make the callback that judges; called once, when the worker starts."""
+        """Make the callback that classifies; called once, when the worker starts."""
         ...
 
     def prepare(self) -> Sequence[str]:
-        """Compile kernels and run the model once for real, in the worker's thread, before the service is ready.
+        """Compile kernels and run the model once, in the worker's thread, before the service is ready.
 
-        What it raises makes the service not ready, with the reason; documents are received all the same, and their
-        runs get the callback's own error outcome.
+        If it raises, the service is not ready, with the reason; documents are still received, and their runs get the
+        callback's error outcome.
 
         Returns
         -------
         Sequence[str]
-            Shortcomings in words: with one the service is ready, and degraded.
+            Limitations, for the operator: with any the service is ready, but degraded.
         """
         ...
 
     def flush(self, arrival: Arrival | None = None, *, force: bool = False) -> None:
-        """Store what the callback has reported, and then tell of it: nothing is told that could be forgotten.
+        """Store what the callback has reported, then announce it: nothing is announced that could still be lost.
 
         Parameters
         ----------
         arrival
-            Of the document whose reports these are; None where they come of the passing of time.
+            Of the document that led to the reports; None if they follow from a timeout.
         force
-            Store now what might wait to be stored with more.
+            Store now, even if a batch is not full.
         """
         ...
 
     def retry(self) -> int:
-        """Try to write what the disk refused; return how many records still wait in memory."""
+        """Retry records that could not be written to disk; return how many still wait in memory."""
         ...
 
     def close(self) -> None:
-        """Let the watchers go and end threads; does nothing the second time. The store stays open."""
+        """Disconnect the watchers and end threads. Idempotent; the store stays open."""
         ...
 
 
 ModalityFactory = Callable[[LiveContext], LiveModality]
-"""Opens a modality: loads its models, and starts nothing.
+"""Opens a modality: loads its models, but starts nothing.
 
-Raises `SettingsError` where a file that the settings name can't be used, and whatever loading its model raises.
+Raises `SettingsError` if a file named in the settings can't be used, and whatever loading its model raises.
 """

@@ -1,4 +1,4 @@
-"""What waits to be given to a sink, whatever it is made of."""
+"""The interface of an outbox: records that wait for delivery to sinks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol
 from braggwatch.services.live.sink import Sink
 
 Offer = Callable[[str, Callable[[], None]], bool]
-"""Given a run's uid and a call that hands one record to a sink, makes the call; False where the sink didn't take it."""
+"""Given a run's uid and a function that hands one record to a sink, calls it; False if the sink didn't accept it."""
 
 
 class Outbox(Protocol):
-    """The stored records of one modality, each kept until each sink has been given it. Safe to use from any thread."""
+    """The stored records of one modality, each kept until every sink has accepted it. Thread-safe."""
 
     def deliver(self, sink: Sink, offer: Offer) -> bool:
-        """Offer a sink all that it has not been given, oldest first, and note what it took.
+        """Offer a sink all records it has not accepted yet, oldest first, and note those it accepts.
 
         Returns
         -------
         bool
-            False where a record was not taken: what comes after it waits too.
+            False if a record was not accepted; those after it wait too.
         """
         ...

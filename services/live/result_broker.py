@@ -1,4 +1,4 @@
-"""Hands each new result to whoever watches: bounded, and a watcher that does not keep up is let go."""
+"""Distributes new results to watching clients through bounded queues; a client that falls behind is dropped."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class PublishedResult(Generic[Record]):
     Attributes
     ----------
     id
-        ``"EPOCH-NUMBER"``: the number counts from 1 within one life of the service, the epoch tells lives apart.
+        ``"EPOCH-NUMBER"``: the number counts from 1 at each start of the service, the epoch identifies the start.
     result
-        None for a ``reset``: what the client asked to resume from is not here any more, it must load afresh.
+        None for a ``reset``: the event to resume from is no longer available, the client must reload.
     """
 
     id: str
@@ -31,12 +31,12 @@ class PublishedResult(Generic[Record]):
 
     @property
     def is_reset(self) -> bool:
-        """True where the client must reload its table from the store."""
+        """Whether the client must reload its table from the store."""
         return self.result is None
 
 
 class SlowClientError(BraggwatchError):
-    """Raised inside a subscription whose client did not read for a whole queue's length."""
+    """Raised in a subscription whose client fell behind by more than its queue holds."""
 
 
 class _Subscription(Generic[Record]):
@@ -58,16 +58,16 @@ class _Subscription(Generic[Record]):
 
 
 class ResultBroker(Generic[Record]):
-    """Fans results out to any number of clients; `publish` never waits for one of them.
+    """Sends results to any number of clients; `publish` never waits for a client.
 
     Parameters
     ----------
     epoch
-        Number of this life of the service, as the store gives it out.
+        Number of this start of the service, from the store.
     queue_size
         Events a client may fall behind before it is dropped.
     history
-        Events kept so that a client which reconnects resumes without a reload.
+        Events kept so that a client can reconnect without a reload.
     """
 
     def __init__(self, epoch: int, *, queue_size: int = 256, history: int = 512) -> None:
@@ -82,13 +82,13 @@ class ResultBroker(Generic[Record]):
 
     @property
     def clients(self) -> int:
-        """How many subscriptions are open."""
+        """Number of open subscriptions."""
         with self._lock:
             return len(self._subscriptions)
 
     @property
     def dropped_clients(self) -> int:
-        """How many clients were dropped because they did not read."""
+        """Number of clients dropped because they fell behind."""
         return self._dropped
 
     def publish(self, result: Record) -> None:
@@ -101,19 +101,19 @@ class ResultBroker(Generic[Record]):
                 _offer(subscription, event)
 
     def close(self) -> None:
-        """End every subscription, so that a server can stop while clients are connected."""
+        """End every subscription, so that the server can stop while clients are connected."""
         with self._lock:
             self._closed = True
             for subscription in self._subscriptions:
                 _offer(subscription, None)
 
     async def subscribe(self, last_event_id: str | None = None) -> AsyncGenerator[PublishedResult[Record], None]:
-        """Yield events as they come, first those missed since ``last_event_id``.
+        """Yield events as they arrive, starting with those missed since ``last_event_id``.
 
         Raises
         ------
         SlowClientError
-            When the client fell ``queue_size`` events behind; it may reconnect and will be told to reload.
+            If the client fell ``queue_size`` events behind; it may reconnect and will be told to reload.
         """
         subscription = _Subscription[Record](asyncio.get_running_loop(), self._queue_size)
         with self._lock:
@@ -148,6 +148,6 @@ class ResultBroker(Generic[Record]):
 
 
 def _offer(subscription: _Subscription[Record], event: PublishedResult[Record] | None) -> None:
-    # The loop of a client that is just going away may be closed: nobody is left to tell.
+    # The event loop of a disconnecting client may be closed already.
     if not subscription.loop.is_closed():
         subscription.loop.call_soon_threadsafe(subscription.offer, event)

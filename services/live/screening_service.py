@@ -1,4 +1,4 @@
-"""The running service: a receiver fills a queue, one worker judges, results are stored and then told."""
+"""The running service: a receiver fills a queue, one worker classifies, results are stored and then published."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ScreeningService:
     Parameters
     ----------
     modalities
-        What judges, stores, shows and tells; each sees the whole stream and takes what is its own.
+        The modalities; each sees the whole stream and processes its own runs.
     feedback
-        Brings the sinks what the modalities have stored; started and stopped with the service.
+        Delivers stored records to the sinks; started and stopped with the service.
     on_beat
         Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
     on_raw_message
-        Called with each message as it came off the socket, in the receiving thread.
+        Called with each raw message from the socket, in the receiving thread.
     """
 
     def __init__(
@@ -73,40 +73,40 @@ class ScreeningService:
 
     @property
     def receiver_stats(self) -> ReceiverStats:
-        """What the receiver has seen so far."""
+        """Counts of the receiver so far."""
         return self._receiver.stats
 
     @property
     def is_behind(self) -> bool:
-        """True while documents wait to be handled."""
+        """Whether documents wait to be handled."""
         return self._backlog.stats.documents > 0
 
     @property
     def alive(self) -> bool:
-        """True while both threads run."""
+        """Whether both threads run."""
         return self._receiver.alive and self._worker is not None and self._worker.is_alive()
 
     def start(self) -> None:
-        """Begin to receive, warm up, and judge; returns at once, `health` says when it is ready.
+        """Start to receive, warm up and classify. Returns at once; `health` says when the service is ready.
 
         Raises
         ------
         SettingsError
-            Where the stream's address or keys can't be used.
+            If the stream's address or keys can't be used.
         """
         self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
         links = WorkerLinks(is_behind=lambda: self.is_behind, on_provisional=self._feedback.provisional)
         callback = ModalityCallback(
             [modality.open_stream(links) for modality in self._modalities], self._settings.assembly
         )
-        # Receiving begins before the warm-up ends: its documents wait in the queue.
+        # Receiving starts before the warm-up ends; documents wait in the queue.
         self._receiver.start()
         self._feedback.start()
         self._worker = threading.Thread(target=self._work, args=(callback,), name="braggwatch-screening", daemon=True)
         self._worker.start()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the service is ready; False where it is not in time, `health` then says why."""
+        """Wait until the service is ready; False if the time is up, `health` then says why."""
         deadline = time.monotonic() + timeout_s
         while not self.health.report().ready:
             if time.monotonic() >= deadline:
@@ -115,7 +115,7 @@ class ScreeningService:
         return True
 
     def stop(self) -> None:
-        """Stop receiving, judge what is queued until the deadline, end open runs, deliver, and return.
+        """Stop receiving, process the queue until the deadline, end open runs, deliver, and return.
 
         The store and the modalities stay open: they belong to the caller.
         """
@@ -144,7 +144,7 @@ class ScreeningService:
                 break
         left = self._backlog.stats.documents
         if left:
-            logger.warning("%d queued documents were not judged before the deadline", left)
+            logger.warning("%d queued documents were not processed before the deadline", left)
         failed = self._attempt("flush", callback.flush)
         self._tick(callback, time.monotonic(), failed)
 
@@ -155,7 +155,7 @@ class ScreeningService:
             try:
                 shortcomings += modality.prepare()
             except Exception as error:
-                # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
+                # Whatever a runtime raises, the page must show it: a dead process would not say why.
                 logger.exception("warm-up failed")
                 failures.append(f"{type(error).__name__}: {error}"[:300])
         if failures:
@@ -170,7 +170,7 @@ class ScreeningService:
         try:
             callback(item.name, item.document)
         except Exception:
-            # The callback promises not to raise; one broken promise must not cost the runs that follow.
+            # The callback should not raise; if it does, the runs that follow must not be lost.
             logger.exception("document %s of run %s could not be handled", item.name, item.run_uid)
             self._metrics.document_rejected("callback_error")
         self._flush(arrival, force=self._backlog.stats.documents == 0)
@@ -180,12 +180,12 @@ class ScreeningService:
             try:
                 modality.flush(arrival, force=force)
             except Exception:
-                # A record that can't be stored or told must not end the thread that judges all runs.
-                logger.exception("records of %s could not be stored or told", modality.name)
+                # A record that can't be stored or published must not end the worker thread.
+                logger.exception("records of %s could not be stored or published", modality.name)
                 self._metrics.document_rejected("callback_error")
 
     def _tick(self, callback: ModalityCallback, now: float, failed: str | None = None) -> None:
-        """Do what is to be done between documents; a chore that fails holds up neither the others nor the runs."""
+        """Do the maintenance between documents; a step that fails stops neither the other steps nor the runs."""
         chores: dict[str, Callable[[], None]] = {
             "beat": self._beat,
             "runs": lambda: callback.expire(now),
@@ -208,16 +208,16 @@ class ScreeningService:
         self._feedback.beat()
 
     def _attempt(self, step: str, chore: Callable[[], None]) -> str | None:
-        """Do one chore; return what went wrong in words, None where nothing did."""
+        """Run one maintenance step; return the error message, None if it succeeded."""
         try:
             chore()
         except Exception as error:
-            # Whatever it is, it must not end the thread that judges all runs: all that are open would be lost.
+            # No error here may end the worker thread: all open runs would be lost.
             self._metrics.housekeeping_failed(step)
             now = time.monotonic()
             if now - self._failure_logged_at.get(step, float("-inf")) >= _FAILURE_LOG_EVERY_S:
                 self._failure_logged_at[step] = now
-                logger.exception("housekeeping (%s) failed; it is tried again", step)
+                logger.exception("housekeeping (%s) failed; retrying", step)
             return f"{step}: {type(error).__name__}: {error}"[:300]
         return None
 
@@ -238,7 +238,7 @@ class ScreeningService:
         waiting = sum(modality.retry() for modality in self._modalities)
         self._metrics.store_pending(waiting)
         if waiting:
-            self.health.degraded(_STORE, f"the disk refuses results, {waiting} wait in memory")
+            self.health.degraded(_STORE, f"results can't be written to disk, {waiting} wait in memory")
         else:
             self.health.ok(_STORE)
 
@@ -247,7 +247,7 @@ class ScreeningService:
             return
         stats = self._receiver.stats
         if not self._receiver.alive:
-            self.health.failed(_STREAM, "the receiving thread has ended")
+            self.health.failed(_STREAM, "the receiving thread has stopped")
         elif stats.connected:
             self.health.ok(_STREAM)
         else:

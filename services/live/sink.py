@@ -1,4 +1,4 @@
-"""What it takes to be told of results."""
+"""The interface of a feedback sink."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ from braggwatch.sim.errors import BraggwatchError
 
 
 class SinkError(BraggwatchError):
-    """A sink could not take a result now; the same revision will be offered again."""
+    """A sink could not accept a result; the same revision will be offered again."""
 
 
 class Sink(Protocol):
-    """One way out for results; a sink derives from it and takes up what it can tell.
+    """One destination for results; a sink derives from it and overrides what it supports.
 
-    `publish` and `close` are called by one thread of its own. Delivery is at least once: a result may come again with
-    the same run uid, model id and revision, and must then mean nothing new.
+    Each sink has one thread, which calls `publish` and `close`. Delivery is at least once: a result may be repeated
+    with the same run uid, model id and revision; the repeat must have no further effect.
     """
 
     name: str
-    """One word, fit for a metric's label; the outbox is kept under it."""
+    """One word, usable as a metric label; also the key of the outbox."""
 
     def publish(self, result: ScreeningResult) -> None:
-        """Hand one result over.
+        """Deliver one result.
 
         Raises
         ------
         SinkError
-            Where it could not; nothing else is expected.
+            If it could not; nothing else is expected.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
     def provisional(self, verdict: ProvisionalVerdict) -> None:
-        """Take note of a verdict on a run that goes on. Called by the thread that judges: returns at once."""
+        """Take a provisional verdict. Called by the worker thread: must return at once."""
 
     def beat(self) -> None:
-        """Take note that scans can be judged. Called at each turn of the loop that judges: returns at once."""
+        """Take note that scans can be classified. Called at each turn of the worker's loop: must return at once."""
 
 
 @runtime_checkable
 class PatternSink(Protocol):
-    """What a sink may take besides: the verdicts on diffraction patterns, in the order in which they were stored."""
+    """A sink that also takes verdicts on diffraction patterns, in the order in which they were stored."""
 
     def publish_pattern(self, result: PatternResult) -> None:
-        """Hand over one pattern's record.
+        """Deliver the record of one pattern.
 
         Raises
         ------
         SinkError
-            Where it could not; nothing else is expected.
+            If it could not; nothing else is expected.
         """
         ...
 
     def publish_pattern_run(self, result: PatternRunResult, particles: tuple[ParticleState, ...]) -> None:
-        """Hand over the end of a run of patterns, with its particles.
+        """Deliver the final record of a run of patterns, with its particles.
 
         Raises
         ------
         SinkError
-            Where it could not; nothing else is expected.
+            If it could not; nothing else is expected.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink may know of the service beside its own settings.
+    """What a sink knows of the service besides its own settings.
 
     Attributes
     ----------
     epoch
-        Number of this life of the service, as the store gives it out.
+        Number of this start of the service, from the store.
     classes
-        Name of a modality → the classes that its verdicts choose among.
+        Name of a modality → classes of its model.
     """
 
     epoch: int
@@ -95,11 +95,11 @@ class SinkKind:
     Attributes
     ----------
     name
-        The name of its sink.
+        Name of the sink.
     is_enabled
-        Whether the settings ask for it.
+        Whether the settings enable it.
     open
-        Makes the sink; raises `SettingsError` where its settings can't be used.
+        Makes the sink; raises `SettingsError` if its settings can't be used.
     """
 
     name: str

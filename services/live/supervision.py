@@ -1,4 +1,4 @@
-"""Gets on with whoever started the process: tells systemd how things stand, and stops when asked."""
+"""Notifies systemd of the service's state, and handles stop signals."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Speaks systemd's notification protocol (sd_notify(3)); silent where nobody asked for it.
+    """Sends systemd notifications (sd_notify(3)); does nothing if not started by systemd.
 
     Parameters
     ----------
     address
         Value of ``NOTIFY_SOCKET``; a leading ``@`` is an abstract address.
     watchdog_s
-        Interval within which systemd wants to hear from us, None where it doesn't.
+        Interval within which systemd expects a notification, seconds; None if it has no watchdog.
     """
 
     def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
@@ -37,19 +37,19 @@ class Notifier:
         return cls(os.environ.get("NOTIFY_SOCKET"), watchdog_s)
 
     def ready(self, status: str = "") -> None:
-        """Say that the service is up."""
+        """Report that the service is ready."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def status(self, status: str) -> None:
-        """Say in one line how things stand."""
+        """Report the state in one line."""
         self._send(f"STATUS={status}")
 
     def alive(self) -> None:
-        """Feed the watchdog; to be called from the loop that matters, not from a timer beside it."""
+        """Feed the watchdog; call it from the pipeline's loop, not from a separate timer."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Say that the service is on its way out."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
@@ -59,16 +59,16 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
                 connection.sendto(message.encode(), self._address)
         except OSError as error:
-            logger.warning("the service manager can't be told: %s", error)
+            logger.warning("the service manager can't be notified: %s", error)
 
 
 @contextmanager
 def stop_on_signal() -> Generator[threading.Event]:
-    """Give an event that SIGTERM and SIGINT set; a second signal has its usual effect. Main thread only."""
+    """Yield an event that SIGTERM and SIGINT set; a second signal has its default effect. Main thread only."""
     stopping = threading.Event()
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the signal module says so)
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (signature set by the signal module)
         logger.info("%s: stopping", signal.Signals(number).name)
         stopping.set()
         for each, handler in previous.items():

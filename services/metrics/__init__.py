@@ -1,4 +1,4 @@
-"""Prometheus metrics of one process, and what a GPU's driver says of it.
+"""Prometheus metrics of one process and of the GPUs.
 
 Serving and the page import it.
 """

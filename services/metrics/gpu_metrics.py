@@ -1,7 +1,7 @@
-"""GPU metrics for Prometheus: sampled by a timer of their own, so that a slow driver never slows a scrape.
+"""GPU metrics for Prometheus, sampled by a separate timer so that a slow driver never delays a scrape.
 
 A scrape shows the newest sample. Where the driver hasn't returned for 15 s, the GPUs count as not answering
-and their other series end, rather than stand still at what was true once. Without a GPU, its driver or nvidia-ml-py
+and their other series end rather than show outdated values. Without a GPU, its driver or nvidia-ml-py
 there are no such series at all, and one line in the log says why.
 """
 
@@ -32,26 +32,26 @@ _STOP_S = 2.0
 
 _LABELS = ("gpu", "uuid")
 _GAUGES: dict[str, tuple[str, Callable[[GpuReading], float | None]]] = {
-    "utilisation_ratio": ("Part of the time in which a kernel ran.", lambda one: one.utilisation),
-    "memory_used_bytes": ("Memory in use, by every process.", lambda one: one.memory_used_bytes),
-    "memory_total_bytes": ("Memory there is.", lambda one: one.memory_total_bytes),
-    "temperature_celsius": ("Temperature of the chip.", lambda one: one.temperature_celsius),
-    "power_watts": ("Power drawn.", lambda one: one.power_watts),
-    "power_limit_watts": ("Power it may draw.", lambda one: one.power_limit_watts),
+    "utilisation_ratio": ("Fraction of the time in which a kernel ran.", lambda reading: reading.utilisation),
+    "memory_used_bytes": ("Memory in use, by every process.", lambda reading: reading.memory_used_bytes),
+    "memory_total_bytes": ("Total memory.", lambda reading: reading.memory_total_bytes),
+    "temperature_celsius": ("Temperature of the chip.", lambda reading: reading.temperature_celsius),
+    "power_watts": ("Power drawn.", lambda reading: reading.power_watts),
+    "power_limit_watts": ("Power it may draw.", lambda reading: reading.power_limit_watts),
 }
 
 
 class GpuMonitor:
-    """Samples the GPUs from time to time in a thread of its own, which also opens the driver: that can hang as well.
+    """Samples the GPUs regularly in a separate thread, which also opens the driver, as that can hang too.
 
     Parameters
     ----------
     open_reader
-        Opens what readings come from; raises `GpuUnreadableError` where there is nothing to read.
+        Opens the source of readings; raises `GpuUnreadableError` if there is nothing to read.
     interval_s
-        Time between the end of one look and the next, seconds.
+        Time between the end of one sample and the next, seconds.
     stale_after_s
-        Age of the newest look from which the GPUs count as not answering, seconds.
+        Age of the newest sample from which the GPUs count as not responding, seconds.
     clock
         Monotonic clock in seconds.
     """
@@ -77,7 +77,7 @@ class GpuMonitor:
         self._thread.start()
 
     def latest(self) -> tuple[GpuReading, ...]:
-        """Return the newest readings at once, none where there is no GPU to read.
+        """Return the newest readings without waiting, none if there is no GPU to read.
 
         GPUs whose driver has not returned for long are not answering.
         """
@@ -85,11 +85,11 @@ class GpuMonitor:
         if sample is None:
             return ()
         if self._clock() - sample.taken_s > self._stale_after_s:
-            return tuple(unanswered(one) for one in sample.readings)
+            return tuple(unanswered(reading) for reading in sample.readings)
         return sample.readings
 
     def close(self) -> None:
-        """Stop sampling; a driver that doesn't return is left to itself."""
+        """Stop sampling, without waiting for a driver that doesn't return."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
@@ -102,7 +102,7 @@ class GpuMonitor:
             return
         try:
             self._sample = _Sample(self._clock(), reader.read())
-            logger.info("GPU metrics of %s", ", ".join(one.name for one in self._sample.readings))
+            logger.info("GPU metrics of %s", ", ".join(reading.name for reading in self._sample.readings))
             while not self._stop.wait(self._interval_s):
                 self._sample = _Sample(self._clock(), reader.read())
         finally:
@@ -139,11 +139,11 @@ class GpuCollector(Collector):
 
 
 def gpu_families(readings: tuple[GpuReading, ...]) -> Iterator[Metric]:
-    """Yield every GPU metric with the series of these readings; a quantity that isn't told has no series."""
+    """Yield every GPU metric with the series of these readings; an unknown quantity has no series."""
     info = GaugeMetricFamily("braggwatch_gpu_info", "A GPU and its driver.", labels=(*_LABELS, "name", "driver"))
-    answering = GaugeMetricFamily("braggwatch_gpu_answering", "1 where the driver reaches the GPU.", labels=_LABELS)
+    answering = GaugeMetricFamily("braggwatch_gpu_answering", "1 if the driver reaches the GPU.", labels=_LABELS)
     throttled = GaugeMetricFamily(
-        "braggwatch_gpu_throttled", "1 where clocks are held down, by reason.", labels=(*_LABELS, "reason")
+        "braggwatch_gpu_throttled", "1 if clocks are throttled, by reason.", labels=(*_LABELS, "reason")
     )
     errors = CounterMetricFamily(
         "braggwatch_gpu_ecc_errors", "Memory errors since the driver was loaded.", labels=(*_LABELS, "kind")
@@ -151,17 +151,17 @@ def gpu_families(readings: tuple[GpuReading, ...]) -> Iterator[Metric]:
     gauges = {
         name: GaugeMetricFamily(f"braggwatch_gpu_{name}", text, labels=_LABELS) for name, (text, _) in _GAUGES.items()
     }
-    for one in readings:
-        labels = (str(one.index), one.uuid)
-        info.add_metric((*labels, one.name, one.driver), 1)
-        answering.add_metric(labels, one.answering)
+    for reading in readings:
+        labels = (str(reading.index), reading.uuid)
+        info.add_metric((*labels, reading.name, reading.driver), 1)
+        answering.add_metric(labels, reading.answering)
         for name, (_, quantity) in _GAUGES.items():
-            value = quantity(one)
+            value = quantity(reading)
             if value is not None:
                 gauges[name].add_metric(labels, value)
-        if one.throttled is not None:
+        if reading.throttled is not None:
             for reason in THROTTLE_REASONS:
-                throttled.add_metric((*labels, reason), reason in one.throttled)
-        for kind, count in one.ecc_errors.items():
+                throttled.add_metric((*labels, reason), reason in reading.throttled)
+        for kind, count in reading.ecc_errors.items():
             errors.add_metric((*labels, kind), count)
     yield from (info, answering, *gauges.values(), throttled, errors)

@@ -1,4 +1,4 @@
-"""What a GPU's driver says of it, read through NVML with nvidia-ml-py (extra ``gpu``)."""
+"""GPU readings from the driver, read through NVML with nvidia-ml-py (extra ``gpu``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THROTTLE_REASONS = {
     "hardware_slowdown": 0x8,
     "power_brake": 0x80,
 }
-"""Bits of ``nvmlClocksEventReason…`` that mean slower than asked for; idle and chosen clocks are none."""
+"""Bits of ``nvmlClocksEventReason…`` that mean throttling; idle and user-set clocks don't."""
 
 ECC_KINDS = {"corrected": 0, "uncorrected": 1}
 """``NVML_MEMORY_ERROR_TYPE_…``."""
@@ -31,7 +31,7 @@ _Told = TypeVar("_Told")
 
 
 class GpuUnreadableError(BraggwatchError, RuntimeError):
-    """GPUs can't be looked at on this machine; the message says why."""
+    """GPUs can't be read on this machine; the message says why."""
 
 
 class _Memory(Protocol):
@@ -69,14 +69,14 @@ class Nvml(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One look at one GPU; None where the GPU, its driver or its owner doesn't tell.
+    """One reading of one GPU; None if the GPU or its driver doesn't provide a value.
 
     Attributes
     ----------
     answering
-        Whether the driver still reaches it: a GPU that fell off the bus does not answer.
+        Whether the driver still reaches it; not if the GPU fell off the bus.
     utilisation
-        Part of the last sampling period, 0 to 1, in which a kernel ran.
+        Fraction of the last sampling period in which a kernel ran, 0 to 1.
     throttled
         Names out of `THROTTLE_REASONS`.
     ecc_errors
@@ -99,7 +99,7 @@ class GpuReading:
 
 
 def unanswered(reading: GpuReading) -> GpuReading:
-    """Return what is left of a reading while the driver doesn't reach the GPU: which GPU it is."""
+    """Return the reading of a GPU that the driver doesn't reach: only its identity."""
     return GpuReading(reading.index, reading.uuid, reading.name, reading.driver, answering=False)
 
 
@@ -146,15 +146,15 @@ class GpuReader:
         return _Device(index, self._nvml.nvmlDeviceGetUUID(handle), self._nvml.nvmlDeviceGetName(handle), handle)
 
     def read(self) -> tuple[GpuReading, ...]:
-        """Look at each GPU; one that fails is not answering, a quantity that it doesn't tell is None."""
+        """Read each GPU; one that fails is not answering, an unsupported quantity is None."""
         return tuple(self._reading(device) for device in self._devices)
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Close the driver."""
         try:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError:
-            # It is gone already, with the driver.
+            # Already closed, with the driver.
             return
 
     def _reading(self, device: _Device) -> GpuReading:
@@ -162,7 +162,7 @@ class GpuReader:
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError:
-            # Every GPU tells its memory: one that does not is lost, or was reset under us.
+            # Every GPU reports its memory: one that doesn't is lost or was reset.
             return GpuReading(device.index, device.uuid, device.name, self._driver, answering=False)
         rates = self._told(nvml.nvmlDeviceGetUtilizationRates, handle)
         power = self._told(nvml.nvmlDeviceGetPowerUsage, handle)
@@ -191,7 +191,7 @@ class GpuReader:
     def _told(
         self, ask: Callable[_Arguments, _Told], *arguments: _Arguments.args, **named: _Arguments.kwargs
     ) -> _Told | None:
-        """Ask for one quantity; None where this GPU or driver has none, or doesn't tell us."""
+        """Read one quantity; None if this GPU or driver doesn't provide it."""
         try:
             return ask(*arguments, **named)
         except self._nvml.NVMLError:

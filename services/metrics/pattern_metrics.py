@@ -10,25 +10,25 @@ from braggwatch.models.verdict import Outcome
 _BUCKETS_SECONDS = (0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """10 ms to 30 s: 33 ms is the time between two patterns at 30 a second."""
 OUTCOMES = (Outcome.CLASSIFIED, Outcome.UNSURE, Outcome.OUT_OF_DISTRIBUTION, Outcome.INVALID, Outcome.ERROR)
-"""How the judgement of one pattern can end."""
+"""Possible outcomes of one pattern."""
 
 
 class PatternMetrics:
-    """The series of diffraction patterns in a registry that somebody else owns."""
+    """The series of diffraction patterns, in a given registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._judged = Counter(
-            "braggwatch_sadp_patterns", "Diffraction patterns judged, by outcome.", ("outcome",), registry=registry
+            "braggwatch_sadp_patterns", "Diffraction patterns processed, by outcome.", ("outcome",), registry=registry
         )
         self._set_aside = Counter(
             "braggwatch_sadp_patterns_set_aside",
-            "Diffraction patterns that say nothing of their particle, by reason.",
+            "Diffraction patterns that don't count for their particle, by reason.",
             ("reason",),
             registry=registry,
         )
         self._lost = Counter(
             "braggwatch_sadp_patterns_lost",
-            "Diffraction patterns that a run's stop document counts and that never arrived.",
+            "Diffraction patterns counted by a run's stop document that never arrived.",
             registry=registry,
         )
         self._runs = Counter(
@@ -36,12 +36,12 @@ class PatternMetrics:
         )
         self._latency = Histogram(
             "braggwatch_sadp_pattern_latency_seconds",
-            "Arrival of a diffraction pattern's document to its stored verdict.",
+            "Time from the arrival of a diffraction pattern's document to its stored verdict.",
             buckets=_BUCKETS_SECONDS,
             registry=registry,
         )
         self._model = Gauge(
-            "braggwatch_sadp_model_loaded", "1 where diffraction patterns can be judged.", registry=registry
+            "braggwatch_sadp_model_loaded", "1 if diffraction patterns can be classified.", registry=registry
         )
         for outcome in OUTCOMES:
             self._judged.labels(outcome.value)
@@ -63,5 +63,5 @@ class PatternMetrics:
         self._lost.inc(result.lost)
 
     def model_loaded(self, is_loaded: bool) -> None:
-        """State whether there is a model."""
+        """Set whether there is a model."""
         self._model.set(is_loaded)

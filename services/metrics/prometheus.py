@@ -1,11 +1,11 @@
-"""Prometheus metrics of one Braggwatch process, all in one registry that the process owns.
+"""Prometheus metrics of one Braggwatch process, in its own registry.
 
 Naming rule: ``braggwatch_<what>_<base unit>``, counters end in ``_total``; units are seconds, bytes and ratios (0 to 1)
 and nothing scaled. Labels are closed sets known at start (outcome, class, reason, cause, stage, sink, document kind):
 never a uid, scan or sample, so the number of series cannot grow with the beamtime. Labelled counters whose set is
-known start at zero, so that ``increase()`` sees the first event. The tests hold it with ``promtool check metrics``.
+known start at zero, so that ``increase()`` sees the first event. The tests check this with ``promtool check metrics``.
 
-One process, one registry: prometheus_client's multi-process mode loses exemplars and goes on counting a worker that
+One process, one registry: prometheus_client's multi-process mode loses exemplars and keeps counting a worker that
 crashed; a GPU worker reports to its parent instead.
 """
 
@@ -34,7 +34,7 @@ from braggwatch.services.stream.rejection import RejectReason
 from braggwatch.services.stream.watchdog import ResetCause
 
 DURATION_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""5 ms to 60 s: from one stage on a fast machine to a run that nobody would wait for."""
+"""5 ms to 60 s: from one stage on a fast machine to an unacceptably slow run."""
 
 STAGES = ("decode", "queue", "preprocess", "classify", "publish", "provisional")
 _RATIO_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -45,14 +45,14 @@ METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """What a person at the beamline asks first.
+    """Current values for the page's header.
 
     Attributes
     ----------
     last_document_at
         Wall clock of the newest accepted document in seconds since the epoch; None before the first.
     last_latency_s
-        Last document of a run to its verdict for the newest run, seconds; None before the first.
+        Time from last document to verdict for the newest run, seconds; None before the first.
     """
 
     is_connected: bool = False
@@ -97,22 +97,22 @@ class Metrics:
         self._received_bytes = self._counter("received_bytes", "Bytes of accepted documents on the wire.")
         self._rejected = self._counter("documents_rejected", "Messages refused, by reason.", "reason")
         self._gaps = self._counter("stream_gaps", "Interruptions of the document stream, by cause.", "cause")
-        self._lost = self._counter("documents_lost", "Documents known to exist that never arrived.")
+        self._lost = self._counter("documents_lost", "Documents that must exist but never arrived.")
         self._frames_lost = self._counter(
             "stream_frames_lost", "Frames in files whose announcing documents never arrived."
         )
         self._runs_lost = self._counter("runs_lost", "Runs of which no document arrived, by jumps in scan_id.")
-        self._resets = self._counter("socket_resets", "Fresh sockets, by cause.", "cause")
-        self._connected = self._gauge("connected", "1 where the document stream is connected.")
-        self._last_document = self._gauge("last_document_timestamp_seconds", "When the newest document arrived.")
-        self._runs_shed = self._counter("runs_shed", "Whole runs set aside under overload.")
+        self._resets = self._counter("socket_resets", "Socket replacements, by cause.", "cause")
+        self._connected = self._gauge("connected", "1 if the document stream is connected.")
+        self._last_document = self._gauge("last_document_timestamp_seconds", "Arrival time of the newest document.")
+        self._runs_shed = self._counter("runs_shed", "Whole runs dropped under overload.")
         self._documents_shed = self._counter(
-            "documents_shed", "Documents dropped under overload, of runs set aside or of none."
+            "documents_shed", "Documents dropped under overload, of dropped runs or of no run."
         )
         self._queue = self._gauge("queue_documents", "Documents waiting between receiver and worker.")
         self._queue_bytes = self._gauge("queue_bytes", "Bytes waiting between receiver and worker.")
-        self._capacity = self._gauge("queue_capacity_documents", "Bound of the queue in documents.")
-        self._capacity_bytes = self._gauge("queue_capacity_bytes", "Bound of the queue in bytes.")
+        self._capacity = self._gauge("queue_capacity_documents", "Limit of the queue in documents.")
+        self._capacity_bytes = self._gauge("queue_capacity_bytes", "Limit of the queue in bytes.")
         for name in sorted(DOCUMENT_NAMES):
             self._received.labels(name)
         for reason in RejectReason:
@@ -131,14 +131,14 @@ class Metrics:
         self._without_detector = self._counter(
             "runs_without_detector", "Runs without frames of the preset's detector: they get no record."
         )
-        self._assembly = self._counter("assembly_events", "What assembling met besides frames, by kind.", "kind")
-        self._latency = self._histogram("run_latency_seconds", "Last document of a run to its verdict.")
+        self._assembly = self._counter("assembly_events", "Irregularities while assembling runs, by kind.", "kind")
+        self._latency = self._histogram("run_latency_seconds", "Time from the last document of a run to its verdict.")
         self._stages = self._histogram("stage_duration_seconds", "Time spent in one stage.", label="stage")
         self._confidence = self._histogram("confidence_ratio", "Calibrated confidence of verdicts.", _RATIO_BUCKETS)
         self._ood = self._histogram("ood_score_ratio", "Out-of-distribution score over threshold.", _OOD_BUCKETS)
-        self._provisional = self._counter("provisional_verdicts", "Verdicts on runs that go on, by outcome.", "outcome")
+        self._provisional = self._counter("provisional_verdicts", "Provisional verdicts, by outcome.", "outcome")
         self._settled = self._counter(
-            "provisional_settled", "Runs whose last provisional class their record kept or changed.", "kept"
+            "provisional_settled", "Runs whose last provisional class was kept or changed by their record.", "kept"
         )
         for outcome in Outcome:
             self._runs.labels(outcome.value)
@@ -152,17 +152,21 @@ class Metrics:
             self._stages.labels(stage)
 
     def _define_service(self) -> None:
-        self._feedback = self._counter("feedback_publishes", "Results handed to a sink.", "sink", "result")
-        self._pending = self._gauge("store_pending_results", "Results in memory that wait for a writable store.")
-        self._housekeeping = self._counter("housekeeping_failures", "Chores between documents that failed.", "step")
+        self._feedback = self._counter(
+            "feedback_publishes", "Attempts to deliver a result to a sink.", "sink", "result"
+        )
+        self._pending = self._gauge("store_pending_results", "Results waiting in memory for a writable store.")
+        self._housekeeping = self._counter(
+            "housekeeping_failures", "Maintenance steps between documents that failed.", "step"
+        )
         for step in HOUSEKEEPING_STEPS:
             self._housekeeping.labels(step)
-        self._ready = self._gauge("ready", "1 where a run that arrives now would be judged.")
-        self._degraded = self._gauge("degraded", "1 where verdicts are right but slower, e.g. on the CPU fallback.")
-        self._fallback = self._gauge("fallback_active", "1 while the CPU stands in for the accelerator.")
-        self._backend = self._gauge("backend_info", "The model that speaks.", "model", "version", "sha256", "runtime")
+        self._ready = self._gauge("ready", "1 if a run that arrives now would be classified.")
+        self._degraded = self._gauge("degraded", "1 if verdicts are correct but slower, e.g. on the CPU fallback.")
+        self._fallback = self._gauge("fallback_active", "1 while the CPU replaces a failed accelerator.")
+        self._backend = self._gauge("backend_info", "The model in use.", "model", "version", "sha256", "runtime")
         self._disk_free = self._gauge("disk_free_bytes", "Free space where a volume is kept.", "volume")
-        build = self._gauge("build_info", "What runs here.", "version", "python")
+        build = self._gauge("build_info", "Versions of the running software.", "version", "python")
         build.labels(_version(), python_version()).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,6 +1,6 @@
-"""The HTTP face: REST, live events, binary slices, metrics, health and the page itself.
+"""The HTTP server: REST, live events, binary slices, metrics, health and the web pages.
 
-Serving imports it; a system's live part adds its own routes.
+`braggwatch.services.serving` imports it; each modality's live package adds its own routes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts the HTTP face together."""
+"""Builds the HTTP application."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def create_app(
     epoch: int,
     watchers: Callable[[], int],
 ) -> FastAPI:
-    """Build the application; it starts nothing and owns none of its arguments.
+    """Build the application. Starts nothing; the caller closes the arguments.
 
     Parameters
     ----------
     parts
-        What adds each modality's own routes.
+        Functions that add the routes of each modality.
     epoch
-        Number of this life of the service.
+        Number of this start of the service.
     watchers
-        Counts the clients that follow events now.
+        Returns the number of clients that follow events.
 
     Raises
     ------
     InputError
-        Where the page would listen beyond loopback without a token.
+        If the page would listen beyond loopback without a token.
     """
     loopback = is_loopback(settings.host)
     tokens = usable_tokens(settings.read_token, settings.operate_token)
     if not loopback and not usable_tokens(settings.read_token):
         raise InputError(f"the page would listen on {settings.host} without a token: set read_token")
 
-    # No /docs: FastAPI's own pages load scripts from elsewhere.
+    # No /docs: FastAPI's documentation pages load scripts from other hosts.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
     for add_routes in parts:
         add_routes(app)

@@ -1,4 +1,4 @@
-"""Published records as server-sent events, one way for every system."""
+"""Sends published records as server-sent events; used by every modality."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PING_S = 10
 def event_stream(
     broker: ResultBroker[Record], request: Request, event_name: Callable[[Record], str]
 ) -> EventSourceResponse:
-    """Answer with a stream of events: each record as JSON, ``reset`` where the client must read everything anew.
+    """Respond with a stream of events: each record as JSON, ``reset`` if the client must reload everything.
 
-    A client that names the last event it saw (``Last-Event-ID``) gets what it missed; one that doesn't read is let go.
+    A client that sends its last event id (``Last-Event-ID``) gets what it missed; one that doesn't read is dropped.
 
     Parameters
     ----------
     event_name
-        Returns what a record's event is called.
+        Returns the event name of a record.
     """
     return EventSourceResponse(_events(broker, request.headers.get("last-event-id"), event_name), ping=_PING_S)
 

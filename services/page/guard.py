@@ -1,4 +1,4 @@
-"""Who may talk to the page: loopback needs nothing, elsewhere a token; plus the headers that keep scripts out."""
+"""Access control: no token needed on loopback, a token elsewhere; also sets the security headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# A supervisor's probes carry no token, and these say nothing about samples.
+# Health probes carry no token; these paths reveal nothing about samples.
 _OPEN_PATHS = frozenset({"/livez", "/readyz", "/login", "/static/style.css", "/static/icon.svg", "/static/theme.js"})
 _LOGIN_BODY_LIMIT = 4096
 
@@ -34,7 +34,7 @@ LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Brag
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether listening on ``host`` can be reached from this machine alone."""
+    """Return whether a server on ``host`` can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -44,21 +44,21 @@ def is_loopback(host: str) -> bool:
 
 
 def usable_tokens(*tokens: SecretStr | None) -> tuple[str, ...]:
-    """Return the tokens that can keep anyone out: a blank one is none, as a request without a token would match it."""
+    """Return the tokens that aren't blank: a request without a token would match a blank one."""
     texts = (token.get_secret_value() for token in tokens if token is not None)
     return tuple(text for text in texts if text.strip())
 
 
 class Guard:
-    """ASGI middleware: checks the token and the Host header, and adds the security headers to every answer.
+    """ASGI middleware: checks the token and the Host header, and adds the security headers to every response.
 
     Parameters
     ----------
     tokens
-        Any of them lets in; none at all lets everyone in: only for loopback.
+        Any one of them grants access; an empty tuple grants access to everyone, for loopback only.
     loopback_only
-        Refuse a Host header that names another machine, so that a web page elsewhere can't reach us through a DNS name
-        that it points at 127.0.0.1.
+        Refuse a Host header that names another machine, so that a foreign web page can't reach the service through a
+        DNS name that resolves to 127.0.0.1 (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, tokens: tuple[str, ...], loopback_only: bool) -> None:
@@ -67,7 +67,7 @@ class Guard:
         self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it with a refusal."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -95,7 +95,7 @@ class Guard:
 
 
 async def login(request: Request, tokens: tuple[str, ...]) -> Response:
-    """Take the token from a form and keep it in a cookie that scripts can't read."""
+    """Take the token from the login form and set it as an HttpOnly cookie."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -1,4 +1,4 @@
-"""What an operator and a supervisor ask: alive, ready, metrics, and the page's header."""
+"""Routes for operators and supervisors: liveness, readiness, metrics, and the status in the page's header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braggwatch.services.metrics.prometheus import METRICS_CONTENT_TYPE, Metrics
 
 
 class ServiceStatus(BaseModel):
-    """The page's header in one record; None where nothing is known yet."""
+    """Everything the page's header shows; None where unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,27 +42,27 @@ def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Ca
     Parameters
     ----------
     epoch
-        Number of this life of the service.
+        Number of this start of the service.
     watchers
-        Counts the clients that follow events now.
+        Returns the number of clients that follow events.
     """
     router = APIRouter()
 
     @router.get("/livez")
     def livez() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        """Answer 200 while the pipeline's loop turns, else 503: restart it."""
+        """Return 200 while the pipeline's loop runs, else 503: restart the service."""
         report = health.report()
-        return _report(report, well=report.live)
+        return _report(report, is_good=report.live)
 
     @router.get("/readyz")
     def readyz() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        """Answer 200 where a run that arrives now would be judged (also ``degraded``), else 503, with the reasons."""
+        """Return 200 if a run that arrives now would be classified (also ``degraded``), else 503, with the reasons."""
         report = health.report()
-        return _report(report, well=report.ready)
+        return _report(report, is_good=report.ready)
 
     @router.get("/metrics")
     def exposition() -> Response:  # pyright: ignore[reportUnusedFunction]
-        """Return the metrics in Prometheus' text format."""
+        """Return the metrics in the Prometheus text format."""
         return Response(metrics.exposition(), media_type=METRICS_CONTENT_TYPE)
 
     @router.get("/status")
@@ -73,8 +73,8 @@ def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Ca
     return router
 
 
-def _report(report: HealthReport, *, well: bool) -> JSONResponse:
-    return JSONResponse(report.model_dump(mode="json"), 200 if well else 503)
+def _report(report: HealthReport, *, is_good: bool) -> JSONResponse:
+    return JSONResponse(report.model_dump(mode="json"), 200 if is_good else 503)
 
 
 def _status(metrics: Metrics, health: Health, epoch: int, watchers: int) -> ServiceStatus:

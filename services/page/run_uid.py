@@ -1,4 +1,4 @@
-"""How a run is named in a URL."""
+"""The run uid as a path parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages' files, which are served as they are."""
+"""Serves the HTML files of the pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STATIC = Path(__file__).resolve().parent / "static"
 
 
 def add_page(app: FastAPI, path: str, file_name: str) -> None:
-    """Add ``GET path``: one HTML file of `STATIC`, asked for anew each time."""
+    """Add ``GET path``, which serves one HTML file of `STATIC` and tells clients to revalidate it each time."""
 
     @app.get(path, include_in_schema=False)
     def page() -> FileResponse:  # pyright: ignore[reportUnusedFunction]

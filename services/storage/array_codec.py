@@ -20,7 +20,7 @@ def pack_volume(volume: NDArray[np.float32]) -> bytes:
     """Pack a (a, b, c) volume of counts; values keep a relative accuracy of 5e-4."""
     peak = float(np.max(volume, initial=0.0))
     scale = _FULL_SCALE / peak if np.isfinite(peak) and peak > 0 else 1.0
-    # in double precision: single can't hold the scale of a very faint volume
+    # in double precision: single can't represent the scale of a very weak volume
     halves = (volume.astype(np.float64) * scale).astype("<f2")
     return _HEADER.pack(scale, *volume.shape) + zlib.compress(halves.tobytes(), level=1)
 
@@ -31,7 +31,7 @@ def unpack_volume(packed: bytes) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        Where the bytes are not a packed volume.
+        If the bytes are not a packed volume.
     """
     try:
         scale, *shape = _HEADER.unpack_from(packed)

@@ -1,4 +1,4 @@
-"""Keeps one final record for each run, on disk before anyone is told, and the arrays to show with it."""
+"""Stores one final record per run, on disk before it is published, and the arrays to show with it."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ _NEWEST = 2**62
 
 
 class ResultStore:
-    """Results in SQLite, safe to use from any thread.
+    """Results in SQLite; thread-safe.
 
-    While the disk refuses to take results (full, read-only), they are kept in memory, still served and still
-    handed to the sinks, and written once the disk takes them again: see `retry_pending`.
+    While the disk can't be written (full, read-only), results are kept in memory, still served and delivered to the
+    sinks, and written once the disk is writable again: see `retry_pending`.
 
     Parameters
     ----------
     path
-        The file; made where absent.
+        The file; created if absent.
     sinks
-        Names of the sinks for which each new result is put into the outbox.
+        Names of the sinks; each new result is put into the outbox of each.
     max_array_bytes
-        Bytes of stored arrays; beyond it the oldest go, their records stay.
+        Limit on stored arrays, bytes; the oldest are deleted, their records stay.
     max_pending
-        Results held in memory at most; beyond it the oldest is given up, with an error in the log.
+        Limit on results held in memory; beyond it the oldest is dropped, with an error in the log.
     read_only
-        Open beside a running service, to look.
+        Open for reading, while a service may be running.
 
     Raises
     ------
     StoreError
-        Where the file can't be opened, or was written by a newer version.
+        If the file can't be opened, or was written by a newer version.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class ResultStore:
             return len(self._pending)
 
     def put(self, report: ScreeningReport) -> bool:
-        """Make a result its run's record; on the disk when this returns, unless the disk refuses.
+        """Make a result its run's record; on disk when this returns, unless the disk can't be written.
 
         Returns
         -------
         bool
-            True where it is new and may be published; False for a revision not above the one that stands, so that
+            True if it is new and may be published; False for a revision not above the one that stands, so that
             no second verdict can contradict the first.
         """
         result = report.result
@@ -116,11 +116,11 @@ class ResultStore:
             return True
 
     def retry_pending(self) -> int:
-        """Try to write what the disk refused; return how many results still wait."""
+        """Retry results that could not be written; return how many still wait."""
         with self._changed:
             while self._pending:
                 run_uid, report = next(iter(self._pending.items()))
-                # Those that took it from memory meanwhile need not be offered it again.
+                # Sinks that took it from memory in the meantime need not get it again.
                 sinks = [sink for sink in self._sinks if (sink, run_uid) in self._pending_deliveries]
                 if not self._write(report, sinks):
                     break
@@ -192,7 +192,7 @@ class ResultStore:
             return result
 
     def pending_deliveries(self, sink: str, limit: int = 100) -> list[ScreeningResult]:
-        """Return results this sink has not been given, the oldest first."""
+        """Return results not yet delivered to this sink, oldest first."""
         with self._changed:
             rows = self._all(
                 "SELECT record FROM outbox JOIN results USING (run_uid) WHERE sink = ? ORDER BY id LIMIT ?", sink, limit
@@ -202,7 +202,7 @@ class ResultStore:
             return (stored + waiting)[:limit]
 
     def mark_delivered(self, sink: str, result: ScreeningResult) -> None:
-        """Note that a sink has been given this revision; where the disk refuses the note it may be given it again."""
+        """Note that a sink has this revision; if that can't be written, it may be delivered again."""
         with self._changed:
             self._pending_deliveries.pop((sink, result.run_uid), None)
             try:
@@ -221,7 +221,7 @@ class ResultStore:
                 self._changed.wait(timeout_s)
 
     def close(self) -> None:
-        """Write what waits if the disk takes it, and close the file."""
+        """Write waiting results if possible, and close the file."""
         with self._changed:
             if self._closed:
                 return
@@ -260,13 +260,17 @@ class ResultStore:
         for sink in self._sinks:
             self._pending_deliveries[sink, run_uid] = report.result
         for lost_uid, _ in lost:
-            logger.error("run %s: result given up, the disk has refused %d results", lost_uid, self._max_pending)
+            logger.error(
+                "run %s: result dropped, %d results already wait for a disk that can't be written",
+                lost_uid,
+                self._max_pending,
+            )
 
     def _write(self, report: ScreeningReport, sinks: Sequence[str]) -> bool:
         result = report.result
         try:
             with self._database:
-                # A higher revision takes a new id, so that readers who go by the id see it.
+                # A higher revision gets a new id, so that readers that follow the ids see it.
                 self._database.execute("DELETE FROM results WHERE run_uid = ?", (result.run_uid,))
                 cursor = self._database.execute(
                     "INSERT INTO results (run_uid, revision, epoch, outcome, label, finished_at, record)"
@@ -287,7 +291,7 @@ class ResultStore:
                     [(sink, result.run_uid, result.revision) for sink in sinks],
                 )
         except sqlite3.Error as error:
-            logger.warning("run %s: result kept in memory, the store refuses it: %s", result.run_uid, error)
+            logger.warning("run %s: result kept in memory, the store can't be written: %s", result.run_uid, error)
             return False
         return True
 

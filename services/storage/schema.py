@@ -1,4 +1,4 @@
-"""Tables of the result store, and how an older file is brought up to date."""
+"""Tables of the result store, and the migration of older files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braggwatch.sim.errors import BraggwatchError
 
 SCHEMA_VERSION: Final = 2
 
-# Each step brings a file from the version of its place to the next.
+# Step number n migrates a file from version n to n + 1.
 _STEPS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE epochs (id INTEGER PRIMARY KEY AUTOINCREMENT, started_at REAL NOT NULL);
@@ -65,16 +65,16 @@ _STEPS: Final[tuple[str, ...]] = (
 
 
 class StoreError(BraggwatchError):
-    """The store can't be opened; the text says why, for an operator."""
+    """The store can't be opened; the message says why."""
 
 
 def open_database(path: str, *, read_only: bool) -> sqlite3.Connection:
-    """Open or make the file, durable (write-ahead log, each commit on the disk before it returns).
+    """Open or create the file, durable (write-ahead log, each commit on disk before it returns).
 
     Raises
     ------
     StoreError
-        Where the file can't be opened or written, isn't a store, or was written by a newer version.
+        If the file can't be opened or written, isn't a store, or was written by a newer version.
     """
     try:
         if read_only:
@@ -99,7 +99,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, *, read_only: bool) -> Non
     if version > SCHEMA_VERSION:
         raise StoreError(f"written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})")
     if version < SCHEMA_VERSION and read_only:
-        raise StoreError(f"schema {version} must first be brought to {SCHEMA_VERSION} by the service")
+        raise StoreError(f"schema {version} must first be migrated to {SCHEMA_VERSION} by the service")
     for number in range(version, SCHEMA_VERSION):
         # One script, one transaction: a power cut leaves the old schema or the new one.
         connection.executescript(f"BEGIN; {_STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;")

@@ -1,4 +1,4 @@
-"""Documents off the wire: receiving, decoding, queueing, and noticing what was lost. Knows no models and no verdicts.
+"""Receives documents: decoding, queueing, and detecting loss. Independent of models and verdicts.
 
 The live service, recording and replay import it.
 """

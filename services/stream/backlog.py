@@ -1,4 +1,4 @@
-"""The bounded queue between receiver and worker. When full it gives up whole runs: a run is never thinned."""
+"""The bounded queue between receiver and worker. When full it drops whole runs, never single frames of a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
-SHED_REASON = "shed by Braggwatch: documents came faster than they could be judged"
+SHED_REASON = "shed by Braggwatch: documents came faster than they could be processed"
 
-# What still passes of a run that was given up: it says that the run was, and what of.
+# Documents of a dropped run that still pass, so that it gets a record.
 _KEPT_NAMES = frozenset({"start", "descriptor", "stop"})
 _LARGEST_KEPT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedDocument:
-    """One document on its way to the worker.
+    """One document queued for the worker.
 
     Attributes
     ----------
     run_uid
-        None where the run isn't known.
+        None if the run isn't known.
     size_bytes
         Bytes on the wire.
     received_at
@@ -60,9 +60,9 @@ class _RunInQueue:
 class Backlog:
     """First in, first out; bounded by documents and bytes.
 
-    Where a document does not fit, the newest run that waits gives way as a whole: its events are dropped, those still
-    to come are too. Its start and descriptors go through, being small, and its stop document says ``abort`` with the
-    reason, so that the run gets its record. Runs already being worked on are given up last.
+    If a document does not fit, the newest waiting run is dropped as a whole: its events, including those still to come.
+    Its start and descriptors, being small, still pass, and its stop document says ``abort`` with the reason, so that
+    the run gets its record. Runs already being processed are dropped last.
     """
 
     def __init__(self, max_documents: int, max_bytes: int, *, remembered_runs: int = 4096) -> None:
@@ -84,7 +84,7 @@ class Backlog:
         Returns
         -------
         int
-            Runs that were given up for it; its own may be among them.
+            Number of runs dropped for it, possibly including its own.
         """
         with self._changed:
             if item.run_uid in self._shed:
@@ -94,7 +94,7 @@ class Backlog:
             while not self._fits(item):
                 victim = self._victim(item)
                 if victim is None:
-                    # Belongs to no run and there is none to give up: the document goes.
+                    # Belongs to no run, and there is no run to drop: drop the document.
                     self._shed_documents += 1
                     return given_up
                 self._give_up(victim)
@@ -125,7 +125,7 @@ class Backlog:
             return item
 
     def close(self) -> None:
-        """Wake whoever waits; what is queued can still be taken."""
+        """Wake waiting readers; queued documents can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -151,7 +151,7 @@ class Backlog:
         run.waiting += 1
 
     def _keep_or_drop(self, item: QueuedDocument) -> None:
-        """Take one document of a run that was given up."""
+        """Take one document of a dropped run."""
         small = item.size_bytes <= _LARGEST_KEPT and len(self._items) < 2 * self._max_documents
         if item.name not in _KEPT_NAMES or not small:
             self._shed_documents += 1
@@ -186,7 +186,7 @@ class Backlog:
 
 
 def _aborted(item: QueuedDocument) -> QueuedDocument:
-    """Return a document of a run that was given up: its stop document says so, the others are as they were."""
+    """Return a document of a dropped run: its stop document says so, the others are unchanged."""
     if item.name != "stop":
         return item
     return replace(item, document={**item.document, "exit_status": "abort", "reason": SHED_REASON})

@@ -115,7 +115,7 @@ def encode(
     Raises
     ------
     ValueError
-        Where the prefix has a space, the name is no document's, or the format is ``auto``.
+        If the prefix has a space, the name is no document's, or the format is ``auto``.
     """
     if b" " in prefix:
         raise InputError(f"prefix {prefix!r} may not contain a space")
@@ -130,7 +130,7 @@ def pack_document(document: Mapping[str, object]) -> bytes:
     Raises
     ------
     TypeError
-        Where it holds a value that msgpack and msgpack-numpy don't carry, such as an array of objects.
+        If it holds a value that msgpack and msgpack-numpy don't carry, such as an array of objects.
     """
     try:
         # Text out of bytes that were no UTF-8, such as a file's name, is those bytes again.

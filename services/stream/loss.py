@@ -1,6 +1,6 @@
-"""Counts what must exist and never came, from ``seq_num``, the ranges of ``stream_datum`` and ``num_events``.
+"""Counts lost documents, from ``seq_num``, the ranges of ``stream_datum`` and ``num_events``.
 
-Nothing on the wire numbers the messages themselves, so loss shows in what the documents say of each other: a jump
+The messages themselves aren't numbered, so loss is inferred from what the documents say about each other: a jump
 within a stream, and a stop document that counts more than came.
 """
 
@@ -46,7 +46,7 @@ class Loss:
     Attributes
     ----------
     documents
-        Events, each one for certain, and stream_datum, at least one for each range that is missing.
+        Events, exactly, and stream_datum documents, at least one for each missing range.
     frames
         Frames in files that those stream_datum would have announced; the largest number over the files of a stream.
     """
@@ -57,7 +57,7 @@ class Loss:
 
 
 class LossLedger:
-    """Follows the streams of the open runs; belongs to one thread, only `open_runs` may be asked from others.
+    """Follows the streams of the open runs. Not thread-safe, except for `open_runs`.
 
     Ranges of stream_datum are followed by their ``seq_nums``, the numbers that ``num_events`` counts too, over all
     files of one data key.
@@ -73,7 +73,7 @@ class LossLedger:
     def __init__(self, grace_s: float, max_runs: int = 1000) -> None:
         self._grace_s = grace_s
         self._runs = Bounded[str, _Run](max_runs)
-        # Counted, not looked up: other threads ask while the receiver's changes the runs.
+        # A counter, as other threads read it while the receiver's thread changes the runs.
         self._open = 0
         self.jumps = 0
 
@@ -83,7 +83,7 @@ class LossLedger:
         return self._open
 
     def observe(self, run_uid: str | None, name: str, document: Mapping[str, object], now: float) -> bool:
-        """Take one document; return True where it shows a jump in its stream."""
+        """Take one document; return True if it shows a jump in its stream."""
         if run_uid is None:
             return False
         if name == "start":
@@ -119,9 +119,9 @@ class LossLedger:
             documents = frames = 0
             for stream in run.streams.values():
                 documents += _count(stream.events.overdue(now, self._grace_s))
-                ranges = [one.overdue(now, self._grace_s) for one in stream.files.values()]
+                ranges = [file.overdue(now, self._grace_s) for file in stream.files.values()]
                 documents += sum(len(gaps) for gaps in ranges)
-                # Frames and the readings taken with them are files of their own, and lost together.
+                # Frames and their readings are in separate files, and are lost together.
                 frames += max((_count(gaps) for gaps in ranges), default=0)
             if documents:
                 loss = Loss(run_uid, documents, frames)
@@ -159,7 +159,7 @@ def _events(run: _Run, document: Mapping[str, object], now: float) -> bool:
         return False
     number = document.get("seq_num")
     numbers = cast("list[object]", number) if isinstance(number, list) else [number]
-    seen = [stream.events.see(one, one + 1, now) for one in numbers if isinstance(one, int)]
+    seen = [stream.events.see(number, number + 1, now) for number in numbers if isinstance(number, int)]
     return any(seen)
 
 
@@ -195,8 +195,8 @@ def _stopped(run: _Run, document: Mapping[str, object], now: float) -> None:
             stream.events.promise(count, now)
         if not stream.files:
             stream.files = {key: SequenceGaps() for key in sorted(stream.file_keys)[:_MAX_FILES]}
-        for one in stream.files.values():
-            one.promise(count, now)
+        for file in stream.files.values():
+            file.promise(count, now)
 
 
 def _count(gaps: list[Gap]) -> int:

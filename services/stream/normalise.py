@@ -8,7 +8,7 @@ import numpy as np
 
 from braggwatch.services.stream.rejection import DecoderLimits, RejectedMessage, RejectReason
 
-# Beyond this JSON readers and SQLite lose integers.
+# Larger integers are not preserved by JSON readers and SQLite.
 _LARGEST_INT = 2**64
 
 SpecialValue = Callable[[object], object | None]

@@ -1,4 +1,4 @@
-"""Receives documents on a thread of its own, and notices refusals, loss and deafness."""
+"""Receives documents in a separate thread, and detects refused messages, loss and dead sockets."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class ReceiverStats:
     gaps
         Interruptions: jumps in seq_num, and connections lost.
     lost
-        Documents that must exist and never came, after the grace for reordering.
+        Documents that must exist but never arrived, after the grace period for reordering.
     lost_frames
         Frames in files that lost stream_datum would have announced.
     lost_runs
-        Runs of which no document came, by jumps in scan_id.
+        Runs of which no document arrived, by jumps in scan_id.
     last_document_at
         Wall clock, seconds since the epoch; None before the first.
     problem
-        Why the stream isn't connected, in words; None where it is.
+        Why the stream isn't connected; None if it is.
     """
 
     received: int
@@ -234,7 +234,7 @@ class Receiver:
             self._metrics.runs_lost(lost_runs)
         self._record(frame)
         given_up = self._backlog.put(QueuedDocument(name, document, run_uid, len(frame), now))
-        # A run that was given up goes on: its documents are dropped as they come.
+        # Documents of a dropped run keep arriving and are dropped too.
         dropped = self._backlog.stats.shed_documents
         if given_up or dropped > self._shed_documents:
             self._metrics.shed(given_up, dropped - self._shed_documents)
@@ -246,13 +246,13 @@ class Receiver:
         try:
             self._on_raw_message(frame)
         except OSError:
-            logger.exception("the recording of the stream ends here; screening goes on")
+            logger.exception("recording of the stream failed and ends here; screening continues")
             self._on_raw_message = None
 
     def _reject(self, rejected: RejectedMessage, now: float) -> None:
         self._rejected[rejected.reason] += 1
         self._metrics.document_rejected(rejected.reason.value)
-        # One line a second for each reason: a flood of garbage must not become a flood of log.
+        # One line per second and reason: invalid messages must not flood the log.
         if now - self._logged_at.get(rejected.reason, -_LOG_EVERY_S) >= _LOG_EVERY_S:
             self._logged_at[rejected.reason] = now
             logger.warning("message refused, %s (%d so far)", rejected, self._rejected[rejected.reason])
@@ -272,19 +272,19 @@ class Receiver:
         self._metrics.queue_depth(stats.documents, stats.size_bytes)
 
     def _replace(self, cause: ResetCause, now: float) -> None:
-        """Connect a fresh socket; after mere silence the old one is heard out, lest something falls in between."""
+        """Connect a new socket; after mere silence the old one is read to its end first, so that nothing is lost."""
         assert self._context is not None  # noqa: S101
         assert self._current is not None  # noqa: S101
         self._resets[cause] += 1
         self._metrics.socket_reset(cause.value)
-        logger.warning("stream %s: fresh socket after %s", self._settings.address, cause.value)
+        logger.warning("stream %s: new socket after %s", self._settings.address, cause.value)
         if self._retiring is not None:
             self._retiring[0].close()
             self._retiring = None
         if cause is ResetCause.SILENCE:
             self._retiring = (self._current, now + _OVERLAP_S)
         else:
-            # What was received before the fault is still good.
+            # Messages received before the fault are still valid.
             for message in self._current.messages(self._settings.receive_high_water_mark):
                 self._on_message(message)
             self._current.close()

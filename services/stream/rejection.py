@@ -1,4 +1,4 @@
-"""Why a message off the wire is refused, and the bounds it is held against."""
+"""Reasons for refusing a message, and the limits it is checked against."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braggwatch.sim.errors import BraggwatchError
 
 
 class RejectReason(StrEnum):
-    """One word for each cause, fit for a metric's label."""
+    """One word for each cause, usable as a metric label."""
 
     TOO_LARGE = "too_large"
     PARTS = "parts"
@@ -28,7 +28,7 @@ class RejectReason(StrEnum):
 
 
 class RejectedMessage(BraggwatchError):  # noqa: N818 (named for what it is: the receiver's normal business, not a failure)
-    """A message that is not taken. ``reason`` is for counting, the text for the log.
+    """A refused message. ``reason`` is for counting, the text for the log.
 
     The text never repeats the payload, which may be hostile or large; names in it are cut to 80 characters.
     """
@@ -41,7 +41,7 @@ class RejectedMessage(BraggwatchError):  # noqa: N818 (named for what it is: the
 
 @dataclass(frozen=True, slots=True)
 class DecoderLimits:
-    """Bounds that a message must keep; each is checked before memory is taken for what it bounds.
+    """Limits of a message; each is checked before memory is allocated for what it limits.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Notices runs of which no document came at all, by the ``scan_id`` that a RunEngine counts up with each run."""
+"""Detects runs of which no document arrived, by the ``scan_id`` that a RunEngine increments with each run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ScanNumbers:
     """Counts jumps in the scan numbers of each publisher.
 
     The wire doesn't say who publishes, so a start document continues the series whose last number is closest below
-    its own; one that continues none (the first, a number set back or set far ahead) begins a series and tells no
+    its own; one that continues none (the first, a number set back or set far ahead) begins a series and shows no
     loss. A publisher whose numbers begin just above those of another can therefore be taken for a jump, once. Derived
     runs don't count.
     """
@@ -31,9 +31,9 @@ class ScanNumbers:
         self._startless = 0
 
     def observe(self, name: str, document: Mapping[str, object]) -> int:
-        """Take a start or stop document and return how many runs it shows to be lost whole; others say nothing."""
+        """Take a document and return how many completely lost runs it shows; only start and stop documents can."""
         if name == "stop":
-            # Its start was lost, the run was not: its own record says that it joined late.
+            # Only its start was lost, not the run: its record says that it joined late.
             self._startless += string(document.get("run_start")) not in self._started
             return 0
         uid = string(document.get("uid"))
@@ -55,5 +55,5 @@ class ScanNumbers:
             lost = max(0, scan_id - max(below) - 1 - startless)
         self._last[scan_id] = None
         if lost:
-            logger.warning("scan_id went from %d to %d: %d runs lost whole", max(below), scan_id, lost)
+            logger.warning("scan_id went from %d to %d: %d runs lost completely", max(below), scan_id, lost)
         return lost

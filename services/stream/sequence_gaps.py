@@ -1,10 +1,10 @@
-"""Which numbers of a growing sequence have not come, however they are ordered."""
+"""Tracks the missing numbers of a growing sequence, in any order of arrival."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# A forged number must not count as a loss of that length.
+# An absurd number must not count as a loss of that length.
 _LARGEST_JUMP = 1_000_000
 
 
@@ -18,7 +18,7 @@ class Gap:
 
     @property
     def length(self) -> int:
-        """How many numbers are missing."""
+        """Number of missing numbers."""
         return self.stop - self.start
 
 
@@ -45,7 +45,7 @@ class SequenceGaps:
         return jumped
 
     def promise(self, count: int, now: float) -> None:
-        """Take it that the numbers 1 to ``count`` exist."""
+        """Take note that the numbers 1 to ``count`` exist."""
         if self.highest < count <= self.highest + _LARGEST_JUMP:
             self._gaps.append(Gap(self.highest + 1, count + 1, now))
             self.highest = count

@@ -1,4 +1,4 @@
-"""What the receiving side tells about itself, as a narrow interface: the stream knows no metrics library."""
+"""The interface through which the receiving side reports metrics, independent of any metrics library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 class StreamMetrics(Protocol):
     """Counts and measurements of one stream of documents. Every method is thread-safe, quick, and never raises.
 
-    Methods do nothing by themselves: an implementation that derives from it takes up what it can tell.
+    The methods do nothing here; an implementation overrides those it exports.
     """
 
     def document_received(self, name: str, size_bytes: int) -> None:
@@ -30,16 +30,16 @@ class StreamMetrics(Protocol):
         """Count runs of which no document arrived, as jumps in scan_id tell."""
 
     def socket_reset(self, cause: str) -> None:
-        """Count one fresh socket; ``cause`` is a `ResetCause` value."""
+        """Count one socket replacement; ``cause`` is a `ResetCause` value."""
 
     def connected(self, is_connected: bool) -> None:
         """State whether the stream is connected."""
 
     def shed(self, runs: int, documents: int) -> None:
-        """Count whole runs set aside under overload, and documents dropped, then or when they came later."""
+        """Count whole runs dropped under overload, and their documents dropped then or later."""
 
     def queue_depth(self, documents: int, size_bytes: int) -> None:
-        """State what waits between receiver and worker."""
+        """Set the documents and bytes waiting between receiver and worker."""
 
     def stage(self, name: str, seconds: float) -> None:
         """Record how long a stage took (``decode``, ``publish``, …) in seconds, monotonic clock."""

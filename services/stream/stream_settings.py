@@ -1,4 +1,4 @@
-"""Settings of the stream of documents: its address, its bounds, and when to distrust the socket."""
+"""Settings of the stream of documents: address, limits, and when to replace the socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CurveKeys(_Group):
 
 
 class StreamSettings(_Group):
-    """Where documents come from, and when to distrust the socket."""
+    """Where documents come from, and when to replace the socket."""
 
     address: str = Field(default="tcp://127.0.0.1:5578", description="The proxy's out-address.")
     prefix: str = Field(default="", description="Only documents with this prefix; empty takes every prefix.")
@@ -33,21 +33,27 @@ class StreamSettings(_Group):
         default=DEFAULT_ENUM_MODULES,
         description="Packages whose pickled enumeration members are taken as bare values, without an import.",
     )
-    receive_high_water_mark: int = Field(default=20_000, gt=0, description="Messages ZeroMQ itself may hold for us.")
+    receive_high_water_mark: int = Field(default=20_000, gt=0, description="Messages that ZeroMQ itself may queue.")
     max_message_bytes: int = Field(default=64 * 1024 * 1024, gt=1024, description="Larger messages are refused.")
     max_depth: int = Field(default=32, gt=0, description="Deepest nesting of a document.")
     max_nodes: int = Field(default=500_000, gt=0, description="Most values in one document; an array counts as one.")
     heartbeat_interval_s: float = Field(default=0.5, gt=0, description="ZeroMQ's own ping of the proxy.")
     heartbeat_timeout_s: float = Field(
-        default=1.0, gt=0, description="Unanswered for so long, the connection is cut; one frame must fit in it."
+        default=1.0,
+        gt=0,
+        description="A ping unanswered for this long ends the connection; must be longer than one frame takes.",
     )
     reconnect_grace_s: float = Field(
-        default=0.25, gt=0, description="A lost connection that ZeroMQ does not retry gets a fresh socket after this."
+        default=0.25,
+        gt=0,
+        description="After this time a lost connection that ZeroMQ does not retry gets a new socket.",
     )
     silence_s: float = Field(
-        default=30.0, gt=0, description="No document for so long while a run is open: a fresh socket, to be sure."
+        default=30.0,
+        gt=0,
+        description="Time without documents in an open run after which the socket is replaced.",
     )
-    gap_grace_s: float = Field(default=2.0, ge=0, description="Documents that come out of order by less aren't lost.")
+    gap_grace_s: float = Field(default=2.0, ge=0, description="Documents late by less than this don't count as lost.")
 
     @field_validator("address")
     @classmethod

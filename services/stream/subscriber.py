@@ -1,4 +1,4 @@
-"""One SUB socket with its monitor, set up so that trouble shows: heartbeats, bounded messages, CURVE."""
+"""One SUB socket with its monitor, with heartbeats, a message size limit and CURVE."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _WATCHED: Final = (
 
 
 class Subscriber:
-    """A connected SUB socket. Belongs to the thread that made it.
+    """A connected SUB socket. Use it only in the thread that made it.
 
     Raises
     ------
     SettingsError
-        Where a CURVE key can't be read or the address can't be used.
+        If a CURVE key can't be read or the address can't be used.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], settings: StreamSettings) -> None:

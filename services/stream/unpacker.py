@@ -94,7 +94,7 @@ def unpack(data: bytes, limits: DecoderLimits) -> object:
     """
     scan(data, limits)
     try:
-        # Bytes that are no UTF-8 become lone surrogates, as a pickle may hold them too: records have them replaced.
+        # Bytes that are not UTF-8 become lone surrogates, as may occur in a pickle too; records replace them.
         return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True, unicode_errors="surrogateescape")
     except (ValueError, TypeError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise RejectedMessage(RejectReason.MALFORMED, f"msgpack: {type(error).__name__}") from error

@@ -1,6 +1,6 @@
 """Reads pickled documents without running anything: no name in a pickle is ever imported or looked up.
 
-Each name on the allow-list stands for one of our own small functions; every other name is refused. Arrays arrive as
+Each name on the allow-list is mapped to a small function of this module; every other name is refused. Arrays arrive as
 shells that collect their state and become numpy arrays only after shape, dtype and size were checked, because
 numpy's own ``__setstate__`` methods trust their input. Call forms: numpy 1 and 2, ``ndarray.__reduce__`` and
 ``__reduce_ex__(5)`` (numpy/core/src/multiarray/methods.c).

@@ -1,4 +1,4 @@
-"""Decides from a ZeroMQ socket's own events when it has gone deaf and must be replaced.
+"""Decides from a ZeroMQ socket's events when it no longer receives and must be replaced.
 
 Measured with libzmq 4.3.5: after a lost connection that ZeroMQ will mend, ``DISCONNECTED`` is followed at once by
 ``CONNECT_RETRIED``. After a protocol violation (a corrupted framing byte, a failed decryption, a message over
@@ -30,7 +30,7 @@ _FAILED_HANDSHAKES = {
 
 
 class ConnectionWatch:
-    """Follows one socket.
+    """Monitors one socket.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ConnectionWatch:
         self.problem: str | None = "not connected yet"
 
     def on_event(self, event: int, now: float) -> bool:
-        """Take one monitor event; return True where a connection that stood was lost."""
+        """Take one monitor event; return True if an established connection was lost."""
         was_connected = self.connected
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             self.connected = True
@@ -87,7 +87,7 @@ class ConnectionWatch:
         return ResetCause.SILENCE if run_is_open and silent else None
 
     def replaced(self, cause: ResetCause, now: float) -> None:
-        """Begin anew with a fresh socket."""
+        """Start over with a new socket."""
         if cause is ResetCause.SILENCE:
             self._silence_s = min(2 * self._silence_s, 64 * self._first_silence_s)
         self.connected = False

@@ -51,7 +51,7 @@ def build_array(
     Raises
     ------
     RejectedMessage
-        Where the shape is not one or disagrees with the bytes.
+        If the shape is not one or disagrees with the bytes.
     """
     sizes = _checked_shape(shape, limits)
     buffer = _checked_bytes(data)
@@ -71,7 +71,7 @@ def build_scalar(data: object, dtype: np.dtype[np.generic]) -> WireScalar:
     Raises
     ------
     RejectedMessage
-        Where the number of bytes is not the dtype's.
+        If the number of bytes is not the dtype's.
     """
     buffer = _checked_bytes(data)
     if len(buffer) != dtype.itemsize:

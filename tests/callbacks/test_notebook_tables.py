@@ -82,7 +82,7 @@ def test_a_provisional_verdict_says_that_the_scan_goes_on() -> None:
     )
     table = read_table(so_far._repr_html_())
     assert table.headline == so_far.in_words
-    assert table.rows["frames"] == "60 of 80, the scan goes on"
+    assert table.rows["frames"] == "60 of 80, scan in progress"
     assert table.rows["run"] == "uid-1"
 
 

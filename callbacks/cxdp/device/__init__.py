@@ -1,4 +1,4 @@
-"""The preprocessing on a CUDA device, in Warp; nothing here is loaded unless it is asked for.
+"""The preprocessing on a CUDA device, in Warp; loaded only when requested.
 
 Composition imports `selection`, which opens the rest.
 """

@@ -187,7 +187,7 @@ def find_centre(
     c0 = middle
     c1 = middle
     c2 = middle
-    # Counts are not negative: without a positive mean there is none.
+    # Counts are not negative: a mean of zero means an empty cube.
     steps = wp.int32(_ITERATIONS)
     if top > wp.float32(0.0):
         c0 = wp.float64(low + first // (edge * edge))

@@ -16,7 +16,7 @@ from typing import Any
 import warp as wp
 
 STORED = (wp.uint16, wp.int32, wp.uint32, wp.float32, wp.float64)
-"""What frames are kept as on a device."""
+"""Dtypes in which frames are stored on a device."""
 
 FINDINGS = 10
 """Columns of the table that `reduce_rows` writes."""
@@ -26,7 +26,7 @@ _NOWHERE = wp.constant(wp.int32(2147483647))
 
 @wp.struct
 class Limits:
-    """When a raw count is a measurement, saturated, hot; as in `callbacks.cxdp.preprocess.corrections.survey`."""
+    """Limits that make a raw count valid, saturated or hot; see `callbacks.cxdp.preprocess.corrections.survey`."""
 
     valid_from: wp.float64
     valid_below: wp.float64
@@ -111,7 +111,7 @@ def survey_rows(
         value = wp.float64(frames[n, r, c])
         if not (value >= limits.valid_from and value < plain_below):
             special = wp.int32(1)
-        # A NaN fails both comparisons.
+        # NaN fails both comparisons.
         if not (value >= limits.valid_from and value < limits.valid_below):
             invalid += 1
         elif value != wp.float64(0.0) and gain[r, c] > wp.float32(0.0):
@@ -230,7 +230,7 @@ def list_hot(
 def mark_hot(
     frames: wp.array3d[Any], hot_frame: wp.array[wp.int32], hot_pixel: wp.array[wp.int32], marker: wp.array[Any]
 ):
-    """Overwrite hot readings in the device's own frames by what is no measurement."""
+    """Overwrite hot readings in the device's own frames with an invalid value."""
     e = wp.tid()
     pixel = hot_pixel[e]
     r = pixel // frames.shape[2]
@@ -264,7 +264,7 @@ def sum_window(
     column: wp.int32,
     image: wp.array2d[wp.float64],
 ):
-    """Sum the usable counts of a window over the frames; hot readings are marked by now."""
+    """Sum the usable counts of a window over the frames; hot readings must be marked before."""
     i, j = wp.tid()
     r = row + i
     c = column + j
@@ -305,7 +305,7 @@ def corner(
     c: wp.int32,
     weight: wp.float64,
 ) -> wp.vec2d:
-    """Return a reading's weighted, corrected count and its weight; zero for what is no measurement."""
+    """Return a reading's weighted, corrected count and its weight; zero if it is invalid."""
     g = gain[r, c]
     value = wp.float64(frames[n, r, c])
     if g > wp.float32(0.0) and value >= limits.valid_from and value < limits.valid_below:
@@ -350,7 +350,7 @@ def gather_cube(
         row = power_series(poly, 1, x, y, z)
         column = power_series(poly, 2, x, y, z)
         inside = angle >= low and angle <= high and row >= wp.float64(0.0) and column >= wp.float64(0.0)
-        # Before the conversion: what lies far outside does not fit an integer.
+        # Check before the conversion: values far outside don't fit an integer.
         if inside and row < wp.float64(frames.shape[1] - 1) and column < wp.float64(frames.shape[2] - 1):
             h = wp.int32(0)
             above = wp.int32(last)
@@ -389,7 +389,7 @@ def gather_cube(
         intensity[i, j, k] = wp.float32(0.0)
 
 
-# All at once: a dtype added later would compile the module anew.
+# All at once: a dtype added later would recompile the module.
 for _kind in STORED:
     _frames = wp.array3d[_kind]
     wp.overload(survey_rows, {"frames": _frames})

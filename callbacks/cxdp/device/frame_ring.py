@@ -1,4 +1,4 @@
-"""Frames on their way up: a ring of page-locked slots and a stream of copies beside the computing one."""
+"""Uploads frames to a device through a ring of page-locked slots, on a stream of its own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from braggwatch.sim.warp.warp_arrays import WarpArray
 
 
 class FrameRing:
-    """Copies frames to a device without waiting for it.
+    """Copies frames to a device asynchronously.
 
-    A frame is written to the next slot and copied from there on the ring's own stream; an event for each slot says
-    when it is free again, so that a slow device holds the caller up and never loses a frame. On a CPU the same slots
-    are plain memory, and each copy is done when `send` returns.
+    A frame is written to the next slot and copied from there on the ring's own stream. An event per slot signals when
+    it is free again: a slow device blocks the caller but never loses a frame. On a CPU the slots are ordinary memory,
+    and each copy is done when `send` returns.
 
     Parameters
     ----------
     device
-        Where frames go.
+        Device to copy to.
     slots
-        Frames that may be on their way at once, at least 1.
+        Maximum number of frames in transfer, at least 1.
     """
 
     def __init__(self, device: wp.Device, slots: int = 8) -> None:
@@ -47,9 +47,9 @@ class FrameRing:
         Parameters
         ----------
         frame
-            (R, C), any dtype that ``stored`` can hold; not needed any more when this returns.
+            (R, C), any dtype that ``stored`` can hold; may be reused once this returns.
         stored
-            What it is kept as.
+            Dtype on the device.
         slab
             (bytes,) uint8 on the device.
         offset
@@ -71,7 +71,7 @@ class FrameRing:
             self._events[number] = self._stream.record_event(event)
 
     def join(self) -> None:
-        """Let what is launched on the device's current stream from now on wait for every frame sent."""
+        """Make the device's current stream wait for every frame sent so far."""
         if self._stream is not None:
             wp.get_stream(self._device).wait_stream(self._stream)
 

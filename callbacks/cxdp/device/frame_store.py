@@ -1,4 +1,4 @@
-"""The frames of open runs on a device: memory that is taken from a pool, filled by index and used again."""
+"""Stores the frames of open runs on a device, in pooled memory filled by frame index."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _WARP: dict[np.dtype[np.generic], WarpType] = {
 
 
 def stored_dtype(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """Return what counts of a dtype are kept as on a device: a wider one where no kernel reads theirs."""
+    """Return the dtype in which counts are stored on a device: a wider one if no kernel reads theirs."""
     return _STORED.get(dtype.newbyteorder("="), np.dtype(np.float64))
 
 
 def marker(stored: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """Return (1,) a value that is no measurement, whatever dtype the counts had before they were stored."""
+    """Return (1,) an invalid value, whatever dtype the counts had before they were stored."""
     if stored.kind == "f":
         return np.full(1, np.nan, dtype=stored)
     return np.full(1, -1 if stored.kind == "i" else np.iinfo(stored.str).max, dtype=stored)
@@ -55,9 +55,9 @@ class DeviceFrames:
     source
         Dtype of the counts as they were delivered.
     there
-        (capacity,) bool, frames that were sent.
+        (capacity,) bool, True for frames that were sent.
     address
-        Where the caller's own array lies, of which these are a copy.
+        Address of the caller's array that was copied.
     """
 
     slab: WarpArray
@@ -87,13 +87,13 @@ class DeviceFrames:
 
 
 class DeviceFrameStore:
-    """Holds frames by run, within a number of bytes; memory of runs that ended serves the next ones.
+    """Stores frames by run within a memory limit; memory of ended runs is reused.
 
     Parameters
     ----------
     max_bytes
-        Device memory for frames that arrive before their run ends. A run that finds no room is sent as a whole once
-        it has ended: slower, never lost.
+        Device memory for frames that arrive before their run ends. If there is no room, a run is sent as a whole once
+        it has ended, which is slower.
     slots
         Of the `FrameRing`.
     """
@@ -117,7 +117,7 @@ class DeviceFrameStore:
         return sum(frames.slab.capacity for frames in self._runs.values())
 
     def stored(self, run_uid: str, array: NDArray[np.generic], index: int) -> None:
-        """Send one frame of a run that is still being put together.
+        """Send one frame of a run in progress.
 
         Parameters
         ----------
@@ -131,14 +131,14 @@ class DeviceFrameStore:
             if frames is not None:
                 self._send(frames, array, index)
                 return
-            logger.info("run %s finds no room on the device: its frames go up when it has ended", run_uid)
+            logger.info("no room on the device for run %s: its frames are uploaded when it has ended", run_uid)
         except RuntimeError as error:
-            logger.warning("frames of run %s can't go up as they arrive: %s", run_uid, error)
+            logger.warning("frames of run %s can't be uploaded as they arrive: %s", run_uid, error)
         self.dropped(run_uid)
         self._refused.add(run_uid)
 
     def give_up(self) -> None:
-        """Take no frames from now on: the device has ended, and what would be sent to it is lost time."""
+        """Accept no more frames: the device has failed."""
         self._max_bytes = 0
         self._given_up = True
         self._runs.clear()
@@ -153,7 +153,7 @@ class DeviceFrameStore:
             self._recycle(frames.slab)
 
     def take(self, run_uid: str, array: NDArray[np.generic], usable: NDArray[np.bool_]) -> DeviceFrames:
-        """Hand out the frames of a curve, those that are missing sent now; give them back with `release`.
+        """Return the frames of a curve, uploading those still missing; give them back with `release`.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class DeviceFrameStore:
         return frames
 
     def release(self, frames: DeviceFrames) -> None:
-        """Give frames back; what reads them is waited for, so that the next run can't overwrite them."""
+        """Give frames back. Waits for kernels that read them, so that the next run can't overwrite them."""
         wp.synchronize_device(self._device)
         self._recycle(frames.slab)
 
@@ -198,7 +198,7 @@ class DeviceFrameStore:
         new = self._new(array)
         if frames is not None:
             if new.shape == frames.shape and new.source == frames.source:
-                # The caller's array has grown: what is here stays here.
+                # The caller's array has grown: keep the frames already on the device.
                 self.ring.wait()
                 count = min(len(frames.there), len(new.there))
                 wp.copy(new.slab, frames.slab, count=count * frames.frame_bytes)
@@ -215,22 +215,22 @@ class DeviceFrameStore:
             slab = fitting[0]
             self._spare = [spare for spare in self._spare if spare is not slab]
         else:
-            # Whatever is spare is too small: it makes room.
+            # The spare memory is too small: free it.
             self.ring.wait()
             self._spare.clear()
             slab = zeroed([needed], wp.uint8, self._device)
-            # It is made on the computing stream, and filled on the ring's.
+            # Allocated on the compute stream, filled on the ring's stream.
             wp.synchronize_device(self._device)
         shape = (array.shape[1], array.shape[2])
         return DeviceFrames(slab, shape, array.dtype, np.zeros(len(array), dtype=np.bool_), _address(array))
 
     def _recycle(self, slab: WarpArray) -> None:
-        """Keep memory for the next run. A copy still under way into it comes before that run's on the same stream."""
-        self._spare = sorted([*self._spare, slab], key=lambda one: one.capacity)[-_SPARE_SLABS:]
+        """Keep memory for the next run. A pending copy into it precedes that run's copies on the same stream."""
+        self._spare = sorted([*self._spare, slab], key=lambda spare: spare.capacity)[-_SPARE_SLABS:]
 
 
 def _same(frames: DeviceFrames, array: NDArray[np.generic]) -> bool:
-    """Tell whether frames were sent from this very array, or one that begins where it does."""
+    """Tell whether frames were sent from this array, or from one that begins at the same address."""
     return (
         frames.address == _address(array)
         and frames.source == array.dtype

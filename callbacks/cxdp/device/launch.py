@@ -1,4 +1,4 @@
-"""Arrays and launches on a Warp device, behind types: Warp's stubs give a kernel the type of its Python function."""
+"""Typed wrappers for arrays and kernel launches on a Warp device; Warp's stubs type a kernel as a Python function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.warp.warp_arrays import WarpArray
 
 BLOCK = 256
-"""Threads of a block on CUDA, the same for every launch: Warp compiles a module anew for each size."""
+"""Threads per block on CUDA, the same for every launch: Warp recompiles a module for each size."""
 
 WarpKernel: TypeAlias = Any
 WarpType: TypeAlias = Any
@@ -35,13 +35,13 @@ def download(array: WarpArray) -> NDArray[np.float64]:
 
 
 def address(array: WarpArray) -> int:
-    """Return where an array begins in its device's memory."""
+    """Return an array's address in device memory."""
     pointer: Any = array.ptr
     return int(pointer)
 
 
 def page_locked(shape: Sequence[int], kind: WarpType, device: wp.Device) -> WarpArray:
-    """Make host memory that ``device`` copies from and to by itself; plain memory where the device is a CPU."""
+    """Make page-locked host memory for ``device``; ordinary memory if the device is a CPU."""
     return wp.empty(tuple(shape), dtype=kind, device="cpu", pinned=device.is_cuda)
 
 

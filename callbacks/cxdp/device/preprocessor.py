@@ -1,4 +1,4 @@
-"""The preprocessing with its frames on a device: same decisions, same results, no cube of frames on the way back."""
+"""The preprocessing with frames on a device: same decisions and results as on the CPU."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _IMAGES_KEPT = 4
 
 
 class DevicePreprocessor:
-    """Preprocesses on a CUDA device, or with the same kernels on a CPU, see `CpuPreprocessor` for the result.
+    """Preprocesses on a CUDA device, or with the same kernels on a CPU; see `CpuPreprocessor` for the result.
 
-    Frames given to `frames` while a run is being put together are on the device when its curve comes; the others go
-    up then. Where the device fails, the curve is preprocessed on the CPU and the log says so; where it then doesn't
-    answer at all, as after an illegal access, so are all that follow. Not for several threads.
+    Frames given to `frames` during a run are on the device before its curve is complete; the others are uploaded then.
+    If the device fails, the curve is preprocessed on the CPU and the failure logged; if it no longer responds, as after
+    an illegal access, so are all later curves. Not thread-safe.
 
     Parameters
     ----------
     device
-        As Warp names it: ``"cuda:0"``, ``"cpu"``.
+        Warp's device name: ``"cuda:0"``, ``"cpu"``.
     max_bytes, slots
         See `DeviceFrameStore`.
     on_takeover
-        Called once, with the reason in words, when the CPU has taken over for good; must not raise.
+        Called once, with the reason, when the CPU has taken over permanently; must not raise.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class DevicePreprocessor:
         on_takeover: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
-        # Else Warp prints its devices and every compilation.
+        # Otherwise Warp prints its devices and every compilation.
         wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
         wp.init()
         self._device = wp.get_device(device)
@@ -74,7 +74,7 @@ class DevicePreprocessor:
 
     @property
     def device(self) -> str:
-        """Name of the device, and of the hardware where Warp knows it; ``"cpu"`` once the CPU has taken over."""
+        """Name of the device, with that of the hardware if known; ``"cpu"`` once the CPU has taken over."""
         if self._lost:
             return "cpu"
         return f"{self._device.alias} ({self._device.name})" if self._device.name else self._device.alias
@@ -99,19 +99,19 @@ class DevicePreprocessor:
             self._store.dropped(curve.run_uid)
 
     def _failed(self, run_uid: str, error: RuntimeError) -> None:
-        """Say what failed, and leave the device where it is beyond use."""
+        """Log the failure, and stop using the device if it no longer works."""
         if self._answers():
             logger.warning("%s failed on run %s, which is preprocessed on the CPU: %s", self._device, run_uid, error)
             return
         self._lost = True
         self._store.give_up()
-        reason = f"{self._device} failed while it preprocessed a scan, the CPU goes on until a restart: {error}"
+        reason = f"{self._device} failed during preprocessing, the CPU is used until a restart: {error}"
         logger.warning("%s", reason)
         if self._on_takeover is not None:
             self._on_takeover(reason)
 
     def _answers(self) -> bool:
-        """Tell whether the device still computes: after an illegal access it does nothing any more."""
+        """Tell whether the device still works: after an illegal access it doesn't."""
         try:
             self._workspace.mirror()
             wp.synchronize_device(self._device)
@@ -144,7 +144,7 @@ class DevicePreprocessor:
         crop_origin: tuple[int, int],
         shape: tuple[int, int],
     ) -> DetectorImages:
-        """Make the detector's images once for each layout of its frames."""
+        """Make the detector images, once for each frame layout."""
         key = _images_key(geometry, crop_origin, shape)
         if key not in self._images:
             made = detector_images(settings, geometry, crop_origin, shape)

@@ -1,4 +1,4 @@
-"""Choose where curves are preprocessed: a CUDA device where there is one, else the CPU; either gives the same."""
+"""Chooses the device for preprocessing: CUDA if available, else the CPU; the results are the same."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PreprocessingDevice = Literal["auto", "cpu", "cuda"]
-"""``auto``: CUDA where it can be used, else the CPU."""
+"""``auto``: CUDA if it can be used, else the CPU."""
 
 
 class DeviceUnavailableError(BraggwatchError, RuntimeError):
-    """A device that was asked for can't be used; the message says why and what to do."""
+    """The requested device can't be used; the message says why and what to do."""
 
 
 def device_problem() -> str | None:
-    """Say why curves can't be preprocessed on a CUDA device here; None where they can. Safe without a driver."""
+    """Return why curves can't be preprocessed on a CUDA device; None if they can. Works without a driver."""
     problem = cuda_problem()
     if problem is None and importlib.util.find_spec("warp") is None:
         problem = "Warp isn't installed: pip install braggwatch[gpu]"
@@ -39,7 +39,7 @@ def open_preprocessor(
     max_bytes: int = 2_000_000_000,
     on_takeover: Callable[[str], None] | None = None,
 ) -> CpuPreprocessor | DevicePreprocessor:
-    """Make the preprocessor for this machine, and log once which it is.
+    """Make the preprocessor for this machine, and log which device it uses.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def open_preprocessor(
     Raises
     ------
     DeviceUnavailableError
-        If ``cuda`` is asked for and can't be used.
+        If ``cuda`` is requested but can't be used.
     """
     if device == "cpu":
         return CpuPreprocessor(settings)
@@ -71,6 +71,6 @@ def open_preprocessor(
             logger.info("frames are preprocessed on %s", made.device)
             return made
     if device == "cuda":
-        raise DeviceUnavailableError(f"preprocessing.device is 'cuda', but {problem}; 'auto' takes the CPU then")
+        raise DeviceUnavailableError(f"preprocessing.device is 'cuda', but {problem}; 'auto' falls back to the CPU")
     logger.info("frames are preprocessed on the CPU: %s", problem)
     return CpuPreprocessor(settings)

@@ -33,7 +33,7 @@ class DeviceImages:
 
 
 class DeviceCube:
-    """The cube in the workspace, as long as no other is gathered; its arrays come to the host when they are read."""
+    """The cube in the workspace, valid until the next one is gathered; arrays are copied to the host when read."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -148,7 +148,7 @@ class SurveyedOnDevice:
         totals = np.zeros(self._plan.usable.size)
         numbers = np.flatnonzero(self._plan.usable)
         totals[numbers] = values[:, 0]
-        # As the survey on a CPU: rows without a count that could be hot are only asked where no other has a peak.
+        # As in the survey on a CPU: rows without a potentially hot count are only searched if no other row has a peak.
         which = 4 if values[:, 4].max() > 0 else 7
         top = int(np.argmax(values[:, which]))
         return FrameStatistics(

@@ -1,4 +1,4 @@
-"""What every run needs on a device whatever its frames: fixed arrays of 64 voxels an edge, made once."""
+"""Device arrays that every run needs whatever its frames: 64 voxels per edge, allocated once."""
 
 from __future__ import annotations
 

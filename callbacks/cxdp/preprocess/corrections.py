@@ -19,14 +19,14 @@ _FLAT_HIGHEST = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PixelCorrections:
-    """What turns a raw count into a corrected one: ``(raw - dark) * gain * frame_scale``.
+    """Corrections of raw counts: ``(raw - dark) * gain * frame_scale``.
 
     Attributes
     ----------
     gain
         (R, C) float32 reciprocal of the flat field; zero where the pixel must not be used.
     dark
-        (R, C) float32 counts a frame, or shape (0, 0) for none.
+        (R, C) float32 counts per frame, or shape (0, 0) for none.
     frame_scale
         (N,) float64 normalisation by monitor and transmission, median 1.
     outlier_start, outlier_pixel
@@ -46,7 +46,7 @@ class PixelCorrections:
 
 @dataclass(frozen=True, slots=True)
 class FrameStatistics:
-    """What one pass over the frames found.
+    """Result of one pass over the frames.
 
     Attributes
     ----------
@@ -59,11 +59,11 @@ class FrameStatistics:
     peak_counts
         The count there.
     saturated, invalid
-        How many readings were at or above saturation, and how many were no measurement (negative, NaN, marker).
+        Number of readings at or above saturation, and of invalid readings (negative, NaN, marker).
     outliers
-        How many isolated hot readings were left out.
+        Number of isolated hot readings that were left out.
     hot_pixels
-        How many pixels were hot in several frames and are masked.
+        Number of pixels that were hot in several frames and are masked.
     """
 
     total_image: NDArray[np.float64]
@@ -190,7 +190,7 @@ def survey(
         Raw count at which the detector saturates, or None.
     hot_ratio, hot_counts
         A reading is hot where it is at least ``hot_counts`` and more than ``hot_ratio`` times the third largest of its
-        eight neighbours: a Bragg peak that is sampled finely enough to use never looks so.
+        eight neighbours; a sufficiently sampled Bragg peak never does that.
     """
     valid_from, valid_below = valid_range(frames.dtype)
     n, rows, columns = frames.shape
@@ -202,7 +202,7 @@ def survey(
     usable = (gain > 0).astype(np.float64)
     saturation = np.inf if saturation_counts is None else saturation_counts
     peak = 0.0
-    # Rows without a count of `hot_counts` are only summed; where that leaves no peak at all every row is looked at.
+    # Rows without a count of `hot_counts` are only summed; if that leaves no peak, every row is searched.
     for least in (hot_counts, 0.0):
         image[:], totals[:], counts[:] = 0.0, 0.0, 0
         limits = (valid_from, valid_below, saturation, hot_ratio, hot_counts, least)
@@ -262,7 +262,7 @@ def _survey(  # pragma: no cover - compiled
             continue
         frame_total = 0.0
         for r in range(n_rows):
-            # Most rows hold background alone: no branch per pixel there. A NaN fails both comparisons.
+            # Most rows hold only background: no branch per pixel there. NaN fails both comparisons.
             special = 0
             for c in range(n_columns):
                 raw = frames[n, r, c]

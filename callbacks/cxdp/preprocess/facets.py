@@ -1,7 +1,7 @@
-"""Facet streaks of a Bragg peak: their mutual angles tell whether the geometry is right.
+"""Finds facet streaks of a Bragg peak; the angles between them check the geometry.
 
-A flat facet sends a streak through the peak along its normal, in both directions. Far from the peak the streaks stand
-out of the fringes; on fcc particles their angles are those between {111} and {100} normals.
+A flat facet produces a streak through the peak along its normal, in both directions. Far from the peak the streaks
+stand out from the fringes; for fcc particles the angles between them are those between {111} and {100} normals.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32])
     seen = (covered[shell.place] > 0.5) & (covered[shell.opposite] > 0.5)
     if seen.sum() < _DIRECTIONS:
         return np.zeros((0, 3))
-    # A streak runs both ways; an alien doesn't. The root spreads the weight over the shells and calms Poisson noise.
+    # A streak runs both ways, an alien peak doesn't. The square root balances the shells and reduces Poisson noise.
     value = np.sqrt(np.minimum(flat[shell.place], flat[shell.opposite]).astype(np.float64)) * seen
     number = np.bincount(shell.radius_bin, weights=seen)
     level = np.bincount(shell.radius_bin, weights=value) / np.maximum(number, 1)

@@ -44,7 +44,7 @@ def gather_cube(  # pragma: no cover - compiled
 ) -> None:
     """Fill the cube line by line along its last axis; arguments and results as `orthonormalise.gather` has them.
 
-    The inner loop is one function on purpose: what it calls for each pixel would cost more than it does.
+    The inner loop is deliberately a single function: calls per pixel would cost more than the work itself.
     """
     size = intensity.shape[0]
     n0, n1, n2 = samples
@@ -155,7 +155,7 @@ def _add_line(  # pragma: no cover - compiled
                 v01 = float(frames[n, r, s + 1])
                 v10 = float(frames[n, r + 1, s])
                 v11 = float(frames[n, r + 1, s + 1])
-                # A NaN fails both comparisons, so it leaves here too.
+                # NaN fails both comparisons, so it returns here too.
                 if not (v00 >= valid_from and v00 < valid_below):
                     v00, u00 = 0.0, 0.0
                 if not (v01 >= valid_from and v01 < valid_below):

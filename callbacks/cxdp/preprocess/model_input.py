@@ -1,6 +1,6 @@
-"""From surveyed frames to the model input: where the peak is, how large its voxels are, what to say of it.
+"""From surveyed frames to the model input: peak position, voxel size and quality.
 
-The decisions are made here once, whatever reads the frames; reading them is behind `SurveyedFrames`.
+The decisions are made here, independent of the device; `SurveyedFrames` reads the frames.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NEAR_PEAK_VOXELS = 5.0
 
 
 class GatheredCube(Protocol):
-    """A peak on an orthonormal grid, wherever it lies."""
+    """A peak on an orthonormal grid, in host or device memory."""
 
     @property
     def intensity(self) -> NDArray[np.float32]:
@@ -58,7 +58,7 @@ class GatheredCube(Protocol):
 
 
 class SurveyedFrames(Protocol):
-    """Frames of one scan that were read once, wherever they lie."""
+    """Surveyed frames of one scan, in host or device memory."""
 
     @property
     def plan(self) -> ScanPlan:
@@ -67,7 +67,7 @@ class SurveyedFrames(Protocol):
 
     @property
     def statistics(self) -> FrameStatistics:
-        """What the pass over the frames found."""
+        """Result of the pass over the frames."""
         ...
 
     def image(self, rows: slice, columns: slice) -> NDArray[np.float64]:
@@ -82,12 +82,12 @@ class SurveyedFrames(Protocol):
 def make_model_input(
     frames: SurveyedFrames, geometry: RockingGeometry, settings: PreprocessingSettings, run_uid: str
 ) -> ModelInput:
-    """Find scale and centre, gather the cube and judge it.
+    """Find scale and centre, gather the cube and assess its quality.
 
     Raises
     ------
     InvalidDataError
-        Where there is no peak, or no grid that the scan could have measured.
+        If there is no peak, or no grid that the scan could have measured.
     """
     _require_signal(frames)
     plan, statistics = frames.plan, frames.statistics
@@ -101,7 +101,7 @@ def make_model_input(
         step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
         grid, cube = _gathered(frames, centre, step, near, single=True)
         estimate = cube.size(step)
-        # The window holds two true fringes, also on a grid that is not yet at the right scale.
+        # The window covers two fringes, also on a grid that doesn't have the right scale yet.
         true_size = size if estimate is None else estimate.size_nm
         centre = grid.q(cube.centre(min(4.0 * np.pi / (10.0 * true_size * step), CENTRE / 2)))
         if estimate is not None and _SIZE_BAND[0] <= size / estimate.size_nm <= _SIZE_BAND[1]:
@@ -146,7 +146,7 @@ def _require_signal(frames: SurveyedFrames) -> None:
     if statistics.saturated > 0.5 * readings:
         raise InvalidDataError("more than half of all readings are saturated")
     mean = float(statistics.frame_totals.sum()) / readings
-    # Ten standard deviations of Poisson noise: the largest of 1e8 background readings stays below six.
+    # Ten standard deviations of Poisson noise; the largest of 1e8 background readings is below six.
     if statistics.peak_counts < mean + 10.0 * np.sqrt(mean) + 10.0:
         raise InvalidDataError(f"no peak above the noise (largest count {statistics.peak_counts:.0f}, mean {mean:.3g})")
 
@@ -170,7 +170,7 @@ def _pixel_step(mapping: RockingMap, angle_deg: float, row: int, column: int) ->
 
 
 def _first_size(frames: SurveyedFrames, peak: tuple[int, int], pixel: float, settings: PreprocessingSettings) -> float:
-    """Guess L from the frames' sum: its transform is a central section of the autocorrelation. Errs to the large."""
+    """Estimate L from the frames' sum (its transform is a section of the autocorrelation); errs on the large side."""
     half = _PATCH // 2
     shape = frames.plan.images.gain.shape
     patch = np.zeros((_PATCH, _PATCH), dtype=np.float32)
@@ -189,7 +189,7 @@ def _first_size(frames: SurveyedFrames, peak: tuple[int, int], pixel: float, set
 
 
 def _limited(step: float, pixel: float) -> float:
-    """Keep the voxel between a fifth of a pixel and sixteen pixels, outside which no fringe was resolved."""
+    """Limit the voxel to between a fifth of a pixel and sixteen pixels; outside, no fringe was resolved."""
     return float(np.clip(step, 0.2 * pixel, 16.0 * pixel))
 
 

@@ -91,8 +91,8 @@ class FrameOrder:
 def order_frames(angles_deg: NDArray[np.float64], present: NDArray[np.bool_]) -> FrameOrder:
     """Sort the frames that are present and have a finite angle, and find where frames are missing between them.
 
-    The angle of a missing frame is interpolated over its index in the scan, so uneven steps and frames that came out
-    of angular order do no harm.
+    The angle of a missing frame is interpolated over its index in the scan, so uneven steps and frames that are out
+    of angular order are handled correctly.
 
     Raises
     ------

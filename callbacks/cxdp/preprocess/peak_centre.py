@@ -1,4 +1,4 @@
-"""Find the centre of a Bragg peak by a windowed centre of mass, blind to aliens outside the window."""
+"""Finds the centre of a Bragg peak by a windowed centre of mass, unaffected by alien peaks outside the window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def peak_centre(intensity: NDArray[np.float32], window_voxels: float) -> NDArray
     intensity
         (n, n, n) non-negative, the peak within 16 voxels of the middle.
     window_voxels
-        Radius of the sphere; two fringe periods hold the split peak of a dislocation and leave out what is further.
+        Radius of the sphere; two fringe periods include the split peak of a dislocation and exclude anything further.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def _centre_of_mass(intensity: NDArray[np.float32], centre: NDArray[np.float64],
     block = intensity[low[0] : high[0], low[1] : high[1], low[2] : high[2]].astype(np.float64)
     x, y, z = (np.arange(low[a], high[a]) - centre[a] for a in range(3))
     distance = np.sqrt(x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2)
-    # A soft rim: a hard one makes the result jump as single voxels enter.
+    # A soft edge: with a hard one the result jumps as single voxels enter.
     weighted = block * np.clip(radius + 0.5 - distance, 0.0, 1.0)
     total = float(weighted.sum())
     if total <= 0:

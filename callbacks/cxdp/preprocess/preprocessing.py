@@ -1,4 +1,4 @@
-"""From a rocking curve to the model input: correct, gather, scale, centre, judge."""
+"""From a rocking curve to the model input: correct, gather, scale, centre, assess quality."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def preprocess_curve(curve: RockingCurve, settings: PreprocessingSettings) -> Mo
     Returns
     -------
     ModelInput
-        Where no class may be given, ``quality.invalid_reason`` says why and the intensity is all zero (or what there
-        is of it). Nothing is raised for bad data.
+        If no class may be given, ``quality.invalid_reason`` says why and the intensity is zero or incomplete. Nothing
+        is raised for bad data.
     """
     try:
         cube = readable(curve.frames)
@@ -146,7 +146,7 @@ def preprocess_arrays(
 
 
 def unusable_input(run_uid: str, reason: str) -> ModelInput:
-    """Return the input of a run that gave none, with the reason, and log it."""
+    """Return an empty input with the reason, and log it."""
     logger.warning("run %s can't be preprocessed: %s", run_uid or "(no uid)", reason)
     return ModelInput(
         run_uid=run_uid,
@@ -158,19 +158,19 @@ def unusable_input(run_uid: str, reason: str) -> ModelInput:
 
 
 def readable(frames: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the cube in a dtype the kernels read, copied only where byte order or layout ask for it.
+    """Return the cube in a dtype that the kernels read, copied only if byte order or layout require it.
 
     Raises
     ------
     InvalidDataError
-        If the array is no (N, R, C) cube of real counts.
+        If the array is not an (N, R, C) cube of real counts.
     """
     if frames.ndim != 3 or 0 in frames.shape or min(frames.shape[1:]) < 2:
-        raise InvalidDataError(f"frames of shape {frames.shape} are no rocking curve")
+        raise InvalidDataError(f"frames of shape {frames.shape} are not a rocking curve")
     if frames.dtype.kind == "b":
         return frames.view(np.uint8)
     if frames.dtype.kind not in "iuf":
-        raise InvalidDataError(f"frames of dtype {frames.dtype} are no counts")
+        raise InvalidDataError(f"frames of dtype {frames.dtype} are not counts")
     if frames.dtype == np.float16:
         return frames.astype(np.float32)
     if not frames.dtype.isnative:

@@ -1,4 +1,4 @@
-"""What a beamline may tune of the preprocessing."""
+"""Settings of the preprocessing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class PreprocessingSettings(BaseModel):
-    """What a beamline may tune. Arrays are in the chip's layout or the delivered frame's, see `in_array_layout`."""
+    """Settings of the preprocessing. Arrays have the layout of chip or delivered frame, see `in_array_layout`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

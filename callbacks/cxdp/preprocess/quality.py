@@ -1,4 +1,4 @@
-"""Judge a preprocessed peak: what an operator must know before trusting a verdict on it."""
+"""Assesses the quality of a preprocessed peak: what an operator must know before trusting a verdict on it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def invalid_quality(reason: str) -> Quality:
 
 
 def d_deviation(d_spacing_A: float, geometry: RockingGeometry) -> float | None:
-    """Return the relative deviation of d from that of the stated cubic reflection, None where it isn't stated."""
+    """Return the relative deviation of d from that of the stated cubic reflection, None if none is stated."""
     expected = _stated_d_A(geometry)
     return None if expected is None else d_spacing_A / expected - 1.0
 
 
 def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation: float) -> str | None:
-    """Say how the measured d contradicts the stated cubic reflection; None where it doesn't, or none is stated.
+    """Say how the measured d contradicts the stated cubic reflection; None if it doesn't, or none is stated.
 
-    Strain, alloying and heat move d by a percent or so. Beyond the limit the geometry, the reflection or the lattice is
-    not what the documents say, so the model input is not of the crystal that they name.
+    Strain, alloying and heat change d by about a percent. Beyond the limit the geometry, the reflection or the lattice
+    is not as stated, so the model input doesn't show the stated crystal.
     """
     expected = _stated_d_A(geometry)
     deviation = d_deviation(d_spacing_A, geometry)
@@ -77,16 +77,16 @@ def assess(
     min_coverage: float,
     find_facets: bool,
 ) -> Quality:
-    """Gather everything noticed about one model input into its quality record.
+    """Build the quality record of one model input.
 
     Parameters
     ----------
     intensity, coverage
         (64, 64, 64) from the final gather.
     grid
-        Where the cube lies.
+        Position and orientation of the cube.
     statistics
-        What the pass over the raw frames found.
+        Result of the pass over the raw frames.
     geometry
         For the stated reflection and lattice parameter.
     size_nm
@@ -94,7 +94,7 @@ def assess(
     scale_doubts
         Why L can't be trusted; empty where it can.
     flags
-        What was noticed before.
+        Flags found before.
     max_d_deviation, min_coverage
         Limits, as in the settings.
     find_facets
@@ -130,7 +130,7 @@ def assess(
     if not np.isfinite(intensity).all() or float(intensity.max()) <= 0:
         reason = "no intensity in the model input"
     elif contradicted is not None:
-        # Before the coverage, which a wrong geometry spoils too.
+        # Checked before the coverage, which a wrong geometry reduces too.
         reason = contradicted
     elif covered < min_coverage:
         reason = f"only {covered:.0%} of the model input was measured"

@@ -1,4 +1,4 @@
-"""Particle size from the autocorrelation, which sets the scale of the model input.
+"""Estimates the particle size from the autocorrelation; it sets the scale of the model input.
 
 |IFFT(I)| is the autocorrelation of the complex object. The radius where its radial mean falls to 3 % is 0.857 L for
 a sphere of diameter L; a dislocation shortens it by 6.4 ± 3.2 %. The 1 % radius is shortened by 2.6 ± 2.0 % only, but
@@ -33,9 +33,9 @@ class SizeEstimate:
     size_nm
         L, nanometre.
     trusted
-        False where the profile doesn't behave as one particle's autocorrelation does.
+        False if the profile is not that of a single particle.
     doubt
-        Why not, in words; empty where trusted.
+        Why not; empty if trusted.
     """
 
     size_nm: float

@@ -1,4 +1,4 @@
-"""What a rocking curve's readings and settings decide before a single count is read."""
+"""Checks a rocking curve's readings and orders its frames, before any counts are read."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ def plan_scan(curve: RockingCurve, settings: PreprocessingSettings, images: Imag
     curve
         Its frames are an (N, R, C) cube, of which only the shape counts here.
     images
-        Where the detector's images come from; a cache stands in here.
+        Makes the detector images; may be a cache.
 
     Raises
     ------
     InvalidDataError
-        Where no class may be given.
+        If no class may be given.
     """
     count, rows, columns = curve.frames.shape
     geometry, crop_origin = curve.geometry, curve.crop_origin
     angles = np.asarray(curve.angles_deg, dtype=np.float64)
-    here = np.asarray(curve.present, dtype=np.bool_)
-    if angles.shape != (count,) or here.shape != (count,):
-        raise InvalidDataError(f"{count} frames, but angles of shape {angles.shape} and presence of {here.shape}")
+    present = np.asarray(curve.present, dtype=np.bool_)
+    if angles.shape != (count,) or present.shape != (count,):
+        raise InvalidDataError(f"{count} frames, but angles of shape {angles.shape} and presence of {present.shape}")
     if (
         min(crop_origin) < 0
         or crop_origin[0] + rows > geometry.frame_shape[0]
@@ -113,8 +113,8 @@ def plan_scan(curve: RockingCurve, settings: PreprocessingSettings, images: Imag
             f"frames of {rows} x {columns} at {crop_origin} don't fit the geometry's frame of {geometry.frame_shape}"
         )
     flags: list[str] = []
-    usable = here & np.isfinite(angles)
-    lost_angles = int(here.sum() - usable.sum())
+    usable = present & np.isfinite(angles)
+    lost_angles = int(present.sum() - usable.sum())
     if lost_angles:
         flags.append(f"{lost_angles} frames have no finite angle and are left out")
     if int(usable.sum()) < settings.min_frames:

@@ -1,4 +1,4 @@
-"""One rocking curve's state machine: frames by index, geometry from documents, endings, provisional looks.
+"""Assembles one rocking curve: frames by index, geometry from documents, endings, provisional verdicts.
 
 The CXDP callback imports it; `preprocess` doesn't.
 """

@@ -1,4 +1,4 @@
-"""What the assembly hands on when a run has ended, one way or another."""
+"""The result of assembling a run, however it ended."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AssembledRun:
-    """A run that will not change any more.
+    """A run that has ended and no longer changes.
 
     Attributes
     ----------
     curve
-        Present for complete and partial runs, None otherwise.
+        The rocking curve of a complete or partial run, None otherwise.
     reason
-        Why the ending is not ``complete``, in words for an operator; None where it is.
+        Why the ending is not ``complete``, for the operator; None if it is.
     classifiable
-        Whether enough frames are there, and those near the peak, for a class to be named.
+        Whether enough frames arrived, including those near the peak, for a class to be named.
     rocking_curve
         (N, 2) float64 in scan order: readback of the scanned circle in degrees, without the geometry's offset, and
         summed counts of the frame; NaN where a frame is absent. None where no frame arrived.
     last_document
-        Monotonic seconds at which the run's last document came.
+        Arrival of the run's last document, monotonic seconds.
     """
 
     run_uid: str

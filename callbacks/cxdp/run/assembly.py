@@ -33,15 +33,15 @@ from braggwatch.sim.geometry.model import GeometryPreset
 
 
 class RunAssembly:
-    """Everything known of one run until it ends: a `Run` for the sorter.
+    """Collects everything known about one run until it ends; implements `Run` for the sorter.
 
     Documents may come in any order. `conclude` ends the run: with its stop document as soon as everything promised is
-    there, or when the grace period is over; without one after ``run_timeout_s`` of silence.
+    there, or when the grace period is over; without one after ``run_timeout_s`` without documents.
 
     Parameters
     ----------
     report
-        Given the ended run, once, its memory then free.
+        Called once with the ended run; its memory is free by then.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class RunAssembly:
 
     @property
     def last_document(self) -> float:
-        """When its last document came, monotonic seconds."""
+        """Arrival of its last document, monotonic seconds."""
         return self._last_document
 
     @property
     def has_stopped(self) -> bool:
-        """Whether the stop document is there; documents or files it promises may still be missing."""
+        """Whether the stop document has arrived; documents or files it announces may still be missing."""
         return self._documents.stop is not None
 
     @property
@@ -88,7 +88,7 @@ class RunAssembly:
 
     @property
     def makes_room_first(self) -> bool:
-        """Whether the start document is missing: such a run can't get a class any more."""
+        """Whether the start document is missing: such a run can no longer get a class."""
         return self._documents.start is None
 
     def is_wanted(self, now: float) -> bool:  # noqa: ARG002 part of `Run`
@@ -111,7 +111,7 @@ class RunAssembly:
         Raises
         ------
         RejectedDocument
-            Where it contradicts what is known.
+            If it contradicts what is known.
         """
         self._last_document = now
         try:
@@ -128,7 +128,7 @@ class RunAssembly:
             self._fail(str(error))
 
     def conclude(self, now: float) -> bool:
-        """End and report the run where it is over; return whether it is."""
+        """End and report the run if it is over; return whether it is."""
         run = self._result(now)
         if run is not None:
             self._report(run)
@@ -140,14 +140,14 @@ class RunAssembly:
 
     @property
     def progress(self) -> tuple[int, int] | None:
-        """Frames received and frames that the start document promises; None where the run has ended or doesn't say."""
+        """Frames received, and frames announced by the start document; None if the run has ended or doesn't say."""
         if self._documents.stop is not None or self._fault is not None or self._documents.start is None:
             return None
         expected = self._documents.expected
         return None if expected is None else (len(self._beside), expected)
 
     def so_far(self) -> AssembledRun | None:
-        """Return the frames so far as a run, which goes on; None where one is missing among them, or its place."""
+        """Return the frames so far as a run, without ending it; None if one of them or its angle is missing."""
         if self.progress is None or self._volume is None or self._volume.frame_shape is None or not self._beside:
             return None
         materials, count = self._materials(), max(self._beside) + 1
@@ -159,7 +159,7 @@ class RunAssembly:
         except (UnresolvedGeometry, InconsistentFrame):
             return None
         finally:
-            # a file that can't be read yet is no problem of a run that goes on
+            # in a run in progress, a file that can't be read yet is not a problem
             self._source.problem = problem
         return self._record(Ending.PARTIAL, f"{count} frames so far", count, built)
 
@@ -171,7 +171,7 @@ class RunAssembly:
             self._volume = None
 
     def _result(self, now: float) -> AssembledRun | None:
-        """Return the ended run, None while it goes on; once a run is returned its memory is free."""
+        """Return the ended run, None while it is in progress; its memory is freed with that."""
         if self._documents.stop is None:
             if now - self.last_document <= self._settings.run_timeout_s:
                 return None
@@ -202,7 +202,7 @@ class RunAssembly:
         return self._finish(ending, reason, len(self._beside))
 
     def _take(self, name: str, doc: Mapping[str, object], now: float) -> bool:
-        """Take one document; return False where it says what is known already."""
+        """Take one document; return False if it is a duplicate."""
         if name == "start":
             return self._documents.begin(doc)
         if name == "descriptor":
@@ -258,7 +258,7 @@ class RunAssembly:
         return is_new
 
     def _collect(self, now: float, *, force: bool = False) -> None:
-        """Move every frame that can be had into the volume."""
+        """Move every available frame into the volume."""
         if self._fault is not None or self._documents.detector_stream is None or not self._source.pending:
             return
         for record in self._source.poll(now, self._documents.frames_read, force=force):
@@ -304,14 +304,14 @@ class RunAssembly:
         return CurveMaterials(self._documents, self._source, self._beside, length)
 
     def _documents_missing(self) -> bool:
-        """Tell whether events that the stop document counts, of streams that matter, have not come."""
+        """Tell whether events counted by the stop document are missing from relevant streams."""
         in_files = frozenset(stream for stream, _ in self._source.external_fields)
         return self._source.problem is not None or self._documents.lacks_events(in_files)
 
     def _finish(
         self, ending: Ending, reason: str | None, received: int, built: BuiltCurve | None = None
     ) -> AssembledRun:
-        """Make the record of the run, count it, free the memory."""
+        """Make the result of the run, count it, and free the memory."""
         run = self._record(ending, reason, received, built)
         self._counters.runs[ending.value] += 1
         self._counters.joined_late += self._documents.start is None

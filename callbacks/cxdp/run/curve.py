@@ -1,4 +1,4 @@
-"""From a volume and the readings beside it to a `RockingCurve`: angles, monitor, what is missing and where."""
+"""Builds a `RockingCurve` from the frames and their readings: angles, monitor, missing frames."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from braggwatch.callbacks.documents.frame_record import FrameRecord
 from braggwatch.callbacks.documents.frames import FrameSource
 
 PASSED_BELOW = 0.1
-"""The peak is behind once a frame has no more than this share of the brightest one's counts."""
+"""The scan is past the peak once a frame has no more than this fraction of the brightest frame's counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurveMaterials:
-    """What a curve of a certain length is made of, frames apart.
+    """Everything that a curve of a given length is made of, except the frames.
 
     Attributes
     ----------
     documents
-        What the run's documents say.
+        Contents of the run's documents.
     source
         Values in files.
     beside
@@ -50,7 +50,7 @@ class CurveMaterials:
 
 @dataclass(frozen=True, slots=True)
 class BuiltCurve:
-    """A curve and what to say of it; ``reason`` is None where no frame is missing.
+    """A curve, and what is missing from it; ``reason`` is None if no frame is missing.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
     Parameters
     ----------
     so_far
-        The run goes on, and ``length`` frames of it have come: the detector's own stream may have readings beyond.
+        The run is in progress, with ``length`` frames so far: the detector's own stream may have more readings.
 
     Raises
     ------
     UnresolvedGeometry
-        Where none of these has them.
+        If none of these has them.
     """
     documents, length = materials.documents, materials.length
     signal, streams, promised = documents.fields.angle, documents.streams, documents.promised
@@ -107,19 +107,19 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
     raise UnresolvedGeometry(f"no readback of the scanned circle {documents.preset.scanned!r} ({signal!r}): {looked}")
 
 
-def find_angles_so_far(whole: CurveMaterials, begun: CurveMaterials) -> tuple[NDArray[np.float64], str]:
-    """As `find_angles`, of a run that goes on: of the whole run where its angles are stated, else of what has come.
+def find_angles_so_far(complete: CurveMaterials, so_far: CurveMaterials) -> tuple[NDArray[np.float64], str]:
+    """As `find_angles` for a run in progress: for the whole run if its angles are stated, else for the frames so far.
 
     Parameters
     ----------
-    whole, begun
-        The same run, its length that of the whole, or of the frames so far.
+    complete, so_far
+        The same run, with the length of the complete run, and of the frames so far.
     """
     try:
-        angles, origin = find_angles(whole)
+        angles, origin = find_angles(complete)
     except UnresolvedGeometry:
-        return find_angles(begun, so_far=True)
-    return angles[: begun.length], origin
+        return find_angles(so_far, so_far=True)
+    return angles[: so_far.length], origin
 
 
 def find_geometry(
@@ -151,19 +151,19 @@ def build_curve(
     *,
     so_far: bool = False,
 ) -> BuiltCurve:
-    """Take the frames out of the volume and say what is missing.
+    """Take the frames out of the volume and describe what is missing.
 
     A frame without a readback of the scanned circle counts as missing: its place in reciprocal space is unknown.
 
     Parameters
     ----------
     so_far
-        The run goes on: leave the frames where they are, and take none that lacks anything.
+        The run is in progress: leave the frames in place, and fail if any reading is missing.
 
     Raises
     ------
     InconsistentFrame
-        Where no frame arrived, or the length exceeds the limits.
+        If no frame arrived, or the length exceeds the limits.
     """
     documents, length = materials.documents, materials.length
     settings = documents.settings
@@ -175,7 +175,7 @@ def build_curve(
     if finished is None:
         raise InconsistentFrame("no frame arrived")
     if length < settings.min_frames:
-        raise InconsistentFrame(f"{length} frames are no rocking curve")
+        raise InconsistentFrame(f"{length} frames are not a rocking curve")
     frames, present, crop_origin = finished
     blind = present & ~np.isfinite(angles_deg)
     present &= ~blind
@@ -212,14 +212,14 @@ def build_curve(
         parts.append(materials.source.problem)
     enough = curve.completeness >= settings.min_completeness
     if not enough and _ended_early(documents, present, plotted):
-        parts.insert(0, "the plan ended it with the peak behind")
+        parts.insert(0, "the plan ended it past the peak")
         enough = curve.completeness >= settings.min_completeness_ended_early
     classifiable = not guarded and enough
     return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
 
 
 def _ended_early(documents: ScanDocuments, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:
-    """Tell whether the frames that lack are those after an end that the stop document states, none before it."""
+    """Tell whether all missing frames come after the end stated by the stop document."""
     streams = documents.streams
     stated = documents.promised.get(streams[0].name) if streams else None
     if stated is None or not 0 < stated < present.size or not present[:stated].all():
@@ -230,7 +230,7 @@ def _ended_early(documents: ScanDocuments, present: NDArray[np.bool_], rocking_c
 def _beside_frames(
     materials: CurveMaterials, own: Mapping[int, float | None], kind: str, present: NDArray[np.bool_]
 ) -> NDArray[np.float64] | None:
-    """Return (N,) monitor or transmission; None where the preset names none or a present frame lacks it."""
+    """Return (N,) monitor or transmission; None if the preset names none or it is missing for a frame."""
     documents = materials.documents
     field = documents.fields.monitor if kind == "monitor" else documents.fields.transmission
     if field is None:
@@ -248,21 +248,21 @@ def _beside_frames(
 
 
 def near_peak(sums: NDArray[np.float64], present: NDArray[np.bool_], settings: AssemblySettings) -> tuple[int, ...]:
-    """Return the indices of absent frames that lie near the rocking curve's maximum.
+    """Return the indices of missing frames near the rocking curve's maximum.
 
     Near means within ``peak_guard_frames`` of the brightest frame, or between neighbours of which one has more than
-    ``peak_guard_fraction`` of its counts (the peak itself may be what is missing).
+    ``peak_guard_fraction`` of its counts (the peak itself may be missing).
     """
-    there = np.flatnonzero(present)
-    if there.size == 0:
+    arrived = np.flatnonzero(present)
+    if arrived.size == 0:
         return ()
-    top = int(there[int(np.argmax(sums[there]))])
+    top = int(arrived[int(np.argmax(sums[arrived]))])
     bright = sums[top] * settings.peak_guard_fraction
     absent = np.flatnonzero(~present)
     near: list[int] = []
     for index in absent:
-        after = int(np.searchsorted(there, index))
-        neighbours = [int(there[i]) for i in (after - 1, after) if 0 <= i < there.size]
+        after = int(np.searchsorted(arrived, index))
+        neighbours = [int(arrived[i]) for i in (after - 1, after) if 0 <= i < arrived.size]
         close = abs(int(index) - top) <= settings.peak_guard_frames
         if close or any(sums[i] > bright for i in neighbours):
             near.append(int(index))
@@ -270,7 +270,7 @@ def near_peak(sums: NDArray[np.float64], present: NDArray[np.bool_], settings: A
 
 
 def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
-    """Tell whether the newest frame is dark beside the brightest.
+    """Tell whether the scan is past the peak: the newest frame is dark compared with the brightest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Who may watch the frames of open runs as they are put together, e.g. to have them on a device when a run ends."""
+"""Interface to follow the frames of open runs, e.g. to upload them to a device before the run ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class FrameMirror(Protocol):
-    """Is told of each frame once it is in the array that its curve will hold; must not raise."""
+    """Notified of each frame once it is in the array of its curve; must not raise."""
 
     def stored(self, run_uid: str, array: NDArray[np.generic], index: int) -> None:
         """Take note of ``array[index]``, written or overwritten just now.
@@ -22,5 +22,5 @@ class FrameMirror(Protocol):
         ...
 
     def dropped(self, run_uid: str) -> None:
-        """Forget a run's frames: they were given up, or the run has its record."""
+        """Drop a run's frames: they were discarded, or the run has its record."""
         ...

@@ -1,7 +1,7 @@
-"""From documents to a geometry: every value the preset asks for, found where it is stated, with its origin.
+"""Finds every geometry value of the preset in a run's documents, and records its origin.
 
-Looked up in this order: events, baseline stream, descriptor configuration, start document. Nothing is defaulted: what
-is nowhere is named in the error, and what moved during the scan though it should have stood still is refused.
+Searched in this order: events, baseline stream, descriptor configuration, start document. There are no defaults: the
+error names what is missing, and a value that changed during the scan but should be constant is refused.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def fly_angles(start: Mapping[str, object], length: int) -> NDArray[np.float64] 
     Raises
     ------
     UnresolvedGeometry
-        Where the statement is incomplete or about another number of frames.
+        If the statement is incomplete or about another number of frames.
     """
     stated = start.get("fly")
     if stated is None:

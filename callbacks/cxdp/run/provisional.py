@@ -1,4 +1,4 @@
-"""Verdicts on rocking curves that go on: what would be said if they ended now, at stated points on their way."""
+"""Provisional verdicts on rocking curves in progress, at configured fractions of the scan."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ logger = logging.getLogger(__name__)
 
 
 class ProvisionalScreening:
-    """Judges runs on their way; at each point once, and only with the Bragg peak behind.
+    """Classifies runs in progress, once at each point, and only past the Bragg peak.
 
-    A verdict is made from the frames so far, which must be without a gap, by the preprocessing and the model of the
-    final one; it takes as long as that, in the caller's thread. Nothing of the run is changed by it.
+    A verdict is made from the frames so far, which must have no gaps, with the same preprocessing and model as the
+    final one; it takes as long as that, in the caller's thread. The run is not changed by it.
 
     Parameters
     ----------
     preprocessor
-        One of its own: nothing that it remembers may reach the final verdicts.
+        A separate one: nothing that it caches may affect the final verdicts.
     on_verdict
         Called for each verdict, in the caller's thread.
     points
-        Shares of the expected frames, ascending, between 0 and 1.
+        Fractions of the expected frames, ascending, between 0 and 1.
     is_behind
-        Whether documents wait: the next point is then soon enough.
+        Whether documents wait; if so, this point is skipped or delayed.
 
     Raises
     ------
     ValueError
-        If the points aren't ascending shares.
+        If the points aren't ascending fractions.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class ProvisionalScreening:
         self._passed: dict[str, int] = {}
 
     def look(self, progress: Mapping[str, tuple[int, int]], so_far: Callable[[str], AssembledRun | None]) -> None:
-        """Judge the runs that have come to their next point; call it after each document. Never raises.
+        """Classify the runs that have reached their next point; call it after each document. Never raises.
 
         Parameters
         ----------
         progress
             Uid of each open run → frames received, frames expected.
         so_far
-            Gives an open run's frames so far, None where they can't be judged.
+            Returns an open run's frames so far, None if they can't be classified.
         """
         for uid in self._passed.keys() - progress.keys():
             del self._passed[uid]
@@ -83,9 +83,9 @@ class ProvisionalScreening:
                     self._passed[uid] = reached
                     self._judge(run, expected)
             except Exception:
-                # The run's own verdict is what counts, and it comes whatever happens here.
+                # The final verdict is what counts, and it doesn't depend on this one.
                 self._passed[uid] = reached
-                logger.exception("run %s could not be judged on its way", uid)
+                logger.exception("the provisional verdict on run %s failed", uid)
 
     def _judge(self, run: AssembledRun, expected: int) -> None:
         if run.curve is None:

@@ -1,4 +1,4 @@
-"""Which reflection a run was measured at, as its documents or the preset state it, and what that lets a verdict say."""
+"""Finds the reflection of a run in its documents or the preset, and which Burgers directions are visible at it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NEAR_WHOLE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class StatedReflection:
-    """A reflection and who stated it.
+    """A reflection and where it was stated.
 
     Attributes
     ----------
     hkl
-        None where nobody stated it, or not in a way that can be read.
+        None if it is not stated, or can't be read.
     origin
-        ``preset`` or ``start:FIELD``; None where nobody stated it.
+        ``preset`` or ``start:FIELD``; None if it is not stated.
     problem
-        Why what was stated can't be used, None where it can.
+        Why the stated value can't be used, None if it can.
     """
 
     hkl: Miller | None
@@ -38,14 +38,14 @@ class StatedReflection:
 
 
 NOT_STATED = StatedReflection(None, None)
-"""Nobody stated a reflection."""
+"""No reflection is stated."""
 
 
 def stated_reflection(preset: GeometryPreset, start: Mapping[str, object], field: str) -> StatedReflection:
     """Find a run's reflection: the start document's, else the preset's.
 
-    A start document that states something unreadable makes the reflection unknown; the preset's is not put in its
-    place, as it may be another one.
+    If the start document's value can't be read, the reflection is unknown; the preset's is not used in its
+    place, as it may be a different one.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def stated_reflection(preset: GeometryPreset, start: Mapping[str, object], field
 def read_miller(value: object) -> Miller | None:
     """Return three indices from a sequence or text; None for anything else, for 000 and for indices beyond 99.
 
-    A diffractometer that reports where it stands states 1.003 for 1: within 0.05 of a whole number it counts as that.
+    Values within 0.05 of a whole number are rounded: a diffractometer's readback may be 1.003 instead of 1.
     """
     if isinstance(value, str):
         text = value.strip().strip("()[]{}").strip()
@@ -87,7 +87,7 @@ def read_miller(value: object) -> Miller | None:
 
 
 def burgers_visibility(reflection: StatedReflection) -> BurgersVisibility:
-    """Say which Burgers directions a verdict at this reflection speaks of; unknown, with the reason, where it must."""
+    """Return which Burgers directions are visible at this reflection; unknown, with the reason, if it is not known."""
     problem = reflection.problem
     if reflection.hkl is None or reflection.origin is None:
         problem = problem or "no reflection is stated: state hkl in the preset or the start document"

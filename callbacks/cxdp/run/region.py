@@ -1,4 +1,4 @@
-"""Where on the detector the Bragg peak is: the window kept of frames too large to keep whole."""
+"""Finds the Bragg peak on the detector, and the window to keep of frames too large to keep whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_PX = 16
-"""Edge of the blocks whose sums are compared: about a speckle, so that a dim peak beats a single bright pixel."""
+"""Edge of the blocks whose sums are compared, pixels: about a speckle, so that a weak peak beats a bright pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def whole(frame_shape: tuple[int, int]) -> Region:
 
 
 def centred_region(peak: tuple[int, int], size: tuple[int, int], frame_shape: tuple[int, int]) -> Region:
-    """Return a window of ``size`` about ``peak``, pushed back inside the frame where it would stick out."""
+    """Return a window of ``size`` around ``peak``, shifted to lie inside the frame."""
     rows, columns = min(size[0], frame_shape[0]), min(size[1], frame_shape[1])
     row = min(max(peak[0] - rows // 2, 0), frame_shape[0] - rows)
     column = min(max(peak[1] - columns // 2, 0), frame_shape[1] - columns)
@@ -58,7 +58,7 @@ def centred_region(peak: tuple[int, int], size: tuple[int, int], frame_shape: tu
 
 
 def brightest_block(frame: NDArray[np.generic], saturation_counts: float | None) -> tuple[tuple[int, int], float]:
-    """Find the brightest block of a frame, blind to hot pixels and dead modules.
+    """Find the brightest block of a frame, ignoring hot pixels and dead modules.
 
     Pixels at the dtype's largest value (how Eiger and Merlin mark gaps; not for 8 bits), at or above
     ``saturation_counts``, negative or not finite count as zero. Each pixel then takes the minimum of its 2 × 2
@@ -69,7 +69,7 @@ def brightest_block(frame: NDArray[np.generic], saturation_counts: float | None)
     frame
         (rows, columns), any real dtype.
     saturation_counts
-        Counts at which a pixel says nothing any more; None where unknown.
+        Counts at which a pixel saturates; None if unknown.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the documents of one run say of its scan, frames apart."""
+"""Collects what the documents of one run say about its scan, except the frames."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from braggwatch.sim.geometry.model import GeometryPreset
 class ScanDocuments:
     """Keeps a run's start and stop document, its streams' descriptors and the readings that a rocking curve needs.
 
-    Documents may come in any order; each method that takes one returns False for what was known already.
+    Documents may arrive in any order; each method that takes one returns False for a duplicate.
 
     Attributes
     ----------
     fields
-        Which data keys hold what.
+        The data keys to read.
     start, stop
-        None until they come.
+        None until they arrive.
     detector_stream
-        Name of the stream that has the preset's detector; None where no descriptor has shown it.
+        Name of the stream that has the preset's detector; None before its descriptor.
     """
 
     def __init__(self, uid: str, preset: GeometryPreset, settings: AssemblySettings) -> None:
@@ -89,7 +89,7 @@ class ScanDocuments:
         Raises
         ------
         RejectedDocument
-            Where the stream has too many of them, or its descriptor isn't known here.
+            If the stream has too many of them, or its descriptor isn't known here.
         """
         stream = self.stream_of(doc)
         readings = self._readings[stream]
@@ -104,7 +104,7 @@ class ScanDocuments:
         Raises
         ------
         RejectedDocument
-            Where its descriptor isn't known here: the run was evicted while nothing was known of it, and is here again.
+            If its descriptor isn't known here: the run was evicted while nothing was known of it, and is here again.
         """
         stream = self._stream_of.get(str(doc["descriptor"]))
         if stream is None:
@@ -141,7 +141,7 @@ class ScanDocuments:
 
     @property
     def expected(self) -> int | None:
-        """Number of frames that start and stop documents promise; None where neither says."""
+        """Number of frames announced by the start or stop document; None if neither says."""
         return expected_frames(self.start or {}, self.promised_frames, self.settings.max_frames)
 
     @property
@@ -156,16 +156,16 @@ class ScanDocuments:
 
     @property
     def sources(self) -> GeometrySources:
-        """Where a geometry's values may be."""
+        """The documents to search for geometry values."""
         return GeometrySources(self.start or {}, self._configuration, self.streams)
 
     @property
     def reflection(self) -> StatedReflection:
-        """The reflection, whoever stated it."""
+        """The reflection, from the start document or the preset."""
         return stated_reflection(self.preset, self.start or {}, self.settings.hkl_field)
 
     def lacks_events(self, in_files: frozenset[str]) -> bool:
-        """Tell whether events that the stop document counts, of streams that matter, have not come.
+        """Tell whether events counted by the stop document are missing from relevant streams.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class ScanDocuments:
 
     @property
     def truth(self) -> str | None:
-        """What the simulated beamline says of its crystal."""
+        """The simulated beamline's ground truth for its crystal."""
         simulation = (self.start or {}).get("braggwatch_simulation")
         return text(cast("Mapping[str, object]", simulation).get("truth")) if isinstance(simulation, Mapping) else None
 
@@ -202,7 +202,7 @@ class ScanDocuments:
 
     @property
     def position(self) -> dict[str, float]:
-        """Where the sample's motors stood, by their names in the record and in their own units."""
+        """Positions of the sample motors, by their names in the record, in their own units."""
         sources = GeometrySources(self.start or {}, self._configuration, tuple(self._readings.values()))
         found = {name: look_up(signal, sources) for name, signal in self.settings.position_fields.items()}
         return {name: values[0][0] for name, values in found.items() if values is not None}

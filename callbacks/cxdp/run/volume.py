@@ -1,4 +1,4 @@
-"""The frames of one run in one array, filled by index, within a stated number of bytes."""
+"""Collects the frames of one run in one array, filled by index, within a memory limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.sim.errors import BraggwatchError
 
 FIRST_CAPACITY = 64
-"""Frames to make room for where the plan does not say how many will come."""
+"""Frames to allocate if the plan doesn't state their number."""
 
 
 class InconsistentFrame(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong with the frame
@@ -22,9 +22,9 @@ class Volume:
     """Preallocated (N, rows, columns) counts of one run with a mask of the frames that are there.
 
     Frames that fit into ``max_run_bytes`` are kept whole. Larger ones are cut to the configured region, or to one
-    about the brightest block of the first ``region_search_frames``. Where a later, brighter frame has its peak
-    outside that region's middle half, the region moves there and the frames cut before count as absent: their
-    pixels are gone, and saying so is better than passing zeros for counts. A mirror is told of each frame kept.
+    around the brightest block of the first ``region_search_frames``. If a later, brighter frame has its peak outside
+    that region's middle half, the region moves there and the frames cut before count as missing: their pixels are
+    lost, and zeros would be taken for counts. A mirror is notified of each frame kept.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Volume:
         self._region: Region | None = None
         self._array: NDArray[np.generic] | None = None
         self._present = np.zeros(0, bool)
-        # Summed as they come: over a whole scan it would keep the verdict waiting.
+        # Summed on arrival: summing a whole scan at the end would delay the verdict.
         self._sums = np.zeros(0, np.float64)
         self._held: dict[int, NDArray[np.generic]] = {}
         self._brightest = 0.0
@@ -65,7 +65,7 @@ class Volume:
 
     @property
     def discarded(self) -> int:
-        """Frames given up because the peak turned out to lie elsewhere than the first frames said."""
+        """Frames discarded because the peak turned out to be elsewhere than in the first frames."""
         return self._discarded
 
     @property
@@ -79,7 +79,7 @@ class Volume:
         Raises
         ------
         InconsistentFrame
-            Where shape or dtype differ from the run's first frame, or the frame does not fit the limits.
+            If shape or dtype differ from the run's first frame, or the frame does not fit the limits.
         """
         self._check(index, frame)
         region, dtype = self._region, self._dtype
@@ -95,7 +95,7 @@ class Volume:
                 if not region.holds_centrally(peak, (frame.shape[0], frame.shape[1])):
                     self._move(centred_region(peak, region.shape, (frame.shape[0], frame.shape[1])))
         array = self._reserve(index + 1)
-        self._store(array, index, (self._region or region).cut(frame))  # reserving may have cut the region smaller
+        self._store(array, index, (self._region or region).cut(frame))  # reserving may have reduced the region
 
     def finish(self, length: int | None) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[int, int]] | None:
         """Return the frames, the mask of those present and the crop origin; None where no frame arrived.
@@ -124,10 +124,10 @@ class Volume:
         return frames, present, origin
 
     def view(self, length: int) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[int, int]] | None:
-        """Return the first ``length`` frames as `finish` would, and go on.
+        """Return the first ``length`` frames like `finish`, but keep collecting.
 
-        The frames are not copied: later ones are written beside them. None while the region is still looked for, or
-        where fewer have come.
+        The frames are not copied: later ones are written after them. None while the region is not yet known, or
+        if fewer have arrived.
         """
         if self._held or self._array is None or self._region is None or not self._present[:length].all():
             return None
@@ -226,7 +226,7 @@ class Volume:
         return centred_region(peak, (edge, edge), shape)
 
     def _move(self, region: Region) -> None:
-        """Take a new region; what was cut to the old one is given up."""
+        """Take a new region; frames cut to the old one are discarded."""
         self._region = region
         self._discarded += int(self._present.sum())
         self._present[:] = False

@@ -1,4 +1,4 @@
-"""Says of runs that hold no frames of the preset's detector, and get no record for it, what they hold instead."""
+"""Counts and logs runs without frames of the preset's detector, which get no record."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LONGEST_NAME: Final = 60
 
 
 class RunsWithoutDetector:
-    """Counts such runs, and tells of them in the log: at most one line in ten seconds.
+    """Counts such runs and logs what they contain, at most one line every ten seconds.
 
-    Runs that are no rocking curves are normal at a beamline; a preset that names the wrong detector looks the same.
-    The words on the newest one, in `MutableCounters`, therefore stand only until another run has its record.
+    Runs that are not rocking curves are normal at a beamline, but a preset with the wrong detector looks the same. The
+    message about the newest one, in `MutableCounters`, is therefore removed when another run gets its record.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class RunsWithoutDetector:
             logger.info("%s (%d such runs so far)", words, self._counters.without_detector)
 
     def recorded(self) -> None:
-        """Take note that a run has its record: the preset fits what comes."""
+        """Clear the message: a run has its record, so the preset fits."""
         self._counters.newest_without_detector = None
 
 

@@ -1,4 +1,4 @@
-"""What the live service needs for rocking curves: provisional verdicts and explanations on demand.
+"""Rocking curves in the live service: storing, routes, provisional verdicts, and explanations on demand.
 
 Composition, serving and the page import it; it imports no training.
 """

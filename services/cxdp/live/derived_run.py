@@ -1,4 +1,4 @@
-"""A result as a Bluesky run of its own: start, descriptor, one event, stop, naming the raw run it speaks of."""
+"""Publishes a result as a derived Bluesky run: start (with the raw run's uid), descriptor, one event, stop."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ STREAM_NAME = "primary"
 
 
 def derived_uid(result: ScreeningResult) -> str:
-    """Return the derived run's uid: the same for the same run, model and revision, so that a repeat is recognised."""
+    """Return the derived run's uid, determined by run, model and revision, so that repeats can be recognised."""
     model = result.verdict.model.id if result.verdict.model is not None else "no-model"
     return uid_of("braggwatch", result.run_uid, model, result.revision)
 
 
 def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | float]:
-    """Return a result as flat event data. What is unknown is absent: no number stands for "none"."""
+    """Return a result as flat event data. Unknown values are left out, never replaced by a number."""
     verdict = result.verdict
     fields: dict[str, str | int | float | None] = {
         "verdict": verdict.headline,
@@ -57,9 +57,9 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
 
 
 def derived_run(result: ScreeningResult, epoch: int) -> Iterator[Document]:
-    """Yield the derived run's documents, byte for byte the same each time.
+    """Yield the derived run's documents, identical byte for byte each time.
 
-    Consumers find it by ``original_run_uid`` in its start document.
+    Its start document has the raw run's uid as ``original_run_uid``.
     """
     fields = flat_fields(result, epoch)
     now = result.finished_at

@@ -1,4 +1,4 @@
-"""Takes the reports of rocking curves: stores each at once, then tells the page and the metrics."""
+"""Stores the reports of rocking curves at once, then updates page and metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 
 class ResultDesk(ReportDesk[ScreeningReport]):
-    """Stores, then tells: in this order, so that nothing is known that could be forgotten.
+    """Stores each result before announcing it, so that nothing is announced that could still be lost.
 
     Parameters
     ----------
     broker
-        Is told of each new record.
+        Publishes each new record.
     board
-        Is told of each record, where runs are judged on their way.
+        The provisional verdicts, replaced by each record; None if there are none.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class ResultDesk(ReportDesk[ScreeningReport]):
         self._waiting: deque[ScreeningReport] = deque()
 
     def _admit(self, report: ScreeningReport, taken_at: float, arrival: Arrival | None) -> None:  # noqa: ARG002
-        # The callback's own latency ends before its report: only the wait in the queue is missing from it.
+        # The callback's latency doesn't include the wait in the queue: add it.
         result = report.result
         waited = 0.0 if arrival is None else arrival.waited_s
         stages = {**result.stage_seconds, "queue": waited}
         result = result.model_copy(update={"latency_s": result.latency_s + waited, "stage_seconds": stages})
         self._waiting.append(replace(report, result=result))
 
-    def _store(self, force: bool) -> None:  # noqa: ARG002 (nothing is kept waiting)
+    def _store(self, force: bool) -> None:  # noqa: ARG002 (nothing is batched)
         while self._waiting:
-            # Taken off first: what can't be told must not come again for ever, nor keep back the others.
+            # Removed first: a result that can't be published must neither be retried forever nor block the others.
             report = self._waiting.popleft()
             result = report.result
             is_new = self._results.put(report)

@@ -1,4 +1,4 @@
-"""What goes on right now: the stream of results, and the wait for one of them."""
+"""Routes for live results: the event stream, and waiting for one result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
     async def events(request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
         """Stream results as server-sent events.
 
-        ``event: result`` carries one record as JSON; ``event: provisional`` what is said of a run that goes on, until
-        its record comes; ``event: reset`` asks the client to read ``/runs`` anew. Ids are
-        ``EPOCH-NUMBER``; a client that names its last one (``Last-Event-ID``) gets what it missed. A client that does
-        not read is let go.
+        ``event: result`` carries one record as JSON; ``event: provisional`` a provisional verdict on a run in progress;
+        ``event: reset`` asks the client to read ``/runs`` again. Ids are ``EPOCH-NUMBER``; a client that sends its last
+        one (``Last-Event-ID``) gets what it missed. A client that doesn't read is dropped.
         """
         return event_stream(broker, request, _event_name)
 
@@ -40,9 +39,9 @@ def _event_name(record: LiveRecord) -> str:
 async def wait_for_result(
     store: ResultSource, broker: ResultBroker[LiveRecord], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
-    """Return the run's result as soon as it is there, or None after ``timeout_s`` seconds.
+    """Return the run's result as soon as it is available, or None after ``timeout_s`` seconds.
 
-    A waiter costs no thread: it watches the events and reads the store before and after, so that a result which was
+    Waiting needs no thread: it follows the events and reads the store before and after subscribing, so that a result
     published in between isn't missed.
     """
     result = await run_in_threadpool(store.get, run_uid)

@@ -1,4 +1,4 @@
-"""Explanations on demand beside a running service: one at a time, remembered, never in the way of a verdict."""
+"""Computes explanations on demand in the running service: one at a time, cached, at lower priority than verdicts."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _NICENESS = 10
 
 
 class BusyError(BraggwatchError, RuntimeError):
-    """Too many explanations wait already; ask again."""
+    """Too many explanations are queued; try again later."""
 
 
 class ExplanationRecord(BaseModel):
-    """What hiding parts of a run's model input does to the class that the model finds most probable."""
+    """Effect of hiding parts of a run's model input on the probability of its most probable class."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,16 +41,16 @@ class ExplanationRecord(BaseModel):
     revision: int
     label: str = Field(description="The class explained: the most probable one of the verdict.")
     probability: FiniteFloat = Field(description="Its probability with nothing hidden, without mirror images.")
-    largest_drop: FiniteFloat = Field(description="Largest fall of that probability from hiding one block.")
-    fill: Fill = Field(description="What took the place of what was hidden: 'zero' or 'radial'.")
-    drop: list[list[list[FiniteFloat]]] = Field(description="Fall of the probability, by block (8, 8, 8).")
-    log_odds_drop: list[list[list[FiniteFloat]]] = Field(description="Fall of the log-odds, by block (8, 8, 8).")
-    slab_drop: list[list[FiniteFloat]] = Field(description="Fall of the probability, by slab across each axis (3, 16).")
-    slab_log_odds_drop: list[list[FiniteFloat]] = Field(description="Fall of the log-odds, by slab (3, 16).")
+    largest_drop: FiniteFloat = Field(description="Largest drop of that probability from hiding one block.")
+    fill: Fill = Field(description="What replaced the hidden part: 'zero' or 'radial'.")
+    drop: list[list[list[FiniteFloat]]] = Field(description="Drop of the probability, by block (8, 8, 8).")
+    log_odds_drop: list[list[list[FiniteFloat]]] = Field(description="Drop of the log-odds, by block (8, 8, 8).")
+    slab_drop: list[list[FiniteFloat]] = Field(description="Drop of the probability, by slab across each axis (3, 16).")
+    slab_log_odds_drop: list[list[FiniteFloat]] = Field(description="Drop of the log-odds, by slab (3, 16).")
     evaluations: int = Field(description="Volumes that the network was run on.")
     seconds: FiniteFloat = Field(description="Wall time of the computation.")
     model_id: str
-    same_model: bool = Field(description="Whether the model that explains is the one that gave the verdict.")
+    same_model: bool = Field(description="Whether the explained model is the one that gave the verdict.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Explainer:
     Parameters
     ----------
     bundle
-        The model that explains.
+        The model to explain.
     runtime
-        What runs it; None opens ONNX Runtime with one thread when the first explanation is asked for.
+        Runs the model; None opens ONNX Runtime with one thread at the first request.
     max_waiting
-        Explanations that may wait; beyond it `submit` refuses.
+        Explanations that may be queued; with more, `submit` raises `BusyError`.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime | None = None, *, max_waiting: int = 4) -> None:
@@ -86,12 +86,12 @@ class Explainer:
     def submit(
         self, result: ScreeningResult, counts: NDArray[np.float32], fill: Fill = "zero"
     ) -> Future[ExplanationRecord]:
-        """Ask for a run's explanation; a second request for the same shares the first one's work.
+        """Request a run's explanation; repeated requests share one computation.
 
         Raises
         ------
         BusyError
-            If too many wait already, or the service stops.
+            If too many are queued, or the service is stopping.
         """
         key = _Key(result.run_uid, result.revision, fill)
         with self._lock:
@@ -100,17 +100,17 @@ class Explainer:
                 ready: Future[ExplanationRecord] = Future()
                 ready.set_result(known)
                 return ready
-            if (under_way := self._open.get(key)) is not None:
-                return under_way
+            if (running := self._open.get(key)) is not None:
+                return running
             if self._stopping.is_set() or len(self._open) > self._max_waiting:
-                raise BusyError(f"{len(self._open)} explanations wait already")
+                raise BusyError(f"{len(self._open)} explanations are queued already")
             future = self._executor.submit(self._compute, key, result, counts)
             self._open[key] = future
         future.add_done_callback(lambda ended: self._finish(key, ended))
         return future
 
     def close(self) -> None:
-        """Stop what is under way, within a batch, and take no more."""
+        """Stop the running computation after its current batch, and accept no more."""
         self._stopping.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -130,8 +130,9 @@ class Explainer:
             stop=self._stopping.is_set,
         )
         logger.info("run %s explained: %d volumes in %.1f s", key.run_uid, found.evaluations, found.seconds)
-        spoke = result.verdict.model
-        return _record(key, found, manifest.id, same=spoke is not None and spoke.sha256 == self._bundle.sha256)
+        verdict_model = result.verdict.model
+        is_same = verdict_model is not None and verdict_model.sha256 == self._bundle.sha256
+        return _record(key, found, manifest.id, same=is_same)
 
     def _finish(self, key: _Key, ended: Future[ExplanationRecord]) -> None:
         with self._lock:
@@ -160,7 +161,7 @@ def _record(key: _Key, found: Occlusion, model_id: str, *, same: bool) -> Explan
 
 
 def _give_way() -> None:
-    """Lower this thread's priority below the verdicts'; only Linux knows priorities of threads."""
+    """Lower this thread's priority below that of the verdicts; only Linux has per-thread priorities."""
     if Path("/proc/self/task").is_dir():
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

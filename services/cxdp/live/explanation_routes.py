@@ -1,4 +1,4 @@
-"""REST for explanations: which part of its pattern a run's answer depends on."""
+"""Routes for explanations: which parts of the pattern a run's verdict depends on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AGAIN = {"Retry-After": "5"}
 
 
 def explanation_router(store: ResultSource, explainer: Explainer | None) -> APIRouter:
-    """Build ``/runs/{run_uid}/explanation``; without an explainer it says that there is none."""
+    """Build ``/runs/{run_uid}/explanation``; without an explainer it responds 404 with the reason."""
     router = APIRouter()
 
     def ask(run_uid: str, fill: Fill) -> Future[ExplanationRecord]:
@@ -42,15 +42,15 @@ def explanation_router(store: ResultSource, explainer: Explainer | None) -> APIR
     async def explanation(  # pyright: ignore[reportUnusedFunction]
         run_uid: RunUid, fill: Fill = "zero"
     ) -> ExplanationRecord:
-        """Compute, or remember, which part of the stored model input the run's most probable class depends on.
+        """Return which parts of the stored model input the run's most probable class depends on.
 
-        Each of 8³ blocks and of 3 x 16 slabs is hidden in turn: some seconds the first time. One is computed at a
-        time, below the verdicts in priority; 503 with ``Retry-After`` where too many wait. 404, with the reason, where
-        no model input was kept or no network answered.
+        Each of 8³ blocks and 3 x 16 slabs is hidden in turn, which takes a few seconds; the result is cached. One
+        explanation is computed at a time, at lower priority than the verdicts; 503 with ``Retry-After`` if too many are
+        queued. 404, with the reason, if no model input was stored or no network was run.
         """
         pending = await asyncio.to_thread(ask, run_uid, fill)
         try:
-            # Shielded: a browser that leaves must not cancel what another waits for.
+            # Shielded: a client that disconnects must not cancel what another one waits for.
             return await asyncio.shield(asyncio.wrap_future(pending))
         except ExplanationError as error:
             raise HTTPException(422, str(error)) from error

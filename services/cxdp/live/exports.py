@@ -1,4 +1,4 @@
-"""Files to take away: a table of all runs as CSV, and one run's model input as NPZ."""
+"""Exports: a table of all runs as CSV, and one run's model input as NPZ."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ COLUMNS = (
 
 
 def csv_lines(results: Iterable[ScreeningResult]) -> Iterator[str]:
-    """Yield a header and one line for each result, in the order given; empty cells where a value is unknown."""
+    """Yield a header and one line per result, in the given order; unknown values are empty cells."""
     yield _line(COLUMNS)
     for result in results:
         yield _line(_row(result)[column] for column in COLUMNS)
 
 
 def model_input_npz(result: ScreeningResult, intensity: NDArray[np.float32]) -> bytes:
-    """Pack a run's model input with what it needs to be read alone; loads with ``allow_pickle=False``.
+    """Pack a run's model input as a self-contained NPZ; loads with ``allow_pickle=False``.
 
     Arrays: ``intensity`` (64, 64, 64) float32 counts, ``voxel_size_inv_A`` float64 (NaN where unknown), ``run_uid``
     and ``result`` (the record as JSON) as text.
@@ -74,7 +74,7 @@ def model_input_npz(result: ScreeningResult, intensity: NDArray[np.float32]) -> 
 
 
 def safe_file_name(run_uid: str, suffix: str) -> str:
-    """Return a name that holds nothing but letters, digits, dots, dashes and underscores."""
+    """Return a file name of letters, digits, dots, dashes and underscores only."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", run_uid)[:80] + suffix
 
 
@@ -93,7 +93,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "y": result.position.get("y"),
         "outcome": verdict.outcome.value,
         "label": verdict.label,
-        # Spaces and parentheses: a spreadsheet takes 1-11 for a date and -111 for a number.
+        # With spaces and parentheses: a spreadsheet reads 1-11 as a date and -111 as a number.
         "hkl": burgers and burgers.hkl and "({} {} {})".format(*burgers.hkl),
         "burgers_seen": known and directions(known.seen),
         "burgers_blind": known and directions(known.blind),
@@ -125,7 +125,7 @@ def _line(values: Iterable[object]) -> str:
 
 
 def _cell(value: object) -> object:
-    # A spreadsheet runs text that begins like a formula; sample names come from outside.
+    # A spreadsheet executes text that begins like a formula; sample names are untrusted input.
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + value
     return "" if value is None else value

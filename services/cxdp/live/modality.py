@@ -1,4 +1,4 @@
-"""Live rocking curves, as the composition lists them."""
+"""Rocking curves as a modality of the live service."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from braggwatch.sim.geometry import load_preset
 OnReport = Callable[[ScreeningReport], None]
 OnProvisional = Callable[[ProvisionalVerdict], None]
 MakeStream = Callable[[OnReport, OnProvisional, WorkerLinks], DocumentStream]
-"""Given where to report, where to lay down provisional verdicts, and the worker, makes the callback that judges."""
+"""Given where to report results and provisional verdicts, and the worker, makes the callback that classifies."""
 
 
 class CurveModality(LiveModality):
-    """Rocking curves: each run judged when it ends, and on its way where that is asked for.
+    """Rocking curves: each run is classified when it ends and, if enabled, provisionally while in progress.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class CurveModality(LiveModality):
     prepare
         As `LiveModality.prepare`; None: there is nothing to prepare.
     classifier
-        The model that judges, for others to read from; None: it isn't a bundle's.
+        The model, for others to read from; None if it is not from a bundle.
     explainer
-        Explains verdicts on demand; None: the page has no model to explain with. Closed with this.
+        Explains verdicts on demand; None: no explanations. Closed with this object.
     """
 
     name = "cxdp"
@@ -90,7 +90,7 @@ class CurveModality(LiveModality):
         add_curve_routes(app, self._store, self.broker, self.board, self.explainer)
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:
-        """Make the callback; what it says on the way goes to the board and to the sinks."""
+        """Make the callback; its provisional verdicts go to the board and to the sinks."""
 
         def on_provisional(verdict: ProvisionalVerdict) -> None:
             self.board.put(verdict)
@@ -103,15 +103,15 @@ class CurveModality(LiveModality):
         return () if self._prepare is None else self._prepare()
 
     def flush(self, arrival: Arrival | None = None, *, force: bool = False) -> None:
-        """Store and tell the results that were reported."""
+        """Store and announce the reported results."""
         self._desk.flush(arrival, force=force)
 
     def retry(self) -> int:
-        """Write what the disk refused, if it takes it now; return how many results still wait."""
+        """Retry results that could not be written to disk; return how many still wait."""
         return self._store.retry_pending()
 
     def close(self) -> None:
-        """Let the watchers go and give up explanations that wait."""
+        """Disconnect the watchers and drop queued explanations."""
         self.broker.close()
         if self.explainer is not None:
             self.explainer.close()
@@ -123,9 +123,9 @@ def open_curves(context: LiveContext) -> CurveModality:
     Raises
     ------
     SettingsError
-        Where a file that the settings name can't be used.
+        If a file that the settings name can't be used.
     LookupError, ValueError, OSError, BundleError, RegistryError, RuntimeUnavailableError
-        Where the geometry preset or the model bundle can't be used; the text says why.
+        If the geometry preset or the model bundle can't be used; the text says why.
     """
     settings, screening = context.settings, context.settings.screening
     metrics, fallbacks = context.instruments.metrics, context.instruments.fallbacks
@@ -162,7 +162,7 @@ def open_curves(context: LiveContext) -> CurveModality:
     def prepare() -> tuple[str, ...]:
         warm_up(preprocessor)
         classifier.warm_up()
-        # A takeover is told of by itself, and explains that the CPU stands in.
+        # A fallback reports itself, and its message explains why the CPU is used.
         shortcoming = None if fallbacks.reasons else standing_in(screening.runtime, classifier.runtime.name)
         return () if shortcoming is None else (shortcoming,)
 

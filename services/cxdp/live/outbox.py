@@ -1,4 +1,4 @@
-"""The records of rocking curves as the feedback sinks are given them."""
+"""Delivers the records of rocking curves to the feedback sinks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from braggwatch.services.storage.result_store import ResultStore
 
 
 class ResultOutbox(Outbox):
-    """Gives each result to each sink that the store was made with."""
+    """Delivers each result to every sink that the store was opened with."""
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
 
     def deliver(self, sink: Sink, offer: Offer) -> bool:
-        """Offer all that waits, oldest first; stop at the first that is not taken, and return False."""
+        """Offer all waiting records, oldest first; stop at the first not accepted, and return False."""
         while results := self._store.pending_deliveries(sink.name):
             for result in results:
                 if not offer(result.run_uid, lambda result=result: sink.publish(result)):

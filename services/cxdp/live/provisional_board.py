@@ -1,4 +1,4 @@
-"""What is said of runs that go on: the newest word on each, until its record is there."""
+"""Holds the newest provisional verdict on each run in progress, until its final record replaces it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _KEPT = 256
 
 
 class ProvisionalBoard:
-    """Keeps and tells provisional verdicts, and compares each with what the run's record says in the end.
+    """Keeps and publishes provisional verdicts, and compares the last one of each run with the final record.
 
-    Safe to ask from other threads than the one that fills it. Nothing here is stored: a restart forgets it.
+    Can be read from any thread. Nothing is stored on disk: a restart clears it.
     """
 
     def __init__(self, broker: ResultBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
@@ -28,7 +28,7 @@ class ProvisionalBoard:
         self._lock = threading.Lock()
 
     def put(self, provisional: ProvisionalVerdict) -> None:
-        """Keep one verdict and tell whoever watches."""
+        """Keep one verdict and publish it."""
         with self._lock:
             self._newest[provisional.run_uid] = provisional
         self._broker.publish(provisional)
@@ -36,18 +36,18 @@ class ProvisionalBoard:
         logger.info("run %s so far: %s", provisional.run_uid, provisional.in_words)
 
     def get(self, run_uid: str) -> ProvisionalVerdict | None:
-        """Return the newest one of a run that goes on."""
+        """Return the newest provisional verdict on a run in progress, None if there is none."""
         with self._lock:
             return self._newest.get(run_uid)
 
-    def going_on(self) -> list[ProvisionalVerdict]:
-        """Return the newest one of each run that goes on, oldest first."""
+    def in_progress(self) -> list[ProvisionalVerdict]:
+        """Return the newest provisional verdict on each run in progress, oldest first."""
         with self._lock:
             return list(self._newest.values())
 
     def settle(self, result: ScreeningResult) -> None:
-        """Take note that a run has its record."""
+        """Drop the verdict on a run that now has its record, and count whether the class is the same."""
         with self._lock:
-            said = self._newest.pop(result.run_uid, None)
-        if said is not None and said.verdict.label is not None:
-            self._metrics.provisional_settled(kept=said.verdict.label == result.verdict.label)
+            provisional = self._newest.pop(result.run_uid, None)
+        if provisional is not None and provisional.verdict.label is not None:
+            self._metrics.provisional_settled(kept=provisional.verdict.label == result.verdict.label)

@@ -12,14 +12,14 @@ from braggwatch.callbacks.cxdp.records import ScreeningResult
 
 
 class ResultSource(Protocol):
-    """The part of the result store that the page needs; every method may block on the disk."""
+    """The part of the result store that the page needs; every method may block on disk access."""
 
     def get(self, run_uid: str) -> ScreeningResult | None:
         """Return a run's newest revision."""
         ...
 
     def latest(self, limit: int, after_id: str | None = None) -> list[ScreeningResult]:
-        """Return results newest first; only those older than run ``after_id`` where it is given."""
+        """Return results newest first; with ``after_id``, only those older than that run."""
         ...
 
     def model_input(self, run_uid: str) -> NDArray[np.float32] | None:
@@ -27,12 +27,12 @@ class ResultSource(Protocol):
         ...
 
     def rocking_curve(self, run_uid: str) -> NDArray[np.float64] | None:
-        """Return the curve as `braggwatch.callbacks.cxdp.records.ScreeningReport.rocking_curve` has it."""
+        """Return the curve in the form of `braggwatch.callbacks.cxdp.records.ScreeningReport.rocking_curve`."""
         ...
 
 
 def result_or_404(store: ResultSource, run_uid: str) -> ScreeningResult:
-    """Return a run's result, or answer 404."""
+    """Return a run's result, or respond 404."""
     result = store.get(run_uid)
     if result is None:
         raise HTTPException(404, f"no result for run {run_uid}")

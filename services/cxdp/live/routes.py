@@ -1,4 +1,4 @@
-"""The part of the HTTP face that shows rocking curves."""
+"""The HTTP routes of rocking curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REST over the stored results: records as JSON, arrays as plain binary."""
+"""Routes for the stored results: records as JSON, arrays as raw binary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PAGE_SIZE = 500
 
 
 class RockingPlot(BaseModel):
-    """A rocking curve to plot: counts summed over each frame; None where a frame is missing."""
+    """A rocking curve to plot: summed counts per frame; None for a missing frame."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class RockingPlot(BaseModel):
 
 
 def _all_results(store: ResultSource, after: str | None = None) -> Iterator[ScreeningResult]:
-    # Page by page: a beamtime of records need not fit in memory at once.
+    # Page by page, so that the records of a whole beamtime need not fit in memory.
     while page := store.latest(_PAGE_SIZE, after):
         yield from page
         after = page[-1].run_uid
@@ -47,13 +47,13 @@ def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: Pr
     router = APIRouter()
 
     @router.get("/provisional")
-    def going_on() -> list[ProvisionalVerdict]:  # pyright: ignore[reportUnusedFunction]
-        """Return what is said of the runs that go on, the newest word on each."""
-        return board.going_on()
+    def in_progress() -> list[ProvisionalVerdict]:  # pyright: ignore[reportUnusedFunction]
+        """Return the newest provisional verdict on each run in progress."""
+        return board.in_progress()
 
     @router.get("/runs/{run_uid}/provisional")
     def so_far(run_uid: RunUid) -> ProvisionalVerdict:  # pyright: ignore[reportUnusedFunction]
-        """Return what is said of a run that goes on; 404 before the first word, and once it has its record."""
+        """Return the newest provisional verdict on a run; 404 before the first one, and once the run has its record."""
         provisional = board.get(run_uid)
         if provisional is None:
             raise HTTPException(404, f"nothing is said of run {run_uid} yet, or it has its record")
@@ -62,12 +62,12 @@ def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: Pr
     @router.get("/runs")
     def runs(  # pyright: ignore[reportUnusedFunction]
         limit: Annotated[int, Query(ge=1, le=1000, description="At most this many records.")] = 100,
-        after: Annotated[str | None, Query(max_length=128, description="Go on below this run's uid.")] = None,
+        after: Annotated[str | None, Query(max_length=128, description="Only results older than this run's.")] = None,
         label: Annotated[str | None, Query(max_length=64, description="A class or an outcome, e.g. 'screw'.")] = None,
     ) -> list[ScreeningResult]:
-        """Return results newest first; name the last record's uid as ``after`` to get the next page.
+        """Return results newest first; pass the last record's uid as ``after`` to get the next page.
 
-        ``label`` picks a class, also where it is only partial, or an outcome. An ``after`` without a result is 404.
+        ``label`` selects a class, partial results included, or an outcome. 404 if the run ``after`` has no result.
         """
         if after is not None:
             result_or_404(store, after)
@@ -96,8 +96,8 @@ def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: Pr
     ) -> ScreeningResult | JSONResponse:
         """Wait for a run's result.
 
-        200 with the record as soon as there is one. Without ``wait``, 404 where there is none. With ``wait``, 202 once
-        the time is up: not yet. A run is known here only once it has a result, so 202 does not promise one; ask again.
+        200 with the record as soon as there is one. Without ``wait``, 404 if there is none. With ``wait``, 202 once the
+        time is up. A run is only known here once it has a result, so 202 doesn't promise one; ask again.
         """
         result = await wait_for_result(store, broker, run_uid, wait)
         if result is not None:
@@ -149,7 +149,7 @@ def _add_arrays(router: APIRouter, store: ResultSource) -> None:
 
     @router.get("/runs/{run_uid}/model-input.npz", response_class=Response)
     def model_input(run_uid: RunUid) -> Response:  # pyright: ignore[reportUnusedFunction]
-        """Return what the network saw, with the record, as NPZ (no pickles)."""
+        """Return the model input with the record as NPZ (no pickles)."""
         result = result_or_404(store, run_uid)
         intensity = store.model_input(run_uid)
         if intensity is None:

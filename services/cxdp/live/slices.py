@@ -1,4 +1,4 @@
-"""Central slices of the model input, as the page draws them."""
+"""Central slices of the model input, for the page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def central_slices(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        Where the input is not a cube.
+        If the input is not a cube.
     """
     if intensity.ndim != 3 or len(set(intensity.shape)) != 1:
         raise ValueError(f"expected a cube, got shape {intensity.shape}")
     centre = intensity.shape[0] // 2
     planes = np.stack([np.take(intensity, centre, axis=axis) for axis in range(3)])
-    # A stored array may be damaged: what is drawn stays finite, whatever was kept.
+    # A stored array may be damaged: make sure that all values are finite.
     counts = np.nan_to_num(planes, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
     return np.log10(1.0 + counts).astype(np.float32)
 

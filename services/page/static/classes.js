@@ -1,4 +1,4 @@
-// The vocabulary of verdicts: a letter and a shape for each, so that colour is never the only sign.
+// How each verdict is drawn: a letter and a shape besides the colour, so that colour is never the only cue.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -29,13 +29,13 @@ const PATHS = {
 };
 const STROKED = new Set(["hollow", "cross", "dash"]);
 
-/** The word shown for a result: its class where one may be named, else how the judgement ended. */
+/** The word shown for a result: its class if it has one, else its outcome. */
 export function headline(result) {
   const { outcome, label } = result.verdict;
   return outcome === "classified" && label ? label : outcome;
 }
 
-/** The class that a result may name, also where it is partial; else null. */
+/** The class of a result, also of a partial one; null if it has none. */
 export function namedClass(result) {
   return result.verdict.label ?? null;
 }
@@ -65,7 +65,7 @@ export function glyph(name) {
   return svg("svg", { viewBox: "-8 -8 16 16", class: "glyph", "aria-hidden": "true" }, mark(name));
 }
 
-/** What a verdict's class leaves open, for a person: a perfect crystal is one only as far as its reflection sees. */
+/** The limits of a "perfect" verdict: a reflection doesn't show dislocations whose g·b is 0. Null for other classes. */
 export function asFarAs(result) {
   if (namedClass(result) !== "perfect") return null;
   return result.burgers?.short ?? "as far as its reflection sees";
@@ -88,7 +88,7 @@ export function tag(result) {
   return shown;
 }
 
-/** Class probabilities in the models' order; classes this page does not know follow. */
+/** Class probabilities in the model's order, followed by classes that this page does not know. */
 export function probabilities(result) {
   const given = result.verdict.probabilities;
   const order = [...CLASSES, ...Object.keys(given).filter((name) => !CLASSES.includes(name))];

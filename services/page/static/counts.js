@@ -1,4 +1,4 @@
-// Runs per verdict, each a button that filters the table.
+// The number of runs per verdict; each is a button that filters the table.
 
 import { CLASSES, glyph, headline, kind } from "./classes.js";
 

@@ -1,11 +1,11 @@
-// An occlusion map over the slices: which blocks of the pattern the answer depends on.
+// Draws an occlusion map over the slices: which blocks of the pattern the verdict depends on.
 
-// Vermilion and blue of Okabe and Ito, as in the pictures that the command line writes.
+// Okabe and Ito's vermilion and blue, as in the pictures that the command line writes.
 const FOR = [213, 94, 0];
 const AGAINST = [0, 114, 178];
 const STRONGEST = 0.85;
 
-/** The map in the plane through the centre of one axis: there two layers of blocks meet, their mean is shown. */
+/** The map in the plane through the centre of one axis: the mean of the two layers of blocks that meet there. */
 function plane(map, axis) {
   const n = map.length;
   const [low, high] = [n / 2 - 1, n / 2];
@@ -47,14 +47,14 @@ export function drawOver(context, map, axis, x0, y0, side) {
   context.restore();
 }
 
-/** What the colours mean, with the figures, in a sentence or two. */
+/** One or two sentences: what the colours mean, and how far the probability drops. */
 export function words(found) {
   if (found.problem) return found.problem;
   const percent = (p) => `${(100 * p).toFixed(p > 0.995 || p < 0.005 ? 2 : 0)} %`;
   const left = Math.max(0, found.probability - found.largest_drop);
-  const other = found.same_model ? "" : ` Explained by ${found.model_id}, which is not the model of the verdict.`;
+  const other = found.same_model ? "" : ` Explained by ${found.model_id}, not by the model that gave the verdict.`;
   return (
-    `Orange: hiding it speaks against ${found.label}; blue: for it. Hiding the strongest block takes the probability of ` +
+    `Orange: evidence for ${found.label}; blue: evidence against it. Hiding the strongest block takes the probability of ` +
     `${found.label} from ${percent(found.probability)} to ${percent(left)}.${other}`
   );
 }

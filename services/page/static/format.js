@@ -1,7 +1,7 @@
 // Numbers and times as the page writes them.
 
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-// Sweden writes ISO 8601: unambiguous wherever the visiting users come from.
+// The Swedish locale writes dates as ISO 8601, which users from any country read the same way.
 const DAY = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 export const NONE = "–";
@@ -10,7 +10,7 @@ export const time = (seconds) => TIME.format(new Date(seconds * 1000));
 export const dateTime = (seconds) => DAY.format(new Date(seconds * 1000));
 export const percent = (fraction) => (fraction == null ? NONE : `${Math.round(fraction * 100)}`);
 
-/** A number to `digits` significant figures without an exponent where that is readable. */
+/** A number to `digits` significant figures; with an exponent only if very small or large. */
 export function figure(value, digits = 3) {
   if (value == null || !Number.isFinite(value)) return NONE;
   const size = Math.abs(value);
@@ -47,7 +47,7 @@ function ticks(low, high, count = 4) {
   return out;
 }
 
-/** Pairs of tick position and its words, all with the decimals that their step needs. */
+/** Pairs of tick position and label, with as many decimals as the step needs. */
 export function labelled(low, high, count) {
   const values = ticks(low, high, count);
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) : 1;

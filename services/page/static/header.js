@@ -1,4 +1,4 @@
-// The header: is it live, how far behind, what was lost, which engine and model speak.
+// The page header: state of the service, lag, lost documents, inference engine and model.
 
 import { figure, seconds } from "./format.js";
 
@@ -24,7 +24,7 @@ const STATES = {
 export function drawHeader(node, status, connected) {
   const parts = [];
   if (!connected || !status) {
-    parts.push(chip("▲ Disconnected", "", { level: "state bad", title: "The service does not answer; retrying." }));
+    parts.push(chip("▲ Disconnected", "", { level: "state bad", title: "The service is not responding; retrying." }));
   } else {
     const [word, level, sign] = STATES[status.state] ?? [status.state, "warn", "○"];
     parts.push(chip(`${sign} ${word}`, "", { level: `state ${level}`, title: status.reasons.join("\n") }));
@@ -33,7 +33,7 @@ export function drawHeader(node, status, connected) {
     const age = status.last_document_age_s;
     parts.push(chip("last document", age == null ? "none yet" : `${seconds(age)} ago`));
     parts.push(chip("lag", seconds(status.lag_s), { title: "Stop document to verdict, last run" }));
-    parts.push(chip("lost", figure(status.lost_documents, 6), { level: status.lost_documents > 0 ? "warn" : "", title: "Documents known to be lost" }));
+    parts.push(chip("lost", figure(status.lost_documents, 6), { level: status.lost_documents > 0 ? "warn" : "", title: "Documents lost in transit" }));
     parts.push(chip("open", figure(status.runs_open, 6), { title: "Runs being assembled" }));
     parts.push(chip("engine", status.runtime ?? "–", { level: status.state === "degraded" ? "warn" : "" }));
     if (status.model_id) {

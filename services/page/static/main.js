@@ -1,9 +1,9 @@
-// Holds the page's state and passes it to the parts that draw it.
+// Holds the state of the rocking-curve page and passes it to the modules that draw it.
 
 import { headline } from "./classes.js";
 import { drawCounts } from "./counts.js";
 import { words as explained } from "./explanation.js";
-import { GoingOn } from "./going_on.js";
+import { ScansInProgress } from "./scans_in_progress.js";
 import { drawHeader } from "./header.js";
 import { drawMap } from "./map.js";
 import { drawRocking } from "./rocking.js";
@@ -22,7 +22,7 @@ const view = { selected: null, kind: "all", words: "", connected: false, status:
 const canvases = [...document.querySelectorAll("canvas[data-slice]")];
 const table = new RunTable($("#runs"), $("#scroll"), (uid) => choose(uid, { byHand: true }));
 
-const goingOn = new GoingOn($("#going-on"));
+const inProgress = new ScansInProgress($("#in-progress"));
 
 const newestFirst = () => [...results.values()].sort((a, b) => b.finished_at - a.finished_at);
 
@@ -43,7 +43,7 @@ function applyFilter() {
   $("#empty").hidden = shown > 0;
   $("#empty").textContent = results.size
     ? "No run matches the filter."
-    : "No runs yet. The first verdict appears here by itself.";
+    : "No runs yet. The first verdict will appear here.";
 }
 
 function drawOverview() {
@@ -61,7 +61,7 @@ function drawArrays() {
   const voxel = view.slices?.voxel;
   $("#slices-note").textContent =
     peak == null
-      ? "no model input was kept for this run"
+      ? "no model input stored for this run"
       : `axes ${voxel ? `10⁻³ Å⁻¹, voxel ${figure(voxel)} Å⁻¹` : "in voxels"}, peak ${figure(peak)} counts`;
   drawRocking($("#rocking"), view.rocking);
 }
@@ -85,7 +85,7 @@ async function choose(uid, { byHand = false } = {}) {
   drawSummary($("#summary"), results.get(uid));
   drawSoon();
   const [slices, rocking] = await Promise.allSettled([server.slices(uid), server.rocking(uid)]);
-  if (view.selected !== uid) return; // another run was chosen meanwhile
+  if (view.selected !== uid) return; // another run has been chosen in the meantime
   view.slices = slices.value ?? null;
   view.rocking = rocking.value ?? null;
   showWhy(null);
@@ -101,7 +101,7 @@ function showWhy(found, note = found ? explained(found) : "") {
   $("#why-note").hidden = !note;
 }
 
-/** Show what the answer depends on, or the plain slices again. */
+/** Toggle the explanation over the slices. */
 async function toggleWhy() {
   if ($("#why").disabled) return;
   const uid = view.selected;
@@ -110,22 +110,22 @@ async function toggleWhy() {
     drawArrays();
     return;
   }
-  $("#follow").checked = false; // who asks about this run wants to stay with it
-  showWhy(null, "Hiding one part of the pattern after the other; this takes some seconds …");
+  $("#follow").checked = false; // stay on the run being explained
+  showWhy(null, "Hiding each part of the pattern in turn; this takes a few seconds …");
   let found;
   try {
     found = await server.explanation(uid);
   } catch {
-    found = { problem: "The service does not answer." };
+    found = { problem: "The service is not responding." };
   }
-  // Meanwhile another run was chosen, or the button pressed again.
+  // Another run has been chosen in the meantime, or the button pressed again.
   if (view.selected !== uid || $("#why").getAttribute("aria-pressed") !== "true") return;
   showWhy(found);
   drawArrays();
 }
 
 function take(result, fresh) {
-  goingOn.end(result.run_uid);
+  inProgress.end(result.run_uid);
   const known = results.get(result.run_uid);
   if (known && known.revision >= result.revision) return;
   results.set(result.run_uid, result);
@@ -144,11 +144,11 @@ async function readAll() {
   try {
     list = await server.latest(KEPT);
   } catch {
-    return pollStatus(); // the stream reopens by itself, and then the list is read again
+    return pollStatus(); // the stream reconnects on its own, and the list is then read again
   }
   for (const result of [...list].reverse()) take(result, false);
-  for (const provisional of (await server.goingOn().catch(() => null)) ?? []) {
-    if (!results.has(provisional.run_uid)) goingOn.put(provisional);
+  for (const provisional of (await server.provisionals().catch(() => null)) ?? []) {
+    if (!results.has(provisional.run_uid)) inProgress.put(provisional);
   }
   drawSoon();
   if (!view.selected || $("#follow").checked) choose(newestFirst().find(matches)?.run_uid);
@@ -157,7 +157,7 @@ async function readAll() {
 async function restart() {
   results.clear();
   table.clear();
-  goingOn.clear();
+  inProgress.clear();
   view.selected = null;
   await readAll();
 }
@@ -228,7 +228,7 @@ server.follow({
     take(result, true);
     drawSoon();
   },
-  onProvisional: (provisional) => results.has(provisional.run_uid) || goingOn.put(provisional),
+  onProvisional: (provisional) => results.has(provisional.run_uid) || inProgress.put(provisional),
   onReset: restart,
   // Read the list whenever the stream (re)opens: what came before it did is not sent again.
   onConnection: (open) => (open ? readAll() : pollStatus()),

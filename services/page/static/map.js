@@ -1,5 +1,5 @@
-// Verdicts at the sample motors' x and y: colour and shape tell the class, opacity the confidence, a ring "unlike
-// the training data".
+// Verdicts at the sample motor positions: colour and shape show the class, opacity the confidence, and a ring marks
+// runs unlike the training data.
 
 import { asFarAs, headline, kind, mark, namedClass, svg } from "./classes.js";
 import { labelled, relativeOod } from "./format.js";
@@ -47,7 +47,7 @@ export function drawMap(node, results, selected, onSelect) {
   node.append(svg("text", { x: 2, y: height - 4, class: "axis" }, "sample y ↑"));
 
   const scale = shown.length > 150 ? 0.6 : shown.length > 40 ? 0.75 : 0.95;
-  // Oldest first, so that the newest lies on top where positions repeat.
+  // Oldest first, so that the newest is on top where positions repeat.
   for (const result of [...shown].reverse()) {
     const { verdict } = result;
     const strange = verdict.outcome === "out_of_distribution" || relativeOod(verdict) > 1;

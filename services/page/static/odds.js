@@ -1,4 +1,4 @@
-// P(space group) after each pattern: stacked bands by the product rule, the mean's borders dashed over them.
+// P(space group) after each pattern: stacked bands from the product rule, with the mean rule as dashed lines.
 
 import { svg } from "./classes.js";
 import { labelled } from "./format.js";
@@ -22,7 +22,7 @@ export function drawOdds(node, history, groups) {
   const [first, last] = [history.number[0], history.number[count - 1]];
   const px = (n) => BOX.left + ((n - first) / Math.max(1, last - first)) * (width - BOX.left - BOX.right);
   const py = (p) => height - BOX.bottom - p * (height - BOX.top - BOX.bottom);
-  // One pattern is a point: it is drawn as wide as the plot.
+  // A single pattern would be a point: draw it across the whole plot.
   const xs = count > 1 ? history.number.map(px) : [BOX.left, width - BOX.right];
   const at = (values, i) => values[Math.min(i, count - 1)];
 
@@ -46,7 +46,7 @@ export function drawOdds(node, history, groups) {
       node.append(svg("path", { d: line, class: "mean" }));
     }
   });
-  // The dashes lie over every band, not under the next one.
+  // Draw the dashes above all bands.
   node.append(...node.querySelectorAll(".mean"));
   history.usable.forEach((usable, i) => {
     if (!usable) node.append(svg("rect", { x: px(history.number[i]) - 1, y: py(0) + 1, width: 2, height: 4, class: "missed" }));

@@ -1,4 +1,4 @@
-// The newest diffraction pattern in the magma scale, with a ring around each spot that was found.
+// Draws the newest diffraction pattern in the magma colour map, with a ring around each spot found.
 
 import { COLORMAP } from "./colormap.js";
 
@@ -37,7 +37,7 @@ export function drawPattern(canvas, picture, { rings, isAside }) {
   canvas.dataset.spots = spots.length;
   if (!rings) return;
 
-  // A pixel's centre is half a pixel into it.
+  // Coordinates refer to pixel centres.
   const place = (x) => (x + 0.5) * zoom;
   context.lineWidth = 1.3 * ratio;
   for (const [x, y, intensity] of spots) {

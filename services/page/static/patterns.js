@@ -1,4 +1,4 @@
-// Electron diffraction live: the particles and their odds, the newest pattern with its spots, where to tilt next.
+// The live electron diffraction page: particles, P(space group), newest pattern with spots, next zone axes.
 
 import { drawHeader } from "./header.js";
 import { drawOdds, groupClass } from "./odds.js";
@@ -23,7 +23,7 @@ const bracket = (zone) => `[${zone.join(" ")}]`;
 const ASIDE = {
   blank: "blank", saturated: "saturated", not_finite: "not finite", shape: "wrong shape", calibration: "no calibration",
   too_few_spots: "too few spots", rings: "rings", no_friedel_symmetry: "no Friedel symmetry", off_zone: "off zone",
-  off_lattice: "off one lattice", no_known_zone: "no cubic zone known", unlike_training: "unlike the training data",
+  off_lattice: "off one lattice", no_known_zone: "no cubic zone matches", unlike_training: "unlike the training data",
   unreadable: "not readable", limit: "over the limit", no_model: "no model", error: "error",
 };
 
@@ -39,7 +39,7 @@ function best(crystal) {
   return Object.entries(crystal.product).reduce((a, b) => (b[1] > a[1] ? b : a), ["", -1]);
 }
 
-/** Space groups in the order of the model's table: the colours follow it. */
+/** Space groups in the order of the model's table, which sets their colours. */
 function learnGroups(state) {
   const names = Object.keys(state.crystal.product);
   if (names.length && names.join() !== view.groups.join()) {
@@ -65,7 +65,7 @@ function card(state) {
   const aside = Object.values(state.set_aside).reduce((a, b) => a + b, 0);
   const button = make(
     "button", "",
-    make("div", "particle-head", make("b", "", state.particle), make("small", "", found ? `${found[0]} · ${percent(found[1])}` : "no answer yet")),
+    make("div", "particle-head", make("b", "", state.particle), make("small", "", found ? `${found[0]} · ${percent(found[1])}` : "no result yet")),
     bar(state.crystal),
     make(
       "div", "particle-foot",
@@ -85,7 +85,7 @@ function card(state) {
 function drawList() {
   const ordered = [...particles.values()].sort((a, b) => b.last.judged_at - a.last.judged_at).slice(0, KEPT);
   $("#empty").hidden = ordered.length > 0;
-  // Rows keep their place while a stream runs: a list that jumps can't be read or clicked.
+  // Rows keep their place while patterns arrive: a list that jumps can't be read or clicked.
   for (const state of ordered.reverse()) {
     const key = keyOf(state);
     const fresh = card(state);
@@ -146,16 +146,16 @@ function drawDetail() {
   const worth = state.next_zones.filter(([, bits]) => bits >= 0.005);
   $("#zones").replaceChildren(
     ...worth.map(([zone, bits]) => make("li", "", make("b", "", bracket(zone)), " ", make("span", "", `${bits.toFixed(2)} bit`))),
-    ...(worth.length ? [] : [make("li", "wide", state.crystal.patterns ? "Nowhere: no zone would add a hundredth of a bit." : "Anywhere.")]),
+    ...(worth.length ? [] : [make("li", "wide", state.crystal.patterns ? "No zone axis would add 0.01 bit or more." : "Any zone axis.")]),
   );
   const aside = Object.entries(state.set_aside);
-  $("#aside").replaceChildren(...(aside.length ? aside.map(([why, n]) => make("li", "", make("b", "", String(n)), ` ${ASIDE[why] ?? why}`)) : [make("li", "", "nothing")]));
+  $("#aside").replaceChildren(...(aside.length ? aside.map(([why, n]) => make("li", "", make("b", "", String(n)), ` ${ASIDE[why] ?? why}`)) : [make("li", "", "none")]));
   if (view.picture) drawPattern($("#pattern"), view.picture, { rings: $("#rings").checked, isAside: state.last.set_aside != null });
-  $("#pattern-note").textContent = view.picture ? `event ${view.picture.seq}, ${view.picture.scale ? `${view.picture.scale.toPrecision(3)} 1/nm a pixel` : "scale unknown"}` : "";
+  $("#pattern-note").textContent = view.picture ? `event ${view.picture.seq}, ${view.picture.scale ? `${view.picture.scale.toPrecision(3)} 1/nm per pixel` : "scale unknown"}` : "";
   drawOdds($("#odds"), view.history, view.groups);
 }
 
-/** Fetch picture and history of the chosen particle: one request at a time, and another when something changed meanwhile. */
+/** Fetch picture and history of the selected particle: one request at a time, and again if it changed meanwhile. */
 async function refreshDetail() {
   view.wanted = true;
   if (view.busy) return;
@@ -168,7 +168,7 @@ async function refreshDetail() {
       const [picture, history] = await Promise.all([server.patternPicture(uid, name), server.oddsHistory(uid, name)]);
       if (key === view.selected) Object.assign(view, { picture, history });
     } catch {
-      // The header says that the service does not answer; what is shown stays.
+      // The header says that the service is not responding; keep what is shown.
     }
     drawDetail();
     await new Promise((done) => setTimeout(done, DETAIL_EVERY_MS));
@@ -183,7 +183,7 @@ function choose(key, { byHand = false } = {}) {
   view.selected = key;
   if (changed) {
     Object.assign(view, { picture: null, history: null });
-    for (const [one, node] of cards) node.firstChild.setAttribute("aria-pressed", String(one === key));
+    for (const [shown, node] of cards) node.firstChild.setAttribute("aria-pressed", String(shown === key));
   }
   refreshDetail();
 }
@@ -225,7 +225,7 @@ async function pollStatus() {
     view.connected = false;
   }
   drawHeader($("#status"), view.status, view.connected);
-  const reasons = view.connected ? [...(view.status?.reasons ?? [])] : ["The service does not answer. What is shown is from before."];
+  const reasons = view.connected ? [...(view.status?.reasons ?? [])] : ["The service is not responding. The data shown are out of date."];
   const state = particles.get(view.selected);
   if (state?.last.set_aside === "no_model") reasons.push(state.last.reason);
   $("#notice").hidden = reasons.length === 0;

@@ -12,7 +12,7 @@ export function drawRocking(node, curve) {
   node.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const points = (curve?.counts ?? []).map((y, i) => [curve.x[i], y]).filter(([x, y]) => x != null && y != null);
   if (!points.length) {
-    node.append(svg("text", { x: width / 2, y: height / 2, class: "none" }, "not kept for this run"));
+    node.append(svg("text", { x: width / 2, y: height / 2, class: "none" }, "not stored for this run"));
     return;
   }
   points.sort((a, b) => a[0] - b[0]);

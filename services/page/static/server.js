@@ -1,4 +1,4 @@
-// Everything the page asks of the service: JSON, binary slices, and the stream of new results.
+// All requests from the pages to the service: JSON, binary arrays, and event streams.
 
 async function answer(path) {
   const response = await fetch(path, { headers: { Accept: "application/json" } });
@@ -9,10 +9,10 @@ async function answer(path) {
 
 export const latest = (limit) => answer(`/runs?limit=${limit}`);
 export const status = () => answer("/status");
-export const goingOn = () => answer("/provisional");
+export const provisionals = () => answer("/provisional");
 export const rocking = (uid) => answer(`/runs/${encodeURIComponent(uid)}/rocking`);
 
-/** The three central slices as one Float32Array of log10(1 + counts), with their shape and voxel size; or null. */
+/** The three central slices as one Float32Array of log10(1 + counts), with shape and voxel size; null if not stored. */
 export async function slices(uid) {
   const response = await fetch(`/runs/${encodeURIComponent(uid)}/slices`);
   if (response.status === 404) return null;
@@ -25,7 +25,7 @@ export async function slices(uid) {
   };
 }
 
-/** What a run's answer depends on; `{problem}` with the service's words where there is no explanation. */
+/** What a run's verdict depends on; `{problem}` with the service's message if there is no explanation. */
 export async function explanation(uid) {
   const response = await fetch(`/runs/${encodeURIComponent(uid)}/explanation`);
   const body = await response.json();
@@ -33,8 +33,8 @@ export async function explanation(uid) {
 }
 
 /**
- * Follow new results. The browser reconnects by itself and names the last id it saw, so nothing is missed; where the
- * service has restarted (another epoch) it says `reset`, and the list is read again.
+ * Follow new results. The browser reconnects on its own and sends the last event id it saw, so nothing is missed. If
+ * the service has restarted (new epoch), it sends `reset` and the list is read again.
  */
 export function follow({ onResult, onProvisional, onReset, onConnection }) {
   const source = new EventSource("/events");
@@ -51,7 +51,7 @@ const particlePath = (uid, name) => `/sadp/runs/${encodeURIComponent(uid)}/parti
 export const particles = (limit) => answer(`/sadp/particles?limit=${limit}`);
 export const oddsHistory = (uid, name) => answer(`${particlePath(uid, name)}/history`);
 
-/** The newest pattern of a particle: bytes of a logarithmic picture, its spots and direct beam; or null. */
+/** The newest pattern of a particle (uint8, logarithmic) with its spots and direct beam; null if there is none. */
 export async function patternPicture(uid, name) {
   const response = await fetch(`${particlePath(uid, name)}/picture`);
   if (response.status === 404) return null;
@@ -70,7 +70,7 @@ export async function patternPicture(uid, name) {
   };
 }
 
-/** Follow particles as their patterns come; as `follow`. */
+/** Follow particles as their patterns arrive; see `follow`. */
 export function followParticles({ onParticle, onReset, onConnection }) {
   const source = new EventSource("/sadp/events");
   source.addEventListener("open", () => onConnection(true));

@@ -1,14 +1,14 @@
-// Three central log slices through the model input, drawn to one colour scale with axes in 1/Å.
+// Three central slices through the model input on one logarithmic colour scale, with axes in 10⁻³ 1/Å.
 
 import { COLORMAP } from "./colormap.js";
 import { drawOver } from "./explanation.js";
 import { labelled } from "./format.js";
 
 const AXES = ["q∥", "q⊥1", "q⊥2"];
-// Plane k is cut at the centre of axis k: its rows run along the first name, its columns along the second.
+// Plane k is the cut at the centre of axis k; these are the axes of its rows and columns.
 const PLANES = [[1, 2], [0, 2], [0, 1]];
 const MARGIN = { right: 2, top: 18, bottom: 20 };
-const LABELS_WIDTH = 28; // only the first plane carries the rows' numbers: all three share one scale
+const LABELS_WIDTH = 28; // only the first plane has tick labels on its rows: all three share one scale
 
 function prepared(canvas) {
   const ratio = window.devicePixelRatio || 1;
@@ -36,7 +36,7 @@ function image(values, rows, columns, highest) {
   for (let r = 0; r < rows; r += 1) {
     for (let c = 0; c < columns; c += 1) {
       const level = Math.max(0, Math.min(255, Math.round(values[r * columns + c] * scale)));
-      const at = ((rows - 1 - r) * columns + c) * 4; // the first row is the lowest q: it goes to the bottom
+      const at = ((rows - 1 - r) * columns + c) * 4; // the first row has the lowest q and goes to the bottom
       pixels.data[at] = COLORMAP[level * 3];
       pixels.data[at + 1] = COLORMAP[level * 3 + 1];
       pixels.data[at + 2] = COLORMAP[level * 3 + 2];
@@ -109,8 +109,8 @@ function drawColorbar(canvas, highest, side) {
 }
 
 /**
- * Draw all three planes and the colour bar; returns the highest count shown, or null where there is nothing.
- * With `map`, (8, 8, 8) nested lists, the slices are grey and the map lies over them.
+ * Draw all three planes and the colour bar; returns the highest count shown, or null if there is no data.
+ * With `map`, (8, 8, 8) nested lists, the slices are drawn in grey with the map over them.
  */
 export function drawSlices(canvases, colorbar, data, map = null) {
   const side = Math.floor(Math.min(...canvases.map((canvas, plane) => canvas.clientWidth - leftOf(plane) - MARGIN.right)));

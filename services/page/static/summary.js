@@ -1,4 +1,4 @@
-// The selected run in words and numbers.
+// The summary panel of the selected run.
 
 import { asFarAs, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, seconds } from "./format.js";
@@ -29,7 +29,7 @@ function link(words, href) {
 
 export function drawSummary(node, result) {
   if (!result) {
-    node.replaceChildren(text("p", "hint", "Choose a run. Keys: j and k or the arrows step, f follows the newest, / filters, w asks why, t changes the theme."));
+    node.replaceChildren(text("p", "hint", "Select a run. Keys: j/k or arrows: next/previous, f: follow newest, /: filter, w: explain the verdict, t: light/dark."));
     return;
   }
   const { verdict, quality } = result;
@@ -50,8 +50,8 @@ export function drawSummary(node, result) {
   fact(facts, "Voxel", quality ? `${figure(quality.voxel_size_inv_A)} 1/Å` : NONE);
   fact(facts, "d", quality ? `${figure(quality.d_spacing_A, 5)} Å` : NONE, quality?.d_deviation == null ? "" : `${figure(quality.d_deviation * 100)} % from the stated reflection`);
   fact(facts, "Peak", quality ? `${figure(quality.peak_counts)} counts` : NONE);
-  fact(facts, "Coverage", quality ? `${percent(quality.coverage)} %` : NONE, "Model input voxels that were measured");
-  fact(facts, "Latency", seconds(result.latency_s), "Last document to verdict");
+  fact(facts, "Coverage", quality ? `${percent(quality.coverage)} %` : NONE, "Fraction of the model input that was measured");
+  fact(facts, "Latency", seconds(result.latency_s), "From the last document to the verdict");
 
   const parts = [head, uid];
   const words = asFarAs(result);

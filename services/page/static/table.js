@@ -1,4 +1,4 @@
-// The live table: one row for each run, newest first, rewritten in place when a revision arrives.
+// The live table: one row per run, newest first, updated in place when a revision arrives.
 
 import { asFarAs, kind, headline, probabilities, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, time } from "./format.js";
@@ -97,7 +97,7 @@ export class RunTable {
     });
   }
 
-  /** Add or rewrite one run's row; rows stay ordered by the time their verdict was made. */
+  /** Add or update the row of a run; rows are ordered by the time of the verdict. */
   put(result, fresh) {
     let row = this.rows.get(result.run_uid);
     if (!row) {

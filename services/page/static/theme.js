@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a dark control room never sees a white flash.
+// Runs before the first paint, to avoid a white flash in a dark control room.
 (() => {
   const chosen = localStorage.getItem("braggwatch-theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;

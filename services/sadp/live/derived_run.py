@@ -1,7 +1,7 @@
-"""The live verdicts on one run of diffraction patterns, as a Bluesky run of its own that names the raw one.
+"""Publishes the verdicts on a run of diffraction patterns as a derived Bluesky run with the raw run's uid.
 
-Its start and descriptor go out with the first pattern, an event with each pattern, and at the end an event for each
-particle and the stop document. Every uid follows from the raw run, the model and the pattern's number, so a repeat is
+Start and descriptor are sent with the first pattern, one event with each pattern, and at the end one event per particle
+and the stop document. Uids are derived from the raw run, the model and the pattern's number, so that repeats can be
 recognised.
 """
 
@@ -18,12 +18,12 @@ PARTICLES = "particles"
 
 
 def derived_pattern_uid(run_uid: str, model: ModelIdentity | None) -> str:
-    """Return the derived run's uid: the same for the same raw run and model."""
+    """Return the derived run's uid, determined by raw run and model."""
     return uid_of("braggwatch", "sadp", run_uid, "no-model" if model is None else model.id)
 
 
 def pattern_fields(result: PatternResult) -> Fields:
-    """Return a pattern as flat event data, the same keys for every pattern of a run; text is empty where unknown."""
+    """Return a pattern as flat event data, with the same keys for every pattern of a run; unknown text is empty."""
     return {
         "particle": result.particle,
         "visit": result.visit or "",
@@ -92,7 +92,7 @@ def _patterns(run: DerivedRun, result: PatternResult) -> DerivedStream:
 
 def _descriptor(stream: DerivedStream) -> Document:
     name, document = stream.descriptor
-    # Empty, optional, and never in these descriptors: they stay as consumers know them.
+    # Optional and always empty here: left out, as consumers expect.
     document.pop("object_classes", None)
     return name, document
 

@@ -1,4 +1,4 @@
-"""Live diffraction patterns, as the composition lists them."""
+"""Diffraction patterns as a modality of the live service."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from braggwatch.services.sadp.live.pattern_recovery import end_unfinished
 from braggwatch.services.sadp.live.pattern_store import PatternStore
 
 MakeStream = Callable[[Callable[[PatternReport | PatternRunReport], None]], DocumentStream]
-"""Given where to report, makes the callback that judges."""
+"""Given where to report, makes the callback that classifies."""
 
 
 class PatternModality(LiveModality):
-    """Diffraction patterns: each judged as it comes, each particle as it stands.
+    """Diffraction patterns: each is classified as it arrives, and its particle's state updated.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class PatternModality(LiveModality):
         """Add the page ``/sadp`` and everything under it."""
         add_pattern_routes(app, self.desk)
 
-    def open_stream(self, links: WorkerLinks) -> DocumentStream:  # noqa: ARG002 (patterns are judged as they come)
+    def open_stream(self, links: WorkerLinks) -> DocumentStream:  # noqa: ARG002 (no provisional verdicts)
         """Make the callback."""
         return self._make_stream(self.desk.take)
 
@@ -84,23 +84,23 @@ class PatternModality(LiveModality):
         return () if self._prepare is None else self._prepare()
 
     def flush(self, arrival: Arrival | None = None, *, force: bool = False) -> None:
-        """Store and tell the patterns that were reported, where enough of them wait or for long enough."""
+        """Store and announce the reported patterns, once enough of them wait or the oldest has waited long enough."""
         self.desk.flush(arrival, force=force)
 
     def retry(self) -> int:
-        """Write what the disk refused, if it takes it now; return how many records still wait."""
+        """Retry records that could not be written to disk; return how many still wait."""
         self.desk.flush()
         return self.desk.pending
 
     def close(self) -> None:
-        """Let the watchers go."""
+        """Disconnect the watchers."""
         self.broker.close()
 
 
 def open_patterns(context: LiveContext) -> PatternModality:
-    """Load the model, if there is one, and end the runs that a killed service left open.
+    """Load the model, if there is one, and end the runs left open by a killed service.
 
-    A bundle that is absent or can't be used is no error: patterns are then counted and set aside.
+    A missing or unusable bundle is not an error: patterns are then counted and set aside.
     """
     settings, screening = context.settings, context.settings.screening
     store = PatternStore.of(context.store)

@@ -1,4 +1,4 @@
-"""The records of diffraction patterns as the feedback sinks are given them."""
+"""Delivers the records of diffraction patterns to the feedback sinks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from braggwatch.services.sadp.live.pattern_store import JournalEntry, PatternSto
 
 
 class PatternOutbox(Outbox):
-    """Gives the journal of patterns to each sink that takes patterns, and none to the others."""
+    """Delivers the journal of patterns to the sinks that take patterns."""
 
     def __init__(self, store: PatternStore) -> None:
         self._store = store
 
     def deliver(self, sink: Sink, offer: Offer) -> bool:
-        """Offer all that waits, oldest first; stop at the first that is not taken, and return False."""
+        """Offer all waiting records, oldest first; stop at the first not accepted, and return False."""
         if not isinstance(sink, PatternSink):
             return True
         while entries := self._store.undelivered(sink.name):
@@ -24,7 +24,7 @@ class PatternOutbox(Outbox):
                 if not offer(entry.record.run_uid, lambda entry=entry: self._hand_over(sink, entry)):
                     break
                 given = entry.id
-            # One note for many: noted one by one, each would be a commit that the worker waits for.
+            # One note for the whole batch: one by one, each would be a commit that the worker waits for.
             if given:
                 self._store.mark_delivered(sink.name, given)
             if given != entries[-1].id:

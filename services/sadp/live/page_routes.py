@@ -1,4 +1,4 @@
-"""Electron diffraction over HTTP: particles as they stand, their patterns, pictures, and the events of both."""
+"""Routes for electron diffraction: current state of the particles, their patterns and pictures, and live events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ParticleName = Annotated[str, Path(min_length=1, max_length=128, description="Na
 
 
 class OddsHistory(BaseModel):
-    """How P(space group) of a particle went, pattern by pattern."""
+    """P(space group) of a particle after each pattern."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,12 +44,12 @@ def _router(desk: PatternDesk) -> APIRouter:
     def particles(  # pyright: ignore[reportUnusedFunction]
         limit: Annotated[int, Query(ge=1, le=1000, description="At most this many.")] = 100,
     ) -> list[ParticleState]:
-        """Return particles as they stand, those with the newest patterns first."""
+        """Return the current state of particles, those with the newest patterns first."""
         return store.particles(limit)
 
     @router.get("/runs/{run_uid}")
     def run(run_uid: RunUid) -> PatternRunResult:  # pyright: ignore[reportUnusedFunction]
-        """Return the final record of a run of patterns; 404 while it goes on."""
+        """Return the final record of a run of patterns; 404 while it is in progress."""
         found = store.run(run_uid)
         if found is None:
             raise HTTPException(404, f"no record of a run of patterns {run_uid}")
@@ -61,7 +61,7 @@ def _router(desk: PatternDesk) -> APIRouter:
         particle: ParticleName,
         limit: Annotated[int, Query(ge=1, le=10_000, description="At most this many, the newest.")] = 1000,
     ) -> list[PatternResult]:
-        """Return the records of a particle's patterns in the order in which they were judged."""
+        """Return the records of a particle's patterns in the order of classification."""
         _particle_or_404(desk, run_uid, particle)
         return store.patterns(run_uid, particle, limit)
 
@@ -71,13 +71,13 @@ def _router(desk: PatternDesk) -> APIRouter:
         particle: ParticleName,
         limit: Annotated[int, Query(ge=1, le=10_000, description="At most this many, the newest.")] = 300,
     ) -> OddsHistory:
-        """Return the odds after each of a particle's newest patterns."""
+        """Return P(space group) after each of a particle's newest patterns."""
         _particle_or_404(desk, run_uid, particle)
         return _history(store.patterns(run_uid, particle, limit))
 
     @router.get("/runs/{run_uid}/particles/{particle:path}/picture", response_class=Response)
     def picture(run_uid: RunUid, particle: ParticleName) -> Response:  # pyright: ignore[reportUnusedFunction]
-        """Return the particle's newest pattern: one byte a pixel, logarithmic, C order.
+        """Return the particle's newest pattern: uint8, logarithmic, C order.
 
         Headers: ``X-Shape`` (``rows,columns``), ``X-Seq-Num``, ``X-Centre`` (``x,y`` of the direct beam, empty where
         none was found), ``X-Inv-Nm-Per-Px`` (0 where unknown) and ``X-Spots``: JSON, [x, y, relative intensity] each.
@@ -97,7 +97,7 @@ def _router(desk: PatternDesk) -> APIRouter:
 
     @router.get("/events", response_class=EventSourceResponse)
     async def events(request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
-        """Stream particles as they change: ``event: particle`` with the record, ``event: reset`` asks to read anew."""
+        """Stream particles as they change: ``event: particle`` with the record, ``event: reset`` asks for a reload."""
         return event_stream(desk.broker, request, lambda _: "particle")
 
     return router
@@ -111,10 +111,10 @@ def _particle_or_404(desk: PatternDesk, run_uid: str, particle: str) -> Particle
 
 
 def _history(patterns: list[PatternResult]) -> OddsHistory:
-    names = tuple(dict.fromkeys(name for one in patterns for name in one.crystal.product))
+    names = tuple(dict.fromkeys(name for pattern in patterns for name in pattern.crystal.product))
     return OddsHistory(
-        number=tuple(one.number for one in patterns),
-        usable=tuple(one.set_aside is None for one in patterns),
-        product={name: tuple(one.crystal.product.get(name, 0.0) for one in patterns) for name in names},
-        mean={name: tuple(one.crystal.mean.get(name, 0.0) for one in patterns) for name in names},
+        number=tuple(pattern.number for pattern in patterns),
+        usable=tuple(pattern.set_aside is None for pattern in patterns),
+        product={name: tuple(pattern.crystal.product.get(name, 0.0) for pattern in patterns) for name in names},
+        mean={name: tuple(pattern.crystal.mean.get(name, 0.0) for pattern in patterns) for name in names},
     )

@@ -1,4 +1,4 @@
-"""Takes the reports of a live stream of diffraction patterns: stores them, then tells the page and the metrics."""
+"""Stores the reports of a live stream of diffraction patterns in batches, then updates page and metrics."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class _Waiting:
 
 
 class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
-    """Batches reports, so that a disk that takes 10 ms for a commit keeps up with thirty patterns a second.
+    """Batches reports, so that a disk with 10 ms per commit keeps up with 30 patterns per second.
 
-    Nothing is told before it is on the disk. While the disk refuses, records wait in memory (the oldest go beyond
-    ``max_pending``, with an error in the log) and are told all the same. `take` and `flush` belong to one thread, the
-    rest may be called from any. Latency is measured from the document's arrival.
+    Nothing is announced before it is on disk. While the disk can't be written, records wait in memory (beyond
+    ``max_pending`` the oldest are dropped, with an error in the log) and are announced anyway. Call `take` and `flush`
+    from one thread; the rest is thread-safe. Latency is measured from the document's arrival.
 
     Parameters
     ----------
     broker
-        Is told of each particle that changed.
+        Publishes each particle that changed.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         self._waiting: list[_Waiting] = []
         self._runs: list[PatternRunReport] = []
         self._refused: list[tuple[PatternResult | PatternRunResult, tuple[ParticleState, ...]]] = []
-        # The newest particles' frames; of the others the store has a picture.
+        # Frames of the newest particles; for the others the store has a picture.
         self._latest = Bounded[ParticleKey, PatternReport](most_bytes=_LARGEST_FRAMES_BYTES, size_of=_frame_bytes)
         self._drawn_at: dict[ParticleKey, float] = {}
         self._lock = threading.Lock()
@@ -93,14 +93,14 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         arrived = taken_at - report.result.latency_s if arrival is None else arrival.received_at
         result = report.result.model_copy(update={"latency_s": max(0.0, taken_at - arrived)})
         state = report.particle.model_copy(update={"last": result})
-        whole = replace(report, result=result, particle=state)
-        self._waiting.append(_Waiting(whole, arrived))
+        updated = replace(report, result=result, particle=state)
+        self._waiting.append(_Waiting(updated, arrived))
         with self._lock:
             if report.frame is not None:
-                self._latest[result.run_uid, result.particle] = whole
+                self._latest[result.run_uid, result.particle] = updated
 
     def _store(self, force: bool) -> None:
-        # Time to: enough of it, long enough, or a run's end.
+        # Due if enough records wait, long enough, or a run has ended.
         force = force or bool(self._runs)
         self._retry()
         if not self._waiting and not self._runs:
@@ -111,25 +111,25 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         waiting, runs = self._waiting, self._runs
         self._waiting, self._runs = [], []
         changed: dict[ParticleKey, ParticleState] = {}
-        for one in waiting:
-            state = one.report.particle
+        for entry in waiting:
+            state = entry.report.particle
             changed[state.run_uid, state.particle] = state
         for run in runs:
             for state in run.particles:
                 before = changed.get((state.run_uid, state.particle))
                 last = before.last if before is not None else self._last_of(state)
                 changed[state.run_uid, state.particle] = state.model_copy(update={"last": last})
-        records: list[PatternResult | PatternRunResult] = [one.report.result for one in waiting]
+        records: list[PatternResult | PatternRunResult] = [entry.report.result for entry in waiting]
         records += [run.result for run in runs]
         pictures = self._pictures(changed, force=bool(runs))
         began = self._clock()
         if self._refused or not self.store.put(records, tuple(changed.values()), pictures):
             self._hold(records, tuple(changed.values()))
         self._metrics.stage("sadp_store", self._clock() - began)
-        self._tell(waiting, runs, changed)
+        self._announce(waiting, runs, changed)
 
     def _last_of(self, state: ParticleState) -> PatternResult:
-        # The desk measures latency from the document's arrival: a run's end must not bring the shorter figure back.
+        # Latency is measured from the document's arrival: the end of a run must not restore the shorter value.
         stored = self.store.particle(state.run_uid, state.particle)
         same = stored is not None and stored.last.number == state.last.number
         return stored.last if stored is not None and same else state.last
@@ -150,16 +150,16 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
                 self._drawn_at.pop(key, None)
         return pictures
 
-    def _tell(
+    def _announce(
         self, waiting: list[_Waiting], runs: list[PatternRunReport], changed: dict[ParticleKey, ParticleState]
     ) -> None:
         for state in changed.values():
             self.broker.publish(state)
         now = self._clock()
-        for one in waiting:
-            result = one.report.result
-            self._metrics.pattern_judged(result, now - one.arrived)
-            for stage, seconds in one.report.stage_seconds.items():
+        for entry in waiting:
+            result = entry.report.result
+            self._metrics.pattern_judged(result, now - entry.arrived)
+            for stage, seconds in entry.report.stage_seconds.items():
                 self._metrics.stage(stage, seconds)
         for run in runs:
             self._metrics.pattern_run_finished(run.result)
@@ -177,7 +177,7 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         over = len(self._refused) - self._max_pending
         if over > 0:
             del self._refused[:over]
-            logger.error("%d pattern records given up: the disk has refused too many", over)
+            logger.error("%d pattern records dropped: too many wait for a disk that can't be written", over)
 
     def _retry(self) -> None:
         if not self._refused:

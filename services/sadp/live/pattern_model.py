@@ -1,4 +1,4 @@
-"""The model that judges live diffraction patterns, or why there is none: rocking curves are judged either way."""
+"""Loads the model for live diffraction patterns, or says why there is none; rocking curves don't depend on it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_pattern_model(
     runtime: RuntimePreference,
     on_takeover: Callable[[str], None] | None = None,
 ) -> PatternModel | NoPatternModel:
-    """Load a bundle by name, alias or folder; what is wrong with it is the answer's reason."""
+    """Load a bundle by name, alias or folder; if it can't be used, the returned value says why."""
     try:
         folder = Registry(registry).locate(bundle)
         classifier = SadpClassifier.load(folder, threads, runtime, on_takeover)
@@ -47,9 +47,9 @@ def load_pattern_model(
 
 
 def warm_up_patterns(model: PatternModel | NoPatternModel, bundle: str) -> str | None:
-    """Compile and run everything once; return a shortcoming in words where a bundle was asked for and isn't there."""
+    """Compile and run everything once; return a limitation if the requested bundle is missing."""
     if isinstance(model, NoPatternModel):
-        # A beamline without electrons has no such bundle, and lacks nothing.
+        # No bundle is normal at a beamline without electron diffraction.
         return None if bundle == DEFAULT_BUNDLE and model.reason.startswith("no bundle") else model.reason
     model.judge.classify(measure_pattern(_square_net()))
     return None

@@ -1,4 +1,4 @@
-"""A diffraction pattern as the page draws it: small, on a logarithmic scale, with the spots that were found."""
+"""A diffraction pattern for the page: reduced in size, on a logarithmic scale, with the spots found."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _BRIGHTEST_SHARE = 99.9
 
 @dataclass(frozen=True, slots=True)
 class PatternPicture:
-    """What the page draws.
+    """The picture that the page draws.
 
     Attributes
     ----------
     pixels
         (rows, columns) uint8: logarithm of the counts above the background, 255 at the brightest spots.
     seq_num
-        Of the pattern's event.
+        Sequence number of the pattern's event.
     centre
-        Direct beam, (x, y) in pixels of the picture, None where none was found.
+        Direct beam, (x, y) in pixels of the picture; None if not found.
     spots
         (N, 3) of the diffracted spots: x, y in pixels of the picture, and intensity relative to the brightest.
     inv_nm_per_px
-        Scale of the picture, None without a calibration.
+        Scale of the picture in 1/nm per pixel; None without a calibration.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,7 +42,7 @@ class PatternPicture:
 
 
 def draw(report: PatternReport) -> PatternPicture | None:
-    """Make the picture of a report; None where there was no frame."""
+    """Make the picture of a report; None if it has no frame."""
     if report.frame is None:
         return None
     step = max(1, -(-max(report.frame.shape) // LARGEST_SIDE))
@@ -50,7 +50,7 @@ def draw(report: PatternReport) -> PatternPicture | None:
     scale = report.result.inv_nm_per_px
     centre, spots = None, np.zeros((0, 3))
     if measured is not None and len(measured.intensity):
-        # A picture of bins: its pixel k covers k * step to k * step + step - 1, centred half a step further.
+        # After binning, pixel k covers k * step to k * step + step - 1; its centre is half a step further.
         shift = (step - 1) / 2.0
         x, y = measured.centre_px
         centre = ((x - shift) / step, (y - shift) / step)
@@ -66,7 +66,7 @@ def draw(report: PatternReport) -> PatternPicture | None:
 
 
 def pack_picture(picture: PatternPicture) -> bytes:
-    """Pack for the store and the wire: a line of JSON, then the pixels, compressed."""
+    """Pack for storing and sending: a line of JSON, then the pixels, compressed."""
     head = {
         "shape": list(picture.pixels.shape),
         "seq_num": picture.seq_num,
@@ -78,12 +78,12 @@ def pack_picture(picture: PatternPicture) -> bytes:
 
 
 def unpack_picture(packed: bytes) -> PatternPicture:
-    """Reverse of `pack_picture`.
+    """Unpack the result of `pack_picture`.
 
     Raises
     ------
     InputError
-        Where the bytes are no packed picture.
+        If the bytes are not a packed picture.
     """
     try:
         head, _, body = zlib.decompress(packed).partition(b"\n")
@@ -98,7 +98,7 @@ def unpack_picture(packed: bytes) -> PatternPicture:
             inv_nm_per_px=facts["inv_nm_per_px"],
         )
     except (zlib.error, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"no packed picture: {error}") from error
+        raise InputError(f"not a packed picture: {error}") from error
 
 
 def _shown(frame: NDArray[np.generic], step: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Ends the runs of patterns that a killed service left open, so that nothing looks live that nobody judges any more."""
+"""Ends the runs of patterns left open by a killed service, so that they no longer look live."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REASON = "the service ended before the run did; patterns after its restart can't
 
 
 def end_unfinished(store: PatternStore) -> int:
-    """Give each run without a final record one that says so, and make its particles final; return how many runs.
+    """Write a final record for each run that has none, and make its particles final; return how many runs.
 
-    To be called before documents are taken: every run that is open then is one of a life before.
+    Call it before any document is taken: every run open at that time is from before the restart.
     """
     unfinished = store.unfinished_runs()
     for run_uid in unfinished:
@@ -31,7 +31,7 @@ def end_unfinished(store: PatternStore) -> int:
 
 def _record(patterns: Sequence[PatternResult], particles: Sequence[ParticleState]) -> PatternRunResult:
     last = patterns[-1]
-    aside = Counter(one.set_aside.value for one in patterns if one.set_aside is not None)
+    aside = Counter(pattern.set_aside.value for pattern in patterns if pattern.set_aside is not None)
     return PatternRunResult(
         run_uid=last.run_uid,
         scan_id=last.scan_id,

@@ -1,4 +1,4 @@
-"""Keeps the record of each diffraction pattern, of each particle as it stands, and of each run of patterns."""
+"""Stores the records of diffraction patterns, the current state of each particle, and the records of pattern runs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ ParticleKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One record in the order in which it was stored; ``id`` only ever grows."""
+    """One record in the order of storing; ``id`` only increases."""
 
     id: int
     record: PatternResult | PatternRunResult
 
 
 class PatternStore:
-    """The tables of the result store that belong to diffraction patterns; safe to use from any thread.
+    """The result store's tables for diffraction patterns; thread-safe.
 
     Parameters
     ----------
     database
         The store's connection.
     changed
-        The store's lock; told of new records.
+        The store's lock; notified of new records.
     """
 
     def __init__(self, database: sqlite3.Connection, changed: threading.Condition) -> None:
@@ -53,14 +53,14 @@ class PatternStore:
         particles: Sequence[ParticleState],
         pictures: Mapping[ParticleKey, bytes],
     ) -> bool:
-        """Store records and particles in one transaction; on the disk when this returns.
+        """Store records and particles in one transaction; on disk when this returns.
 
-        A pattern of the same stream and sequence number as before (a rewound plan) takes the place of the old one.
+        A pattern with the same stream and sequence number as an earlier one (a rewound plan) replaces it.
 
         Returns
         -------
         bool
-            False where the disk refuses: nothing of it is stored then, and the caller may come again.
+            False if the disk can't be written: nothing is stored then, and the caller may retry.
         """
         with self._changed:
             try:
@@ -71,7 +71,7 @@ class PatternStore:
                     for particle in particles:
                         self._write_particle(particle, newest, pictures.get((particle.run_uid, particle.particle)))
             except sqlite3.Error as error:
-                logger.warning("%d pattern records kept in memory, the store refuses them: %s", len(records), error)
+                logger.warning("%d pattern records kept in memory, the store can't be written: %s", len(records), error)
                 return False
             self._changed.notify_all()
             return True
@@ -82,7 +82,7 @@ class PatternStore:
         return [ParticleState.model_validate_json(record) for (record,) in rows]
 
     def particle(self, run_uid: str, particle: str) -> ParticleState | None:
-        """Return a particle as it stands, None where there is none."""
+        """Return the current state of a particle, None if there is none."""
         rows = self._all("SELECT record FROM particles WHERE run_uid = ? AND particle = ?", run_uid, particle)
         return ParticleState.model_validate_json(rows[0][0]) if rows else None
 
@@ -92,12 +92,12 @@ class PatternStore:
         return [ParticleState.model_validate_json(record) for (record,) in rows]
 
     def picture(self, run_uid: str, particle: str) -> bytes | None:
-        """Return the particle's last picture that was kept, as it was packed."""
+        """Return the particle's newest stored picture, packed."""
         rows = self._all("SELECT picture FROM particles WHERE run_uid = ? AND particle = ?", run_uid, particle)
         return rows[0][0] if rows else None
 
     def patterns(self, run_uid: str, particle: str, limit: int) -> list[PatternResult]:
-        """Return the newest ``limit`` patterns of a particle in the order in which they were judged."""
+        """Return the newest ``limit`` patterns of a particle in the order of classification."""
         rows = self._all(
             "SELECT record FROM pattern_journal WHERE run_uid = ? AND particle = ? AND kind = 'pattern'"
             " ORDER BY id DESC LIMIT ?",
@@ -108,7 +108,7 @@ class PatternStore:
         return [PatternResult.model_validate_json(record) for (record,) in reversed(rows)]
 
     def run(self, run_uid: str) -> PatternRunResult | None:
-        """Return the final record of a run of patterns, None while it goes on or where there is none."""
+        """Return the final record of a run of patterns, None if there is none (yet)."""
         rows = self._all("SELECT record FROM pattern_journal WHERE run_uid = ? AND kind = 'run'", run_uid)
         return PatternRunResult.model_validate_json(rows[0][0]) if rows else None
 
@@ -126,16 +126,16 @@ class PatternStore:
         return [run_uid for (run_uid,) in rows]
 
     def all_patterns(self, run_uid: str) -> list[PatternResult]:
-        """Return every pattern of a run in the order of judgement."""
+        """Return every pattern of a run in the order of classification."""
         rows = self._all(
             "SELECT record FROM pattern_journal WHERE run_uid = ? AND kind = 'pattern' ORDER BY id", run_uid
         )
         return [PatternResult.model_validate_json(record) for (record,) in rows]
 
     def undelivered(self, sink: str, limit: int = 200) -> list[JournalEntry]:
-        """Return the oldest records that a sink has not been given.
+        """Return the oldest records not yet delivered to a sink.
 
-        A sink that is new to this file begins with what is stored from now on.
+        A sink that is new to this file starts with records stored from now on.
         """
         with self._changed:
             rows = self._all("SELECT journal_id FROM pattern_cursors WHERE sink = ?", sink)
@@ -148,7 +148,7 @@ class PatternStore:
         return [JournalEntry(number, _parsed(kind, record)) for number, kind, record in found]
 
     def mark_delivered(self, sink: str, journal_id: int) -> None:
-        """Note how far a sink is; where the disk refuses the note it may be given some again."""
+        """Note how far a sink is; if that can't be written, some records may be delivered again."""
         with self._changed:
             try:
                 with self._database:
@@ -169,10 +169,10 @@ class PatternStore:
 
     def _write(self, record: PatternResult | PatternRunResult) -> int:
         is_pattern = isinstance(record, PatternResult)
-        # A run's own record stands where no pattern can: sequence numbers begin at 1.
+        # The record of a run uses a sequence number that no pattern has: those begin at 1.
         stream, seq_num, particle = (record.stream, record.seq_num, record.particle) if is_pattern else ("", 0, "")
         cursor = self._database.execute(
-            # The old row goes and a new id comes, so that readers who go by the id see the change.
+            # Replaced with a new id, so that readers that follow the ids see the change.
             "INSERT OR REPLACE INTO pattern_journal (kind, run_uid, particle, stream, seq_num, record)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (

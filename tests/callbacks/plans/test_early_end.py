@@ -68,7 +68,7 @@ def test_a_sure_class_ends_the_scan_and_stays_in_its_record(session) -> None:
     assert run.ended_on is not None
     assert run.ended_on.verdict.label == "screw"
     assert (verdict.label, verdict.outcome, verdict.completeness) == ("screw", "partial", 0.75)
-    assert verdict.reason == "the plan ended it with the peak behind; 10 of 40 frames missing"
+    assert verdict.reason == "the plan ended it past the peak; 10 of 40 frames missing"
 
 
 def test_a_class_stays_only_where_the_end_was_meant(bench, preset, scan_of) -> None:

@@ -165,7 +165,7 @@ def test_the_button_lays_the_map_over_the_slices_and_takes_it_away(explained: Ex
     expect(page.locator("#why-note")).to_contain_text(
         "Hiding the strongest block takes the probability of screw from 9"
     )
-    expect(page.locator("#why-note")).to_contain_text("which is not the model of the verdict")
+    expect(page.locator("#why-note")).to_contain_text("not by the model that gave the verdict")
     shown = _colours(page)
     assert shown != plain
     for centre, corner in shown:

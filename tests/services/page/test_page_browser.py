@@ -27,23 +27,23 @@ def test_a_verdict_appears_by_itself_and_is_shown(world, page, result_of):
 
 def test_a_scan_that_goes_on_shows_what_is_said_so_far_until_its_record_comes(world, page, result_of, provisional_of):
     result, other = result_of("run-1", "perfect"), result_of("run-2", "edge", scan_id=55)
-    going_on = page.locator("#going-on li")
-    playwright_api.expect(going_on).to_have_count(0)
+    in_progress = page.locator("#in-progress li")
+    playwright_api.expect(in_progress).to_have_count(0)
     world.board.put(provisional_of(result))
     world.board.put(provisional_of(other))
     world.board.put(provisional_of(result, 52))
-    playwright_api.expect(going_on).to_have_count(2)
-    line = page.locator("#going-on li[data-uid='run-1']")
+    playwright_api.expect(in_progress).to_have_count(2)
+    line = page.locator("#in-progress li[data-uid='run-1']")
     playwright_api.expect(line).to_contain_text("scan 54")
     playwright_api.expect(line).to_contain_text("0.90 so far, 85 % of the frames")
     playwright_api.expect(line.locator(".tag")).to_contain_text("perfect")
     page.reload()
-    playwright_api.expect(going_on).to_have_count(2)
+    playwright_api.expect(in_progress).to_have_count(2)
     world.publish(result)
-    playwright_api.expect(going_on).to_have_count(1)
+    playwright_api.expect(in_progress).to_have_count(1)
     playwright_api.expect(page.locator("#runs tbody tr")).to_have_count(1)
     world.publish(other)
-    playwright_api.expect(page.locator("#going-on")).to_be_hidden()
+    playwright_api.expect(page.locator("#in-progress")).to_be_hidden()
 
 
 def test_the_slices_are_drawn_bright_in_the_centre_and_dark_at_the_edge(world, page, result_of):

@@ -155,7 +155,7 @@ def test_frames_that_cannot_be_looked_at_cost_one_line_and_no_run(
     monkeypatch.setattr(RunAssembly, "so_far", broken)
     watched.feed(long_scan.inline())
     assert watched.told == []
-    assert caplog.text.count("could not be judged on its way") == len(POINTS)
+    assert caplog.text.count("the provisional verdict on run") == len(POINTS)
     assert watched.reports[0].result.verdict.label == "screw"
 
 

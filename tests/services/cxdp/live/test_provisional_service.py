@@ -58,7 +58,7 @@ def test_a_scan_is_spoken_of_then_recorded_and_the_two_are_compared(
     # each stage of each run once
     for stage in ("queue", "preprocess", "classify", "provisional"):
         assert value("braggwatch_stage_duration_seconds_count", {"stage": stage}) == len(runs)
-    assert curves.board.going_on() == []
+    assert curves.board.in_progress() == []
 
 
 def test_a_run_that_has_its_record_already_is_not_spoken_of_for_ever(
@@ -75,7 +75,7 @@ def test_a_run_that_has_its_record_already_is_not_spoken_of_for_ever(
                 assert service.wait_ready(10.0)
                 curves.board.put(spoken_of(run.uid))
                 run.send(make_publisher(shared_proxy), pause_s=0.005)
-                eventually(lambda board=curves.board: not board.going_on(), what="the word on it gone")
+                eventually(lambda board=curves.board: not board.in_progress(), what="the word on it gone")
             finally:
                 service.stop()
 

@@ -1,4 +1,4 @@
-// Scans that go on: what would be said of each if it ended now, until its record comes.
+// The list of scans in progress: the newest provisional verdict on each, until its final record arrives.
 
 import { asFarAs, tag } from "./classes.js";
 
@@ -10,7 +10,7 @@ function item(provisional) {
   const progress = document.createElement("progress");
   progress.max = expected;
   progress.value = received;
-  progress.title = `${received} of ${expected} frames when this was said`;
+  progress.title = `${received} of ${expected}frames at this verdict`;
   const what = document.createElement("span");
   what.textContent = [`scan ${provisional.scan_id ?? provisional.run_uid.slice(0, 8)}`, provisional.sample].filter(Boolean).join(", ");
   const words = document.createElement("small");
@@ -21,13 +21,13 @@ function item(provisional) {
   return line;
 }
 
-export class GoingOn {
+export class ScansInProgress {
   constructor(list) {
     this.list = list;
     this.items = new Map();
   }
 
-  /** Show one, unless what is shown was said later: the list and the stream may overtake each other. */
+  /** Show a provisional verdict unless a newer one is shown: the list and the event stream may arrive out of order. */
   put(provisional) {
     const shown = this.items.get(provisional.run_uid);
     if (shown && Number(shown.dataset.at) >= provisional.made_at) return;
