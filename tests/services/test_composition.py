@@ -18,8 +18,8 @@ from braggwatch.services.sadp.live.modality import PatternModality, open_pattern
 from braggwatch.services.serving import serve
 from braggwatch.services.settings import FeedbackSettings, Settings, load_settings
 from braggwatch.services.settings_error import SettingsError
+from support.patterns import net, pattern_run
 from support.quick_bundle import write_quick_registry
-from tests.support.patterns import net, pattern_run
 
 
 @pytest.fixture(scope="module")

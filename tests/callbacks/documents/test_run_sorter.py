@@ -18,9 +18,9 @@ from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
-from braggwatch.callbacks.sadp.records import PatternRunReport
+from braggwatch.callbacks.sadp.records import PatternReport, PatternRunReport
 from braggwatch.models.verdict import Outcome
-from tests.support.patterns import QuickJudge, net, pattern_run
+from support.patterns import QuickJudge, net, pattern_run
 
 any_order = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -32,7 +32,7 @@ class Both:
 
     def __init__(self, bench, max_open_runs: int = 64, **assembly) -> None:
         self.bench = bench
-        self.patterns: list[object] = []
+        self.patterns: list[PatternReport | PatternRunReport] = []
         chosen = AssemblySettings(**assembly)
         judged = PatternCallback(
             PatternModel(QuickJudge(), 0.9),

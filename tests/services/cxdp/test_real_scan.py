@@ -36,9 +36,9 @@ from braggwatch.services.settings import (
     ScreeningSettings,
     Settings,
     StoreSettings,
-    StreamSettings,
 )
 from braggwatch.services.storage.result_store import ResultStore
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.sim.geometry import load_preset
 from braggwatch.sim.geometry.model import Signal
 from support.production import production_bundle

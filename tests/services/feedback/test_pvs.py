@@ -457,6 +457,7 @@ def test_the_composed_service_serves_them_until_it_is_closed(shared_proxy, tmp_p
     beaten = []
     with contextlib.closing(compose_service(load_settings(config), on_beat=lambda: beaten.append(1))) as composed:
         (sink,) = composed.feedback.sinks
+        assert isinstance(sink, VerdictPvs)
         classes = composed.modality(CurveModality).classes
         client = Client(sink, "LINE:")
         with client.context:

@@ -104,6 +104,7 @@ def test_the_composed_service_is_told(registry: Path, tmp_path: Path, monkeypatc
     composed = compose_service(load_settings(config), metrics=metrics, health=health)
     try:
         classifier = composed.modality(CurveModality).classifier
+        assert classifier is not None
         volumes = [blob(label, np.random.default_rng(label)) for label in range(3)]
         verdicts = [classifier.classify(one) for one in volumes]
     finally:

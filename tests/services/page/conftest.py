@@ -139,8 +139,9 @@ class World:
 
     def app_with(self, settings: PageSettings) -> FastAPI:
         parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer)]
-        if self.patterns is not None:
-            parts.append(lambda app: add_pattern_routes(app, self.patterns))
+        desk = self.patterns
+        if desk is not None:
+            parts.append(lambda app: add_pattern_routes(app, desk))
         epoch, watchers = self.broker.epoch, lambda: self.broker.clients
         return create_app(parts, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
 

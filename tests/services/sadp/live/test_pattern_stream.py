@@ -20,7 +20,7 @@ from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
-from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetAside
+from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult, SetAside
 from braggwatch.services.cli import app
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
 from braggwatch.services.live.result_broker import ResultBroker
@@ -40,6 +40,18 @@ from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import decode
 from braggwatch.services.stream.stream_settings import StreamSettings
 from support.patterns import QuickJudge, net, noisy, pattern_run
+
+
+def stored_run(store: ResultStore, uid: str) -> PatternRunResult:
+    run = PatternStore.of(store).run(uid)
+    assert run is not None
+    return run
+
+
+def stored_particle(store: ResultStore, uid: str, name: str) -> ParticleState:
+    particle = PatternStore.of(store).particle(uid, name)
+    assert particle is not None
+    return particle
 
 
 @pytest.fixture
@@ -138,7 +150,7 @@ def test_a_run_engines_patterns_at_thirty_a_second_are_all_judged(quick, shared_
             patterns = PatternStore.of(store).patterns(uid, "particle 1", 100)
             assert [pattern.seq_num for pattern in patterns] == list(range(1, 61))
             assert patterns[-1].crystal.visits == 3
-            state = PatternStore.of(store).particle(uid, "particle 1")
+            state = stored_particle(store, uid, "particle 1")
             assert state.final
             assert state.zones == tuple(zones)
             assert state.last == patterns[-1]
@@ -179,7 +191,7 @@ def test_rocking_curves_are_judged_as_without_patterns_beside_them(
         assert [result.verdict for result in beside] == [result.verdict for result in alone]
         assert [result.frames_received for result in beside] == [8, 8, 8]
         assert all(store.get(run.uid) is None for run in patterns)
-        assert [PatternStore.of(store).run(run.uid).usable for run in patterns] == [8, 8, 8]
+        assert [stored_run(store, run.uid).usable for run in patterns] == [8, 8, 8]
         assert running.service.receiver_stats.lost == 0
 
 
@@ -219,10 +231,10 @@ def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
         start={"sample_name": "caf\udce9"},
     )
     judge(desk, run)
-    assert PatternStore.of(store).run(run.uid).judged == 2
+    assert stored_run(store, run.uid).judged == 2
     assert [state.particle for state in PatternStore.of(store).particles_of(run.uid)] == ["caf?", "half ?"]
     (pattern,) = PatternStore.of(store).patterns(run.uid, "caf?", 10)
-    assert (pattern.visit, PatternStore.of(store).run(run.uid).sample) == ("?", "caf?")
+    assert (pattern.visit, stored_run(store, run.uid).sample) == ("?", "caf?")
     assert desk.picture(run.uid, "half ?") is not None
 
 
@@ -270,9 +282,7 @@ def test_a_replay_gives_the_same_records_through_the_same_path(
         assert len(first) > 0
         assert facts(first) == facts(PatternStore.of(store).patterns(uid, particle, 10))
     ignored = {"run_uid", "started_at", "ended_at"}
-    assert PatternStore.of(store).run(uid).model_dump(exclude=ignored) == PatternStore.of(store).run(
-        live.uid
-    ).model_dump(exclude=ignored)
+    assert stored_run(store, uid).model_dump(exclude=ignored) == stored_run(store, live.uid).model_dump(exclude=ignored)
 
 
 def test_feedback_comes_live_in_order_and_again_after_an_outage(
@@ -316,7 +326,7 @@ def test_the_derived_run_is_a_sound_one_that_nobody_judges_again(store) -> None:
     judge(desk, raw)
     patterns = [p for name in "ab" for p in PatternStore.of(store).patterns(raw.uid, name, 10)]
     documents: list[tuple[str, Any]] = [*opening(patterns[0]), *map(pattern_event, patterns)]
-    documents += closing(PatternStore.of(store).run(raw.uid), PatternStore.of(store).particles_of(raw.uid))
+    documents += closing(stored_run(store, raw.uid), PatternStore.of(store).particles_of(raw.uid))
     for name, document in documents:
         schema_validators[DocumentNames[name]].validate(document)
     keys = {doc["uid"]: set(doc["data_keys"]) for name, doc in documents if name == "descriptor"}
@@ -388,7 +398,7 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
     desk.flush()
     assert desk.pending == 0
     assert PatternStore.of(store).count(run.uid) == 4
-    assert PatternStore.of(store).particle(run.uid, "foil").final
+    assert stored_particle(store, run.uid, "foil").final
 
 
 def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path: Path) -> None:
@@ -460,7 +470,7 @@ def test_a_folder_is_published_into_the_service_by_the_command(
         assert (report["files"], report["frames"], report["given_up"]) == (3, 3, {})
         (uid,) = report["runs"]
         eventually(lambda: PatternStore.of(store).run(uid), what="the run's record")
-        assert PatternStore.of(store).particle(uid, "grain7").crystal.visits == 3
+        assert stored_particle(store, uid, "grain7").crystal.visits == 3
         again = CliRunner().invoke(app, [*command, "--once"])
         assert json.loads(again.stdout)["runs"] == []
 
