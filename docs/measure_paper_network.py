@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import typer
 
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.freed_memory import keep_freed_memory
 from braggwatch.models.networks.cxdp import PaperNet
 from braggwatch.models.training import predict, train
@@ -91,8 +92,9 @@ def main(
                 config,
                 out,
                 lambda step, loss: progress.update(task, completed=step, description=f"training, loss {loss:.3f}"),
+                presentation=PatternPresentation(),
             )
-        found = predict(trained, asked, bf16=True)
+        found = predict(trained, asked, bf16=True, presentation=PatternPresentation())
         said = found.logits.argmax(1)
         pairs = Counter(
             (CLASSES[int(label)], CLASSES[int(word)]) for label, word in zip(found.labels, said, strict=True)

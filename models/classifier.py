@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundle import Bundle
-from braggwatch.models.manifest import DEFECT_TASK
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime

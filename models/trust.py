@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from zipfile import BadZipFile
 
@@ -15,9 +14,6 @@ from braggwatch.models.conformal import ConformalCalibration
 from braggwatch.models.foreign import ForeignHead
 from braggwatch.models.manifest import Thresholds
 from braggwatch.models.ood import MahalanobisDetector, ood_threshold, sample_scores
-from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
 
 _QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 
@@ -126,7 +122,7 @@ def _foreign(row: NDArray[np.generic] | None) -> ForeignHead | None:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOutputs:
-    """What a network said of the calibration volumes.
+    """What a network said of the samples to calibrate with.
 
     Attributes
     ----------
@@ -134,21 +130,10 @@ class CalibrationOutputs:
         (N, A, K) float32, A symmetry copies.
     features
         (N, A, F) float32.
-    measures
-        N volume measures; none where the input is no volume.
-    fringe_period_voxels
-        That the volumes were made at; 0 for other input.
     """
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
-    measures: tuple[VolumeMeasures, ...]
-    fringe_period_voxels: float
-
-    @property
-    def copies(self) -> int:
-        """Number of symmetry copies."""
-        return int(self.logits.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,32 +145,6 @@ class FittedTrust:
     thresholds: Thresholds
 
 
-def collect_outputs(
-    runtime: Runtime, volumes: Iterable[NDArray[np.floating]], fringe_period_voxels: float, copies: SymmetryCopies = 8
-) -> CalibrationOutputs:
-    """Run held-out volumes through a network exactly as the classifier will.
-
-    Parameters
-    ----------
-    runtime
-        Any temperature: only logits and features are used.
-    volumes
-        N volumes of counts of the network's input shape, none empty.
-    """
-    radius = second_peak_radius(fringe_period_voxels)
-    logits: list[NDArray[np.float32]] = []
-    features: list[NDArray[np.float32]] = []
-    measures: list[VolumeMeasures] = []
-    for volume in volumes:
-        output = runtime.run(symmetry_batch(volume, copies))
-        logits.append(output.logits)
-        features.append(output.features)
-        measures.append(measure_volume(volume, radius))
-    if not logits:
-        raise ValueError("calibration needs at least one volume")
-    return CalibrationOutputs(np.stack(logits), np.stack(features), tuple(measures), fringe_period_voxels)
-
-
 def fit_trust(
     outputs: CalibrationOutputs,
     labels: ArrayLike,
@@ -194,13 +153,12 @@ def fit_trust(
     confidence: float = 0.7,
     significance: float = 0.05,
     ood_quantile: float = 0.99,
-    volume_quantile: float = 0.995,
     shrinkage: float = 0.05,
     folds: int = 5,
     foreign: ForeignHead | None = None,
     foreign_quantile: float = 0.995,
 ) -> FittedTrust:
-    """Fit temperature, conformal scores, the OOD detector and all thresholds on one held-out set.
+    """Fit temperature, conformal scores, the OOD detector and their thresholds on one held-out set.
 
     The OOD threshold comes from scores of samples that the detector at hand was not fitted to (cross-fitting by
     group); the detector that is returned is then fitted to all of them.
@@ -212,15 +170,13 @@ def fit_trust(
     labels
         (N,) class indices, every class present.
     groups
-        (N,) configuration identifiers: volumes of one crystal stay in one fold. None: each sample by itself.
+        (N,) configuration identifiers: samples of one configuration stay in one fold. None: each sample by itself.
     confidence
         Calibrated probability below which a verdict is unsure.
     significance
         Conformal error rate.
     ood_quantile
         Fraction of in-distribution samples that pass the OOD gate.
-    volume_quantile
-        Fraction that each volume check lets pass before its margin.
     shrinkage, folds
         Of the covariance; of the cross-fitting.
     foreign
@@ -261,9 +217,6 @@ def fit_trust(
             confidence=confidence,
             ood=ood_threshold(held_out, ood_quantile),
             significance=significance,
-            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile)
-            if outputs.measures
-            else None,
             foreign=None
             if foreign is None
             else ood_threshold(foreign.score(outputs.logits, outputs.features), foreign_quantile),

@@ -15,7 +15,6 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from braggwatch.models.apt.measured_maps import MeasuredMaps, read_measured_maps, sevenfold
-from braggwatch.models.apt.order_bundle import TASK
 from braggwatch.models.apt.paper_training import (
     EPOCHS,
     FOLDS,
@@ -31,10 +30,19 @@ from braggwatch.models.apt.samples import SdmSamples
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.trust import fit_sdm_trust, run_samples
 from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.calibration import expected_calibration_error
 from braggwatch.models.export import export_onnx
 from braggwatch.models.half_storage import in_half_storage
-from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime, ValidDomain
+from braggwatch.models.manifest import (
+    BundleMetrics,
+    InputSpec,
+    Manifest,
+    Provenance,
+    TestedRuntime,
+    ValidDomain,
+    task_json,
+)
 from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_config import TrainingConfig
@@ -265,10 +273,14 @@ def write_paper_bundle(
     manifest = Manifest(
         name=recipe.name,
         version=recipe.version,
-        task=TASK,
+        task=ORDER_TASK,
         classes=CLASSES,
         input=InputSpec(
-            axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", fringe_period_voxels=0.0, sdm=sdm
+            axes=("pair", "dz", "dx"),
+            shape=sdm.shape,
+            normalisation="network",
+            fringe_period_voxels=0.0,
+            sdm=task_json(sdm),
         ),
         features=int(golden.features.shape[1]),
         temperature=fit.temperature,

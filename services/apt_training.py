@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.torch import save as save_safetensors
 
 from braggwatch.models.apt.ensemble import MEMBERS, sdm_config, train_ensemble
-from braggwatch.models.apt.order_bundle import TASK
+from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sample_files import make_samples
 from braggwatch.models.apt.samples import SdmSamples
@@ -20,9 +20,18 @@ from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training_world import TrainingWorld
 from braggwatch.models.apt.trust import fit_sdm_trust, run_samples
 from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.calibration import expected_calibration_error
 from braggwatch.models.export import export_onnx
-from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime, ValidDomain
+from braggwatch.models.manifest import (
+    BundleMetrics,
+    InputSpec,
+    Manifest,
+    Provenance,
+    TestedRuntime,
+    ValidDomain,
+    task_json,
+)
 from braggwatch.models.networks.sdm import SdmEnsemble
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_config import TrainingConfig
@@ -161,12 +170,16 @@ def write_order_bundle(
     manifest = Manifest(
         name=recipe.name,
         version=recipe.version,
-        task=TASK,
+        task=ORDER_TASK,
         classes=CLASSES,
         input=InputSpec(
-            axes=("pair", "dz", "dx"), shape=shape, normalisation="network", fringe_period_voxels=0.0, sdm=recipe.sdm
+            axes=("pair", "dz", "dx"),
+            shape=shape,
+            normalisation="network",
+            fringe_period_voxels=0.0,
+            sdm=task_json(recipe.sdm),
         ),
-        order_rule=rule,
+        order_rule=None if rule is None else task_json(rule),
         features=int(golden.features.shape[1]),
         temperature=fit.temperature,
         symmetry_copies=1,
@@ -223,7 +236,7 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
         f"training nor calibration saw; expected calibration error {metrics.expected_calibration_error:.3f}. A voxel "
         "at a precipitate's surface holds atoms of both phases, so not all can be right.\n"
     )
-    rule = manifest.order_rule
+    rule = order_rule(manifest)
     if rule is not None and rule.precision is not None and rule.recall is not None:
         scores += (
             f"\nA voxel is called ordered by a rule over its neighbourhood, fitted to {rule.volumes} whole simulated "

@@ -16,6 +16,8 @@ from torch import nn
 
 from braggwatch.models.bundle import WEIGHTS_FILE, GoldenArrays, write_bundle
 from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.cxdp.calibration import run_volumes
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.evaluation import Evaluation
 from braggwatch.models.export import export_onnx
 from braggwatch.models.foreign import ForeignHead
@@ -26,7 +28,7 @@ from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.symmetry import SymmetryCopies
 from braggwatch.models.training import train
 from braggwatch.models.training_config import TrainingConfig
-from braggwatch.models.trust import collect_outputs, fit_trust
+from braggwatch.models.trust import fit_trust
 from braggwatch.services.bundle_card import card_text
 from braggwatch.services.bundle_testing import run_test
 from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, PartName, Split, crystal_of, find_shards
@@ -142,7 +144,15 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
             raise ValueError(f"the weights of {recipe.start_from} are of another network") from error
     watched = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
     validation = calibration_samples(recipe, watched)
-    return train(network, training_samples(recipe), validation, recipe.config, folder, on_step)
+    return train(
+        network,
+        training_samples(recipe),
+        validation,
+        recipe.config,
+        folder,
+        on_step,
+        presentation=PatternPresentation(),
+    )
 
 
 def make_bundle(
@@ -167,14 +177,14 @@ def make_bundle(
         draft = export_onnx(deployed, 1.0)
     calibration = calibration_samples(recipe, recipe.calibration)
     runtime = OnnxRuntime(draft, threads=1)
-    outputs = collect_outputs(
+    volumes = run_volumes(
         runtime,
         (calibration.counts(i) for i in range(len(calibration))),
         facts.fringe_period_voxels,
         recipe.copies,
     )
     fit = fit_trust(
-        outputs,
+        volumes.outputs,
         calibration.labels,
         [crystal_of(info) for info in calibration.infos],
         confidence=recipe.confidence,
@@ -183,6 +193,7 @@ def make_bundle(
         foreign=_foreign_head(network) if recipe.outliers else None,
         foreign_quantile=recipe.foreign_quantile,
     )
+    fit = volumes.with_volume_limits(fit)
     model = export_onnx(deployed, fit.temperature)
     runtime = OnnxRuntime(model, threads=1)
     golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
@@ -191,7 +202,7 @@ def make_bundle(
         version=recipe.version,
         classes=CLASSES,
         input=InputSpec(fringe_period_voxels=facts.fringe_period_voxels),
-        features=int(outputs.features.shape[-1]),
+        features=int(volumes.outputs.features.shape[-1]),
         temperature=fit.temperature,
         symmetry_copies=recipe.copies,
         thresholds=fit.thresholds,

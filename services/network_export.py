@@ -13,8 +13,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from braggwatch.models.bundle import WEIGHTS_FILE, Bundle
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.export import export_onnx
-from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, network_from_weights
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes import OnnxRuntime

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.evaluation import Evaluation, summarise
 from braggwatch.models.network_predictions import predict_with_network
 from braggwatch.models.networks.factory import make_network
@@ -236,7 +237,15 @@ def study_regime(
     torch.manual_seed(seed)
     source, own = LabelledShards(training), LabelledShards(held_out)
     log = work / "log.jsonl"
-    network = train(make_network("foveated", len(CLASSES)), source, own, plan.config(seed), work, on_step)
+    network = train(
+        make_network("foveated", len(CLASSES)),
+        source,
+        own,
+        plan.config(seed),
+        work,
+        on_step,
+        presentation=PatternPresentation(),
+    )
     labelled: dict[str, Evaluation] = {}
     mixed: dict[str, tuple[UnclassedScore, ...]] = {}
     model = f"{name}, seed {seed}"

@@ -16,8 +16,17 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
 from braggwatch.models.export import export_onnx
-from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime, ValidDomain
+from braggwatch.models.manifest import (
+    BundleMetrics,
+    InputSpec,
+    Manifest,
+    Provenance,
+    TestedRuntime,
+    ValidDomain,
+    task_json,
+)
 from braggwatch.models.networks.sadp import LatticeMapNet
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.base import Runtime
@@ -125,7 +134,7 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
         recipe.config,
         folder,
         on_step,
-        SpotPresentation(recipe.microscope),
+        presentation=SpotPresentation(recipe.microscope),
     )
 
 
@@ -168,7 +177,7 @@ def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArr
             features.append(output.features.reshape(-1, COPIES, output.features.shape[1]))
             truth.append(label[seen])
             first = maps[seen][:4, 0] if first is None else first
-    outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features), (), 0.0)
+    outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features))
     fit = fit_trust(
         outputs,
         np.concatenate(truth),
@@ -211,11 +220,11 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
     manifest = Manifest(
         name=recipe.name,
         version=recipe.version,
-        task="sadp-space-group",
+        task=SPACE_GROUP_TASK,
         classes=(*names, OTHER),
         alien_classes=(OTHER,),
         input=InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
-        groups=table,
+        groups=task_json(table),
         features=golden_features(runtime, golden),
         temperature=fit.temperature,
         symmetry_copies=COPIES,

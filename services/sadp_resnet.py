@@ -132,7 +132,15 @@ def train_resnet(
             raise ValueError(f"{recipe.pretrained} holds no weights: {error}") from error
     validation = PatternSamples(recipe.patterns, held)
     shown = PicturePresentation(recipe.pictures)
-    trained = train(network, PatternSamples(recipe.patterns, learn), validation, recipe.config, folder, on_step, shown)
+    trained = train(
+        network,
+        PatternSamples(recipe.patterns, learn),
+        validation,
+        recipe.config,
+        folder,
+        on_step,
+        presentation=shown,
+    )
     clean = predict(trained, validation, presentation=shown)
     spoilt = predict(trained, validation, presentation=shown, nuisance_seed=1)
     score = ResNetScore(

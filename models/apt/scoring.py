@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from braggwatch.models.apt.modulation import plane_modulation
 from braggwatch.models.apt.neighbourhood import neighbourhood_log_odds
-from braggwatch.models.apt.order_bundle import sdm_input_of
+from braggwatch.models.apt.order_bundle import order_rule, sdm_input_of
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import PAIRS
 from braggwatch.models.apt.threshold import smooth
@@ -103,7 +103,7 @@ class OrderScorer:
         self.sdm = sdm_input_of(bundle)
         self.id = bundle.manifest.id
         """Name and version of the bundle."""
-        self.rule: OrderRule | None = bundle.manifest.order_rule
+        self.rule: OrderRule | None = order_rule(bundle.manifest)
         """How its scores become ordered or not; None: no more than smoothed."""
         self.fingerprint = _fingerprint(bundle)
         """Digest of all that a score depends on: a bundle may be made anew under the same name."""

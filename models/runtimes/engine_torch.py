@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.bundling.tasks import task_named
 from braggwatch.models.runtimes.base import InferenceError, RuntimeOutput, RuntimeUnavailableError, check_batch
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
 
@@ -58,19 +59,18 @@ class TorchRuntime:
 
     def __init__(self, bundle: Bundle, device: str = "cpu", *, graph: bool = False, threads: int = 2) -> None:
         import torch
-        from safetensors.torch import load
 
-        from braggwatch.models.bundle import WEIGHTS_FILE
         from braggwatch.models.export import deployable_module
-        from braggwatch.models.networks.factory import NamedClasses, network_from_weights
 
         manifest = bundle.manifest
+        task = task_named(manifest.task)
+        if task is None or task.torch_network is None:
+            raise RuntimeUnavailableError(f"no network in PyTorch for {manifest.id}: none is known of its task")
         try:
-            network, _ = network_from_weights(load((bundle.path / WEIGHTS_FILE).read_bytes()))
+            network = task.torch_network(bundle)
         except (ValueError, OSError) as error:
             raise RuntimeUnavailableError(f"no network in PyTorch for {manifest.id}: {error}") from error
-        named = NamedClasses(network.eval(), len(manifest.classes))
-        self._module = deployable_module(named, manifest.temperature, manifest.input.normalisation).to(device)
+        self._module = deployable_module(network, manifest.temperature, manifest.input.normalisation).to(device)
         self._shape = tuple(bundle.golden.counts.shape[1:])
         self._device, self._graph = device, graph
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, tuple[torch.Tensor, ...]]] = {}

@@ -20,6 +20,7 @@ from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
 from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
+from braggwatch.models.sadp.task import group_table
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
 _CLASSES_NAMED = 4
@@ -106,7 +107,8 @@ class SadpClassifier:
         on_takeover: Callable[[str], None] | None = None,
     ) -> None:
         manifest = bundle.manifest
-        if manifest.groups is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
+        table = group_table(manifest)
+        if table is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
             raise ValueError(f"{manifest.id} is no bundle for electron diffraction patterns")
         if manifest.metrics is None:
             raise ValueError(
@@ -115,7 +117,7 @@ class SadpClassifier:
             )
         self._bundle = bundle
         self._runtime = TakeoverRuntime(bundle, runtime, threads, on_takeover)
-        self._table: GroupTable = manifest.groups
+        self._table: GroupTable = table
         self._accuracy = float(manifest.metrics.accuracy)
 
     @classmethod

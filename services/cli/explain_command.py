@@ -63,7 +63,7 @@ def explain(
     """
     with clear_errors():
         from braggwatch.models.bundle import Bundle
-        from braggwatch.models.manifest import DEFECT_TASK
+        from braggwatch.models.bundling.tasks import DEFECT_TASK
         from braggwatch.models.registry import Registry
         from braggwatch.services.settings import load_settings
 

@@ -14,7 +14,7 @@ from braggwatch.models.bundle import WEIGHTS_FILE, Bundle, GoldenArrays, write_b
 from braggwatch.models.explain.explanation import ExplanationError
 from braggwatch.models.explain.sdm import explain_sdm, load_sdm_network, stretched
 from braggwatch.models.explain.sdm_picture import sdm_explanation_pixels
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance
+from braggwatch.models.manifest import InputSpec, Manifest, Provenance, task_json
 
 pytest.importorskip("torch")
 pytest.importorskip("captum")
@@ -38,7 +38,7 @@ def bundle_of(root: Path, network: torch.nn.Module, inner: torch.nn.Module, sdm:
         version="1",
         task="apt-order",
         classes=("fcc", "l12"),
-        input=InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=sdm),
+        input=InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=task_json(sdm)),
         features=golden.features.shape[1],
         temperature=1.0,
         symmetry_copies=1,

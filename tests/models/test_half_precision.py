@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 
 from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.half_precision import HalfPrecisionError, to_half_precision
-from braggwatch.models.manifest import DEFECT_TASK
 from braggwatch.models.registry import Registry
 from support.small_graph import images, small_graph, volume_graph
 from support.task_networks import TASK_NETWORKS, task_bundle

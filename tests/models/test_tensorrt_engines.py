@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from braggwatch.models.bundle import Bundle
-from braggwatch.models.manifest import DEFECT_TASK
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes import (
     GoldenMismatchError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,19 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from braggwatch.models import training
 from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
-from braggwatch.models.presentation import PatternPresentation
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.training import (
     TrainingConfig,
     TrainingDivergedError,
-    augmented,
     one_cycle,
     paper_config,
-    predict,
-    train,
 )
 from braggwatch.models.training_data import batches
 from braggwatch.models.training_state import averaged_weights
+
+train = partial(training.train, presentation=PatternPresentation())
+predict = partial(training.predict, presentation=PatternPresentation())
+augmented = PatternPresentation().to_learn
 
 
 class Blobs:

@@ -19,6 +19,7 @@ from braggwatch.models.calibration import (
     reliability_table,
 )
 from braggwatch.models.conformal import ConformalCalibration
+from braggwatch.models.cxdp.calibration import CalibrationVolumes
 from braggwatch.models.foreign import ForeignHead
 from braggwatch.models.ood import MahalanobisDetector, auroc, ood_threshold, sample_scores
 from braggwatch.models.trust import CalibrationOutputs, TrustArrays, fit_trust
@@ -196,10 +197,9 @@ def test_the_whole_fit_holds_out_groups_and_passes_its_own_quantile() -> None:
     features = (np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(120, 2, 3))
     logits = (np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(120, 2, 3))
     measure = VolumeMeasures(0.5, 0.01, 3.0, 100.0)
-    outputs = CalibrationOutputs(
-        logits.astype(np.float32), features.astype(np.float32), (measure,) * 120, fringe_period_voxels=3.5
-    )
-    fitted = fit_trust(outputs, labels, groups, ood_quantile=0.9)
+    outputs = CalibrationOutputs(logits.astype(np.float32), features.astype(np.float32))
+    volumes = CalibrationVolumes(outputs, (measure,) * 120, fringe_period_voxels=3.5)
+    fitted = volumes.with_volume_limits(fit_trust(outputs, labels, groups, ood_quantile=0.9))
     inside = sample_scores(fitted.arrays.detector, features)
     assert (inside <= fitted.thresholds.ood).mean() >= 0.9
     assert fitted.thresholds.volume is not None
@@ -215,7 +215,7 @@ def test_the_output_for_what_is_to_be_refused_passes_its_own_quantile_and_surviv
     logits = ((np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(90, 2, 3))).astype(np.float32)
     features = rng.normal(size=(90, 2, 4)).astype(np.float32)
     head = ForeignHead(np.array([1.0, -2.0, 0.5, 0.0]), 0.3)
-    outputs = CalibrationOutputs(logits, features, (), fringe_period_voxels=3.5)
+    outputs = CalibrationOutputs(logits, features)
     fitted = fit_trust(outputs, labels, foreign=head, foreign_quantile=0.9)
     scores = head.score(logits, features)
     # as the softmax over four outputs has it: log(p / (1 - p)) of the fourth, averaged over the copies

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from braggwatch.models.manifest import DEFECT_TASK
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.networks.factory import make_network
 from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.runtimes import OnnxRuntime

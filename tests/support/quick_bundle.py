@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
 from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.trust import collect_outputs, fit_trust
+from braggwatch.models.trust import fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
@@ -22,7 +23,8 @@ def write_quick_registry(root: Path, ood: float = 1e9) -> Path:
     rng = np.random.default_rng(1)
     labels = np.arange(90) % 3
     volumes = [blob(int(label), rng) for label in labels]
-    trust = fit_trust(collect_outputs(OnnxRuntime(export_onnx(network), threads=1), volumes, PERIOD, copies=1), labels)
+    calibration = run_volumes(OnnxRuntime(export_onnx(network), threads=1), volumes, PERIOD, copies=1)
+    trust = fit_trust(calibration.outputs, labels)
     model = export_onnx(network, trust.temperature)
     manifest = Manifest(
         name="quick",
