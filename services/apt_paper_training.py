@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from braggwatch.models.apt.measured_maps import MeasuredMaps, read_measured_maps, sevenfold
@@ -28,26 +27,15 @@ from braggwatch.models.apt.paper_training import (
 from braggwatch.models.apt.pictures import PictureSamples
 from braggwatch.models.apt.samples import SdmSamples
 from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.apt.trust import fit_sdm_trust, run_samples
-from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.apt.trust import fit_sdm_trust
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
 from braggwatch.models.bundling.tasks import ORDER_TASK
-from braggwatch.models.calibration import expected_calibration_error
-from braggwatch.models.export import export_onnx
 from braggwatch.models.half_storage import in_half_storage
-from braggwatch.models.manifest import (
-    BundleMetrics,
-    InputSpec,
-    Manifest,
-    Provenance,
-    TestedRuntime,
-    ValidDomain,
-    task_json,
-)
+from braggwatch.models.manifest import Manifest, Provenance, ValidDomain
 from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
-from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_config import TrainingConfig
 from braggwatch.services.apt_data import make_sdm_library
-from braggwatch.services.apt_training import CLASSES
+from braggwatch.services.apt_training import CLASSES, sdm_input_spec, sdm_metrics
 from braggwatch.services.recordings import tool_version
 from braggwatch.services.training_data import ShardDone
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
@@ -259,33 +247,19 @@ def write_paper_bundle(
     with torch.no_grad():
         # 96 % of all weights: in half precision they make a bundle of half the size
         network.dense.weight.copy_(network.dense.weight.half().float())
-    drawn = DrawnSdmNet(network, sdm.window.shape).eval()
-    fit = fit_sdm_trust(
-        OnnxRuntime(export_onnx(drawn, 1.0, sdm.shape, normalisation="network"), threads=1), calibration
+    graph = calibrated_graph(
+        DrawnSdmNet(network, sdm.window.shape),
+        sdm_input_spec(sdm),
+        lambda runtime: fit_sdm_trust(runtime, calibration),
+        stored=in_half_storage,
     )
-    model = in_half_storage(export_onnx(drawn, fit.temperature, sdm.shape, normalisation="network"))
-    runtime = OnnxRuntime(model, threads=1)
-    logits, _ = run_samples(runtime, test)
-    scaled = logits / fit.temperature
-    probabilities = np.exp(scaled - np.logaddexp(scaled[:, :1], scaled[:, 1:]))
-    golden = GoldenArrays.record(runtime, calibration.maps[:_GOLDEN].astype(np.float32))
     world = recipe.library
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
         task=ORDER_TASK,
         classes=CLASSES,
-        input=InputSpec(
-            axes=("pair", "dz", "dx"),
-            shape=sdm.shape,
-            normalisation="network",
-            fringe_period_voxels=0.0,
-            sdm=task_json(sdm),
-        ),
-        features=int(golden.features.shape[1]),
-        temperature=fit.temperature,
         symmetry_copies=1,
-        thresholds=fit.thresholds,
         valid_domain=ValidDomain(
             notes=(
                 f"blur along z {world.sigma_z_disordered_nm[0]} to {world.sigma_z_disordered_nm[1]} nm in disordered, "
@@ -300,32 +274,25 @@ def write_paper_bundle(
             training_sets={} if recipe.measured is None else _hashes(recipe.measured),
             code_version=tool_version(),
             seed=recipe.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network="paper",
             specifications=(world.digest(),),
         ),
-        metrics=BundleMetrics(
-            samples=len(test),
-            configurations=len(test),
-            accuracy=float((logits.argmax(1) == test.labels).mean()),
-            expected_calibration_error=expected_calibration_error(probabilities, test.labels),
-        ),
-        tested_runtimes=(TestedRuntime.reference(runtime),),
+        metrics=sdm_metrics(graph.runtime, test, graph.fit.temperature, len(test)),
     )
-    return write_bundle(
+    return finish_bundle(
         root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=golden,
-        weights=save_safetensors(_stored(network)),
-        card=_card(manifest, recipe, trained_on, folds),
+        graph,
+        statement,
+        trained=network,
+        golden=calibration.maps[:_GOLDEN],
+        card=lambda manifest: _card(manifest, recipe, trained_on, folds),
+        weights=_stored(network),
     )
 
 
 def _stored(network: PaperSdmNet) -> dict[str, Tensor]:
     """Return the weights as they are kept: those of the dense layer were rounded to half precision."""
-    state = {name: one.contiguous() for name, one in network.state_dict().items()}
+    state = network.state_dict()
     return {**state, "dense.weight": state["dense.weight"].half()}
 
 

@@ -11,24 +11,24 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from braggwatch.models.bundle import WEIGHTS_FILE, GoldenArrays, write_bundle
+from braggwatch.models.bundle import WEIGHTS_FILE
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.evaluation import Evaluation
-from braggwatch.models.export import export_onnx
 from braggwatch.models.foreign import ForeignHead
-from braggwatch.models.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime
+from braggwatch.models.manifest import BundleMetrics, InputSpec, Provenance
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, make_network
 from braggwatch.models.report import write_report
-from braggwatch.models.runtimes import OnnxRuntime
+from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.symmetry import SymmetryCopies
 from braggwatch.models.training import train
 from braggwatch.models.training_config import TrainingConfig
-from braggwatch.models.trust import fit_trust
+from braggwatch.models.trust import FittedTrust, fit_trust
 from braggwatch.services.bundle_card import card_text
 from braggwatch.services.bundle_testing import run_test
 from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, PartName, Split, crystal_of, find_shards
@@ -171,63 +171,48 @@ def make_bundle(
     metrics, card
         What the test said, for the manifest and for people.
     """
-    network.eval()
-    deployed = NamedClasses(network, len(CLASSES))
-    with torch.no_grad():
-        draft = export_onnx(deployed, 1.0)
     calibration = calibration_samples(recipe, recipe.calibration)
-    runtime = OnnxRuntime(draft, threads=1)
-    volumes = run_volumes(
-        runtime,
-        (calibration.counts(i) for i in range(len(calibration))),
-        facts.fringe_period_voxels,
-        recipe.copies,
+
+    def calibrate(runtime: Runtime) -> FittedTrust:
+        volumes = run_volumes(
+            runtime,
+            (calibration.counts(i) for i in range(len(calibration))),
+            facts.fringe_period_voxels,
+            recipe.copies,
+        )
+        fit = fit_trust(
+            volumes.outputs,
+            calibration.labels,
+            [crystal_of(info) for info in calibration.infos],
+            confidence=recipe.confidence,
+            significance=recipe.significance,
+            ood_quantile=recipe.ood_quantile,
+            foreign=_foreign_head(network) if recipe.outliers else None,
+            foreign_quantile=recipe.foreign_quantile,
+        )
+        return volumes.with_volume_limits(fit)
+
+    graph = calibrated_graph(
+        NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=facts.fringe_period_voxels), calibrate
     )
-    fit = fit_trust(
-        volumes.outputs,
-        calibration.labels,
-        [crystal_of(info) for info in calibration.infos],
-        confidence=recipe.confidence,
-        significance=recipe.significance,
-        ood_quantile=recipe.ood_quantile,
-        foreign=_foreign_head(network) if recipe.outliers else None,
-        foreign_quantile=recipe.foreign_quantile,
-    )
-    fit = volumes.with_volume_limits(fit)
-    model = export_onnx(deployed, fit.temperature)
-    runtime = OnnxRuntime(model, threads=1)
-    golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
+        task=DEFECT_TASK,
         classes=CLASSES,
-        input=InputSpec(fringe_period_voxels=facts.fringe_period_voxels),
-        features=int(volumes.outputs.features.shape[-1]),
-        temperature=fit.temperature,
         symmetry_copies=recipe.copies,
-        thresholds=fit.thresholds,
         valid_domain=facts.valid_domain(),
         provenance=Provenance(
             training_sets=dict(facts.hashes),
             code_version=tool_version(),
             seed=recipe.config.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network=recipe.network,
             specifications=tuple(facts.specifications),
         ),
         metrics=metrics,
-        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
-    weights = save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()})
-    return write_bundle(
-        root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=GoldenArrays.record(runtime, golden),
-        weights=weights,
-        card=card,
-    )
+    golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
+    return finish_bundle(root, graph, statement, trained=network, golden=golden, card=lambda _: card)
 
 
 def _foreign_head(network: nn.Module) -> ForeignHead:

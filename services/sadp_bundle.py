@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
 from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
-from braggwatch.models.export import export_onnx
-from braggwatch.models.manifest import (
-    BundleMetrics,
-    InputSpec,
-    Manifest,
-    Provenance,
-    TestedRuntime,
-    ValidDomain,
-    task_json,
-)
+from braggwatch.models.manifest import BundleMetrics, InputSpec, Provenance, ValidDomain, task_json
 from braggwatch.models.networks.sadp import LatticeMapNet
-from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.sadp.aliens import OTHER, alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps
@@ -56,6 +46,7 @@ _FEWEST_A_CLASS = 60
 _FEWEST_OWN = 6
 _MOST_A_CLASS = 75
 _ALIENS = 200
+_GOLDEN = 4
 _WATCHED = 2000
 
 
@@ -147,47 +138,70 @@ def _start_from(network: nn.Module, weights: Path) -> None:
         ) from error
 
 
-def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArray[np.float32], int]:
-    """Fit trust; return it with some maps for the golden test, and how many classes borrowed training patterns."""
-    table, names = computed_table()
-    learn, calibration, _ = recipe.parts()
-    labels = recipe.patterns.class_label
-    borrowed = 0
-    rng = np.random.default_rng(3)
-    chosen: list[NDArray[np.int64]] = []
-    for number in range(len(names)):
-        own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
-        chosen.append(own)
-        there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
-        if len(own) < _FEWEST_A_CLASS and len(there):
-            chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
-            borrowed += len(own) < _FEWEST_OWN
-    aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
-    samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
-    logits, features, truth = [], [], []
-    first: NDArray[np.float32] | None = None
-    for showing in range(_CALIBRATION_SHOWINGS):
-        for at in range(0, len(samples), 256):
-            indices = np.arange(at, min(at + 256, len(samples)))
-            spots, label = samples.batch(indices)
-            maps = measured_maps(spots, indices + showing * len(samples) + 10_000, recipe.microscope, COPIES)
-            seen = maps[:, :, 1].any(axis=(1, 2, 3))
-            output = runtime.run(np.ascontiguousarray(maps[seen].reshape(-1, *MAP_SHAPE)))
+@dataclass(frozen=True, slots=True)
+class _CalibrationPatterns:
+    """Patterns to calibrate with, each shown some times.
+
+    Attributes
+    ----------
+    borrowed
+        How many classes borrowed training patterns.
+    """
+
+    samples: PatternSamples
+    microscope: MicroscopeSettings
+    borrowed: int
+
+    @classmethod
+    def of(cls, recipe: SadpRecipe) -> Self:
+        """Choose them from the recipe's calibration part; classes that are rare there borrow."""
+        table, names = computed_table()
+        learn, calibration, _ = recipe.parts()
+        labels = recipe.patterns.class_label
+        borrowed = 0
+        rng = np.random.default_rng(3)
+        chosen: list[NDArray[np.int64]] = []
+        for number in range(len(names)):
+            own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
+            chosen.append(own)
+            there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
+            if len(own) < _FEWEST_A_CLASS and len(there):
+                chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
+                borrowed += len(own) < _FEWEST_OWN
+        aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
+        samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
+        return cls(samples, recipe.microscope, borrowed)
+
+    def maps(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield batches of maps (B, copies, *map shape) and class indices (B,); patterns without a spot left out."""
+        for showing in range(_CALIBRATION_SHOWINGS):
+            for at in range(0, len(self.samples), 256):
+                indices = np.arange(at, min(at + 256, len(self.samples)))
+                spots, label = self.samples.batch(indices)
+                maps = measured_maps(spots, indices + showing * len(self.samples) + 10_000, self.microscope, COPIES)
+                seen = maps[:, :, 1].any(axis=(1, 2, 3))
+                yield maps[seen], label[seen]
+
+    def golden(self) -> NDArray[np.float32]:
+        """Return the first few maps, one copy of each."""
+        return next(self.maps())[0][:_GOLDEN, 0]
+
+    def fit(self, runtime: Runtime, recipe: SadpRecipe) -> FittedTrust:
+        """Fit temperature and thresholds to what a graph says of them."""
+        logits, features, truth = [], [], []
+        for maps, label in self.maps():
+            output = runtime.run(np.ascontiguousarray(maps.reshape(-1, *MAP_SHAPE)))
             logits.append(output.logits.reshape(-1, COPIES, output.logits.shape[1]))
             features.append(output.features.reshape(-1, COPIES, output.features.shape[1]))
-            truth.append(label[seen])
-            first = maps[seen][:4, 0] if first is None else first
-    outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features))
-    fit = fit_trust(
-        outputs,
-        np.concatenate(truth),
-        confidence=recipe.confidence,
-        significance=recipe.significance,
-        ood_quantile=recipe.ood_quantile,
-    )
-    if first is None:
-        raise ValueError("there is no pattern to calibrate with")
-    return fit, first, borrowed
+            truth.append(label)
+        fit = fit_trust(
+            CalibrationOutputs(np.concatenate(logits), np.concatenate(features)),
+            np.concatenate(truth),
+            confidence=recipe.confidence,
+            significance=recipe.significance,
+            ood_quantile=recipe.ood_quantile,
+        )
+        return replace(fit, thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}))
 
 
 def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tuple[Path, SadpEvaluation]:
@@ -201,34 +215,31 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         If this version exists.
     """
     table, names = computed_table()
-    network.eval()
-    runtime = OnnxRuntime(export_onnx(network, 1.0, MAP_SHAPE, normalisation="network"), threads=1)
-    fit, golden, borrowed = _calibrate(runtime, recipe)
-    model = export_onnx(network, fit.temperature, MAP_SHAPE, normalisation="network")
-    runtime = OnnxRuntime(model, threads=1)
     learn, calibration, test = recipe.parts()
+    shown = _CalibrationPatterns.of(recipe)
+    graph = calibrated_graph(
+        network,
+        InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
+        lambda runtime: shown.fit(runtime, recipe),
+    )
     evaluation = evaluate_patterns(
-        runtime,
+        graph.runtime,
         recipe.patterns,
         test,
         table,
         len(names),
-        fit,
+        graph.fit,
         split_by=recipe.split_by,
         thick_learnt=float(recipe.patterns.dynamical[learn].mean()),
     )
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
         task=SPACE_GROUP_TASK,
         classes=(*names, OTHER),
         alien_classes=(OTHER,),
-        input=InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
-        groups=task_json(table),
-        features=golden_features(runtime, golden),
-        temperature=fit.temperature,
         symmetry_copies=COPIES,
-        thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}),
+        groups=task_json(table),
         valid_domain=ValidDomain(notes=("cubic crystals of 213, 221, 225, 227, 229 along sixteen zones",)),
         provenance=Provenance(
             training_sets={
@@ -237,7 +248,6 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             },
             code_version=tool_version(),
             seed=recipe.config.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network="lattice-map",
         ),
         metrics=BundleMetrics(
@@ -246,22 +256,15 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             accuracy=evaluation.microscope.class_accuracy,
             expected_calibration_error=evaluation.calibration_error,
         ),
-        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
-    folder = write_bundle(
+    folder = finish_bundle(
         root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=GoldenArrays.record(runtime, golden),
-        weights=save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()}),
-        card=card_text(manifest, evaluation, counts, borrowed),
+        graph,
+        statement,
+        trained=network,
+        golden=shown.golden(),
+        card=lambda manifest: card_text(manifest, evaluation, counts, shown.borrowed),
     )
     return folder, evaluation
-
-
-def golden_features(runtime: Runtime, golden: NDArray[np.float32]) -> int:
-    """Return the length of the graph's feature vector."""
-    return int(runtime.run(np.ascontiguousarray(golden[:1])).features.shape[1])

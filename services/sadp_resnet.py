@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 
+from braggwatch.models.bundling.finishing import weights_bytes
 from braggwatch.models.networks.sadp import ResNet, ResNetKind, load_pretrained
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.pictures import PAPER, PicturePresentation, PictureSettings
@@ -152,7 +152,6 @@ def train_resnet(
         accuracy=clean.accuracy,
         spoilt_accuracy=spoilt.accuracy,
     )
-    weights = save_safetensors({name: value.contiguous() for name, value in trained.state_dict().items()})
-    (folder / WEIGHTS_FILE).write_bytes(weights)
+    (folder / WEIGHTS_FILE).write_bytes(weights_bytes(trained.state_dict()))
     (folder / SCORE_FILE).write_text(json.dumps(asdict(score), indent=2) + "\n", encoding="utf-8")
     return score
