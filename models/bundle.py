@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from braggwatch.models.bundling.tasks import task_named
 from braggwatch.models.manifest import Manifest
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.trust import TrustArrays
@@ -164,9 +165,11 @@ class Bundle:
         own = self.manifest
         if own.task != task:
             shape = " x ".join(str(size) for size in own.input.shape)
+            wanted = task_named(task)
+            purpose = "" if wanted is None else f"no bundle for {wanted.purpose} but "
             raise OtherTaskError(
-                f"{own.id} is a bundle of task '{own.task}' (input {shape}, {len(own.classes)} classes), here one of "
-                f"'{task}' is needed: 'braggwatch models list' names the task of each"
+                f"{own.id} is {purpose}one of task '{own.task}' (input {shape}, {len(own.classes)} classes), here one "
+                f"of '{task}' is needed: 'braggwatch models list' names the task of each"
             )
 
 

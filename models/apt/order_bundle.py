@@ -70,4 +70,4 @@ def order_rule(manifest: Manifest) -> OrderRule | None:
     return _Said.of(manifest).order_rule
 
 
-TASK = Task(ORDER_TASK, check=_Said.model_validate)
+TASK = Task(ORDER_TASK, "the order of atom probe data", check=_Said.model_validate)

@@ -40,6 +40,8 @@ class Task:
     ----------
     name
         The word in ``model.json``.
+    purpose
+        What its bundles are for, to end a sentence: "no bundle for ...".
     check
         Given the whole of a ``model.json``, raises ValueError (pydantic's ValidationError is one) where what it says in
         this task's own fields isn't sound; what it returns is of no interest.
@@ -51,6 +53,7 @@ class Task:
     """
 
     name: str
+    purpose: str
     check: Callable[[Mapping[str, JsonValue]], object]
     fields: frozenset[str] = frozenset()
     torch_network: Callable[[Bundle], nn.Module] | None = None

@@ -38,4 +38,4 @@ def _nothing_of_its_own(_said: Mapping[str, JsonValue]) -> None:
     """Accept every manifest: this task says nothing beyond what every bundle does."""
 
 
-TASK = Task(DEFECT_TASK, check=_nothing_of_its_own, torch_network=torch_network)
+TASK = Task(DEFECT_TASK, "defects in crystals", check=_nothing_of_its_own, torch_network=torch_network)

@@ -26,4 +26,4 @@ def group_table(manifest: Manifest) -> GroupTable | None:
     return _Said.model_validate(manifest.model_dump(mode="json", include={"groups"})).groups
 
 
-TASK = Task(SPACE_GROUP_TASK, check=_Said.model_validate)
+TASK = Task(SPACE_GROUP_TASK, "electron diffraction patterns", check=_Said.model_validate)

@@ -101,7 +101,7 @@ def test_a_field_is_taken_only_from_a_task_that_has_it(monkeypatch: pytest.Monke
             raise ValueError("no such twin law")
 
     module = type(sys)("twins")
-    vars(module)["TASK"] = Task("twins", check=laws, fields=frozenset({"twin_law"}))
+    vars(module)["TASK"] = Task("twins", "twins", check=laws, fields=frozenset({"twin_law"}))
     monkeypatch.setitem(sys.modules, "twins", module)
     monkeypatch.setitem(tasks.TASK_MODULES, "twins", "twins")
     text = json.dumps({**said, "task": "twins"})
