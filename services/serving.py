@@ -61,6 +61,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
     except BaseException:
         listener.close()
         raise
+    metrics.expect_classes(composed.classifier.classes)
     metrics.backend(composed.classifier.identity)
     metrics.fallback(standing_in(settings.screening.runtime, composed.classifier.runtime.name) is not None)
     metrics.watch_disk("store", settings.store.path.resolve().parent)
@@ -78,6 +79,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
             explainer,
             composed.patterns,
             composed.board,
+            classes=composed.classifier.classes,
         ),
         listener,
     )

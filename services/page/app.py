@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,8 +38,15 @@ def create_app(
     explainer: Explainer | None = None,
     patterns: PatternDesk | None = None,
     board: ProvisionalBoard | None = None,
+    *,
+    classes: Sequence[str] = (),
 ) -> FastAPI:
     """Build the application; it starts nothing and owns none of its arguments.
+
+    Parameters
+    ----------
+    classes
+        That the model may name, in the order of its outputs; those of records by other models are added to them.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def create_app(
 
     # No /docs: FastAPI's own pages load scripts from elsewhere.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
-    app.include_router(runs_router(store, broker, board or ProvisionalBoard(broker)))
+    app.include_router(runs_router(store, broker, board or ProvisionalBoard(broker), classes))
     app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     app.include_router(operations_router(metrics, health, broker))

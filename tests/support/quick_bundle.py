@@ -15,13 +15,17 @@ from braggwatch.models.trust import fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
-def write_quick_registry(root: Path, ood: float = 1e9) -> Path:
-    """Write the bundle into a registry, as ``production``; a small ``ood`` makes it name no class at all."""
-    network = elongation_network(50.0)
+def write_quick_registry(root: Path, ood: float = 1e9, fourth_class: str | None = None) -> Path:
+    """Write the bundle into a registry, as ``production``; a small ``ood`` makes it name no class at all.
+
+    ``fourth_class`` is the name of one more class, for peaks that are longest along no axis.
+    """
+    classes = CLASSES if fourth_class is None else (*CLASSES, fourth_class)
+    network = elongation_network(50.0, round_class=fourth_class is not None)
     from braggwatch.models.export import export_onnx  # needs torch
 
     rng = np.random.default_rng(1)
-    labels = np.arange(90) % 3
+    labels = np.arange(90) % len(classes)
     volumes = [blob(int(label), rng) for label in labels]
     calibration = run_volumes(OnnxRuntime(export_onnx(network), threads=1), volumes, PERIOD, copies=1)
     trust = fit_trust(calibration.outputs, labels)
@@ -29,7 +33,7 @@ def write_quick_registry(root: Path, ood: float = 1e9) -> Path:
     manifest = Manifest(
         name="quick",
         version="1.0.0",
-        classes=CLASSES,
+        classes=classes,
         input=InputSpec(fringe_period_voxels=PERIOD),
         features=3,
         temperature=trust.temperature,

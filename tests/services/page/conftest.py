@@ -44,6 +44,7 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 
+CLASSES = ("perfect", "screw", "edge")
 MODEL = ModelIdentity(name="cxdp-fcc", version="1.0.0", sha256="ab" * 32, runtime="onnxruntime-cpu")
 
 
@@ -66,7 +67,7 @@ def make_result(uid: str = "run-0001", label: str | None = "screw", **changes: o
     if label is None:
         verdict = Verdict.without_class(Outcome.INVALID, "frame shape changed")
     else:
-        others = [name for name in ("perfect", "screw", "edge") if name != label]
+        others = [name for name in CLASSES if name != label]
         probabilities = {label: 0.9, others[0]: 0.07, others[1]: 0.03}
         verdict = Verdict(
             outcome=Outcome.CLASSIFIED,
@@ -124,11 +125,20 @@ class World:
     board: ProvisionalBoard
     explainer: Explainer | None = None
     patterns: PatternDesk | None = None
+    classes: tuple[str, ...] = CLASSES
 
     def app(self, **settings: object) -> FastAPI:
         chosen = PageSettings.model_validate(settings)
         return create_app(
-            self.store, self.broker, self.metrics, self.health, chosen, self.explainer, self.patterns, self.board
+            self.store,
+            self.broker,
+            self.metrics,
+            self.health,
+            chosen,
+            self.explainer,
+            self.patterns,
+            self.board,
+            classes=self.classes,
         )
 
     @contextlib.contextmanager
