@@ -24,7 +24,8 @@ from braggwatch.models.training import predict, train
 from braggwatch.models.training_config import paper_config
 from braggwatch.models.training_state import CHECKPOINT_FILE
 from braggwatch.services.cli.console import clear_errors, counted_progress
-from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, Split
+from braggwatch.services.labelled_shards import LabelledShards, Part, Split
+from braggwatch.sim.cxdp.labels import CLASSES
 
 VALIDATION_SHARE = 0.1
 

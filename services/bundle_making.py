@@ -31,13 +31,13 @@ from braggwatch.models.training_config import TrainingConfig
 from braggwatch.models.trust import FittedTrust, fit_trust
 from braggwatch.services.bundle_card import card_text
 from braggwatch.services.bundle_testing import run_test
-from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, PartName, Split, crystal_of, find_shards
+from braggwatch.services.labelled_shards import LabelledShards, Part, PartName, Split, crystal_of, find_shards
 from braggwatch.services.recordings import tool_version
 from braggwatch.services.training_facts import TrainingFacts, training_facts
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.shards import shard_facts
 
 __all__ = [
-    "CLASSES",
     "BundleRecipe",
     "calibration_samples",
     "find_shards",

@@ -17,9 +17,9 @@ from braggwatch.models.predictions import LabelledVolume
 from braggwatch.models.training_config import PAPER_SHARES
 from braggwatch.models.unclassed import is_unclassed
 from braggwatch.services.training_data import ShardSource
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.datasets import SampleInfo
 
-CLASSES = ("perfect", "screw", "edge")
 PartName = Literal["training", "calibration", "test"]
 CONTINUUM = "continuum"
 

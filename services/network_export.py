@@ -19,7 +19,7 @@ from braggwatch.models.networks.factory import NamedClasses, NetworkKind, networ
 from braggwatch.models.registry import Registry
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.training_state import CHECKPOINT_FILE, averaged_weights
-from braggwatch.services.labelled_shards import CLASSES
+from braggwatch.sim.cxdp.labels import CLASSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ from braggwatch.models.predictions import Prediction
 from braggwatch.models.training import train
 from braggwatch.models.training_config import TrainingConfig
 from braggwatch.models.unclassed import UnclassedScore, score_unclassed
-from braggwatch.services.labelled_shards import CLASSES, LabelledShards
+from braggwatch.services.labelled_shards import LabelledShards
 from braggwatch.services.training_data import ShardDone, make_dataset
 from braggwatch.sim.crystal import PopulationSpec
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.datasets import DatasetSpec
 from braggwatch.sim.relaxation.library import CrystalLibrary, LibraryEntry, read_entries
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.dataset_spec import CLEAN_PEAK, DatasetSpec, Label, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.cxdp.labels import Label
+from braggwatch.sim.dataset_spec import CLEAN_PEAK, DatasetSpec, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
 from braggwatch.sim.nuisance import measure, random_nuisance

@@ -11,9 +11,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from braggwatch.models.benchmarking.patterns import CLASSES, SHAPE
+from braggwatch.models.benchmarking.patterns import SHAPE
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome
+from braggwatch.sim.cxdp.labels import CLASSES
 
 Scale = Literal["counts", "log1p-max"]
 Layout = Literal["auto", "NDHW", "NCDHW", "NDHWC"]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from braggwatch.models.benchmarking.patterns import (
     CARD_FILE,
-    CLASSES,
     FACTS_FILE,
     SPLITS,
     PatternFacts,
@@ -22,6 +21,7 @@ from braggwatch.models.benchmarking.patterns import (
     write_sums,
 )
 from braggwatch.models.scores import family
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.datasets import SampleInfo, read_shard, shard_facts
 
 DEV_EVERY = 3

@@ -8,12 +8,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.benchmarking.entrants import Answer, Entrant
-from braggwatch.models.benchmarking.patterns import CLASSES, SPLITS, Benchmark, PatternFacts, Split
+from braggwatch.models.benchmarking.patterns import SPLITS, Benchmark, PatternFacts, Split
 from braggwatch.models.calibration import expected_calibration_error
 from braggwatch.models.ood import auroc
 from braggwatch.models.predictions import Prediction
 from braggwatch.models.scores import Score, by_counts, by_reflection, by_source, score_of, scores_by
 from braggwatch.models.verdict import Outcome
+from braggwatch.sim.cxdp.labels import CLASSES
 
 CALIBRATION_BINS = 15
 _SMALLEST = 1e-12

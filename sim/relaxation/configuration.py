@@ -17,13 +17,13 @@ from braggwatch.sim.crystal.atomistic import atomistic_spec, initial_atoms
 from braggwatch.sim.crystal.build import CrystalSpec
 from braggwatch.sim.crystal.paper import PaperRegime, paper_crystal_spec
 from braggwatch.sim.crystal.population import PopulationSpec, random_crystal_spec
+from braggwatch.sim.cxdp.labels import CLASSES, Label
 from braggwatch.sim.relaxation.census import Census, still_holds, surface_shell, take_census
 from braggwatch.sim.relaxation.model import EamPotential, Relaxation, RelaxationSettings, Relaxer
 from braggwatch.sim.relaxation.setfl import read_setfl
 from braggwatch.sim.relaxation.zhou2004 import zhou_potential
 
 Engine = Literal["own", "lammps"]
-InputClass = Literal["perfect", "screw", "edge", "mixed"]
 _GENERATED = "zhou2004/"
 
 
@@ -44,7 +44,7 @@ class RelaxationSpec(BaseModel):
         default=("zhou2004/Al", "zhou2004/Ag", "zhou2004/Au", "zhou2004/Pt"),
         description="'zhou2004/Pt' (generated) or a setfl file.",
     )
-    classes: tuple[InputClass, ...] = ("perfect", "screw", "edge")
+    classes: tuple[Label, ...] = CLASSES
     cells_across: tuple[int, int] = Field(default=(16, 24), description="Cubic cells across: 24 are 55 000 atoms.")
     settings: RelaxationSettings = RelaxationSettings()
     engine: Engine = "own"

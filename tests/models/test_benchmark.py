@@ -23,11 +23,12 @@ from braggwatch.models.benchmarking import (
 )
 from braggwatch.models.benchmarking.entrants import Answer
 from braggwatch.models.benchmarking.making import choose, divide
-from braggwatch.models.benchmarking.patterns import CLASSES, SPLITS, PatternFacts, default_folder, store_volumes
+from braggwatch.models.benchmarking.patterns import SPLITS, PatternFacts, default_folder, store_volumes
 from braggwatch.models.bundle import Bundle
 from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.registry import PRODUCTION, Registry
+from braggwatch.sim.cxdp.labels import CLASSES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "benchmark.md"
 LARGEST_BYTES = 15_000_000

@@ -20,8 +20,9 @@ from braggwatch.models.training_config import paper_config
 from braggwatch.models.training_data import TellsClean
 from braggwatch.services.bundle_testing import run_test
 from braggwatch.services.cli import app
-from braggwatch.services.labelled_shards import CLASSES, LabelledShards, Part, Split, crystal_of
+from braggwatch.services.labelled_shards import LabelledShards, Part, Split, crystal_of
 from braggwatch.services.training_facts import count_patterns, training_facts
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.datasets import DatasetSpec, Sample, SampleInfo, store_samples
 
 MEASURED = DatasetSpec()

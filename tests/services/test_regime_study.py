@@ -11,10 +11,10 @@ import pytest
 from braggwatch.models.evaluation import Prediction, summarise
 from braggwatch.models.unclassed import score_unclassed
 from braggwatch.models.verdict import Outcome
-from braggwatch.services.labelled_shards import CLASSES
 from braggwatch.services.regime_study import RegimeRecord, StudyPlan, choose_crystals, study_regime
 from braggwatch.services.regime_tables import regime_tables
 from braggwatch.sim.crystal import random_crystal_spec
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.datasets import DatasetSpec, Sample, SampleInfo, store_samples
 from braggwatch.sim.relaxation.library import LibraryEntry
 
