@@ -152,7 +152,7 @@ class Bundle:
             trust = TrustArrays.from_bytes(
                 contents[CALIBRATION_FILE], classes=len(manifest.classes), features=manifest.features
             )
-            if (trust.foreign is None) != (manifest.thresholds.foreign is None):
+            if (trust.outlier_head is None) != (manifest.thresholds.foreign is None):
                 raise ValueError("the threshold 'foreign' and the calibration array 'foreign_row' go together")
             golden = GoldenArrays.from_bytes(contents[GOLDEN_FILE], manifest)
         except ValueError as error:

@@ -201,7 +201,7 @@ class BundleClassifier:
             lambda _: self._too_faint(intensity),
             lambda _: self._unlike_a_peak(intensity),
             distance_gate(manifest),
-            self._looks_foreign,
+            self._looks_like_an_outlier,
             self._never_named,
         )
         return judged(Answer.of(output, manifest, self._bundle.trust), manifest, gates, self.identity)
@@ -217,14 +217,14 @@ class BundleClassifier:
         broken = violations(measure_volume(intensity, limits.second_peak_radius_voxels), limits)
         return "; ".join(broken) if broken else None
 
-    def _looks_foreign(self, answer: Answer) -> str | None:
+    def _looks_like_an_outlier(self, answer: Answer) -> str | None:
         limit = self._bundle.manifest.thresholds.foreign
-        if answer.foreign_score is None or limit is None or answer.foreign_score <= limit:
+        if answer.outlier_score is None or limit is None or answer.outlier_score <= limit:
             return None
         named = " or ".join(name.replace("_", " ") for name in self.classes)
         return (
             f"looks like something else than {named}, such as another defect or a second particle "
-            f"(log odds {answer.foreign_score:.2f}, at most {limit:.2f})"
+            f"(log odds {answer.outlier_score:.2f}, at most {limit:.2f})"
         )
 
     def _never_named(self, answer: Answer) -> str | None:

@@ -93,7 +93,7 @@ class BundleMetrics(_Frozen):
     by_element: tuple[GroupAccuracy, ...] = ()
     by_reflection: tuple[GroupAccuracy, ...] = ()
     by_source: tuple[GroupAccuracy, ...] = Field(default=(), description="By where the crystals came from.")
-    ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of alien input.")
+    ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of outlier.")
 
 
 class VolumeLimits(_Frozen):
@@ -234,7 +234,7 @@ class Manifest(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _aliens_are_classes(self) -> Manifest:
+    def _outliers_are_classes(self) -> Manifest:
         if not set(self.alien_classes) < set(self.classes):
             raise ValueError(f"alien classes {self.alien_classes} must be some, not all, of {self.classes}")
         return self

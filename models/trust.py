@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from braggwatch.models.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.conformal import ConformalCalibration
-from braggwatch.models.foreign import ForeignHead
+from braggwatch.models.foreign import OutlierHead
 from braggwatch.models.manifest import Thresholds
 from braggwatch.models.ood import MahalanobisDetector, ood_threshold, sample_scores
 
@@ -30,7 +30,7 @@ class TrustArrays:
         Class-conditional calibration scores.
     ood_levels, ood_quantiles
         (L,) float64 each: quantiles of held-out in-distribution scores, to tell how usual a score is.
-    foreign
+    outlier_head
         The network's output for what it learnt to refuse; None where it was shown nothing of the kind.
     """
 
@@ -38,15 +38,15 @@ class TrustArrays:
     conformal: ConformalCalibration
     ood_levels: NDArray[np.float64]
     ood_quantiles: NDArray[np.float64]
-    foreign: ForeignHead | None = None
+    outlier_head: OutlierHead | None = None
 
     def to_bytes(self) -> bytes:
         """Pack as a compressed npz without pickles."""
         scores = self.conformal.scores
         buffer = io.BytesIO()
         optional: dict[str, NDArray[np.float64]] = {}
-        if self.foreign is not None:
-            optional["foreign_row"] = np.append(self.foreign.weight, self.foreign.bias)
+        if self.outlier_head is not None:
+            optional["foreign_row"] = np.append(self.outlier_head.weight, self.outlier_head.bias)
         np.savez_compressed(
             buffer,
             allow_pickle=False,
@@ -109,15 +109,15 @@ class TrustArrays:
             conformal=ConformalCalibration(tuple(np.sort(piece) for piece in pieces)),
             ood_levels=arrays["ood_levels"].astype(np.float64),
             ood_quantiles=arrays["ood_quantiles"].astype(np.float64),
-            foreign=_foreign(arrays.get("foreign_row")),
+            outlier_head=_head_of(arrays.get("foreign_row")),
         )
 
 
-def _foreign(row: NDArray[np.generic] | None) -> ForeignHead | None:
+def _head_of(row: NDArray[np.generic] | None) -> OutlierHead | None:
     if row is None:
         return None
     values = row.astype(np.float64)
-    return ForeignHead(values[:-1], float(values[-1]))
+    return OutlierHead(values[:-1], float(values[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ def fit_trust(
     ood_quantile: float = 0.99,
     shrinkage: float = 0.05,
     folds: int = 5,
-    foreign: ForeignHead | None = None,
-    foreign_quantile: float = 0.995,
+    outlier_head: OutlierHead | None = None,
+    outlier_quantile: float = 0.995,
 ) -> FittedTrust:
     """Fit temperature, conformal scores, the OOD detector and their thresholds on one held-out set.
 
@@ -179,9 +179,9 @@ def fit_trust(
         Fraction of in-distribution samples that pass the OOD gate.
     shrinkage, folds
         Of the covariance; of the cross-fitting.
-    foreign
+    outlier_head
         The network's output for what it learnt to refuse, where it has one.
-    foreign_quantile
+    outlier_quantile
         Fraction of in-distribution samples that this output lets pass.
 
     Raises
@@ -211,14 +211,18 @@ def fit_trust(
     return FittedTrust(
         temperature=temperature,
         arrays=TrustArrays(
-            detector, ConformalCalibration.fit(probabilities, index), levels, np.quantile(held_out, levels), foreign
+            detector,
+            ConformalCalibration.fit(probabilities, index),
+            levels,
+            np.quantile(held_out, levels),
+            outlier_head,
         ),
         thresholds=Thresholds(
             confidence=confidence,
             ood=ood_threshold(held_out, ood_quantile),
             significance=significance,
             foreign=None
-            if foreign is None
-            else ood_threshold(foreign.score(outputs.logits, outputs.features), foreign_quantile),
+            if outlier_head is None
+            else ood_threshold(outlier_head.score(outputs.logits, outputs.features), outlier_quantile),
         ),
     )

@@ -20,7 +20,7 @@ from braggwatch.models.classifier import BundleClassifier
 from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.evaluation import Evaluation
-from braggwatch.models.foreign import ForeignHead
+from braggwatch.models.foreign import OutlierHead
 from braggwatch.models.manifest import BundleMetrics, InputSpec, Provenance
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, make_network
 from braggwatch.models.report import write_report
@@ -72,7 +72,7 @@ class BundleRecipe:
         all. The test keeps all.
     start_from
         A bundle's folder whose weights to train further; None: from random ones.
-    confidence, ood_quantile, foreign_quantile
+    confidence, ood_quantile, outlier_quantile
         Threshold of ``unsure``; shares of good patterns that pass the gate of the features' distance, and the gate of
         what the network learnt to refuse.
     test_workers
@@ -95,7 +95,7 @@ class BundleRecipe:
     confidence: float = 0.7
     significance: float = 0.05
     ood_quantile: float = 0.999
-    foreign_quantile: float = 0.995
+    outlier_quantile: float = 0.995
     test_workers: int = 1
 
     def part(self, name: PartName) -> Part | None:
@@ -187,8 +187,8 @@ def make_bundle(
             confidence=recipe.confidence,
             significance=recipe.significance,
             ood_quantile=recipe.ood_quantile,
-            foreign=_foreign_head(network) if recipe.outliers else None,
-            foreign_quantile=recipe.foreign_quantile,
+            outlier_head=_outlier_head(network) if recipe.outliers else None,
+            outlier_quantile=recipe.outlier_quantile,
         )
         return volumes.with_volume_limits(fit)
 
@@ -215,11 +215,11 @@ def make_bundle(
     return finish_bundle(root, graph, statement, trained=network, golden=golden, card=lambda _: card)
 
 
-def _foreign_head(network: nn.Module) -> ForeignHead:
+def _outlier_head(network: nn.Module) -> OutlierHead:
     """Return the output that outliers were shown as: the one behind the named classes."""
     weights = network.state_dict()
     row = weights["head.weight"][len(CLASSES)].double().numpy()
-    return ForeignHead(row, float(weights["head.bias"][len(CLASSES)]))
+    return OutlierHead(row, float(weights["head.bias"][len(CLASSES)]))
 
 
 def write_tested_bundle(

@@ -20,7 +20,7 @@ from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
 from braggwatch.models.manifest import BundleMetrics, InputSpec, Provenance, ValidDomain, task_json
 from braggwatch.models.networks.sadp import LatticeMapNet
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.sadp.aliens import OTHER, alien_spots
+from braggwatch.models.sadp.aliens import OTHER, outlier_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
@@ -39,13 +39,13 @@ UNEXPLAINED = 0.6
 """Share of the amplitude off one lattice, from which on a picture is no single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5, aligned_share=0.3, lean=1.5)
 """Half of the showings spoilt as microscopes do it, half only cut off at a floor; in three of ten mates are alike."""
-_ALIEN_SHARE = 0.08
+_OUTLIER_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
 _FEWEST_A_CLASS = 60
 """Two showings of these make the smallest p-value 0.008: with fewer than fifty no class could ever be ruled out."""
 _FEWEST_OWN = 6
 _MOST_A_CLASS = 75
-_ALIENS = 200
+_OUTLIERS = 200
 _GOLDEN = 4
 _WATCHED = 2000
 
@@ -114,14 +114,14 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks, channels=CHANNELS, frames=FRAMES)
     if recipe.start is not None:
         _start_from(network, recipe.start)
-    aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
-    watched = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
+    outliers = outlier_spots(max(1, int(_OUTLIER_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
+    watched = outlier_spots(max(1, int(_OUTLIER_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
     some = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
     return train(
         network,
-        PatternSamples(recipe.patterns, learn, aliens=aliens, classes=len(names)),
-        PatternSamples(recipe.patterns, some, aliens=watched, classes=len(names)),
+        PatternSamples(recipe.patterns, learn, outliers=outliers, classes=len(names)),
+        PatternSamples(recipe.patterns, some, outliers=watched, classes=len(names)),
         recipe.config,
         folder,
         on_step,
@@ -168,8 +168,8 @@ class _CalibrationPatterns:
             if len(own) < _FEWEST_A_CLASS and len(there):
                 chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
                 borrowed += len(own) < _FEWEST_OWN
-        aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
-        samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
+        outliers = outlier_spots(_OUTLIERS, MOST_SPOTS, table, seed=4)
+        samples = PatternSamples(recipe.patterns, np.concatenate(chosen), outliers=outliers, classes=len(names))
         return cls(samples, recipe.microscope, borrowed)
 
     def maps(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:

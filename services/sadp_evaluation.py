@@ -13,7 +13,7 @@ from braggwatch.models.calibration import expected_calibration_error
 from braggwatch.models.manifest import Manifest
 from braggwatch.models.ood import sample_scores
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.sadp.aliens import alien_spots
+from braggwatch.models.sadp.aliens import outlier_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
 from braggwatch.models.sadp.crystal import combine
 from braggwatch.models.sadp.groups import GroupTable
@@ -26,7 +26,7 @@ PAPER_ACCURACY = 0.92607
 """Ra et al., RSC Adv. 11, 38307 (2021): best validation accuracy over 60 classes, ResNet101, split by CIF."""
 ENSEMBLES = (1, 2, 4, 8, 16)
 _COPIES = 8
-_ALIENS = 400
+_OUTLIERS = 400
 _DRAWS = 4
 _LARGEST_TEST = 4000
 _THICK = "Patterns of thick foils by Bloch waves, floor 0.1 %: {:.1%} of the classes."
@@ -128,7 +128,9 @@ def evaluate_patterns(
         probabilities, _ = _run(runtime, padded_spots(patterns, some), undisturbed(floor))
         clean[f"{floor:g}"] = _score(probabilities, patterns, some, table, classes)
     probabilities, features = _run(runtime, padded_spots(patterns, some), MicroscopeSettings())
-    aliens, alien_features = _run(runtime, alien_spots(_ALIENS, MOST_SPOTS, table, seed=6), MicroscopeSettings())
+    outliers, outlier_features = _run(
+        runtime, outlier_spots(_OUTLIERS, MOST_SPOTS, table, seed=6), MicroscopeSettings()
+    )
     labels = patterns.class_label[some].astype(np.int64)
     return SadpEvaluation(
         split_by=split_by,
@@ -140,7 +142,7 @@ def evaluate_patterns(
         wrongly_refused=float(_refused(probabilities, features, fit, classes).mean()),
         dynamical=dynamical,
         thick_learnt=thick_learnt,
-        refused=float(_refused(aliens, alien_features, fit, classes).mean()),
+        refused=float(_refused(outliers, outlier_features, fit, classes).mean()),
     )
 
 

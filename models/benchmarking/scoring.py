@@ -105,7 +105,7 @@ def score_answers(
     np.add.at(confusion, (truth[answered], best[answered]), 1)
     has_rule = inside[0][1].named is not None
     named = [(one, ok) for (_, answer), one, ok in zip(inside, members, right, strict=True) if answer.named]
-    alien = [answer.strangeness for fact, answer in pairs if fact.is_outlier]
+    outlier = [answer.strangeness for fact, answer in pairs if fact.is_outlier]
     usual = np.array([answer.strangeness for _, answer in inside])
     return BenchmarkResult(
         benchmark=benchmark.name,
@@ -126,7 +126,7 @@ def score_answers(
         named=score_of("named", [one for one, _ in named], [ok for _, ok in named]) if named else None,
         named_share=len(named) / len(inside) if has_rule else None,
         strangeness=entrant.strangeness,
-        outlier_auroc=auroc(usual, np.array(alien)) if alien else None,
+        outlier_auroc=auroc(usual, np.array(outlier)) if outlier else None,
         outliers=_outliers(pairs),
     )
 

@@ -116,7 +116,9 @@ class TorchRuntime:
 
         try:
             with self._lock:
-                outputs = self._forward(torch.as_tensor(_Foreign(pointer, (batch, *self._shape)), device=self._device))
+                outputs = self._forward(
+                    torch.as_tensor(_DeviceArray(pointer, (batch, *self._shape)), device=self._device)
+                )
                 logits, probabilities, features = (one.float().cpu().numpy().copy() for one in outputs)
         except RuntimeError as error:
             raise InferenceError(f"PyTorch failed: {error}") from error
@@ -160,7 +162,7 @@ class TorchRuntime:
         return recorded, source, outputs
 
 
-class _Foreign:
+class _DeviceArray:
     """Device memory of others, as PyTorch takes it without a copy."""
 
     def __init__(self, pointer: int, shape: tuple[int, ...]) -> None:

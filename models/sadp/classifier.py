@@ -239,8 +239,8 @@ class SadpClassifier:
         return verdict.model_copy(update={"outcome": Outcome.UNSURE, "label": None, "reason": reason})
 
     def _never_named(self, answer: Answer) -> str | None:
-        alien = self.classes[answer.best] in self._bundle.manifest.alien_classes
-        return f"no cubic zone known here ({answer.confidence:.2f})" if alien else None
+        outlier = self.classes[answer.best] in self._bundle.manifest.alien_classes
+        return f"no cubic zone known here ({answer.confidence:.2f})" if outlier else None
 
     def _judgement(
         self, measured: MeasuredPattern, lattice: PlaneLattice, verdict: Verdict, answer: Answer

@@ -36,7 +36,7 @@ class Answer:
         (K,) float64, conformal.
     ood_score
         Distance of the features from the training data.
-    foreign_score
+    outlier_score
         Log odds of what the network learnt to refuse; None where it was shown nothing of the kind.
     flip_spread
         Standard deviation of the best class's probability over the symmetry copies.
@@ -48,7 +48,7 @@ class Answer:
     members: tuple[int, ...]
     p_values: NDArray[np.float64]
     ood_score: float
-    foreign_score: float | None
+    outlier_score: float | None
     flip_spread: float
 
     @classmethod
@@ -71,7 +71,9 @@ class Answer:
             members=trust.conformal.prediction_set(mean, manifest.thresholds.significance),
             p_values=trust.conformal.p_values(mean),
             ood_score=float(sample_scores(trust.detector, output.features[None])[0]),
-            foreign_score=None if trust.foreign is None else float(trust.foreign.score(output.logits, output.features)),
+            outlier_score=None
+            if trust.outlier_head is None
+            else float(trust.outlier_head.score(output.logits, output.features)),
             flip_spread=float(per_copy[:, best].std()),
         )
 
