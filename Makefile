@@ -16,24 +16,25 @@ INSTALL := $(PIP) install --config-settings editable_mode=strict
 FILES := $(VENV)/package-files.txt
 STOREYS := sim models callbacks services
 
-.PHONY: help demo test slow bench gpu lint format docs screenshot clean FORCE
+.PHONY: help demo test slow bench gpu lint format docs site screenshot clean FORCE
 
 help:
 	@echo "make demo        the simulated beamline, the service and its page on this machine"
-	@echo "make test        everything that must hold: lint, format, types, layers, tests"
+	@echo "make test        everything that must hold: lint, format, types, layers, documentation, tests"
 	@echo "make slow        the tests that take longer"
 	@echo "make bench       speed and memory on this machine"
 	@echo "make gpu         all that needs an NVIDIA GPU: the shared tests on it, then the tables"
 	@echo "make lint        the checks without the tests"
 	@echo "make format      let ruff put the files into form"
 	@echo "make docs        write the generated reference pages"
-	@echo "make screenshot  take the README's pictures from a real demo"
+	@echo "make site        build the documentation as a website in build/site"
+	@echo "make screenshot  take the pictures of README and tutorial from a real demo"
 	@echo "make clean       remove what the targets above made"
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/braggwatch demo $(DEMO_ARGS)
 
-test: lint
+test: lint site
 	$(BIN)/pytest -rs $(PYTEST_ARGS)
 
 slow: $(VENV)/develop.stamp
@@ -60,6 +61,10 @@ format: $(VENV)/develop.stamp
 docs: $(VENV)/develop.stamp
 	$(BIN)/python docs/generate_reference.py
 
+# Strict: what MkDocs warns of, a link that leads nowhere above all, is an error. Material's notice is about other tools.
+site: $(VENV)/develop.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
+
 screenshot: $(VENV)/develop.stamp
 	$(BIN)/python docs/take_pictures.py $(DEMO_ARGS)
 
@@ -80,7 +85,7 @@ $(VENV)/demo.stamp: pyproject.toml $(FILES) | $(BIN)/python
 
 $(VENV)/develop.stamp: pyproject.toml $(FILES) | $(BIN)/python
 	$(PIP) install '$(TORCH)'
-	$(INSTALL) -e '.[sim,train,sadp,apt,gpu,openvino,epics,dev]'
+	$(INSTALL) -e '.[sim,train,sadp,apt,gpu,openvino,epics,docs,dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 clean:

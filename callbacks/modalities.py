@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from braggwatch.callbacks.counters import AssemblyCounters
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.counters import AssemblyCounters
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 
 
 class ModalityCallback:
@@ -55,7 +55,10 @@ class ModalityCallback:
 
     def _without_patterns(self, name: str, doc: Mapping[str, object]) -> Mapping[str, object]:
         if name == "descriptor":
-            return _without(doc, "data_keys", self._detectors(doc.get("uid")))
+            detectors = self._detectors(doc.get("uid"))
+            if detectors and isinstance(run_uid := doc.get("run_start"), str):
+                self._curves.leave_to_others(run_uid)
+            return _without(doc, "data_keys", detectors)
         if name in ("event", "event_page"):
             return _without(doc, "data", self._detectors(doc.get("descriptor")))
         return doc

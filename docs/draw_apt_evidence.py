@@ -12,11 +12,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 
+from braggwatch.models.apt.explain.sdm import explain_sdm
 from braggwatch.models.apt.order_bundle import sdm_input_of
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.explain.sdm import explain_sdm
-from braggwatch.models.registry import Registry
-from braggwatch.services.apt_images import library_cubes
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.services.apt.training.labelled_maps import library_cubes
 from braggwatch.sim.apt.library import load_library_spec
 
 PICTURE = Path(__file__).resolve().parent / "images" / "apt-evidence.png"

@@ -20,9 +20,9 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from braggwatch.services.cli import app
-from braggwatch.services.gpu_metrics import gpu_families
-from braggwatch.services.gpu_readings import ECC_KINDS, GpuReading
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.metrics.gpu_metrics import gpu_families
+from braggwatch.services.metrics.gpu_readings import ECC_KINDS, GpuReading
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import Settings
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -39,7 +39,7 @@ line over both. A variable's name is `BRAGGWATCH_`, then the path with two under
 
 _METRICS_HEAD = """# Metrics
 
-<!-- Written by docs/generate_reference.py from services/metrics.py and gpu_metrics.py: change it there. -->
+<!-- Written by docs/generate_reference.py from services/metrics/prometheus.py and gpu_metrics.py: change it there. -->
 
 `GET /metrics`, Prometheus' text format. Units are seconds, bytes and ratios from 0 to 1. Labels are closed sets known
 at the start, never a uid, scan or sample. Alert rules, their tests and a dashboard are in

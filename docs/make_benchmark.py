@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from braggwatch.models.benchmarking.making import Candidate, candidates, choose, write_benchmark
-from braggwatch.models.benchmarking.patterns import CARD_FILE, Benchmark, default_folder
+from braggwatch.models.cxdp.benchmarking.making import Candidate, candidates, choose, write_benchmark
+from braggwatch.models.cxdp.benchmarking.patterns import CARD_FILE, Benchmark, default_folder
 
 _EACH = {"continuum": 6, "relaxed": 22, "relaxed-paper": 10, "outlier": 4}
 

@@ -25,10 +25,10 @@ from braggwatch.models.apt.components import PrecipitateMap, find_precipitates
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, CubeCaller, votes
 from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.scoring import OrderScorer
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.registry import Registry
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.runtimes.factory import open_runtime
-from braggwatch.services.apt_scan import OrderScan, ScanOptions, scan_reconstruction
+from braggwatch.services.apt.scanning.scan import OrderScan, ScanOptions, scan_reconstruction
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.model import LabelledIons, label_ions
 from braggwatch.sim.apt.volume import VolumeKind, VolumeSpec, load_volume_spec, simulate_volume

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from braggwatch.models.apt.paper_training import judge_fold, paper_sdm_config, train_paper
-from braggwatch.models.apt.pictures import PictureSamples
+from braggwatch.models.apt.training.pictures import PictureSamples
+from braggwatch.models.apt.training.vote_network import judge_fold, paper_sdm_config, train_paper
 from braggwatch.models.networks.sdm import PaperSdmNet
-from braggwatch.services.apt_paper_training import HELD_OUT_FROM, PaperRecipe, library_maps, simulated_pictures
-from braggwatch.services.cli.apt_train_paper_command import PaperLibrary
+from braggwatch.services.apt.training.vote_training import HELD_OUT_FROM, PaperRecipe, library_maps, simulated_pictures
+from braggwatch.services.cli.apt.train_paper_command import PaperLibrary
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.library import load_library_spec
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from braggwatch.models.apt.area import Area, area_under_curve, curve
 from braggwatch.models.apt.order_bundle import sdm_input_of
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.registry import Registry
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.runtimes.factory import open_runtime
-from braggwatch.services.apt_images import judge_maps, library_cubes
+from braggwatch.services.apt.training.labelled_maps import judge_maps, library_cubes
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.library import Range, load_library_spec
 

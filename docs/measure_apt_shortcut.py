@@ -23,11 +23,11 @@ from braggwatch.models.apt.area import area_under_curve
 from braggwatch.models.apt.modulation import half_order_amplitude
 from braggwatch.models.apt.order_bundle import sdm_input_of
 from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.registry import Registry
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.scores import wilson_interval
 from braggwatch.models.runtimes.factory import open_runtime
-from braggwatch.models.scores import wilson_interval
-from braggwatch.services.apt_images import judge_maps, library_cubes
+from braggwatch.services.apt.training.labelled_maps import judge_maps, library_cubes
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.sim.apt.library import Range, load_library_spec
 from braggwatch.sim.whole_file import whole_file

@@ -18,13 +18,13 @@ import torch
 import typer
 
 from braggwatch.models.cxdp.presentation import PatternPresentation
-from braggwatch.models.freed_memory import keep_freed_memory
+from braggwatch.models.learning.freed_memory import keep_freed_memory
+from braggwatch.models.learning.training import predict, train
+from braggwatch.models.learning.training_config import paper_config
+from braggwatch.models.learning.training_state import CHECKPOINT_FILE
 from braggwatch.models.networks.cxdp import PaperNet
-from braggwatch.models.training import predict, train
-from braggwatch.models.training_config import paper_config
-from braggwatch.models.training_state import CHECKPOINT_FILE
 from braggwatch.services.cli.console import clear_errors, counted_progress
-from braggwatch.services.labelled_shards import LabelledShards, Part, Split
+from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, Part, Split
 from braggwatch.sim.cxdp.labels import CLASSES
 
 VALIDATION_SHARE = 0.1

@@ -14,13 +14,13 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.curve import peak_is_behind
-from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import Registry
-from braggwatch.models.scores import wilson_interval
+from braggwatch.callbacks.cxdp.run.curve import peak_is_behind
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.models.cxdp.scores import wilson_interval
 from braggwatch.models.verdict import Verdict
-from braggwatch.services.training_data import live_preprocessing
-from braggwatch.sim.datasets import DatasetSpec, make_sample
+from braggwatch.services.cxdp.training.shard_making import live_preprocessing
+from braggwatch.sim.cxdp.datasets import DatasetSpec, make_sample
 from braggwatch.sim.geometry.model import RockingGeometry
 
 SHARES = (0.55, 0.6, 0.65, 0.7, 0.75, 0.85, 1.0)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress
-from braggwatch.services.regime_study import (
+from braggwatch.services.cxdp.studies.regime_study import (
     HELD_OUT_SPEC,
     MIXED_SPEC,
     STRAINED_SPEC,
@@ -29,11 +29,11 @@ from braggwatch.services.regime_study import (
     regime_patterns,
     study_regime,
 )
-from braggwatch.services.regime_tables import regime_tables
-from braggwatch.services.training_data import ShardDone
+from braggwatch.services.cxdp.studies.regime_tables import regime_tables
+from braggwatch.services.cxdp.training.shard_making import ShardDone
 
 PAGE = Path(__file__).resolve().parent / "explanation" / "training-regimes.md"
-TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n).*?(<!-- end of tables -->)", re.DOTALL)
+TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n\n).*?(\n<!-- end of tables -->)", re.DOTALL)
 PER_CLASS = 34
 PER_CLASS_LARGE = 13
 REGIMES = (

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed

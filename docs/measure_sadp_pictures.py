@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.sadp.pattern import measure_pattern
-from braggwatch.models.sadp.aliens import outlier_spots
 from braggwatch.models.sadp.classifier import PatternJudgement, SadpClassifier
+from braggwatch.models.sadp.outliers import outlier_spots
 from braggwatch.sim.sadp.cif import group_operations
 from braggwatch.sim.sadp.kinematic import BeamSettings, simulate
 from braggwatch.sim.sadp.model import ZONES, SpotPattern

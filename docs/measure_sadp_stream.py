@@ -28,7 +28,7 @@ from bluesky import RunEngine
 from pydantic import TypeAdapter
 
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
-from braggwatch.services.replay import ReadyPublisher, Serializer
+from braggwatch.services.recording.replay import ReadyPublisher, Serializer
 from braggwatch.sim.beamline.diffraction_camera import DiffractionCamera, visit_zones
 from braggwatch.sim.beamline.microscope import CameraSpec, SimulatedMicroscope
 from braggwatch.sim.sadp.table import structures

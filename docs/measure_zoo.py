@@ -18,13 +18,13 @@ from typing import Literal
 
 import numpy as np
 
-from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import Registry
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome
-from braggwatch.services.training_data import live_preprocessing
-from braggwatch.sim.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
-from braggwatch.sim.datasets import DatasetSpec, make_sample
+from braggwatch.services.cxdp.training.shard_making import live_preprocessing
+from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
+from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
+from braggwatch.sim.cxdp.datasets import DatasetSpec, make_sample
 
 PAGE = Path(__file__).resolve().parent / "explanation" / "defects.md"
 TABLE = re.compile(r"(<!-- table: measure_zoo.py -->\n).*?(<!-- end of table -->)", re.DOTALL)

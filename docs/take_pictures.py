@@ -1,4 +1,6 @@
-"""Take the README's pictures from a real demo: the page in headless Chromium, the terminal as text.
+"""Take the pictures of the documents from a real demo: the page in headless Chromium, the terminal as text.
+
+The page is shown by the README, the terminal by the tutorial.
 
 ``make screenshot`` runs it; arguments go to ``braggwatch demo``.
 """
@@ -17,7 +19,7 @@ from typing import IO
 from urllib.request import urlopen
 
 DOCS = Path(__file__).resolve().parent
-README = DOCS.parent / "README.md"
+TUTORIAL = DOCS / "tutorials" / "first-scan.md"
 TERMINAL = re.compile(r"(<!-- terminal: .*? -->\n```text\n).*?(^```$)", re.MULTILINE | re.DOTALL)
 SCANS = 14
 COLUMNS = 100
@@ -41,8 +43,8 @@ def main() -> None:
     table, _, summary = said.strip().rpartition("┘")
     lines = [*f"{table}┘".splitlines(), *summary.strip().splitlines(), f"(model {model})"]
     shown = "\n".join(line.rstrip() for line in lines)
-    text = TERMINAL.sub(lambda match: f"{match[1]}{shown}\n{match[2]}", README.read_text(encoding="utf-8"))
-    README.write_text(text, encoding="utf-8")
+    text = TERMINAL.sub(lambda match: f"{match[1]}{shown}\n{match[2]}", TUTORIAL.read_text(encoding="utf-8"))
+    TUTORIAL.write_text(text, encoding="utf-8")
 
 
 def _wait_for_the_end_of_the_scans(messages: IO[str] | None) -> str:

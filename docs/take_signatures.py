@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
-from braggwatch.sim.crystal import (
+from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.cxdp.crystal import (
     METALS,
     NO_STRAIN,
     CrystalSpec,
@@ -27,9 +28,8 @@ from braggwatch.sim.crystal import (
     TwinSpec,
     build_crystal,
 )
-from braggwatch.sim.crystal.dislocations import line_frame
-from braggwatch.sim.crystal.fcc import Miller
-from braggwatch.sim.scattering import amplitude_on_grid
+from braggwatch.sim.cxdp.crystal.dislocations import line_frame
+from braggwatch.sim.cxdp.scattering import amplitude_on_grid
 
 PICTURE = Path(__file__).resolve().parent / "images" / "signatures.png"
 PLANE: Miller = (1, 1, 1)

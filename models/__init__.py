@@ -1,1 +1,4 @@
-"""Networks, training, bundles, runtimes, calibration and verdicts. Knows no documents."""
+"""Networks, training, bundles, runtimes, calibration and verdicts. Knows no documents.
+
+`callbacks` and `services` import it, and it imports `sim`.
+"""

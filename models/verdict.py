@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from braggwatch.models.valid_text import SoundText
+
 
 class Outcome(StrEnum):
     """How the judgement of one run ended. Only ``classified`` and ``partial`` may name a class."""
@@ -46,8 +48,10 @@ class Verdict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     outcome: Outcome
-    label: str | None = Field(default=None, description="The class, e.g. 'perfect'; none unless it may be trusted.")
-    reason: str | None = Field(default=None, description="Why there is no class, in words for an operator.")
+    label: SoundText | None = Field(
+        default=None, description="The class, e.g. 'perfect'; none unless it may be trusted."
+    )
+    reason: SoundText | None = Field(default=None, description="Why there is no class, in words for an operator.")
     probabilities: dict[str, FiniteFloat] = Field(default_factory=dict)
     confidence: FiniteFloat | None = Field(default=None, ge=0.0, le=1.0)
     prediction_set: tuple[str, ...] = Field(

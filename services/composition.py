@@ -2,65 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final, TypeVar
 
-from braggwatch.callbacks.device.selection import DeviceUnavailableError, open_preprocessor
-from braggwatch.callbacks.modalities import ModalityCallback
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.provisional import ProvisionalScreening
-from braggwatch.callbacks.records import LiveRecord, ScreeningReport
-from braggwatch.callbacks.sadp.judging import PatternModel
-from braggwatch.callbacks.sadp.records import ParticleState
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.callbacks.screening import ScreeningCallback
-from braggwatch.models.classifier import BundleClassifier
-from braggwatch.models.registry import Registry
-from braggwatch.models.runtimes.factory import standing_in
-from braggwatch.services.detector_arrays import read_detector_array
-from braggwatch.services.events import EventBroker
-from braggwatch.services.feedback.publisher import DerivedRunPublisher
-from braggwatch.services.feedback.pvs import VerdictPvs
-from braggwatch.services.feedback.sink import Sink
-from braggwatch.services.health import Health
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.pattern_model import load_pattern_model, warm_up_patterns
-from braggwatch.services.pattern_recovery import end_unfinished
-from braggwatch.services.provisional_board import ProvisionalBoard
-from braggwatch.services.screening import ScreeningService
-from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError
-from braggwatch.services.store import ResultStore
-from braggwatch.services.takeovers import Takeovers
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
-from braggwatch.sim.geometry import load_preset
-from braggwatch.sim.geometry.model import GeometryPreset
+from braggwatch.services.cxdp.live.modality import open_curves
+from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.feedback.registry import enabled_sinks
+from braggwatch.services.feedback.sink import SinkContext
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.modality import LiveContext, LiveModality, ModalityFactory
+from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.service_metrics import ServiceMetrics
+from braggwatch.services.sadp.live.modality import open_patterns
+from braggwatch.services.settings import Settings
+from braggwatch.services.storage.result_store import ResultStore
 
-if TYPE_CHECKING:
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
+MODALITIES: Final[tuple[ModalityFactory, ...]] = (open_curves, open_patterns)
+"""The modalities of a running service: a new one is a folder of its own, and an entry here."""
+
+_Kind = TypeVar("_Kind", bound=LiveModality)
 
 
 @dataclass(frozen=True, slots=True)
 class ComposedService:
-    """A service with the parts that others read from."""
+    """A service with the parts that others read from.
+
+    It ends in two steps, so that a page can outlive the last verdict: `stop`, after which the store can still be
+    read, and `close`, which takes the first step too where it is still to be taken. Each does nothing the second time.
+    """
 
     service: ScreeningService
     store: ResultStore
-    broker: EventBroker[LiveRecord]
-    classifier: BundleClassifier
-    patterns: PatternDesk
-    board: ProvisionalBoard
-    pvs: VerdictPvs | None = None
+    modalities: tuple[LiveModality, ...]
+    feedback: FeedbackDispatcher
+    _running: ExitStack
+    _everything: ExitStack
+
+    def modality(self, kind: type[_Kind]) -> _Kind:
+        """Return the modality of a kind.
+
+        Raises
+        ------
+        LookupError
+            Where the service has none.
+        """
+        for one in self.modalities:
+            if isinstance(one, kind):
+                return one
+        raise LookupError(f"no {kind.__name__} in this service")
+
+    @property
+    def watchers(self) -> int:
+        """How many clients follow records over HTTP."""
+        return sum(modality.watchers for modality in self.modalities)
+
+    def stop(self) -> None:
+        """Judge and deliver what is there, end the threads, and let those who watch go."""
+        self._running.close()
 
     def close(self) -> None:
-        """Stop the service, end its watchers and close the store."""
-        self.service.stop()
-        if self.pvs is not None:
-            self.pvs.close()
-        self.broker.close()
-        self.patterns.broker.close()
-        self.store.close()
+        """Stop, and close the store."""
+        self._everything.close()
 
 
 def compose_service(
@@ -69,9 +74,9 @@ def compose_service(
     metrics: ServiceMetrics | None = None,
     health: Health | None = None,
     on_beat: Callable[[], None] | None = None,
-    tap: Callable[[bytes], None] | None = None,
+    on_raw_message: Callable[[bytes], None] | None = None,
 ) -> ComposedService:
-    """Load geometry and model, open the store, connect the sinks; nothing runs before ``service.start()``.
+    """Open the store, load the models, connect the sinks; nothing runs before ``service.start()``.
 
     Raises
     ------
@@ -82,138 +87,38 @@ def compose_service(
     LookupError, ValueError, OSError, BundleError, RegistryError, RuntimeUnavailableError
         Where the geometry preset or the model bundle can't be used; the text says why.
     """
-    screening = settings.screening
-    preset = load_preset(screening.geometry)
-    metrics = metrics or NoMetrics()
-    health = health or Health(on_change=metrics.ready)
-    takeovers = Takeovers(metrics, health)
-    preprocessor = _preprocessor(settings, preset, takeovers)
-    mirror = None if isinstance(preprocessor, CpuPreprocessor) else preprocessor.frames
-    classifier = BundleClassifier.load(
-        _bundle_path(screening.model, screening.registry),
-        threads=screening.threads,
-        prefer=screening.runtime,
-        on_takeover=takeovers.tell,
-    )
-    pattern_model = load_pattern_model(
-        screening.sadp_bundle, screening.registry, screening.threads, screening.runtime, takeovers.tell
-    )
-    metrics.pattern_model_loaded(isinstance(pattern_model, PatternModel))
-    feedback = settings.feedback
-    enabled = {DerivedRunPublisher.name: feedback.publisher.enabled, VerdictPvs.name: feedback.pvs.enabled}
-    store = ResultStore(
-        settings.store.path,
-        sinks=[name for name, wanted in enabled.items() if wanted],
-        max_array_bytes=settings.store.max_array_bytes,
-        max_pending=settings.store.max_pending,
-    )
-    sinks: list[Sink] = []
-    pvs: VerdictPvs | None = None
-    try:
-        if feedback.publisher.enabled:
-            sinks.append(DerivedRunPublisher(feedback.publisher, store.epoch))
-        if feedback.pvs.enabled:
-            pvs = VerdictPvs(feedback.pvs, store.epoch, classifier.classes)
-            sinks.append(pvs)
-    except Exception:
-        for sink in sinks:
-            sink.close()
-        store.close()
-        raise
-    broker = EventBroker[LiveRecord](store.epoch, queue_size=settings.page.client_queue)
-    board = ProvisionalBoard(broker, metrics, None if pvs is None else pvs.say_so_far)
-
-    end_unfinished(store.patterns)
-    pattern_broker = EventBroker[ParticleState](store.epoch, queue_size=settings.page.client_queue)
-    patterns = PatternDesk(store.patterns, pattern_broker, metrics, max_pending=settings.store.max_pending)
-
-    def make_callback(on_report: Callable[[ScreeningReport], None]) -> ModalityCallback:
-        provisional = ProvisionalScreening(
-            # one of its own, on the processor: what the other remembers, and its frames on a device, are for the record
-            CpuPreprocessor(preprocessor.settings),
-            classifier,
-            board.put,
-            screening.provisional_at,
-            is_behind=lambda: service.is_behind,
+    instruments = Instruments.of(metrics, health)
+    kinds = enabled_sinks(settings.feedback)
+    with ExitStack() as everything:
+        store = everything.enter_context(
+            ResultStore(
+                settings.store.path,
+                sinks=[kind.name for kind in kinds],
+                max_array_bytes=settings.store.max_array_bytes,
+                max_pending=settings.store.max_pending,
+            )
         )
-        return ModalityCallback(
-            ScreeningCallback(
-                preset,
-                preprocessor,
-                classifier,
-                on_report,
-                settings.assembly,
-                mirror=mirror,
-                provisional=provisional if screening.provisional_at else None,
-            ),
-            PatternCallback(pattern_model, patterns.take, settings.assembly, settings.sadp),
+        running = everything.enter_context(ExitStack())
+        modalities: list[LiveModality] = []
+        for open_modality in MODALITIES:
+            modality = open_modality(LiveContext(settings, store, instruments))
+            running.callback(modality.close)
+            modalities.append(modality)
+        context = SinkContext(store.epoch, {modality.name: modality.classes for modality in modalities})
+        with ExitStack() as half_made:
+            sinks = [half_made.enter_context(closing(kind.open(settings.feedback, context))) for kind in kinds]
+            half_made.pop_all()
+        feedback = FeedbackDispatcher(
+            sinks,
+            [modality.outbox for modality in modalities],
+            store.wait_for_change,
+            instruments.metrics,
+            retry_first_s=settings.feedback.retry_first_s,
+            retry_longest_s=settings.feedback.retry_longest_s,
         )
-
-    def prepare() -> str | None:
-        warm_up(preprocessor)
-        classifier.warm_up()
-        shortcomings = (
-            *takeovers.reasons,
-            None if takeovers.reasons else standing_in(screening.runtime, classifier.runtime.name),
-            warm_up_patterns(pattern_model, screening.sadp_bundle),
+        running.callback(feedback.stop)
+        service = ScreeningService(
+            settings, modalities, feedback, instruments, on_beat=on_beat, on_raw_message=on_raw_message
         )
-        return "; ".join(one for one in shortcomings if one is not None) or None
-
-    service = ScreeningService(
-        settings,
-        make_callback,
-        store,
-        broker,
-        sinks=sinks,
-        metrics=metrics,
-        health=health,
-        warm_up=prepare,
-        on_beat=on_beat if pvs is None else _both(on_beat, pvs.beat),
-        tap=tap,
-        patterns=patterns,
-        board=board,
-    )
-    return ComposedService(service, store, broker, classifier, patterns, board, pvs)
-
-
-def preprocessing_settings(choices: PreprocessingChoices, preset: GeometryPreset) -> PreprocessingSettings:
-    """Read the detector's arrays and add the preset's saturation where none is set.
-
-    Raises
-    ------
-    SettingsError
-        Where an array can't be read.
-    """
-    values: Mapping[str, object] = choices.model_dump(exclude={"device", "mask_path", "flat_path", "dark_path"})
-    arrays = {
-        name: None if path is None else read_detector_array(path)
-        for name, path in (("mask", choices.mask_path), ("flat", choices.flat_path), ("dark", choices.dark_path))
-    }
-    saturation = choices.saturation_counts if choices.saturation_counts is not None else preset.saturation_counts
-    return PreprocessingSettings.model_validate({**values, **arrays, "saturation_counts": saturation})
-
-
-def _preprocessor(
-    settings: Settings, preset: GeometryPreset, takeovers: Takeovers
-) -> CpuPreprocessor | DevicePreprocessor:
-    choices = settings.preprocessing
-    try:
-        return open_preprocessor(
-            preprocessing_settings(choices, preset), choices.device, settings.assembly.max_total_bytes, takeovers.tell
-        )
-    except DeviceUnavailableError as error:
-        raise SettingsError(str(error)) from error
-
-
-def _both(first: Callable[[], None] | None, second: Callable[[], None]) -> Callable[[], None]:
-    def call() -> None:
-        if first is not None:
-            first()
-        second()
-
-    return call
-
-
-def _bundle_path(model: str, registry: Path | None) -> Path:
-    path = Path(model)
-    return path if path.is_dir() else Registry(registry).resolve(model)
+        running.callback(service.stop)
+        return ComposedService(service, store, tuple(modalities), feedback, running, everything.pop_all())

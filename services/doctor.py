@@ -97,8 +97,8 @@ def _cores(settings: Settings) -> CheckResult:
 
 
 def _stream(settings: Settings) -> CheckResult:
-    from braggwatch.services.backlog import Backlog
-    from braggwatch.services.receiver import Receiver
+    from braggwatch.services.stream.backlog import Backlog
+    from braggwatch.services.stream.receiver import Receiver
 
     receiver = Receiver(settings.stream, Backlog(1000, 100_000_000))
     receiver.start()
@@ -134,8 +134,8 @@ def _geometry(settings: Settings) -> CheckResult:
 
 
 def _model(settings: Settings) -> CheckResult:
-    from braggwatch.models.classifier import BundleClassifier
-    from braggwatch.models.registry import Registry
+    from braggwatch.models.bundling.registry import Registry
+    from braggwatch.models.cxdp.classifier import BundleClassifier
 
     advice = "see 'braggwatch models verify'; reinstall the package if its own bundle is damaged"
     name = settings.screening.model

@@ -7,18 +7,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI
 
-from braggwatch.models.runtimes.factory import standing_in
 from braggwatch.services.composition import ComposedService, compose_service
-from braggwatch.services.explaining import Explainer
-from braggwatch.services.gpu_metrics import GpuMonitor
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.live.health import Health
+from braggwatch.services.metrics.gpu_metrics import GpuMonitor
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.app import create_app
 from braggwatch.services.settings import Settings, SettingsError
 
@@ -55,48 +53,34 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
     """
     metrics = Metrics()
     health = Health(on_change=metrics.ready)
-    listener = _listen(settings.page.host, settings.page.port)
-    try:
-        composed = compose_service(settings, metrics=metrics, health=health, on_beat=on_beat)
-    except BaseException:
-        listener.close()
-        raise
-    metrics.expect_classes(composed.classifier.classes)
-    metrics.backend(composed.classifier.identity)
-    metrics.fallback(standing_in(settings.screening.runtime, composed.classifier.runtime.name) is not None)
-    metrics.watch_disk("store", settings.store.path.resolve().parent)
-    gpus = GpuMonitor()
-    metrics.watch_gpus(gpus)
-    host, port = listener.getsockname()[:2]
-    explainer = Explainer(composed.classifier.bundle)
-    page = _PageThread(
-        create_app(
-            composed.store,
-            composed.broker,
-            metrics,
-            health,
-            settings.page,
-            explainer,
-            composed.patterns,
-            composed.board,
-            classes=composed.classifier.classes,
-        ),
-        listener,
-    )
-    try:
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(settings.page.host, settings.page.port))
+        composed = stack.enter_context(
+            closing(compose_service(settings, metrics=metrics, health=health, on_beat=on_beat))
+        )
+        metrics.watch_disk("store", settings.store.path.resolve().parent)
+        gpus = GpuMonitor()
+        metrics.watch_gpus(gpus)
+        page = _PageThread(
+            create_app(
+                [modality.add_routes for modality in composed.modalities],
+                metrics,
+                health,
+                settings.page,
+                epoch=composed.store.epoch,
+                watchers=lambda: composed.watchers,
+            ),
+            listener,
+        )
+        # The page lives until the last result is stored and its watchers have been let go.
+        stack.callback(page.stop)
+        stack.callback(gpus.close)
+        stack.callback(composed.stop)
         gpus.start()
         page.start()
         composed.service.start()
+        host, port = listener.getsockname()[:2]
         yield RunningService(composed, metrics, health, f"http://{host}:{port}")
-    finally:
-        # The page lives until the last result is stored and its watchers have been let go.
-        composed.service.stop()
-        composed.broker.close()
-        composed.patterns.broker.close()
-        explainer.close()
-        gpus.close()
-        page.stop()
-        composed.store.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

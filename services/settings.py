@@ -14,13 +14,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.device.selection import PreprocessingDevice
+from braggwatch.callbacks.cxdp.device.selection import PreprocessingDevice
+from braggwatch.callbacks.cxdp.run.scan_shares import check_shares
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.sadp.limits import PatternLimits
-from braggwatch.callbacks.scan_shares import check_shares
 from braggwatch.models.runtimes.factory import RuntimePreference
-from braggwatch.services.codec import PayloadFormat
-from braggwatch.services.unpickler import DEFAULT_ENUM_MODULES
+from braggwatch.services.stream.codec import PayloadFormat
+from braggwatch.services.stream.unpickler import DEFAULT_ENUM_MODULES
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -105,7 +105,11 @@ class PreprocessingChoices(_Group):
     min_completeness: float = Field(default=0.5, ge=0, le=1, description="Fraction of frames needed for a class.")
     min_frames: int = Field(default=8, ge=2, description="Frames needed for a class.")
     min_coverage: float = Field(default=0.25, ge=0, le=1, description="Measured fraction of the grid that is needed.")
-    max_d_deviation: float = Field(default=0.02, gt=0, description="Relative d-spacing deviation that is flagged.")
+    max_d_deviation: float = Field(
+        default=0.02,
+        gt=0,
+        description="Relative deviation of d from the stated reflection beyond which there is no class.",
+    )
     facets: bool = Field(default=True, description="Look for facet streaks and check their angles.")
 
 
@@ -222,9 +226,19 @@ class PageSettings(_Group):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; any but loopback needs tokens.")
     port: int = Field(default=8080, ge=0, le=65535, description="TCP port; 0 lets the system choose.")
-    read_token: SecretStr | None = Field(default=None, description="Token to look; needed off loopback.")
-    operate_token: SecretStr | None = Field(default=None, description="Token to label and comment; off loopback.")
+    read_token: SecretStr | None = Field(
+        default=None, description="Token to look; needed off loopback. A blank one is none."
+    )
+    operate_token: SecretStr | None = Field(
+        default=None, description="Token to label and comment; off loopback. A blank one is none."
+    )
     client_queue: int = Field(default=256, gt=0, description="Events a browser may fall behind before it is dropped.")
+
+    @field_validator("read_token", "operate_token")
+    @classmethod
+    def _blank_is_none(cls, token: SecretStr | None) -> SecretStr | None:
+        # An unset variable that a container passes on arrives as an empty text, which would open to everyone.
+        return token if token is not None and token.get_secret_value().strip() else None
 
     @model_validator(mode="after")
     def _no_open_door(self) -> Self:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import cast
 
-from braggwatch.callbacks.document_checks import finite, text
+from braggwatch.callbacks.documents.document_checks import finite, text
 from braggwatch.models.sadp.groups import Zone
+from braggwatch.models.valid_text import sound_text
 
 MODALITY = "sadp"
 """Value of ``modality`` in a data key, and the start document's key for a plan's own declaration."""
@@ -103,7 +104,7 @@ def name_of(value: object) -> str | None:
         value = str(int(cast("int", value)))
     if not isinstance(value, str) or not value.strip():
         return None
-    return value.strip()[:_LONGEST_NAME]
+    return sound_text(value.strip()[:_LONGEST_NAME])
 
 
 def read_zone(value: object) -> Zone | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.sadp.annotations import find_annotations, find_beam_stop
-from braggwatch.callbacks.sadp.centre import find_centre
+from braggwatch.callbacks.sadp.beam_centre import find_centre
 from braggwatch.callbacks.sadp.rings import ring_share
 from braggwatch.callbacks.sadp.spots import SpotSettings, find_spots
 from braggwatch.models.sadp.lattice_map import Field

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.sadp.groups import Zone
 from braggwatch.models.sadp.measured import MeasuredPattern
+from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import ModelIdentity, Outcome
 
 
@@ -59,17 +60,17 @@ class PatternResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str
+    run_uid: SoundText
     scan_id: int | None
-    stream: str
+    stream: SoundText
     seq_num: int = Field(ge=1, description="Of its event.")
     number: int = Field(ge=1, description="Place in the order in which the run's patterns were judged.")
-    particle: str
-    visit: str | None = Field(description="Zone visit as stated; None: it is a visit of its own.")
+    particle: SoundText
+    visit: SoundText | None = Field(description="Zone visit as stated; None: it is a visit of its own.")
     stated_zone: Zone | None = Field(description="Family of the zone that the plan says it tilted to.")
     outcome: Outcome
-    label: str | None = Field(description="Class of look-alike patterns; none unless it may be trusted.")
-    reason: str | None
+    label: SoundText | None = Field(description="Class of look-alike patterns; none unless it may be trusted.")
+    reason: SoundText | None
     set_aside: SetAside | None = Field(description="None where the pattern counts for its particle.")
     confidence: FiniteFloat | None
     groups: dict[str, FiniteFloat] = Field(description="P(space group) from this pattern alone.")
@@ -95,10 +96,10 @@ class ParticleState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str
+    run_uid: SoundText
     scan_id: int | None
-    sample: str | None
-    particle: str
+    sample: SoundText | None
+    particle: SoundText
     patterns: int = Field(ge=0, description="All that were judged.")
     set_aside: dict[str, int] = Field(description="Reason → patterns that were not usable.")
     crystal: CrystalSoFar
@@ -129,11 +130,11 @@ class PatternRunResult(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str
+    run_uid: SoundText
     scan_id: int | None
-    sample: str | None
+    sample: SoundText | None
     ending: PatternRunEnding
-    reason: str | None = Field(description="Why it is not complete.")
+    reason: SoundText | None = Field(description="Why it is not complete.")
     expected: int | None = Field(description="Events that the stop document counts; None without one.")
     judged: int = Field(ge=0)
     lost: int = Field(ge=0, description="Expected and never seen.")

@@ -10,11 +10,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.document_checks import RejectedDocument, finite, text
-from braggwatch.callbacks.frame_routes_inline import UnusableFrame
-from braggwatch.callbacks.frames import FrameFields, FrameSource
-from braggwatch.callbacks.readings import StreamReadings
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.document_checks import RejectedDocument, finite, text
+from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
+from braggwatch.callbacks.documents.frames import FrameFields, FrameSource
+from braggwatch.callbacks.documents.readings import StreamReadings
 from braggwatch.callbacks.sadp.declaration import (
     PatternDeclaration,
     declared_detectors,

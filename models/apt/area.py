@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from braggwatch.models.ood import auroc
+from braggwatch.models.uncertainty.ood import auroc
 
 _Z = 1.959963984540054
 _HAIR = 1e-12

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.apt.order_bundle import sdm_input_of
-from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons

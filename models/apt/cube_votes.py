@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.apt.cube_scan import CubeScan
-from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons

@@ -11,8 +11,8 @@ from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.bundling.tasks import ORDER_TASK, Task
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
-    from braggwatch.models.manifest import Manifest
+    from braggwatch.models.bundling.bundle import Bundle
+    from braggwatch.models.bundling.manifest import Manifest
 
 
 class _Input(BaseModel):
@@ -49,7 +49,7 @@ def sdm_input_of(bundle: Bundle) -> SdmInput:
     BundleError
         If it is of another task, or takes no spatial distribution maps.
     """
-    from braggwatch.models.bundle import BundleError
+    from braggwatch.models.bundling.bundle import BundleError
 
     bundle.require_task(ORDER_TASK)
     sdm = sdm_input(bundle.manifest)

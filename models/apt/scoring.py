@@ -16,7 +16,7 @@ from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import PAIRS
 from braggwatch.models.apt.threshold import smooth
-from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons

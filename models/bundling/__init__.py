@@ -1,4 +1,4 @@
-"""How a bundle is made, and which tasks there are; what a bundle says in a task's own words is that task's to read.
+"""Bundles: a trained model as a folder that proves itself, how it is made, found and checked.
 
-Every system's training imports this, and so does whoever reads a bundle; it imports no system itself.
+Classifiers, runtimes and services import it; it knows no system's own contents.
 """

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
-from braggwatch.models.export import export_onnx
-from braggwatch.models.manifest import (
+from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.export import export_onnx
+from braggwatch.models.bundling.manifest import (
     BundleMetrics,
     InputSpec,
     Manifest,
@@ -29,7 +29,7 @@ from braggwatch.models.manifest import (
 )
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.trust import FittedTrust
+from braggwatch.models.uncertainty.trust import FittedTrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class BundleStatement:
     provenance
         Its ``parameters`` are counted when the bundle is written.
     groups, order_rule
-        Of the task whose bundle it is (`braggwatch.models.manifest.task_json`).
+        Of the task whose bundle it is (`braggwatch.models.bundling.manifest.task_json`).
     """
 
     name: str

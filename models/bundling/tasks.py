@@ -16,7 +16,7 @@ from pydantic import JsonValue
 if TYPE_CHECKING:
     from torch import nn
 
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 DEFECT_TASK = "cxdp-defect"
 """Perfect, screw or edge from one Bragg peak: what the live service takes as ``production``."""

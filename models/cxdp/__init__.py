@@ -1,4 +1,4 @@
-"""What is the coherent diffraction system's own: which bundles are its, how its volumes are learnt and calibrated.
+"""Coherent X-ray diffraction patterns: classifier, augmentation, evaluation, reports.
 
-Imported by the live service, the training and the tests of this system, and by no other system.
+Callbacks and services import it; SADP and APT don't.
 """

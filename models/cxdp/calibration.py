@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
+from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.trust import CalibrationOutputs, FittedTrust
-from braggwatch.models.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
+from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class CalibrationVolumes:
     Attributes
     ----------
     outputs
-        Of N volumes, for `braggwatch.models.trust.fit_trust`.
+        Of N volumes, for `braggwatch.models.uncertainty.trust.fit_trust`.
     measures
         N volume measures.
     fringe_period_voxels

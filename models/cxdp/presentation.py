@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from braggwatch.models.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
-from braggwatch.models.nuisance_augmentation import measure_clean
-from braggwatch.models.training_config import TrainingConfig
+from braggwatch.models.cxdp.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
+from braggwatch.models.cxdp.nuisance_augmentation import measure_clean
+from braggwatch.models.learning.training_config import TrainingConfig
 
 
 class PatternPresentation:

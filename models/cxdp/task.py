@@ -12,7 +12,7 @@ from braggwatch.models.bundling.tasks import DEFECT_TASK, Task
 if TYPE_CHECKING:
     from torch import nn
 
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 
 def torch_network(bundle: Bundle) -> nn.Module:
@@ -27,7 +27,7 @@ def torch_network(bundle: Bundle) -> nn.Module:
     """
     from safetensors.torch import load
 
-    from braggwatch.models.bundle import WEIGHTS_FILE
+    from braggwatch.models.bundling.bundle import WEIGHTS_FILE
     from braggwatch.models.networks.factory import NamedClasses, network_from_weights
 
     network, _ = network_from_weights(load((bundle.path / WEIGHTS_FILE).read_bytes()))

@@ -1,1 +1,4 @@
-"""Which part of a pattern a verdict rests on: occlusion with any runtime, Grad-CAM with torch."""
+"""What an explanation is and how it is drawn, whatever made it.
+
+Each system's explaining code and the page import it.
+"""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.volume_checks import unusable
+from braggwatch.models.cxdp.volume_checks import unusable
 
 Method = Literal["occlusion", "gradcam"]
 

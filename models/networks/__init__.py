@@ -1,1 +1,4 @@
-"""Networks. Importing a module here imports torch: only training and export do."""
+"""Networks of all systems. Importing a module here imports torch.
+
+Only training, export and Grad-CAM import it.
+"""

@@ -1,4 +1,7 @@
-"""What runs a network's graph: ONNX Runtime on the CPU, and room for others."""
+"""What runs a network's graph: ONNX Runtime on the CPU, and room for others.
+
+Classifiers, bundle making and the command line import it; it knows no system's own contents.
+"""
 
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput, RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import RuntimeCandidate, RuntimePreference, open_runtime

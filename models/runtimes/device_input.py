@@ -16,7 +16,7 @@ class DeviceBatch:
     ----------
     pointer
         Address of (copies, edge, edge, edge) float32 raw counts, C order, in the order of
-        `braggwatch.models.symmetry.symmetry_batch`; complete, no stream need be waited for.
+        `braggwatch.models.cxdp.symmetry.symmetry_batch`; complete, no stream need be waited for.
     copies
         Volumes there; a batch of fewer begins at the same address.
     edge

@@ -19,7 +19,7 @@ from braggwatch.models.runtimes.factory import CANDIDATES, RuntimeCandidate
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 _ROUNDS = 10
 # A large batch takes a processor as long as many samples do: fewer of them are enough for a median.

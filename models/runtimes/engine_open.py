@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from braggwatch.models.half_precision import RECIPE, HalfPrecisionError, to_half_precision
+from braggwatch.models.bundling.half_precision import RECIPE, HalfPrecisionError, to_half_precision
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.cuda_probe import CudaDevice, find_device
 from braggwatch.models.runtimes.engine_build import BATCHES, BuiltPlan, EngineBuildError, build_plan
@@ -29,7 +29,7 @@ from braggwatch.models.runtimes.tensorrt_memory import DeviceMemory
 from braggwatch.models.runtimes.tensorrt_memory_warp import WarpMemory
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from braggwatch.models.runtimes.cuda_probe import cuda_problem
 if TYPE_CHECKING:
     import torch
 
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 _WARM_UPS = 3
 
@@ -60,7 +60,7 @@ class TorchRuntime:
     def __init__(self, bundle: Bundle, device: str = "cpu", *, graph: bool = False, threads: int = 2) -> None:
         import torch
 
-        from braggwatch.models.export import deployable_module
+        from braggwatch.models.bundling.export import deployable_module
 
         manifest = bundle.manifest
         task = task_named(manifest.task)

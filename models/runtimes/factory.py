@@ -16,7 +16,7 @@ from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_dif
 from braggwatch.models.runtimes.tensorrt_api import Flavour, is_installed
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 from braggwatch.models.runtimes.base import InferenceError, Runtime
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 
 class GoldenMismatchError(RuntimeError):

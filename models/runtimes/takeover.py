@@ -21,7 +21,7 @@ from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.models.runtimes.self_test import GoldenMismatchError
 
 if TYPE_CHECKING:
-    from braggwatch.models.bundle import Bundle
+    from braggwatch.models.bundling.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 

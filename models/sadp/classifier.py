@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.models.bundle import Bundle, BundleError
+from braggwatch.models.bundling.bundle import Bundle, BundleError
 from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
 from braggwatch.models.runtimes.base import InferenceError, Runtime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime

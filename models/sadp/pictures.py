@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from braggwatch.models.training_config import TrainingConfig
+from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.sim.sadp.render import draw_gaussians
 
 DRAWN_PX = 256
@@ -100,7 +100,7 @@ def drawn_pictures(
 
 
 class PicturePresentation:
-    """Pictures of spot lists, for `braggwatch.models.training.train`."""
+    """Pictures of spot lists, for `braggwatch.models.learning.training.train`."""
 
     def __init__(self, settings: PictureSettings | None = None) -> None:
         self._settings = PictureSettings() if settings is None else settings

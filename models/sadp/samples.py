@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
-from braggwatch.models.training_config import TrainingConfig
 from braggwatch.sim.sadp.pattern_set import PatternSet
 
 MOST_SPOTS = 240

@@ -10,7 +10,7 @@ from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK, Task
 from braggwatch.models.sadp.groups import GroupTable
 
 if TYPE_CHECKING:
-    from braggwatch.models.manifest import Manifest
+    from braggwatch.models.bundling.manifest import Manifest
 
 
 class _Said(BaseModel):

@@ -1,4 +1,4 @@
-"""How sure a network's answer is, and how it becomes a verdict; nothing here knows what the classes are of.
+"""Calibration, conformal sets and out-of-distribution scores: what turns logits into probabilities to rely on.
 
-Imported by every system's classifier and training.
+Bundles and each system's classifier import it.
 """

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.manifest import Manifest
-from braggwatch.models.ood import sample_scores
+from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.runtimes.base import RuntimeOutput
-from braggwatch.models.trust import TrustArrays
+from braggwatch.models.uncertainty.ood import sample_scores
+from braggwatch.models.uncertainty.trust import TrustArrays
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
 _CLASSES_NAMED = 4

@@ -1,4 +1,7 @@
-"""The ``braggwatch`` command: one file a command, each importing what it needs only when it runs."""
+"""The ``braggwatch`` command: one file a command, each importing what it needs only when it runs.
+
+Only the console script imports it.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,21 @@ from typing import Annotated
 
 import typer
 
-from braggwatch.services.cli import (
-    apt_app,
+from braggwatch.services.cli.apt import app as apt_app
+from braggwatch.services.cli.bundles import engine_command, export_command, models_command, promote_command
+from braggwatch.services.cli.console import EXIT_CODES
+from braggwatch.services.cli.cxdp import (
     benchmark_command,
     classify_command,
-    demo_command,
-    doctor_command,
-    engine_command,
     explain_command,
-    export_command,
     gap_command,
-    import_command,
-    inspect_command,
-    models_command,
-    promote_command,
-    record_command,
     relax_command,
-    replay_command,
-    sadp_app,
-    screen_command,
     simulate_command,
     train_command,
 )
-from braggwatch.services.cli.console import EXIT_CODES
+from braggwatch.services.cli.live import demo_command, doctor_command, screen_command
+from braggwatch.services.cli.recordings import import_command, inspect_command, record_command, replay_command
+from braggwatch.services.cli.sadp import app as sadp_app
 
 app = typer.Typer(
     name="braggwatch",
@@ -67,7 +62,7 @@ app.command("doctor", epilog=EXIT_CODES)(doctor_command.doctor)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from braggwatch.services.recordings import tool_version
+        from braggwatch.services.recording.recordings import tool_version
 
         typer.echo(tool_version())
         raise typer.Exit

@@ -89,11 +89,11 @@ def clear_errors() -> Generator[None]:
 
 def _input_errors() -> tuple[type[Exception], ...]:
     """List the errors that blame the input or the settings; called only once something went wrong."""
-    from braggwatch.models.bundle import BundleError
-    from braggwatch.models.registry import RegistryError
+    from braggwatch.models.bundling.bundle import BundleError
+    from braggwatch.models.bundling.registry import RegistryError
     from braggwatch.models.runtimes.base import RuntimeUnavailableError
     from braggwatch.services.settings import SettingsError
-    from braggwatch.services.store_schema import StoreError
+    from braggwatch.services.storage.schema import StoreError
 
     own = (BundleError, RegistryError, RuntimeUnavailableError, SettingsError, StoreError)
     return (ValueError, LookupError, OSError, ImportError, *own)

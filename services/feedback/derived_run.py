@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import NAMESPACE_URL, uuid5
 
-import event_model
-
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.sim.crystal.visibility import directions
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.services.feedback.composing import DerivedRun, Document, uid_of
+from braggwatch.sim.crystallography.visibility import directions
 
 STREAM_NAME = "primary"
-_DTYPES = {str: "string", int: "integer", float: "number"}
 
 
 def derived_uid(result: ScreeningResult) -> str:
     """Return the derived run's uid: the same for the same run, model and revision, so that a repeat is recognised."""
     model = result.verdict.model.id if result.verdict.model is not None else "no-model"
-    return str(uuid5(NAMESPACE_URL, f"braggwatch:{result.run_uid}:{model}:{result.revision}"))
+    return uid_of("braggwatch", result.run_uid, model, result.revision)
 
 
 def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | float]:
@@ -59,12 +56,11 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def derived_run(result: ScreeningResult, epoch: int) -> Iterator[tuple[str, dict[str, object]]]:
+def derived_run(result: ScreeningResult, epoch: int) -> Iterator[Document]:
     """Yield the derived run's documents, byte for byte the same each time.
 
     Consumers find it by ``original_run_uid`` in its start document.
     """
-    uid = derived_uid(result)
     fields = flat_fields(result, epoch)
     now = result.finished_at
     metadata: dict[str, object] = {
@@ -77,28 +73,9 @@ def derived_run(result: ScreeningResult, epoch: int) -> Iterator[tuple[str, dict
         metadata["original_scan_id"] = result.scan_id
     if result.sample is not None:
         metadata["sample_name"] = result.sample
-    run = event_model.compose_run(uid=uid, time=now, metadata=metadata, validate=False)
-    yield "start", dict(run.start_doc)
-    keys = {
-        name: {"source": "braggwatch", "dtype": _DTYPES[type(value)], "shape": []} for name, value in fields.items()
-    }
-    stream = run.compose_descriptor(
-        name=STREAM_NAME,
-        data_keys=keys,  # pyright: ignore[reportArgumentType] (plain dictionaries where typed ones are declared)
-        hints={},
-        time=now,
-        uid=str(uuid5(NAMESPACE_URL, f"{uid}:descriptor")),
-        validate=True,
-    )
-    yield "descriptor", dict(stream.descriptor_doc)
-    event = stream.compose_event(
-        data=dict(fields),
-        timestamps=dict.fromkeys(fields, now),
-        seq_num=1,
-        time=now,
-        uid=str(uuid5(NAMESPACE_URL, f"{uid}:event")),
-        validate=False,
-    )
-    yield "event", dict(event)
-    stop = run.compose_stop(time=now, uid=str(uuid5(NAMESPACE_URL, f"{uid}:stop")), validate=True)
-    yield "stop", dict(stop)
+    run = DerivedRun(derived_uid(result), now, metadata)
+    yield run.start
+    stream = run.stream(STREAM_NAME, fields, now, "descriptor")
+    yield stream.descriptor
+    yield stream.event(fields, now, 1, "event")
+    yield run.stop(now)

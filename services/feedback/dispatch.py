@@ -1,4 +1,4 @@
-"""Brings each sink what its outbox holds, again and again until the sink takes it."""
+"""Brings each sink what the outboxes hold, again and again until the sink takes it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.callbacks.sadp.records import PatternResult
-from braggwatch.services.feedback.sink import PatternSink, Sink, SinkError
-from braggwatch.services.pattern_store import JournalEntry
-from braggwatch.services.store import ResultStore
-from braggwatch.services.telemetry import NoMetrics, ServiceMetrics
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
+from braggwatch.services.feedback.outbox import Offer, Outbox
+from braggwatch.services.feedback.sink import Sink, SinkError
+from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -24,45 +22,79 @@ class FeedbackDispatcher:
 
     Parameters
     ----------
-    store
-        Made with the names of these sinks; its outbox survives a restart.
+    outboxes
+        Of a store that was made with the names of these sinks; they survive a restart.
+    wait_for_change
+        Waits for a new record, up to so many seconds.
     retry_first_s, retry_longest_s
         Pause after a failure, doubling from the first to the longest, seconds.
     """
 
     def __init__(
         self,
-        store: ResultStore,
         sinks: Sequence[Sink],
+        outboxes: Sequence[Outbox],
+        wait_for_change: Callable[[float], None],
         metrics: ServiceMetrics | None = None,
         *,
         retry_first_s: float = 0.5,
         retry_longest_s: float = 30.0,
     ) -> None:
-        self._store = store
+        self._outboxes = tuple(outboxes)
+        self._wait_for_change = wait_for_change
         self._metrics: ServiceMetrics = metrics or NoMetrics()
         self._retry_first_s = retry_first_s
         self._retry_longest_s = retry_longest_s
         self._stopping = threading.Event()
         self._sinks = tuple(sinks)
         self._threads: list[threading.Thread] = []
+        self._started = False
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """The sinks that are served."""
+        return self._sinks
 
     def start(self) -> None:
-        """Begin with what the outbox holds from before."""
+        """Begin with what the outboxes hold from before."""
+        self._started = True
         for sink in self._sinks:
             thread = threading.Thread(target=self._serve, args=(sink,), name=f"braggwatch-{sink.name}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Offer what is still in the outbox once more, then close the sinks."""
+        """Offer what is still in the outboxes once more, then close the sinks; does nothing the second time."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
+        if not self._started:
+            # A sink belongs to the thread that serves it: only one that has none is closed from here.
+            for sink in self._sinks:
+                sink.close()
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 logger.warning("%s did not end in time; its outbox is kept", thread.name)
         self._threads.clear()
+
+    def beat(self) -> None:
+        """Let the sinks know that scans can be judged; called by the thread that judges."""
+        for sink in self._sinks:
+            self._tell(sink, sink.beat)
+
+    def provisional(self, verdict: ProvisionalVerdict) -> None:
+        """Let the sinks know what is said of a run that goes on; called by the thread that judges."""
+        for sink in self._sinks:
+            self._tell(sink, lambda sink=sink: sink.provisional(verdict))
+
+    def _tell(self, sink: Sink, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            # A mistake of a sink must not end the thread that judges all runs.
+            logger.exception("sink %s failed", sink.name)
 
     def _serve(self, sink: Sink) -> None:
         pause = self._retry_first_s
@@ -74,7 +106,7 @@ class FeedbackDispatcher:
                     return
                 if taken:
                     pause = self._retry_first_s
-                    self._store.wait_for_change(0.0 if self._stopping.is_set() else _IDLE_S)
+                    self._wait_for_change(0.0 if self._stopping.is_set() else _IDLE_S)
                 else:
                     self._stopping.wait(pause)
                     pause = min(2 * pause, self._retry_longest_s)
@@ -82,40 +114,12 @@ class FeedbackDispatcher:
             sink.close()
 
     def _deliver(self, sink: Sink) -> bool:
-        """Offer all that waits, oldest first; stop at the first that is not taken, and return False."""
-        if isinstance(sink, PatternSink) and not self._deliver_patterns(sink.name, sink):
-            return False
-        while results := self._store.pending_deliveries(sink.name):
-            for result in results:
-                if not self._offer(sink, result):
-                    return False
-                self._store.mark_delivered(sink.name, result)
-        return True
+        """Offer all that waits; one outbox that is held up holds up no other. Return False where one was."""
+        taken = [outbox.deliver(sink, self._offer_to(sink)) for outbox in self._outboxes]
+        return all(taken)
 
-    def _deliver_patterns(self, name: str, sink: PatternSink) -> bool:
-        patterns = self._store.patterns
-        while entries := patterns.undelivered(name):
-            given = 0
-            for entry in entries:
-                if not self._try(name, entry.record.run_uid, lambda entry=entry: self._hand_over(sink, entry)):
-                    break
-                given = entry.id
-            # One note for many: noted one by one, each would be a commit that the worker waits for.
-            if given:
-                patterns.mark_delivered(name, given)
-            if given != entries[-1].id:
-                return False
-        return True
-
-    def _hand_over(self, sink: PatternSink, entry: JournalEntry) -> None:
-        record = entry.record
-        if isinstance(record, PatternResult):
-            sink.publish_pattern(record)
-        else:
-            sink.publish_pattern_run(record, tuple(self._store.patterns.particles_of(record.run_uid)))
-
-    def _offer(self, sink: Sink, result: ScreeningResult) -> bool:
-        return self._try(sink.name, result.run_uid, lambda: sink.publish(result))
+    def _offer_to(self, sink: Sink) -> Offer:
+        return lambda run_uid, publish: self._try(sink.name, run_uid, publish)
 
     def _try(self, sink: str, run_uid: str, publish: Callable[[], None]) -> bool:
         started = time.monotonic()

@@ -7,20 +7,21 @@ from typing import Final
 
 import zmq
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
-from braggwatch.services.codec import encode
+from braggwatch.services.feedback.composing import Document
 from braggwatch.services.feedback.derived_run import derived_run
-from braggwatch.services.feedback.pattern_run import Document, closing, derived_pattern_uid, opening, pattern_event
-from braggwatch.services.feedback.sink import SinkError
+from braggwatch.services.feedback.sink import Sink, SinkError, SinkKind
+from braggwatch.services.sadp.live.derived_run import closing, derived_pattern_uid, opening, pattern_event
 from braggwatch.services.settings import PublisherSettings, SettingsError
-from braggwatch.services.subscriber import set_client_keys
+from braggwatch.services.stream.codec import encode
+from braggwatch.services.stream.subscriber import set_client_keys
 
 _WAIT_MS: Final = 1000
 _LINGER_MS: Final = 1000
 
 
-class DerivedRunPublisher:
+class DerivedRunPublisher(Sink):
     """A sink that sends each result as a derived run.
 
     An XPUB socket: to a subscriber it is a PUB socket, but it knows whether anyone has subscribed. Towards a proxy a
@@ -126,3 +127,10 @@ class DerivedRunPublisher:
             elif message[:1] == b"\x00":
                 self._subscriptions.discard(message[1:])
             wait_ms = 0
+
+
+DERIVED_RUNS: Final = SinkKind(
+    DerivedRunPublisher.name,
+    is_enabled=lambda feedback: feedback.publisher.enabled,
+    open=lambda feedback, context: DerivedRunPublisher(feedback.publisher, context.epoch),
+)

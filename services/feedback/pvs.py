@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from braggwatch.callbacks.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.services.feedback.pvs_server import PvServer
 from braggwatch.services.feedback.pvs_values import COUNT, EPOCH, HEARTBEAT, PvTable, Reading, names_a_class
+from braggwatch.services.feedback.sink import Sink, SinkKind
 from braggwatch.services.settings import PvSettings, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ _BEAT_S: Final = 1.0
 _REMEMBERED: Final = 1024
 
 
-class VerdictPvs:
+class VerdictPvs(Sink):
     """A sink that shows each result in a set of variables, read-only for clients.
 
     The variables are there from the beginning, undefined with severity INVALID until something is said. All of one
@@ -83,10 +84,10 @@ class VerdictPvs:
                 self._newest = None
         self._wake.set()
 
-    def say_so_far(self, provisional: ProvisionalVerdict) -> None:
+    def provisional(self, verdict: ProvisionalVerdict) -> None:
         """Show what is said of a run that goes on, until its result comes. Returns at once; from any thread."""
         with self._lock:
-            self._newest = provisional
+            self._newest = verdict
         self._wake.set()
 
     def beat(self) -> None:
@@ -132,3 +133,10 @@ class VerdictPvs:
         # The class comes last in the table: it goes first where the new ones hold none.
         for name, reading in order if names_a_class(readings) else reversed(order):
             self._server.post(name, reading, at, tag)
+
+
+PROCESS_VARIABLES: Final = SinkKind(
+    VerdictPvs.name,
+    is_enabled=lambda feedback: feedback.pvs.enabled,
+    open=lambda feedback, context: VerdictPvs(feedback.pvs, context.epoch, context.classes.get("cxdp", ())),
+)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-from braggwatch.callbacks.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.cxdp.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
+from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
 
 UNDEFINED: Final = "undefined"
@@ -154,8 +155,8 @@ class PvTable:
             **{name: _number(verdict.probabilities.get(label)) for label, name in self._probabilities.items()},
             "CONFIDENCE": _number(verdict.confidence),
             "OOD": _ood(verdict),
-            "REASON": Reading(_sound(verdict.reason or "")),
-            "IN_WORDS": Reading(UNDEFINED if withheld else _sound(result.in_words)),
+            "REASON": Reading(sound_text(verdict.reason or "")),
+            "IN_WORDS": Reading(UNDEFINED if withheld else sound_text(result.in_words)),
             "LABEL": Reading(label),
             "VERDICT": reading,
         }
@@ -172,7 +173,7 @@ class PvTable:
             "SO_FAR:MODEL_ID": _text(None if verdict.model is None else verdict.model.id),
             "SO_FAR:COMPLETENESS": Reading(share),
             "SO_FAR:CONFIDENCE": _number(verdict.confidence),
-            "SO_FAR:IN_WORDS": Reading(UNDEFINED if withheld else _sound(provisional.in_words)),
+            "SO_FAR:IN_WORDS": Reading(UNDEFINED if withheld else sound_text(provisional.in_words)),
             "SO_FAR:LABEL": Reading(label),
             "SO_FAR:VERDICT": reading,
         }
@@ -182,13 +183,15 @@ class PvTable:
         if verdict.label is not None and (completeness is None or verdict.model is None):
             lacking = "completeness" if completeness is None else "model"
             return "", Reading(0, Severity.INVALID, f"class withheld: its {lacking} is unknown")
-        label = _sound(verdict.label or "")
+        label = sound_text(verdict.label or "")
         headline = verdict.headline
         if headline not in self.choices:
             return label, Reading(0, Severity.INVALID, f"{headline} is no class of the present model")
         severity = {Outcome.CLASSIFIED: Severity.NO_ALARM, Outcome.ERROR: Severity.MAJOR}
         return label, Reading(
-            self.choices.index(headline), severity.get(verdict.outcome, Severity.MINOR), _sound(verdict.reason or "")
+            self.choices.index(headline),
+            severity.get(verdict.outcome, Severity.MINOR),
+            sound_text(verdict.reason or ""),
         )
 
 
@@ -206,7 +209,7 @@ def _ood(verdict: Verdict) -> Reading:
     if ratio > 1.0:
         return Reading(ratio, Severity.MINOR, "above the limit")
     if verdict.outcome is Outcome.OUT_OF_DISTRIBUTION:
-        return Reading(ratio, Severity.MINOR, _sound(verdict.reason or verdict.outcome.value))
+        return Reading(ratio, Severity.MINOR, sound_text(verdict.reason or verdict.outcome.value))
     return Reading(ratio)
 
 
@@ -220,7 +223,7 @@ def _undefined(kind: str, message: str) -> Reading:
 
 
 def _text(value: str | None) -> Reading:
-    return _undefined("text", _UNKNOWN) if value is None else Reading(_sound(value))
+    return _undefined("text", _UNKNOWN) if value is None else Reading(sound_text(value))
 
 
 def _integer(value: int | None) -> Reading:
@@ -233,8 +236,3 @@ def _integer(value: int | None) -> Reading:
 
 def _number(value: float | None) -> Reading:
     return _undefined("number", _UNKNOWN) if value is None else Reading(float(value))
-
-
-def _sound(text: str) -> str:
-    """Replace what can't be sent: lone surrogates, which a start document may hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.writing import write_whole
-from braggwatch.services.recordings import RecordedDocument
+from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
 
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 _STACK_DIMENSIONS = 3
@@ -88,7 +89,7 @@ def import_bliss(
     FileExistsError
         If the output is there and ``overwrite`` is False.
     """
-    with h5py.File(options.file, "r") as file:
+    with open_foreign(options.file) as file:
         scan = BlissScan(file, options)
         write_whole(
             output,
@@ -114,6 +115,7 @@ class BlissScan:
         measurement = _group(group, "measurement", self.entry)
         positioners = _group(group, "instrument/positioners", self.entry)
         self._detector, self._frames = _frames(measurement, options, self.entry)
+        refuse_if_held(self._frames)
         columns = _columns(measurement) | _columns(positioners)
         self._rocking, angles = _rocking(columns, positioners, options, self.entry)
         self._points = len(angles)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
-from braggwatch.services.recordings import RecordedDocument
-from braggwatch.sim.crystal.fcc import Miller
+from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
@@ -53,7 +54,7 @@ def hdf5_documents(options: Hdf5Options) -> Iterator[RecordedDocument]:
     OSError
         If the file can't be opened.
     """
-    with h5py.File(options.file, "r") as file:
+    with open_foreign(options.file) as file:
         frames = _dataset(file, options.frames)
         if frames.ndim != _STACK_DIMENSIONS:
             raise Hdf5ImportError(f"{options.frames} has shape {frames.shape}, not (N, rows, columns)")
@@ -119,6 +120,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
         there: list[str] = []
         file.visititems(lambda path, item: there.append(f"/{path}") if isinstance(item, h5py.Dataset) else None)
         raise Hdf5ImportError(f"no dataset {name}; there are {', '.join(there[:20]) or 'none'}")
+    refuse_if_held(found)
     return found
 
 

@@ -20,7 +20,7 @@ from braggwatch.services.importers.documents import Document, DocumentMaker, arr
 from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
 from braggwatch.services.importers.writing import write_whole
-from braggwatch.services.recordings import RecordedDocument
+from braggwatch.services.recording.recordings import RecordedDocument
 
 logger = logging.getLogger(__name__)
 

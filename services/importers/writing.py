@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from braggwatch.services.recordings import RecordedDocument, RecordingWriter
+from braggwatch.services.recording.recordings import RecordedDocument, RecordingWriter
 
 
 def write_whole(output: Path, documents: Iterable[RecordedDocument], *, source: str, overwrite: bool) -> None:

@@ -1,4 +1,7 @@
-"""The HTTP face: REST, live events, binary slices, metrics, health and the page itself."""
+"""The HTTP face: REST, live events, binary slices, metrics, health and the page itself.
+
+Serving imports it; a system's live part adds its own routes.
+"""
 
 from __future__ import annotations
 

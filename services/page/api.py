@@ -12,13 +12,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
-from braggwatch.services.events import EventBroker
+from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.page.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.page.live import wait_for_result
 from braggwatch.services.page.slices import SliceDtype, central_slices, packed
 from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
-from braggwatch.services.provisional_board import ProvisionalBoard
 
 MAX_WAIT_S = 60.0
 _PAGE_SIZE = 500
@@ -42,7 +42,7 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
 
 
 def runs_router(
-    store: ResultSource, broker: EventBroker[LiveRecord], board: ProvisionalBoard, classes: Sequence[str]
+    store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard, classes: Sequence[str]
 ) -> APIRouter:
     """Build everything under ``/runs``, and what the records' classes are: ``classes``, in the model's order."""
     router = APIRouter()

@@ -8,10 +8,10 @@ from concurrent.futures import CancelledError, Future
 
 from fastapi import APIRouter, HTTPException
 
+from braggwatch.models.cxdp.explain.occlusion import ExplanationStopped, Fill
 from braggwatch.models.explain.explanation import ExplanationError
-from braggwatch.models.explain.occlusion import ExplanationStopped, Fill
 from braggwatch.models.runtimes.base import InferenceError, RuntimeUnavailableError
-from braggwatch.services.explaining import BusyError, Explainer, ExplanationRecord
+from braggwatch.services.cxdp.live.explainer import BusyError, Explainer, ExplanationRecord
 from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.sim.crystal.visibility import directions
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.sim.crystallography.visibility import directions
 
 _COLUMNS_BEFORE = (
     "finished_at",

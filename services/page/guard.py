@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,6 +41,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def usable_tokens(*tokens: SecretStr | None) -> tuple[str, ...]:
+    """Return the tokens that can keep anyone out: a blank one is none, as a request without a token would match it."""
+    texts = (token.get_secret_value() for token in tokens if token is not None)
+    return tuple(text for text in texts if text.strip())
 
 
 class Guard:

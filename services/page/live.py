@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from braggwatch.callbacks.records import LiveRecord, ProvisionalVerdict, ScreeningResult
-from braggwatch.services.events import EventBroker, SlowClientError
+from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
 from braggwatch.services.page.sources import ResultSource
 
 PING_S = 10
 
 
-def live_router(broker: EventBroker[LiveRecord]) -> APIRouter:
+def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
     """Build ``GET /events``."""
     router = APIRouter()
 
@@ -35,7 +35,7 @@ def live_router(broker: EventBroker[LiveRecord]) -> APIRouter:
     return router
 
 
-async def _stream(broker: EventBroker[LiveRecord], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
+async def _stream(broker: ResultBroker[LiveRecord], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
     async with contextlib.aclosing(broker.subscribe(last_event_id)) as events:
         try:
             async for event in events:
@@ -49,7 +49,7 @@ async def _stream(broker: EventBroker[LiveRecord], last_event_id: str | None) ->
 
 
 async def wait_for_result(
-    store: ResultSource, broker: EventBroker[LiveRecord], run_uid: str, timeout_s: float
+    store: ResultSource, broker: ResultBroker[LiveRecord], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
     """Return the run's result as soon as it is there, or None after ``timeout_s`` seconds.
 
@@ -74,7 +74,7 @@ async def wait_for_result(
     return result or await run_in_threadpool(store.get, run_uid)
 
 
-async def _watch(broker: EventBroker[LiveRecord], run_uid: str) -> ScreeningResult | None:
+async def _watch(broker: ResultBroker[LiveRecord], run_uid: str) -> ScreeningResult | None:
     async with contextlib.aclosing(broker.subscribe()) as events:
         try:
             async for event in events:

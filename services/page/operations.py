@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from braggwatch.callbacks.records import LiveRecord
-from braggwatch.services.events import EventBroker
-from braggwatch.services.health import Health, HealthReport, HealthState
-from braggwatch.services.metrics import METRICS_CONTENT_TYPE, Metrics
+from braggwatch.services.live.health import Health, HealthReport, HealthState
+from braggwatch.services.metrics.prometheus import METRICS_CONTENT_TYPE, Metrics
 
 
 class ServiceStatus(BaseModel):
@@ -37,8 +36,16 @@ class ServiceStatus(BaseModel):
     runtime: str | None
 
 
-def operations_router(metrics: Metrics, health: Health, broker: EventBroker[LiveRecord]) -> APIRouter:
-    """Build ``/livez``, ``/readyz``, ``/metrics`` and ``/status``."""
+def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Callable[[], int]) -> APIRouter:
+    """Build ``/livez``, ``/readyz``, ``/metrics`` and ``/status``.
+
+    Parameters
+    ----------
+    epoch
+        Number of this life of the service.
+    watchers
+        Counts the clients that follow events now.
+    """
     router = APIRouter()
 
     @router.get("/livez")
@@ -61,7 +68,7 @@ def operations_router(metrics: Metrics, health: Health, broker: EventBroker[Live
     @router.get("/status")
     def status() -> ServiceStatus:  # pyright: ignore[reportUnusedFunction]
         """Return what the page's header shows."""
-        return _status(metrics, health, broker)
+        return _status(metrics, health, epoch, watchers())
 
     return router
 
@@ -70,12 +77,12 @@ def _report(report: HealthReport, *, well: bool) -> JSONResponse:
     return JSONResponse(report.model_dump(mode="json"), 200 if well else 503)
 
 
-def _status(metrics: Metrics, health: Health, broker: EventBroker[LiveRecord]) -> ServiceStatus:
+def _status(metrics: Metrics, health: Health, epoch: int, watchers: int) -> ServiceStatus:
     now = metrics.snapshot()
     report = health.report()
     age_s = None if now.last_document_at is None else max(0.0, time.time() - now.last_document_at)
     return ServiceStatus(
-        epoch=broker.epoch,
+        epoch=epoch,
         state=report.state,
         reasons=report.reasons,
         connected=now.is_connected,
@@ -87,7 +94,7 @@ def _status(metrics: Metrics, health: Health, broker: EventBroker[LiveRecord]) -
         runs_open=now.runs_open,
         queue_documents=now.queue_documents,
         store_pending=now.store_pending,
-        watchers=broker.clients,
+        watchers=watchers,
         model_id=now.model and now.model.id,
         model_sha256=now.model and now.model.sha256,
         runtime=now.model and now.model.runtime,

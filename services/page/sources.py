@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import HTTPException, Path
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ScreeningResult
 
 RunUid = Annotated[
     str,
@@ -32,7 +32,7 @@ class ResultSource(Protocol):
         ...
 
     def rocking_curve(self, run_uid: str) -> NDArray[np.float64] | None:
-        """Return the curve as `braggwatch.callbacks.records.ScreeningReport.rocking_curve` has it."""
+        """Return the curve as `braggwatch.callbacks.cxdp.records.ScreeningReport.rocking_curve` has it."""
         ...
 
 

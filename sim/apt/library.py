@@ -1,6 +1,7 @@
 """Labelled SDMs of cubes of one phase, disordered or L1₂: what a network of whole cubes learns from and is tested on.
 
-Cubes that precipitates fill in part, for networks that judge a voxel, are `braggwatch.models.apt.training_world`'s.
+Cubes that precipitates fill in part, for networks that judge a voxel, are made by
+`braggwatch.models.apt.training.training_world`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.apt.library import LibrarySpec, SdmSample
-from braggwatch.sim.shards import ForeignShardError, ShardError
+from braggwatch.sim.cxdp.shards import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 SDM_SHARD_SCHEMA = 1

@@ -2,6 +2,8 @@
 
 `braggwatch.sim.beamline.assembly.build_beamline` makes the devices, `braggwatch.sim.beamline.plans` scans them. What
 needs no control system stays apart: `sample`, `world` and `nuisance` import neither bluesky nor ophyd.
+
+The demo and tests import it; the live service doesn't.
 """
 
 from braggwatch.sim.beamline.nuisance import NuisanceSpec

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import brentq
 
 from braggwatch.sim.beamline.sample import SimulatedSample
-from braggwatch.sim.crystal import METALS
+from braggwatch.sim.cxdp.crystal import METALS
 from braggwatch.sim.geometry import GeometryPreset, RockingGeometry, Signal, geometry_from_values, pixel_q
 from braggwatch.sim.geometry.model import Value
 

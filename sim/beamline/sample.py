@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from braggwatch.sim.crystal import CrystalSpec, PopulationSpec, random_crystal_spec
-from braggwatch.sim.crystal.build import Element
-from braggwatch.sim.crystal.fcc import Miller, family, g_dot_b
+from braggwatch.sim.crystallography.fcc import Miller, family, g_dot_b
+from braggwatch.sim.cxdp.crystal import CrystalSpec, PopulationSpec, random_crystal_spec
+from braggwatch.sim.cxdp.crystal.build import Element
 from braggwatch.sim.cxdp.labels import CLASSES, Label
 
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.beamline.nuisance import NuisanceSpec, detect
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
-from braggwatch.sim.crystal import build_crystal
+from braggwatch.sim.cxdp.crystal import build_crystal
+from braggwatch.sim.cxdp.rocking import RockingModel, bragg_orientation, scanned_angle_deg
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
-from braggwatch.sim.rocking import RockingModel, bragg_orientation, scanned_angle_deg
 
 
 class BeamSpec(BaseModel):

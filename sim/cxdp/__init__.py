@@ -1,4 +1,4 @@
-"""What is the coherent diffraction system's own in the simulations, beginning with what its samples are called.
+"""Simulated coherent X-ray diffraction patterns: crystals, scattering, nuisance, data sets.
 
-Imported by whoever makes or reads labelled diffraction patterns; it imports no other system.
+Training code, studies and the simulated beamline import it; the live service doesn't.
 """

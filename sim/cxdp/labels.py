@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 Label = Literal["perfect", "screw", "edge", "mixed"]
-"""Of a crystal with one line at most; `braggwatch.sim.crystal.defects.crystal_label` has the words for all others."""
+"""Of a crystal with one line at most; all others have the words of `braggwatch.sim.cxdp.crystal.defects`."""
 
 CLASSES: tuple[Label, ...] = ("perfect", "screw", "edge")
 """Those that networks are trained to tell apart, in the order of their outputs; the others count as none of them."""

@@ -1,4 +1,7 @@
-"""Diffractometer geometry: circles, detector, angles to Q and back, presets."""
+"""Diffractometer geometry: circles, detector, angles to Q and back, presets.
+
+Everything may import it; it imports nothing of the simulation.
+"""
 
 from braggwatch.sim.geometry.model import Circle, CirclePreset, DetectorTilt, GeometryPreset, RockingGeometry, Signal
 from braggwatch.sim.geometry.preset_files import load_preset, preset_names

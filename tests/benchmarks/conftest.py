@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from braggwatch.callbacks.preprocessing import PreprocessingSettings
-from braggwatch.callbacks.records import RockingCurve
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings
+from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.sim.geometry import RockingGeometry, load_preset
 from support.scans import Case, make_case, synthetic
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.records import RockingCurve
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
+from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.sim.geometry import geometry_from_values, load_preset, rocking_map
 
 wp = pytest.importorskip("warp")
@@ -28,7 +28,7 @@ RUNS = 60
 
 def test_warp_and_numba_on_a_core(case: Any, cpu_seconds: Any) -> None:
     """The same kernels that run on a GPU, one thread, beside numba and beside reading the frames once."""
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
+    from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
 
     numba, warp = CpuPreprocessor(case.settings), DevicePreprocessor(case.settings, "cpu")
     theirs, mine = numba(case.curve), warp(case.curve)
@@ -71,9 +71,9 @@ def large_scan(name: str) -> RockingCurve:
 @pytest.mark.parametrize("name", SCANS)
 def test_last_frame_to_input_and_verdict(name: str) -> None:
     """All frames but one are up: send it, make the input, judge it. Beside it, what moving the bytes alone takes."""
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
-    from braggwatch.models.classifier import BundleClassifier
-    from braggwatch.models.registry import Registry
+    from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
+    from braggwatch.models.bundling.registry import Registry
+    from braggwatch.models.cxdp.classifier import BundleClassifier
 
     preprocessor = DevicePreprocessor(PreprocessingSettings(), "cuda:0")
     classifier = BundleClassifier.load(Registry(None).resolve("production"))
@@ -123,7 +123,7 @@ def test_last_frame_to_input_and_verdict(name: str) -> None:
 @pytest.mark.gpu
 def test_scans_at_full_speed_leave_the_memory_as_it_was() -> None:
     """Half a minute of scans one after the other: the same input each time, and no byte more on the device."""
-    from braggwatch.callbacks.device.preprocessor import DevicePreprocessor
+    from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
 
     preprocessor = DevicePreprocessor(PreprocessingSettings(), "cuda:0")
     curve = large_scan("128x256²")

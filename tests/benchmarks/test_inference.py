@@ -13,12 +13,12 @@ from math import prod
 import numpy as np
 import pytest
 
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.models.cxdp.symmetry import symmetry_batch
+from braggwatch.models.cxdp.volume_checks import measure_volume, second_peak_radius
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime
-from braggwatch.models.symmetry import symmetry_batch
-from braggwatch.models.volume_checks import measure_volume, second_peak_radius
 from support.production import production_bundle
 from support.volume_measures import measure_by_arrays
 

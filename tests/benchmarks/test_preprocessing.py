@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braggwatch.callbacks.preprocessing import CpuPreprocessor, warm_up
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, warm_up
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 

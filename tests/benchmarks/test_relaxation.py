@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.sim.crystal import NO_STRAIN, CrystalSpec, LineSpec, ShapeSpec, build_crystal
-from braggwatch.sim.relaxation.eam_spline import make_spline
-from braggwatch.sim.relaxation.lammps import LammpsRelaxer, _write_data
-from braggwatch.sim.relaxation.lammps_program import LammpsNotFoundError
-from braggwatch.sim.relaxation.model import RelaxationSettings
-from braggwatch.sim.relaxation.setfl import write_setfl
-from braggwatch.sim.relaxation.surface import surface_shell
-from braggwatch.sim.relaxation.zhou2004 import zhou_potential
+from braggwatch.sim.cxdp.crystal import NO_STRAIN, CrystalSpec, LineSpec, ShapeSpec, build_crystal
+from braggwatch.sim.cxdp.relaxation.census.surface import surface_shell
+from braggwatch.sim.cxdp.relaxation.engines.lammps import LammpsRelaxer, _write_data
+from braggwatch.sim.cxdp.relaxation.engines.lammps_program import LammpsNotFoundError
+from braggwatch.sim.cxdp.relaxation.model import RelaxationSettings
+from braggwatch.sim.cxdp.relaxation.potentials.eam_spline import make_spline
+from braggwatch.sim.cxdp.relaxation.potentials.setfl import write_setfl
+from braggwatch.sim.cxdp.relaxation.potentials.zhou2004 import zhou_potential
 
 pytest.importorskip("warp")
 
-from braggwatch.sim.relaxation.warp_crystals import WarpCrystals
-from braggwatch.sim.relaxation.warp_relaxer import WarpRelaxer
+from braggwatch.sim.cxdp.relaxation.engines.warp_crystals import WarpCrystals
+from braggwatch.sim.cxdp.relaxation.engines.warp_relaxer import WarpRelaxer
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 

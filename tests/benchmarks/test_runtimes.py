@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.models.benchmarking import Benchmark
-from braggwatch.models.bundle import Bundle
-from braggwatch.models.classifier import BundleClassifier
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.cxdp.benchmarking import Benchmark
+from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.models.cxdp.symmetry import symmetry_batch
 from braggwatch.models.runtimes import OnnxRuntime, RuntimeUnavailableError
 from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
 from braggwatch.models.runtimes.cuda_probe import cuda_problem, find_device
@@ -27,7 +28,6 @@ from braggwatch.models.runtimes.engine_torch import TorchRuntime
 from braggwatch.models.runtimes.factory import CANDIDATES
 from braggwatch.models.runtimes.onnx_cuda import OnnxCudaRuntime
 from braggwatch.models.runtimes.openvino import OpenVinoRuntime
-from braggwatch.models.symmetry import symmetry_batch
 from braggwatch.models.verdict import Verdict
 from support.production import production_bundle
 
@@ -114,7 +114,7 @@ def torch_work(bundle: Bundle, device: str) -> Work:
 def torch_module(bundle: Bundle, device: str):
     torch = pytest.importorskip("torch", reason="torch isn't installed")
     safetensors = pytest.importorskip("safetensors.torch", reason="safetensors isn't installed")
-    from braggwatch.models.export import deployable_module
+    from braggwatch.models.bundling.export import deployable_module
     from braggwatch.models.networks.factory import NamedClasses, network_from_weights
 
     weights = safetensors.load((bundle.path / "weights.safetensors").read_bytes())

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braggwatch.callbacks.records import ScreeningResult
-from braggwatch.services.store import ResultStore
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.services.storage.result_store import ResultStore
 from support.live_service import ServiceProcess, Stream, documents_of, running_proxy, running_service
 from support.quick_bundle import production_or_quick
 

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.sim.crystal import Crystal, CrystalSpec
-from braggwatch.sim.crystal.atomistic import crystal_of_atoms, initial_atoms
-from braggwatch.sim.crystal.paper import PaperRegime, paper_crystal_spec
-from braggwatch.sim.relaxation.configuration import make_relaxer
-from braggwatch.sim.relaxation.lammps_program import LammpsNotFoundError
-from braggwatch.sim.relaxation.model import RelaxationSettings
-from braggwatch.sim.relaxation.zhou2004 import zhou_potential
-from braggwatch.sim.scattering import amplitude_factorised, amplitude_on_grid
+from braggwatch.sim.cxdp.crystal import Crystal, CrystalSpec
+from braggwatch.sim.cxdp.crystal.atomistic import crystal_of_atoms, initial_atoms
+from braggwatch.sim.cxdp.crystal.paper import PaperRegime, paper_crystal_spec
+from braggwatch.sim.cxdp.relaxation.configuration import make_relaxer
+from braggwatch.sim.cxdp.relaxation.engines.lammps_program import LammpsNotFoundError
+from braggwatch.sim.cxdp.relaxation.model import RelaxationSettings
+from braggwatch.sim.cxdp.relaxation.potentials.zhou2004 import zhou_potential
+from braggwatch.sim.cxdp.scattering import amplitude_factorised, amplitude_on_grid
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 

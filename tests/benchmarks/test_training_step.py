@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 PROGRAM = """
 import json, sys, time
 import torch
-from braggwatch.models.freed_memory import keep_freed_memory
+from braggwatch.models.learning.freed_memory import keep_freed_memory
 from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet
 from braggwatch.models.networks.sdm import PaperSdmNet
 

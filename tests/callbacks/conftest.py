@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.records import ModelInput, Quality, RockingCurve, ScreeningReport
-from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.callbacks.cxdp.records import ModelInput, Quality, RockingCurve, ScreeningReport
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.sim.geometry.model import CirclePreset, GeometryPreset, Signal
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from braggwatch.services.gpu_metrics import GpuCollector
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.metrics.gpu_metrics import GpuCollector
+from braggwatch.services.metrics.prometheus import Metrics
 from support.gpus import gpu_reading
 
 ROOT = Path(__file__).parents[2]

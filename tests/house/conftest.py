@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from support.reference import load_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,14 +21,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
     """``docs/generate_reference.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("generate_reference", ROOT / "docs" / "generate_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_reference()
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ def test_the_derived_run_page_names_every_field() -> None:
 
 
 def example_results():
-    from braggwatch.callbacks.records import ScreeningResult
+    from braggwatch.callbacks.cxdp.records import ScreeningResult
     from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
     verdict = Verdict(
@@ -197,7 +197,7 @@ def example_results():
 
 
 def test_the_record_page_names_every_field() -> None:
-    from braggwatch.callbacks.records import Quality, ScreeningResult
+    from braggwatch.callbacks.cxdp.records import Quality, ScreeningResult
     from braggwatch.models.verdict import ModelIdentity, Verdict
 
     fields = {name for model in (ScreeningResult, Verdict, ModelIdentity, Quality) for name in model.model_fields}
@@ -213,8 +213,8 @@ def test_the_geometry_page_names_every_field() -> None:
 
 
 def test_the_bundle_page_names_every_file_and_field() -> None:
-    from braggwatch.models.bundle import REQUIRED_FILES, SUMS_FILE
-    from braggwatch.models.manifest import InputSpec, Manifest, Thresholds, ValidDomain, VolumeLimits
+    from braggwatch.models.bundling.bundle import REQUIRED_FILES, SUMS_FILE
+    from braggwatch.models.bundling.manifest import InputSpec, Manifest, Thresholds, ValidDomain, VolumeLimits
 
     fields = {
         name for model in (Manifest, InputSpec, Thresholds, ValidDomain, VolumeLimits) for name in model.model_fields
@@ -223,16 +223,21 @@ def test_the_bundle_page_names_every_file_and_field() -> None:
 
 
 def test_the_http_page_names_every_route(tmp_path: Path) -> None:
-    from braggwatch.services.events import EventBroker
-    from braggwatch.services.health import Health
-    from braggwatch.services.metrics import Metrics
+    from braggwatch.services.composition import MODALITIES
+    from braggwatch.services.live.health import Health
+    from braggwatch.services.live.instruments import Instruments
+    from braggwatch.services.live.modality import LiveContext
+    from braggwatch.services.metrics.prometheus import Metrics
     from braggwatch.services.page import create_app
-    from braggwatch.services.settings import PageSettings
-    from braggwatch.services.store import ResultStore
+    from braggwatch.services.settings import Settings
+    from braggwatch.services.storage.result_store import ResultStore
 
     store = ResultStore(tmp_path / "r.sqlite")
+    settings = Settings()
     try:
-        app = create_app(store, EventBroker(store.epoch), Metrics(), Health(), PageSettings())
+        modalities = [opened(LiveContext(settings, store, Instruments.of())) for opened in MODALITIES]
+        parts = [modality.add_routes for modality in modalities]
+        app = create_app(parts, Metrics(), Health(), settings.page, epoch=store.epoch, watchers=lambda: 0)
         routes = {f"{m.upper()} {path}" for path, methods in app.openapi()["paths"].items() for m in methods}
     finally:
         store.close()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, ValidDomain
 from braggwatch.models.cxdp.calibration import run_volumes
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
-from braggwatch.models.trust import FittedTrust, fit_trust
+from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
@@ -36,7 +36,7 @@ def make_blob() -> Callable[..., NDArray[np.float32]]:
 def parts() -> TrainedParts:
     """Export, calibration and golden arrays of a network that measures the elongation along each axis."""
     network = elongation_network(5.0)
-    from braggwatch.models.export import export_onnx  # needs torch
+    from braggwatch.models.bundling.export import export_onnx  # needs torch
     from braggwatch.models.runtimes import OnnxRuntime
 
     rng = np.random.default_rng(7)

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from braggwatch.callbacks.assembly_settings import AssemblySettings
-from braggwatch.callbacks.records import ModelInput, Quality, RockingCurve
-from braggwatch.callbacks.screening import ScreeningCallback
+from braggwatch.callbacks.cxdp.records import ModelInput, Quality, RockingCurve
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.services.events import EventBroker
-from braggwatch.services.screening import ScreeningService
+from braggwatch.services.cxdp.live.modality import CurveModality
+from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.screening_service import ScreeningService
+from braggwatch.services.live.supervision import stop_on_signal
 from braggwatch.services.settings import QueueSettings, ScreeningSettings, Settings, StreamSettings
-from braggwatch.services.store import ResultStore
-from braggwatch.services.supervision import stop_on_signal
+from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 
 EDGE = 24
@@ -95,19 +97,29 @@ def make_settings(address: str, *, queue=None, **stream) -> Settings:
     )
 
 
+def make_curves(store: ResultStore, make_stream=None, **more) -> CurveModality:
+    """Rocking curves with the quick numerics, or with the callback that ``make_stream(on_report, ...)`` makes."""
+    return CurveModality(store, make_stream or (lambda on_report, *_: make_callback(on_report)), **more)
+
+
 def make_service(
-    settings: Settings, store: ResultStore, *, sinks=(), metrics=None, assembly=None, board=None
+    settings: Settings,
+    store: ResultStore,
+    *,
+    modalities=None,
+    sinks=(),
+    metrics=None,
+    health=None,
+    assembly=None,
+    on_beat=None,
 ) -> ScreeningService:
-    """A service on an open store."""
-    return ScreeningService(
-        settings,
-        lambda on_report: make_callback(on_report, **assembly or {}),
-        store,
-        EventBroker(store.epoch),
-        sinks=sinks,
-        metrics=metrics,
-        board=board,
-    )
+    """A service on an open store; without ``modalities``, for rocking curves with the quick numerics."""
+    if modalities is None:
+        chosen = assembly or {}
+        modalities = [make_curves(store, lambda on_report, *_: make_callback(on_report, **chosen), metrics=metrics)]
+    outboxes = [modality.outbox for modality in modalities]
+    feedback = FeedbackDispatcher(sinks, outboxes, store.wait_for_change, metrics)
+    return ScreeningService(settings, modalities, feedback, Instruments.of(metrics, health), on_beat=on_beat)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
-from braggwatch.services.gpu_readings import GpuReading
+from braggwatch.services.metrics.gpu_readings import GpuReading
 
 
 class NvmlStandIn:

@@ -20,8 +20,8 @@ import pytest
 import zmq
 from bluesky.callbacks.zmq import Publisher
 
-from braggwatch.callbacks.geometry_resolution import scanned_signal
-from braggwatch.services.codec import decode
+from braggwatch.callbacks.cxdp.run.geometry_resolution import scanned_signal
+from braggwatch.services.stream.codec import decode
 from support.scans import Case
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from braggwatch.models.registry import PRODUCTION, Registry
+from braggwatch.models.bundling.registry import PRODUCTION, Registry
 
 
 def production_bundle() -> Path:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from braggwatch.models.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, ValidDomain
+from braggwatch.models.bundling.registry import Registry, RegistryError
 from braggwatch.models.cxdp.calibration import run_volumes
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance, ValidDomain
-from braggwatch.models.registry import Registry, RegistryError
 from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.trust import fit_trust
+from braggwatch.models.uncertainty.trust import fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
@@ -22,7 +22,7 @@ def write_quick_registry(root: Path, ood: float = 1e9, fourth_class: str | None 
     """
     classes = CLASSES if fourth_class is None else (*CLASSES, fourth_class)
     network = elongation_network(50.0, round_class=fourth_class is not None)
-    from braggwatch.models.export import export_onnx  # needs torch
+    from braggwatch.models.bundling.export import export_onnx  # needs torch
 
     rng = np.random.default_rng(1)
     labels = np.arange(90) % len(classes)

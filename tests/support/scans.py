@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.preprocessing import PreprocessingSettings
-from braggwatch.callbacks.records import RockingCurve
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings
+from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.sim.geometry import geometry_from_values, load_preset, rocking_map
 from braggwatch.sim.geometry.model import GeometryPreset
 

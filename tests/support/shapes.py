@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from braggwatch.sim.crystal import ShapeSpec
+from braggwatch.sim.cxdp.crystal import ShapeSpec
 
 
 def free_shape(ratio_100: float, ratio_110: float) -> ShapeSpec:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braggwatch.models.bundle import Bundle, GoldenArrays
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance, Thresholds
+from braggwatch.models.bundling.bundle import Bundle, GoldenArrays
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, Thresholds
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 
 SIDE = 9

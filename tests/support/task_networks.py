@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.models.bundle import Bundle, GoldenArrays
+from braggwatch.models.bundling.bundle import Bundle, GoldenArrays
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, Thresholds
 from braggwatch.models.bundling.tasks import DEFECT_TASK
-from braggwatch.models.manifest import InputSpec, Manifest, Provenance, Thresholds
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 
 TASK_NETWORKS = (DEFECT_TASK, "sadp-space-group", "apt-order", "apt-order pictures")
@@ -27,7 +27,7 @@ def task_bundle(name: str) -> Bundle:
     """
     torch = pytest.importorskip("torch", reason="torch isn't installed: no network to export")
     pytest.importorskip("onnxscript", reason="onnxscript isn't installed: the exporter needs it")
-    from braggwatch.models.export import export_onnx
+    from braggwatch.models.bundling.export import export_onnx
     from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet
     from braggwatch.models.networks.sadp import LatticeMapNet
     from braggwatch.models.networks.sdm import CentreVoxelNet, DrawnSdmNet, PaperSdmNet, SdmEnsemble

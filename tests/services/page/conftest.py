@@ -19,17 +19,19 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from braggwatch.callbacks.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.cxdp.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
-from braggwatch.services.events import EventBroker
-from braggwatch.services.explaining import Explainer
-from braggwatch.services.health import Health
-from braggwatch.services.metrics import Metrics
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.routes import add_curve_routes
+from braggwatch.services.live.health import Health
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.provisional_board import ProvisionalBoard
+from braggwatch.services.sadp.live.page_routes import add_pattern_routes
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.settings import PageSettings
-from braggwatch.services.store import ResultStore
+from braggwatch.services.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -119,7 +121,7 @@ class World:
     """Everything that a page stands on."""
 
     store: ResultStore
-    broker: EventBroker
+    broker: ResultBroker
     metrics: Metrics
     health: Health
     board: ProvisionalBoard
@@ -128,18 +130,14 @@ class World:
     classes: tuple[str, ...] = CLASSES
 
     def app(self, **settings: object) -> FastAPI:
-        chosen = PageSettings.model_validate(settings)
-        return create_app(
-            self.store,
-            self.broker,
-            self.metrics,
-            self.health,
-            chosen,
-            self.explainer,
-            self.patterns,
-            self.board,
-            classes=self.classes,
-        )
+        return self.app_with(PageSettings.model_validate(settings))
+
+    def app_with(self, settings: PageSettings) -> FastAPI:
+        parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer, self.classes)]
+        if self.patterns is not None:
+            parts.append(lambda app: add_pattern_routes(app, self.patterns))
+        epoch, watchers = self.broker.epoch, lambda: self.broker.clients
+        return create_app(parts, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
 
     @contextlib.contextmanager
     def served(self, **settings: object) -> Iterator[str]:
@@ -200,7 +198,7 @@ def provisional_of() -> Callable[..., ProvisionalVerdict]:
 def world(tmp_path: Path) -> Iterator[World]:
     store = ResultStore(tmp_path / "results.sqlite")
     metrics = Metrics()
-    broker = EventBroker(epoch=7)
+    broker = ResultBroker(epoch=7)
     yield World(store, broker, metrics, Health(on_change=metrics.ready), ProvisionalBoard(broker, metrics))
     store.close()
 

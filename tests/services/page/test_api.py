@@ -26,6 +26,24 @@ def test_a_result_is_read_back_as_it_was_stored(world, result_of):
     assert type(result).model_validate_json(answer.content) == result
 
 
+def test_text_that_is_none_is_shown_with_question_marks(world, result_of, provisional_of):
+    world.board.put(type(told := provisional_of(result_of("run-0")))(**{**dict(told), "sample": "caf\udce9"}))
+    result = result_of("run-1")
+    world.publish(type(result)(**{**dict(result), "sample": "caf\udce9"}))
+    world.health.degraded("model", "no file caf\udce9")
+    world.health.remark("runs", "run \ud83d")
+    with world.client() as client:
+        for path, shown in (
+            ("/provisional", "caf?"),
+            ("/runs", "caf?"),
+            ("/runs/run-1", "caf?"),
+            ("/runs.csv", "caf?"),
+            ("/readyz", "no file caf?"),
+            ("/status", "run ?"),
+        ):
+            assert shown in client.get(path).text, path
+
+
 def test_what_is_said_of_a_run_on_its_way_is_there_until_its_record_is(world, result_of, provisional_of):
     first, last = (provisional_of(result_of("run-1"), received) for received in (43, 52))
     with world.client() as client:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from braggwatch.models.bundle import Bundle
+from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import RuntimeOutput
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cli import app as command_line
-from braggwatch.services.explaining import Explainer, ExplanationRecord
+from braggwatch.services.cxdp.live.explainer import Explainer, ExplanationRecord
 from support.production import production_bundle
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -198,7 +198,7 @@ def _colours(page) -> list[list[list[int]]]:
 @pytest.fixture
 def kept(world, bundle, result_of, tmp_path):
     """A store with the model's own golden pattern as run-1."""
-    from braggwatch.callbacks.records import ModelInput, ScreeningReport
+    from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningReport
 
     result = result_of("run-1", "edge")
     counts = bundle.golden.counts[2]

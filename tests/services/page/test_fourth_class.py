@@ -18,8 +18,7 @@ import httpx
 import pytest
 import zmq
 
-from braggwatch.models.registry import Registry
-from braggwatch.services.codec import decode
+from braggwatch.models.bundling.registry import Registry
 from braggwatch.services.serving import RunningService, serve
 from braggwatch.services.settings import (
     FeedbackSettings,
@@ -31,7 +30,8 @@ from braggwatch.services.settings import (
     StoreSettings,
     StreamSettings,
 )
-from support.live_service import Stream, documents_of
+from braggwatch.services.stream.codec import decode
+from support.live_service import Stream, documents_of, free_port
 from support.quick_bundle import write_quick_registry
 from support.scans import synthetic
 
@@ -48,6 +48,7 @@ class Judged:
     run_uid: str
     metrics_before: str
     derived: dict[str, object]
+    pva_search_port: int
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.running.url + path, timeout=60.0).raise_for_status()
@@ -61,6 +62,7 @@ def judged(shared_proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
     case = synthetic(64, 128, 0.5, 1.2, 300.0)
     preset = tmp_path / "preset.json"
     preset.write_text(case.preset.model_dump_json())
+    search_port = free_port()
     settings = Settings(
         stream=StreamSettings(address=shared_proxy.out_address, prefix="raw"),
         screening=ScreeningSettings(
@@ -70,7 +72,7 @@ def judged(shared_proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
         page=PageSettings(port=0),
         feedback=FeedbackSettings(
             publisher=PublisherSettings(enabled=True, address=shared_proxy.in_address),
-            pvs=PvSettings(enabled=True, prefix="TEST:", port=0, search_port=0),
+            pvs=PvSettings(enabled=True, prefix="TEST:", port=0, search_port=search_port),
         ),
     )
     documents = documents_of(case, 7)
@@ -86,7 +88,7 @@ def judged(shared_proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
                 for name, document in documents:
                     stream.publisher(name, document)
             httpx.get(f"{running.url}/runs/{run_uid}/result", params={"wait": 60}, timeout=90.0).raise_for_status()
-            yield Judged(running, run_uid, before, _derived_event(derived, run_uid))
+            yield Judged(running, run_uid, before, _derived_event(derived, run_uid), search_port)
 
 
 def _derived_event(socket: zmq.Socket[bytes], run_uid: str) -> dict[str, object]:
@@ -123,9 +125,12 @@ def test_it_reaches_the_record_the_table_the_metrics_and_the_derived_run(judged:
 
 def test_it_is_a_choice_and_a_variable_of_its_own(judged: Judged, eventually) -> None:
     thread = pytest.importorskip("p4p.client.thread", reason="p4p is not installed")
-    pvs = judged.running.composed.pvs
-    assert pvs is not None
-    with thread.Context("pva", conf=pvs.client_configuration, useenv=False) as client:
+    where = {
+        "EPICS_PVA_ADDR_LIST": "127.0.0.1",
+        "EPICS_PVA_AUTO_ADDR_LIST": "NO",
+        "EPICS_PVA_BROADCAST_PORT": str(judged.pva_search_port),
+    }
+    with thread.Context("pva", conf=where, useenv=False) as client:
         eventually(lambda: client.get("TEST:COUNT", timeout=10.0) == 1, 30.0, "the variables are set")
         assert str(client.get("TEST:VERDICT", timeout=10.0)) == "twin"
         assert client.get("TEST:LABEL", timeout=10.0) == "twin"

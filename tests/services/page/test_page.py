@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import SecretStr
 
-from braggwatch.services.page import create_app
-from braggwatch.services.settings import PageSettings
+from braggwatch.services.settings import PageSettings, SettingsError, load_settings
 
 TOKEN = "a-long-token"
 
@@ -56,7 +56,25 @@ def test_beyond_loopback_a_token_must_be_set(world):
         PageSettings(host="0.0.0.0")
     unchecked = PageSettings.model_construct(host="10.0.0.1", read_token=None, operate_token=None)
     with pytest.raises(ValueError, match="token"):
-        create_app(world.store, world.broker, world.metrics, world.health, unchecked)
+        world.app_with(unchecked)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_a_blank_token_is_none(world, blank, monkeypatch, result_of):
+    monkeypatch.setenv("BRAGGWATCH_PAGE__HOST", "0.0.0.0")
+    monkeypatch.setenv("BRAGGWATCH_PAGE__READ_TOKEN", blank)
+    with pytest.raises(SettingsError, match="read_token"):
+        load_settings()
+    unchecked = PageSettings.model_construct(host="0.0.0.0", read_token=SecretStr(blank), operate_token=None)
+    with pytest.raises(ValueError, match="token"):
+        world.app_with(unchecked)
+    # A blank second token must not open what the first one closes.
+    world.publish(result_of("run-1"))
+    with world.client("elsewhere:8080", host="0.0.0.0", read_token=TOKEN, operate_token=blank) as client:
+        for headers in ({}, {"Authorization": "Bearer"}, {"Cookie": "braggwatch_token="}):
+            assert client.get("/runs", headers=headers).status_code == 401
+        assert client.post("/login", content="token=", follow_redirects=False).status_code == 401
+        assert client.get("/runs", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
 def test_without_the_token_nothing_is_told(world, result_of):
@@ -150,6 +168,18 @@ def test_readiness_gives_its_reasons(world):
         world.health.failed("stream", "not connected to tcp://127.0.0.1:5578")
         assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
+
+
+def test_a_remark_stands_on_the_page_of_a_service_that_is_ready(world):
+    for part in ("stream", "model", "store"):
+        world.health.ok(part)
+    world.health.remark("runs", "run r has no frames of 'det_image'")
+    with world.client() as client:
+        for path in ("/readyz", "/status"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert answer.json()["state"] == "ready"
+            assert answer.json()["reasons"] == ["runs: run r has no frames of 'det_image'"]
 
 
 def test_the_status_says_what_was_lost_and_who_speaks(world, result_of):

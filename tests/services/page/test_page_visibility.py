@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from braggwatch.callbacks.records import BurgersVisibility
-from braggwatch.callbacks.reflection import StatedReflection, burgers_visibility
+from braggwatch.callbacks.cxdp.records import BurgersVisibility
+from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility
 from braggwatch.services.feedback.derived_run import derived_run, flat_fields
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

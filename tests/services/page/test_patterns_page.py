@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
-from braggwatch.callbacks.sadp.screening import PatternCallback
-from braggwatch.services.events import EventBroker
-from braggwatch.services.pattern_desk import PatternDesk
-from braggwatch.services.pattern_picture import pack_picture, unpack_picture
+from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_picture import pack_picture, unpack_picture
 from tests.support.patterns import QuickJudge, net, noisy, pattern_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -23,7 +23,7 @@ class Stream:
     """Judges documents into the page's world."""
 
     def __init__(self, world, model=None) -> None:
-        self.desk = PatternDesk(world.store.patterns, EventBroker(7), world.metrics)
+        self.desk = PatternDesk(world.store.patterns, ResultBroker(7), world.metrics)
         world.patterns = self.desk
         self.callback = PatternCallback(model or PatternModel(QuickJudge(), 0.9), self.desk.take)
 
@@ -85,7 +85,7 @@ def test_the_picture_has_its_spots_where_they_are(http: httpx.Client, stream: St
 def test_after_a_restart_the_last_picture_is_still_there(world, stream: Stream) -> None:
     run = pattern_run([net()])
     stream.send(run)
-    fresh = PatternDesk(world.store.patterns, EventBroker(8))
+    fresh = PatternDesk(world.store.patterns, ResultBroker(8))
     assert fresh.picture(run.uid, "foil").seq_num == 1
     assert fresh.picture(run.uid, "nobody") is None
 

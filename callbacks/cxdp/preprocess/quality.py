@@ -1,0 +1,152 @@
+"""Judge a preprocessed peak: what an operator must know before trusting a verdict on it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics
+from braggwatch.callbacks.cxdp.preprocess.facets import facet_streaks, ideal_angle_error_deg, mutual_angles_deg
+from braggwatch.callbacks.cxdp.preprocess.orthonormalise import QGrid
+from braggwatch.callbacks.cxdp.records import Quality
+from braggwatch.sim.geometry.model import RockingGeometry
+
+_FEWEST_STREAKS = 4
+_FACET_ANGLE_LIMIT_DEG = 6.0
+
+
+def invalid_quality(reason: str) -> Quality:
+    """Return the record of data that gave no model input."""
+    return Quality(
+        coverage=0.0,
+        peak_counts=0.0,
+        total_counts=0.0,
+        saturated_pixels=0,
+        size_nm=None,
+        scale_valid=False,
+        voxel_size_inv_A=0.0,
+        q_inv_A=0.0,
+        d_spacing_A=0.0,
+        d_deviation=None,
+        invalid_reason=reason,
+    )
+
+
+def d_deviation(d_spacing_A: float, geometry: RockingGeometry) -> float | None:
+    """Return the relative deviation of d from that of the stated cubic reflection, None where it isn't stated."""
+    expected = _stated_d_A(geometry)
+    return None if expected is None else d_spacing_A / expected - 1.0
+
+
+def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation: float) -> str | None:
+    """Say how the measured d contradicts the stated cubic reflection; None where it doesn't, or none is stated.
+
+    Strain, alloying and heat move d by a percent or so. Beyond the limit the geometry, the reflection or the lattice is
+    not what the documents say, so the model input is not of the crystal that they name.
+    """
+    expected = _stated_d_A(geometry)
+    deviation = d_deviation(d_spacing_A, geometry)
+    if expected is None or deviation is None or abs(deviation) <= max_d_deviation:
+        return None
+    hkl = " ".join(map(str, geometry.hkl or ()))
+    return (
+        f"the measured d-spacing, {d_spacing_A:.4f} Å, contradicts the stated reflection ({hkl}), {expected:.4f} Å: "
+        f"it is {deviation:+.1%} off, the limit is {max_d_deviation:.1%} (preprocessing.max_d_deviation); check the "
+        "preset's row and column directions and direct beam, the unit of the energy (keV) and of the distance (m), the "
+        "detector circles, hkl and the lattice parameter"
+    )
+
+
+def _stated_d_A(geometry: RockingGeometry) -> float | None:
+    if geometry.hkl is None or geometry.lattice_parameter_A is None or geometry.hkl == (0, 0, 0):
+        return None
+    return geometry.lattice_parameter_A / float(np.linalg.norm(geometry.hkl))
+
+
+def assess(
+    *,
+    intensity: NDArray[np.float32],
+    coverage: NDArray[np.float32],
+    grid: QGrid,
+    statistics: FrameStatistics,
+    geometry: RockingGeometry,
+    size_nm: float | None,
+    scale_doubts: tuple[str, ...],
+    flags: tuple[str, ...],
+    max_d_deviation: float,
+    min_coverage: float,
+    find_facets: bool,
+) -> Quality:
+    """Gather everything noticed about one model input into its quality record.
+
+    Parameters
+    ----------
+    intensity, coverage
+        (64, 64, 64) from the final gather.
+    grid
+        Where the cube lies.
+    statistics
+        What the pass over the raw frames found.
+    geometry
+        For the stated reflection and lattice parameter.
+    size_nm
+        L from the autocorrelation, None where there was none.
+    scale_doubts
+        Why L can't be trusted; empty where it can.
+    flags
+        What was noticed before.
+    max_d_deviation, min_coverage
+        Limits, as in the settings.
+    find_facets
+        Whether to look for facet streaks.
+    """
+    noticed = list(flags)
+    q = float(np.linalg.norm(grid.center_inv_A))
+    d_spacing = 2.0 * np.pi / q
+    deviation = d_deviation(d_spacing, geometry)
+    contradicted = contradiction(d_spacing, geometry, max_d_deviation)
+    if contradicted is not None:
+        noticed.append(f"d-spacing {d_spacing:.4f} Å is {deviation:+.1%} off the stated reflection")
+    noticed.extend(f"scale: {doubt}" for doubt in scale_doubts)
+    covered = float(coverage.mean())
+    if statistics.saturated:
+        noticed.append(f"{statistics.saturated} saturated readings")
+    if statistics.invalid:
+        noticed.append(f"{statistics.invalid} readings are negative, not finite or marked and were left out")
+    if statistics.outliers:
+        noticed.append(f"{statistics.outliers} isolated hot readings were left out")
+    angles: tuple[float, ...] = ()
+    error: float | None = None
+    if find_facets:
+        streaks = facet_streaks(intensity, coverage)
+        angles = tuple(float(angle) for angle in mutual_angles_deg(streaks))
+        if len(streaks) >= _FEWEST_STREAKS:
+            error = ideal_angle_error_deg(np.asarray(angles))
+            if error > _FACET_ANGLE_LIMIT_DEG:
+                noticed.append(
+                    f"facet streaks are {error:.1f}° off the fcc angles: wrong geometry, or no faceted fcc particle"
+                )
+    reason: str | None = None
+    if not np.isfinite(intensity).all() or float(intensity.max()) <= 0:
+        reason = "no intensity in the model input"
+    elif contradicted is not None:
+        # Before the coverage, which a wrong geometry spoils too.
+        reason = contradicted
+    elif covered < min_coverage:
+        reason = f"only {covered:.0%} of the model input was measured"
+    return Quality(
+        coverage=covered,
+        peak_counts=statistics.peak_counts,
+        total_counts=float(statistics.frame_totals.sum()),
+        saturated_pixels=statistics.saturated,
+        size_nm=size_nm,
+        scale_valid=not scale_doubts,
+        voxel_size_inv_A=grid.voxel_size_inv_A,
+        q_inv_A=q,
+        d_spacing_A=d_spacing,
+        d_deviation=deviation,
+        facet_angles_deg=angles,
+        facet_angle_error_deg=error,
+        flags=tuple(noticed),
+        invalid_reason=reason,
+    )

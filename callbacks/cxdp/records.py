@@ -1,0 +1,268 @@
+"""The frozen values that travel from a detector's documents to a verdict, one type for each idea."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from braggwatch.models.runtimes.device_input import DeviceBatch
+from braggwatch.models.valid_text import SoundText
+from braggwatch.models.verdict import Verdict
+from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.geometry.model import RockingGeometry
+
+
+class Route(StrEnum):
+    """How a frame reached us (see docs: the three routes)."""
+
+    INLINE = "inline"
+    RESOURCE_DATUM = "resource_datum"
+    STREAM_RESOURCE = "stream_resource"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """One detector frame with the readings that belong to it, joined once and never again.
+
+    Attributes
+    ----------
+    index
+        Zero-based position in the rocking curve (``seq_num - 1``).
+    angle_deg
+        Readback of the scanned circle in degrees, without the geometry's offset; None until known (fly scans whose
+        angles come from another stream).
+    frame
+        (rows, columns) counts as delivered, any real dtype.
+    """
+
+    run_uid: str
+    index: int
+    angle_deg: float | None
+    frame: NDArray[np.generic]
+    monitor: float | None
+    transmission: float | None
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class RockingCurve:
+    """A whole rocking curve in the detector's own coordinates.
+
+    Attributes
+    ----------
+    frames
+        (N, rows, columns) counts in scan order; float32, or the detector's integer dtype; rows of absent frames zero.
+    angles_deg
+        (N,) float64 readbacks of the scanned circle; NaN where absent.
+    present
+        (N,) bool, False for each frame that was expected and never arrived.
+    monitor, transmission
+        (N,) float64 or None.
+    crop_origin
+        First (row, column) of ``frames`` within the delivered frame: not (0, 0) where a large detector was cropped.
+    """
+
+    run_uid: str
+    frames: NDArray[np.generic]
+    angles_deg: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    monitor: NDArray[np.float64] | None
+    transmission: NDArray[np.float64] | None
+    crop_origin: tuple[int, int]
+    geometry: RockingGeometry
+
+    @property
+    def completeness(self) -> float:
+        """Fraction of the expected frames that arrived, 0 to 1."""
+        return float(self.present.mean()) if self.present.size else 0.0
+
+
+class Quality(BaseModel):
+    """What the preprocessing noticed; `flags` are the reasons to distrust, in words for an operator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coverage: FiniteFloat = Field(description="Fraction of the model input's voxels that were measured, 0 to 1.")
+    peak_counts: FiniteFloat = Field(description="Largest corrected count in the raw frames.")
+    total_counts: FiniteFloat
+    saturated_pixels: int
+    size_nm: FiniteFloat | None = Field(description="Particle size L from the autocorrelation, nanometre.")
+    scale_valid: bool = Field(description="False where L could not be trusted and a fallback scale was used.")
+    voxel_size_inv_A: FiniteFloat = Field(description="Edge of one model input voxel in 1/angstrom (2 pi / d).")
+    q_inv_A: FiniteFloat = Field(description="|Q| of the peak in 1/angstrom.")
+    d_spacing_A: FiniteFloat
+    d_deviation: FiniteFloat | None = Field(
+        description="Relative deviation of d from the stated hkl; None if unstated."
+    )
+    facet_angles_deg: tuple[FiniteFloat, ...] = Field(default=(), description="Angles between facet streaks.")
+    facet_angle_error_deg: FiniteFloat | None = Field(
+        default=None,
+        description="Median distance of the streak angles from the nearest ideal {111}/{100} angle.",
+    )
+    flags: tuple[SoundText, ...] = ()
+    invalid_reason: SoundText | None = Field(default=None, description="Set where no class may be given at all.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What the network sees.
+
+    Attributes
+    ----------
+    intensity
+        (64, 64, 64) float32, non-negative counts on an orthonormal grid centred on the Bragg peak. Axis 0 runs
+        along Q, axes 1 and 2 perpendicular to it.
+    basis
+        (3, 3) float64 orthonormal rows: laboratory (sample, circles at zero) directions of the array's axes.
+    center_inv_A
+        (3,) float64, Q at voxel (32, 32, 32) in the same frame.
+    batch
+        The intensity and its mirror images on a device, until the next curve is preprocessed; None where it was made
+        on the CPU.
+    """
+
+    run_uid: str
+    intensity: NDArray[np.float32]
+    basis: NDArray[np.float64]
+    center_inv_A: NDArray[np.float64]
+    quality: Quality
+    batch: DeviceBatch | None = None
+
+
+class GeometryOrigin(BaseModel):
+    """Where one geometry value came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: SoundText
+    value: float
+    origin: SoundText = Field(
+        description="'preset', 'start', 'baseline', 'configuration' or 'event', with the signal name."
+    )
+
+
+class BurgersVisibility(BaseModel):
+    """Which dislocations a verdict speaks of: of the six fcc Burgers directions, those that the reflection can see.
+
+    Directions are integers, b = a/2 times one, one of each ± pair. Both lists are empty where that is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
+    origin: SoundText | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
+    seen: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b not 0.")
+    blind: tuple[Miller, ...] = Field(default=(), description="Burgers directions with g·b = 0.")
+    short: SoundText = Field(description="What completes 'perfect, ...' for a person.")
+    statement: SoundText = Field(description="The same in full, every direction named; or why it is unknown.")
+
+    @property
+    def known(self) -> bool:
+        """Whether the reflection, and with it both lists, is known."""
+        return bool(self.seen)
+
+    @classmethod
+    def unknown(cls, reason: str, *, origin: str | None = None, hkl: Miller | None = None) -> BurgersVisibility:
+        """Say that it is unknown, and why."""
+        short = "as far as its reflection sees: which Burgers directions is unknown"
+        return cls(hkl=hkl, origin=origin, short=short, statement=f"what this verdict excludes is unknown: {reason}")
+
+
+class ScreeningResult(BaseModel):
+    """The one final record of a run: what is stored, published, shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_uid: SoundText
+    scan_id: int | None
+    revision: int = Field(ge=1)
+    verdict: Verdict
+    frames_expected: int | None
+    frames_received: int
+    quality: Quality | None
+    geometry_origins: tuple[GeometryOrigin, ...] = ()
+    burgers: BurgersVisibility | None = Field(
+        default=None, description="What the verdict excludes; None where no network ran, and in older records."
+    )
+    sample: SoundText | None = Field(default=None, description="Sample name from the start document.")
+    position: dict[SoundText, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
+    truth: SoundText | None = Field(default=None, description="Simulated truth where the start document carries it.")
+    started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
+    finished_at: FiniteFloat = Field(description="Wall clock when the verdict was made, seconds since the epoch.")
+    latency_s: FiniteFloat = Field(description="Last document of the run to verdict, monotonic clock, seconds.")
+    stage_seconds: dict[str, FiniteFloat] = Field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """The headline for a person: a perfect crystal is one only as far as its reflection sees."""
+        return _in_words(self.verdict, self.burgers)
+
+    @property
+    def blind_directions(self) -> int | None:
+        """How many of the six Burgers directions the reflection can't see, None where that is unknown."""
+        return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
+
+    @property
+    def completeness(self) -> float | None:
+        """Received over expected frames, or None where the expected number is unknown."""
+        if not self.frames_expected:
+            return None
+        return self.frames_received / self.frames_expected
+
+
+class ProvisionalVerdict(BaseModel):
+    """What would be said of a run if it ended now: told while it goes on, never stored, replaced by its record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_uid: SoundText
+    scan_id: int | None
+    verdict: Verdict
+    frames_expected: int = Field(gt=0)
+    frames_received: int = Field(gt=0)
+    burgers: BurgersVisibility | None = Field(default=None, description="As in the record.")
+    sample: SoundText | None = None
+    started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
+    made_at: FiniteFloat = Field(description="Wall clock when it was made, seconds since the epoch.")
+    seconds: FiniteFloat = Field(ge=0.0, description="What making it took, monotonic clock.")
+
+    @property
+    def in_words(self) -> str:
+        """The headline for a person, as a record's, with how much of the scan it rests on."""
+        share = self.frames_received / self.frames_expected
+        return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
+
+
+LiveRecord = ScreeningResult | ProvisionalVerdict
+"""What watchers are told as it comes: records of ended runs, and what is said of runs that go on."""
+
+
+def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
+    label = verdict.label
+    if label == "perfect":
+        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label is None or verdict.headline == verdict.label:
+        return label or verdict.headline
+    return f"{verdict.headline}: {label}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningReport:
+    """A result with the arrays that the page and the store may keep.
+
+    Attributes
+    ----------
+    rocking_curve
+        (N, 2) float64 in scan order: readback of the scanned circle in degrees, without the geometry's offset, and
+        summed counts of the frame; NaN where a frame is absent. None where no curve could be assembled.
+    """
+
+    result: ScreeningResult
+    model_input: ModelInput | None
+    rocking_curve: NDArray[np.float64] | None = None
+    extras: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,300 @@
+"""From a volume and the readings beside it to a `RockingCurve`: angles, monitor, what is missing and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.cxdp.records import FrameRecord, GeometryOrigin, RockingCurve
+from braggwatch.callbacks.cxdp.run.geometry_resolution import (
+    BASELINE,
+    GeometrySources,
+    ResolvedGeometry,
+    UnresolvedGeometry,
+    fly_angles,
+    resolve_geometry,
+)
+from braggwatch.callbacks.cxdp.run.reflection import StatedReflection
+from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.frames import FrameFields, FrameSource
+from braggwatch.callbacks.documents.readings import StreamReadings
+from braggwatch.sim.geometry.model import GeometryPreset
+
+PASSED_BELOW = 0.1
+"""The peak is behind once a frame has no more than this share of the brightest one's counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurveMaterials:
+    """What a run's documents gave, frames apart.
+
+    Attributes
+    ----------
+    streams
+        Readings, the detector's stream first.
+    counts
+        Stream → events as the stop document counts them.
+    beside
+        Index → readings of each frame that arrived (their ``frame`` is empty).
+    length
+        Number of frames of the curve, missing ones included.
+    reflection
+        The reflection, whoever stated it.
+    """
+
+    run_uid: str
+    preset: GeometryPreset
+    settings: AssemblySettings
+    fields: FrameFields
+    start: Mapping[str, object]
+    configuration: Mapping[str, float]
+    streams: Sequence[StreamReadings]
+    counts: Mapping[str, int]
+    beside: Mapping[int, FrameRecord]
+    source: FrameSource
+    length: int
+    reflection: StatedReflection
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltCurve:
+    """A curve and what to say of it; ``reason`` is None where no frame is missing.
+
+    Attributes
+    ----------
+    rocking_curve
+        (N, 2) float64: angle in degrees and summed counts of each frame, NaN where absent.
+    """
+
+    curve: RockingCurve
+    rocking_curve: NDArray[np.float64]
+    reason: str | None
+    classifiable: bool
+    origins: tuple[GeometryOrigin, ...]
+
+
+def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDArray[np.float64], str]:
+    """Return (length,) readbacks of the scanned circle in degrees and where they came from.
+
+    The frames' own events are taken first; then another stream that has one reading for each frame, from events or
+    a file; then the plan's explicit statement.
+
+    Parameters
+    ----------
+    so_far
+        The run goes on, and ``length`` frames of it have come: the detector's own stream may have readings beyond.
+
+    Raises
+    ------
+    UnresolvedGeometry
+        Where none of these has them.
+    """
+    signal, length = materials.fields.angle, materials.length
+    own = {index: r.angle_deg for index, r in materials.beside.items() if r.angle_deg is not None}
+    if own:
+        return joined(own, length), f"event:{signal}"
+    rejected: list[str] = []
+    for stream in materials.streams:
+        if stream.name == BASELINE:
+            continue
+        series = stream.series(signal) or materials.source.scalars(stream.name, signal)
+        if not series:
+            continue
+        count = materials.counts.get(stream.name, max(series))
+        ahead = so_far and count > length and stream is materials.streams[0]
+        if count != length and not ahead:
+            rejected.append(f"stream {stream.name!r} has {count} readings for {length} frames")
+            continue
+        scaled = {seq_num - 1: value * materials.fields.angle_scale for seq_num, value in series.items()}
+        return joined(scaled, length), f"event:{stream.name}/{signal}"
+    stated = fly_angles(materials.start, length)
+    if stated is not None:
+        return stated, "start:fly"
+    looked = "; ".join(rejected) or "looked in the events of every stream, in stream resources and in start['fly']"
+    raise UnresolvedGeometry(f"no readback of the scanned circle {materials.preset.scanned!r} ({signal!r}): {looked}")
+
+
+def find_angles_so_far(whole: CurveMaterials, begun: CurveMaterials) -> tuple[NDArray[np.float64], str]:
+    """As `find_angles`, of a run that goes on: of the whole run where its angles are stated, else of what has come.
+
+    Parameters
+    ----------
+    whole, begun
+        The same run, its length that of the whole, or of the frames so far.
+    """
+    try:
+        angles, origin = find_angles(whole)
+    except UnresolvedGeometry:
+        return find_angles(begun, so_far=True)
+    return angles[: begun.length], origin
+
+
+def find_geometry(
+    materials: CurveMaterials, frame_shape: tuple[int, int], angles_deg: NDArray[np.float64], angle_origin: str
+) -> ResolvedGeometry:
+    """Resolve the preset's geometry from a run's documents.
+
+    Raises
+    ------
+    UnresolvedGeometry
+        As `resolve_geometry`.
+    """
+    return resolve_geometry(
+        materials.preset,
+        GeometrySources(materials.start, materials.configuration, materials.streams),
+        frame_shape,
+        angles_deg,
+        angle_origin,
+        materials.settings.stationary_tolerance,
+        materials.reflection,
+    )
+
+
+def build_curve(
+    materials: CurveMaterials,
+    volume: Volume,
+    angles_deg: NDArray[np.float64],
+    resolved: ResolvedGeometry,
+    *,
+    so_far: bool = False,
+) -> BuiltCurve:
+    """Take the frames out of the volume and say what is missing.
+
+    A frame without a readback of the scanned circle counts as missing: its place in reciprocal space is unknown.
+
+    Parameters
+    ----------
+    so_far
+        The run goes on: leave the frames where they are, and take none that lacks anything.
+
+    Raises
+    ------
+    InconsistentFrame
+        Where no frame arrived, or the length exceeds the limits.
+    """
+    settings, length = materials.settings, materials.length
+    discarded = volume.discarded
+    if so_far and (volume.view(length) is None or not np.isfinite(angles_deg).all()):
+        raise InconsistentFrame(f"the first {length} frames are not all there yet")
+    sums = volume.rocking_sums(length)
+    finished = volume.view(length) if so_far else volume.finish(length)
+    if finished is None:
+        raise InconsistentFrame("no frame arrived")
+    if length < settings.min_frames:
+        raise InconsistentFrame(f"{length} frames are no rocking curve")
+    frames, present, crop_origin = finished
+    blind = present & ~np.isfinite(angles_deg)
+    present &= ~blind
+    if blind.any():
+        frames[blind] = 0
+    curve = RockingCurve(
+        run_uid=materials.run_uid,
+        frames=frames,
+        angles_deg=np.where(present, angles_deg, np.nan),
+        present=present,
+        monitor=_beside_frames(materials, {i: r.monitor for i, r in materials.beside.items()}, "monitor", present),
+        transmission=_beside_frames(
+            materials, {i: r.transmission for i, r in materials.beside.items()}, "transmission", present
+        ),
+        crop_origin=crop_origin,
+        geometry=resolved.geometry,
+    )
+    for array in (curve.frames, curve.angles_deg, curve.present):
+        array.setflags(write=False)
+    sums[~present] = np.nan
+    plotted = np.stack([curve.angles_deg, sums], axis=1)
+    missing = length - int(present.sum())
+    if missing == 0:
+        return BuiltCurve(curve, plotted, None, True, resolved.origins)
+    guarded = near_peak(sums, present, settings)
+    parts = [f"{missing} of {length} frames missing"]
+    if guarded:
+        parts.append(f"{len(guarded)} of them near the peak")
+    if discarded:
+        parts.append(f"{discarded} given up because the peak left the region first found: state the region")
+    if blind.any():
+        parts.append(f"{int(blind.sum())} without a readback of {materials.fields.angle!r}")
+    if materials.source.problem is not None and materials.source.pending:
+        parts.append(materials.source.problem)
+    enough = curve.completeness >= settings.min_completeness
+    if not enough and _ended_early(materials, present, plotted):
+        parts.insert(0, "the plan ended it with the peak behind")
+        enough = curve.completeness >= settings.min_completeness_ended_early
+    classifiable = not guarded and enough
+    return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
+
+
+def _ended_early(materials: CurveMaterials, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:
+    """Tell whether the frames that lack are those after an end that the stop document states, none before it."""
+    stated = materials.counts.get(materials.streams[0].name) if materials.streams else None
+    if stated is None or not 0 < stated < present.size or not present[:stated].all():
+        return False
+    return peak_is_behind(rocking_curve[:stated])
+
+
+def _beside_frames(
+    materials: CurveMaterials, own: Mapping[int, float | None], kind: str, present: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
+    """Return (N,) monitor or transmission; None where the preset names none or a present frame lacks it."""
+    field = materials.fields.monitor if kind == "monitor" else materials.fields.transmission
+    if field is None:
+        return None
+    values = {index: value for index, value in own.items() if value is not None}
+    for stream in materials.streams:
+        if values or stream.name == BASELINE:
+            continue
+        series = stream.series(field) or materials.source.scalars(stream.name, field)
+        if series and materials.counts.get(stream.name, max(series)) == present.size:
+            values = {seq_num - 1: value for seq_num, value in series.items()}
+    result = joined(values, present.size)
+    result[~present] = np.nan
+    return result if present.any() and bool(np.isfinite(result[present]).all()) else None
+
+
+def near_peak(sums: NDArray[np.float64], present: NDArray[np.bool_], settings: AssemblySettings) -> tuple[int, ...]:
+    """Return the indices of absent frames that lie near the rocking curve's maximum.
+
+    Near means within ``peak_guard_frames`` of the brightest frame, or between neighbours of which one has more than
+    ``peak_guard_fraction`` of its counts (the peak itself may be what is missing).
+    """
+    there = np.flatnonzero(present)
+    if there.size == 0:
+        return ()
+    top = int(there[int(np.argmax(sums[there]))])
+    bright = sums[top] * settings.peak_guard_fraction
+    absent = np.flatnonzero(~present)
+    near: list[int] = []
+    for index in absent:
+        after = int(np.searchsorted(there, index))
+        neighbours = [int(there[i]) for i in (after - 1, after) if 0 <= i < there.size]
+        close = abs(int(index) - top) <= settings.peak_guard_frames
+        if close or any(sums[i] > bright for i in neighbours):
+            near.append(int(index))
+    return tuple(near)
+
+
+def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
+    """Tell whether the newest frame is dark beside the brightest.
+
+    Parameters
+    ----------
+    rocking_curve
+        (N, 2): angle and summed counts, as `AssembledRun` has it.
+    """
+    if rocking_curve is None or not len(rocking_curve):
+        return False
+    counts = rocking_curve[:, 1]
+    return bool(counts[-1] <= PASSED_BELOW * np.nanmax(counts))
+
+
+def joined(frames: Mapping[int, float], length: int) -> NDArray[np.float64]:
+    """Return a (length,) float64 array filled by index, NaN where absent."""
+    values = np.full(length, np.nan)
+    for index, value in frames.items():
+        if 0 <= index < length:
+            values[index] = value
+    return values

@@ -1,0 +1,205 @@
+"""The Bluesky callback: documents in, a verdict for each rocking curve out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from pydantic import ValidationError
+
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import Preprocessor
+from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
+from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
+from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
+from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
+from braggwatch.callbacks.cxdp.run.run_table import RunTable
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.counters import AssemblyCounters
+from braggwatch.models.cxdp.classifier import Classifier, DeviceClassifier
+from braggwatch.models.valid_text import sound_text
+from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.sim.geometry.model import GeometryPreset
+
+logger = logging.getLogger(__name__)
+
+_OUTCOMES = {
+    Ending.PARTIAL: Outcome.PARTIAL,
+    Ending.INVALID: Outcome.INVALID,
+    Ending.ABORTED: Outcome.ABORTED,
+    Ending.TIMEOUT: Outcome.TIMEOUT,
+}
+
+
+class ScreeningCallback:
+    """Screens every rocking curve it sees; ``RE.subscribe(ScreeningCallback(...))`` works as it stands.
+
+    It never raises into the RunEngine: what can't be used is counted (`counters`) and what fails is an outcome.
+    ``on_report`` is called once for each run, in the caller's thread, with the final record.
+
+    Parameters
+    ----------
+    preset
+        The beamline's geometry and field names.
+    clock
+        Monotonic seconds; wall time is only used for ``finished_at``.
+    mirror
+        Is told of frames as they come, and of each run once it has its record.
+    provisional
+        Judges runs on their way; None: they are judged when they end.
+    """
+
+    def __init__(
+        self,
+        preset: GeometryPreset,
+        preprocessor: Preprocessor,
+        classifier: Classifier,
+        on_report: Callable[[ScreeningReport], None],
+        settings: AssemblySettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        mirror: FrameMirror | None = None,
+        provisional: ProvisionalScreening | None = None,
+    ) -> None:
+        self._mirror = mirror
+        self._provisional = provisional
+        self._preprocessor = preprocessor
+        self._classifier = classifier
+        self._on_report = on_report
+        self._clock = clock
+        self._table = RunTable(preset, settings or AssemblySettings(), mirror)
+        self._report_failures = 0
+
+    @property
+    def open_runs(self) -> int:
+        """Number of runs that have begun and not ended."""
+        return self._table.open_runs
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of frames held by all open runs."""
+        return self._table.nbytes
+
+    @property
+    def counters(self) -> AssemblyCounters:
+        """Totals since the beginning, as they are now."""
+        return self._table.counters
+
+    @property
+    def report_failures(self) -> int:
+        """Times that ``on_report`` raised; each is logged with its run uid."""
+        return self._report_failures
+
+    def leave_to_others(self, run_uid: str) -> None:
+        """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
+        self._table.leave_to_others(run_uid)
+
+    def __call__(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take one document of the event model."""
+        try:
+            ended = self._table.accept(name, doc, self._clock())
+        except Exception:
+            # The plan goes on whatever happens here; the run concerned times out and says so.
+            logger.exception("document %r could not be handled", name)
+            return
+        self._judge_all(ended)
+        if self._provisional is not None:
+            self._provisional.look(self._table.progress, self._table.so_far)
+
+    def expire(self, now_monotonic: float) -> None:
+        """Retry unread files and report runs whose grace period or timeout is over; call it about once a second."""
+        self._judge_all(self._table.expire(now_monotonic))
+
+    def flush(self) -> None:
+        """End and report every open run, as at shutdown."""
+        self._judge_all(self._table.flush(self._clock()))
+
+    def _judge_all(self, ended: list[AssembledRun]) -> None:
+        for run in ended:
+            try:
+                self._on_report(self._judge(run))
+            except Exception:
+                # Neither a full disk nor a closed socket behind on_report may stop the plan.
+                self._report_failures += 1
+                logger.exception("the report of run %s was not taken", run.run_uid)
+            if self._mirror is not None:
+                self._mirror.dropped(run.run_uid)
+
+    def _judge(self, run: AssembledRun) -> ScreeningReport:
+        model_input, stages = None, dict[str, float]()
+        try:
+            verdict, model_input = self._verdict(run, stages)
+            return self._report(run, verdict, model_input, stages)
+        except Exception as error:
+            # Any failure of a preprocessor or a model is an outcome of this run, and the next run goes on.
+            logger.exception("run %s could not be judged", run.run_uid)
+            verdict = Verdict.without_class(Outcome.ERROR, _describe(error))
+            return self._report(run, verdict, None, stages)
+
+    def _verdict(self, run: AssembledRun, stages: dict[str, float]) -> tuple[Verdict, ModelInput | None]:
+        reason = run.reason or "no reason given"
+        if run.curve is None or run.ending not in (Ending.COMPLETE, Ending.PARTIAL):
+            return Verdict.without_class(_OUTCOMES.get(run.ending, Outcome.INVALID), reason), None
+        if not run.classifiable:
+            return Verdict.without_class(Outcome.PARTIAL, f"{reason}: too much for a class"), None
+        began = self._clock()
+        model_input = self._preprocessor(run.curve)
+        stages["preprocess"] = self._clock() - began
+        if model_input.quality.invalid_reason is not None:
+            return Verdict.without_class(Outcome.INVALID, model_input.quality.invalid_reason), model_input
+        if not bool(np.isfinite(model_input.intensity).all()):
+            return Verdict.without_class(Outcome.ERROR, "the model input is not finite"), None
+        began = self._clock()
+        verdict = self._classified(model_input)
+        stages["classify"] = self._clock() - began
+        if run.ending is Ending.PARTIAL:
+            verdict = _partial(verdict, reason)
+        return verdict, model_input
+
+    def _classified(self, model_input: ModelInput) -> Verdict:
+        classifier = self._classifier
+        if model_input.batch is not None and isinstance(classifier, DeviceClassifier):
+            return classifier.classify_on_device(model_input.intensity, model_input.batch)
+        return classifier.classify(model_input.intensity)
+
+    def _report(
+        self, run: AssembledRun, verdict: Verdict, model_input: ModelInput | None, stages: dict[str, float]
+    ) -> ScreeningReport:
+        result = ScreeningResult(
+            run_uid=run.run_uid,
+            scan_id=run.scan_id,
+            revision=1,
+            verdict=verdict,
+            frames_expected=run.frames_expected,
+            frames_received=run.frames_received,
+            quality=model_input.quality if model_input is not None else None,
+            geometry_origins=run.origins,
+            burgers=burgers_visibility(run.reflection) if verdict.probabilities else None,
+            sample=run.sample,
+            position=dict(run.position),
+            truth=run.truth,
+            started_at=run.started_at,
+            finished_at=time.time(),
+            latency_s=max(0.0, self._clock() - run.last_document),
+            stage_seconds=stages,
+        )
+        return ScreeningReport(result, model_input, run.rocking_curve, dict(run.extras))
+
+
+def _partial(verdict: Verdict, reason: str) -> Verdict:
+    """Return the verdict on a partial run: a class stays where there is one, and the reason says what lacks."""
+    if verdict.outcome is Outcome.ERROR:
+        return verdict
+    if verdict.label is None:
+        reason = f"{reason}; {verdict.outcome}: {verdict.reason}"
+    return verdict.model_copy(update={"outcome": Outcome.PARTIAL, "reason": sound_text(reason)})
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"the verdict is not valid: {where}: {first['msg']}"[:500]
+    return f"{type(error).__name__}: {error}"[:500]

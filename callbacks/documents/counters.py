@@ -1,0 +1,85 @@
+"""Counts that the assembly keeps: nothing is dropped without one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyCounters:
+    """A snapshot, totals since the assembly began.
+
+    Attributes
+    ----------
+    rejected
+        Reason → documents that could not be used.
+    late
+        Documents that came after their run had its record, or whose parent document never came.
+    duplicates
+        Documents that said what was known already.
+    evictions
+        Runs given up because too many were open or too many bytes held.
+    joined_late
+        Runs whose start document was lost.
+    ignored_runs, skipped_runs
+        Runs without the preset's detector; derived runs (``original_run_uid``).
+    without_detector
+        Ignored runs of which nobody else makes a record either.
+    newest_without_detector
+        What the newest of them holds and what the preset asks for, in words; None once a run after it has its record.
+    runs
+        Ending → runs.
+    frames_expected, frames_received
+        Over all runs that ended; what the documents never promised counts in neither.
+    """
+
+    rejected: Mapping[str, int] = field(default_factory=dict[str, int])
+    late: int = 0
+    duplicates: int = 0
+    evictions: int = 0
+    joined_late: int = 0
+    ignored_runs: int = 0
+    skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
+    runs: Mapping[str, int] = field(default_factory=dict[str, int])
+    frames_expected: int = 0
+    frames_received: int = 0
+
+
+@dataclass(slots=True)
+class MutableCounters:
+    """The counts while they grow."""
+
+    rejected: Counter[str] = field(default_factory=Counter[str])
+    runs: Counter[str] = field(default_factory=Counter[str])
+    late: int = 0
+    duplicates: int = 0
+    evictions: int = 0
+    joined_late: int = 0
+    ignored_runs: int = 0
+    skipped_runs: int = 0
+    without_detector: int = 0
+    newest_without_detector: str | None = None
+    frames_expected: int = 0
+    frames_received: int = 0
+
+    def snapshot(self) -> AssemblyCounters:
+        """Return the counts as they are now."""
+        return AssemblyCounters(
+            rejected=MappingProxyType(dict(self.rejected)),
+            late=self.late,
+            duplicates=self.duplicates,
+            evictions=self.evictions,
+            joined_late=self.joined_late,
+            ignored_runs=self.ignored_runs,
+            skipped_runs=self.skipped_runs,
+            without_detector=self.without_detector,
+            newest_without_detector=self.newest_without_detector,
+            runs=MappingProxyType(dict(self.runs)),
+            frames_expected=self.frames_expected,
+            frames_received=self.frames_received,
+        )

@@ -1,0 +1,203 @@
+"""Plans that act on verdicts, and go on without them: the RunEngine is never held up for longer than it is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+from bluesky.protocols import Movable, Readable
+
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_none
+from braggwatch.models.verdict import Outcome
+
+if TYPE_CHECKING:
+    from bluesky.utils import Msg
+
+logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+
+class SampleMotor(Movable[float], Readable[object], Protocol):
+    """A motor that can be read beside the detectors, so that the sample's place is in the documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanVerdict:
+    """What a plan needs to know of a run.
+
+    Attributes
+    ----------
+    label
+        The class, None where there is none that may be trusted.
+    outcome
+        As `Outcome`, or ``"no_answer"``.
+    completeness
+        Received over expected frames, None where unknown.
+    model_id
+        Name and version of the model, None where none spoke.
+    blind_directions
+        How many of the six Burgers directions the reflection can't see: a crystal is ``"perfect"`` only as far as
+        the others go. None where that is unknown, which is no reason to take it for 0.
+    """
+
+    run_uid: str
+    label: str | None
+    outcome: str
+    confidence: float | None
+    completeness: float | None
+    model_id: str | None
+    reason: str | None
+    blind_directions: int | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the record is the service's own, not the plan's default."""
+        return self.outcome != NO_ANSWER
+
+    @classmethod
+    def of(cls, result: ScreeningResult) -> PlanVerdict:
+        """Take what a plan needs from a run's record."""
+        verdict = result.verdict
+        return cls(
+            run_uid=result.run_uid,
+            label=verdict.label,
+            outcome=verdict.outcome.value,
+            confidence=verdict.confidence,
+            completeness=result.completeness,
+            model_id=verdict.model.id if verdict.model is not None else None,
+            reason=verdict.reason,
+            blind_directions=result.blind_directions,
+        )
+
+    @classmethod
+    def no_answer(cls, run_uid: str) -> PlanVerdict:
+        """Return the safe default: no class, and saying that nobody answered."""
+        return cls(run_uid, None, NO_ANSWER, None, None, None, "no verdict within the time")
+
+
+NO_ANSWER = "no_answer"
+"""Outcome of a plan verdict that no service gave."""
+
+
+def wait_for_verdict(
+    run_uid: str, source: VerdictSource, timeout_s: float, default: PlanVerdict | None = None
+) -> Generator[Msg, object, PlanVerdict]:
+    """Wait for the verdict on a run; a plan stub.
+
+    The RunEngine stays responsive (pause, abort, other documents). When the time is over, or the source fails, the
+    plan goes on with ``default``.
+
+    Parameters
+    ----------
+    run_uid
+        The raw run, as ``bps.close_run`` and ``bp.scan`` return it.
+    source
+        E.g. ``services.verdict_client.HttpVerdictSource`` or `RecentVerdicts`.
+    timeout_s
+        Longest wait in seconds.
+    default
+        What to go on with; None takes `PlanVerdict.no_answer`.
+
+    Returns
+    -------
+    PlanVerdict
+        The verdict or the default, as the value of ``yield from``.
+    """
+    result = yield from awaited(lambda: final_or_none(source, run_uid, timeout_s))
+    if result is not None:
+        return PlanVerdict.of(result)
+    return default if default is not None else PlanVerdict.no_answer(run_uid)
+
+
+def awaited(ask: Callable[[], Awaitable[_Answer | None]]) -> Generator[Msg, object, _Answer | None]:
+    """Await something in the RunEngine's loop, which stays responsive; a plan stub whose value is the answer.
+
+    None where nobody answers: in a dry run, which executes no message, or where what is asked is cancelled.
+    """
+    answers: list[_Answer | None] = []
+
+    async def keep() -> None:
+        answers.append(await ask())
+
+    yield from bps.wait_for([keep])
+    return answers[0] if answers else None
+
+
+@dataclass(frozen=True, slots=True)
+class GridScreening:
+    """The outcome of `screen_grid`: one verdict for each position, and which position was chosen, if any."""
+
+    verdicts: tuple[PlanVerdict, ...]
+    chosen: int | None
+
+
+def screen_grid(
+    detectors: Sequence[Readable[object]],
+    rocking: Movable[float],
+    rocking_range: tuple[float, float, int],
+    motors: Sequence[SampleMotor],
+    positions: Sequence[Sequence[float]],
+    *,
+    wanted: str,
+    source: VerdictSource,
+    timeout_s: float = 10.0,
+    min_confidence: float = 0.0,
+    md: Mapping[str, object] | None = None,
+) -> Generator[Msg, object, GridScreening]:
+    """Rock every particle of a grid and drive back to the best one of the wanted class; an example adaptive plan.
+
+    The best is the complete scan of that class with the greatest confidence. Where no particle qualifies, or the
+    service is silent, the motors stay at the last position and ``chosen`` is None: it is for the caller to decide.
+
+    Parameters
+    ----------
+    detectors
+        Read at each point of each rocking curve.
+    rocking, rocking_range
+        The circle to rock and ``(start, stop, number of points)``, absolute, in its own unit.
+    motors, positions
+        Sample motors, and for each particle one value for each motor.
+    wanted
+        Class to look for, e.g. ``"screw"``.
+    timeout_s
+        Longest wait for each verdict, seconds.
+    min_confidence
+        Least confidence of the particle chosen, 0 to 1.
+    md
+        Added to the start document of each rocking curve, with ``grid_index``.
+    """
+    start, stop, num = rocking_range
+    verdicts: list[PlanVerdict] = []
+    for index, position in enumerate(positions):
+        yield from _move(motors, position)
+        metadata = {**(md or {}), "grid_index": index}
+        run_uid = yield from bp.scan([*detectors, *motors], rocking, start, stop, num, md=metadata)
+        verdict = yield from wait_for_verdict(str(run_uid), source, timeout_s)
+        logger.info("particle %d: %s (%s)", index, verdict.label or verdict.outcome, verdict.confidence)
+        verdicts.append(verdict)
+    chosen = best_of(verdicts, wanted, min_confidence)
+    if chosen is not None:
+        yield from _move(motors, positions[chosen])
+    return GridScreening(tuple(verdicts), chosen)
+
+
+def best_of(verdicts: Sequence[PlanVerdict], wanted: str, min_confidence: float) -> int | None:
+    """Return the index of the most confident complete scan of class ``wanted``, None where none qualifies."""
+    confidences = {
+        index: verdict.confidence
+        for index, verdict in enumerate(verdicts)
+        if verdict.outcome == Outcome.CLASSIFIED and verdict.label == wanted and verdict.confidence is not None
+    }
+    best = max(confidences, key=lambda index: confidences[index], default=None)
+    return best if best is not None and confidences[best] >= min_confidence else None
+
+
+def _move(motors: Sequence[SampleMotor], position: Sequence[float]) -> Generator[Msg, object, None]:
+    pairs = [item for pair in zip(motors, position, strict=True) for item in pair]
+    yield from bps.mv(*pairs)

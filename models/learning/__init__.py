@@ -1,0 +1,4 @@
+"""The training loop that all systems share, its settings, state and samples.
+
+Training code imports it; the live service doesn't.
+"""

@@ -1,0 +1,55 @@
+"""The rule of an order bundle: simulate whole volumes, let its network score them, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from braggwatch.models.apt.order_rule import OrderRule
+from braggwatch.models.apt.scoring import OrderScorer
+from braggwatch.models.apt.training.rule_fitting import fit_rule, levelled_world, score_volume
+from braggwatch.models.apt.training.training_world import TrainingWorld
+from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.runtimes import OnnxRuntime
+
+
+def find_rule(
+    bundle: Path,
+    world: TrainingWorld,
+    volumes: range,
+    kept: Path,
+    *,
+    seed: int = 1,
+    on_volume: Callable[[int, int], None] | None = None,
+) -> OrderRule:
+    """Fit the rule for a bundle's network.
+
+    Parameters
+    ----------
+    bundle
+        An order bundle, with or without a rule.
+    world
+        That its network learnt from; what of tilt and spacing levelling takes away is taken away here, too.
+    volumes
+        Numbers of the volumes, best ones that neither training nor calibration saw.
+    kept
+        Folder for the scores, read again where they are of the same network.
+    on_volume
+        Called with (volumes scored, all).
+
+    Raises
+    ------
+    BundleError
+        If the bundle can't be used.
+    ValueError
+        As `braggwatch.models.apt.training.rule_fitting.fit_rule` does.
+    """
+    loaded = Bundle.load(bundle)
+    scorer = OrderScorer(loaded, OnnxRuntime(loaded.model, threads=1))
+    level = levelled_world(world)
+    scored = []
+    for done, number in enumerate(volumes, 1):
+        scored.append(score_volume(scorer, level, seed, number, kept / f"volume-{number:07d}.npz"))
+        if on_volume is not None:
+            on_volume(done, len(volumes))
+    return fit_rule(scored, seed=seed)

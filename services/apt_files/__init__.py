@@ -1,8 +1,0 @@
-"""Files of atom probe tomography: reconstructions (.pos, .epos, .apt) and ranges (.rrng, .rng)."""
-
-from braggwatch.services.apt_files.error import AptFileError
-from braggwatch.services.apt_files.labelling import RangedShare, label_checked, read_labelled
-from braggwatch.services.apt_files.ranges import read_ranges
-from braggwatch.services.apt_files.reconstruction import read_ions
-
-__all__ = ["AptFileError", "RangedShare", "label_checked", "read_ions", "read_labelled", "read_ranges"]

@@ -1,0 +1,4 @@
+"""Commands on atom probe reconstructions.
+
+Only the command line's root imports it.
+"""

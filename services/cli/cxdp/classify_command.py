@@ -1,0 +1,173 @@
+"""``braggwatch classify``: verdicts on recorded scans, without a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from braggwatch.services.cli.console import (
+    ExitCode,
+    clear_errors,
+    console,
+    error_console,
+    parse_assignments,
+    parse_names,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
+    from braggwatch.services.recording.recordings import RecordedDocument
+    from braggwatch.services.settings import Settings
+    from braggwatch.sim.crystallography.fcc import Miller
+    from braggwatch.sim.geometry.model import GeometryPreset
+
+
+def classify(
+    file: Annotated[Path, typer.Argument(help="Recording, or HDF5 file of one rocking curve.", metavar="FILE")],
+    geometry: Annotated[str | None, typer.Option(help="Geometry preset or its file; else the settings'.")] = None,
+    model: Annotated[str | None, typer.Option(help="Bundle name, alias or folder; else the settings'.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings (TOML).")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG with three slices of what the network saw.")] = None,
+    frames: Annotated[str | None, typer.Option(help="HDF5: dataset of the frames, (N, rows, columns).")] = None,
+    angles: Annotated[str | None, typer.Option(help="HDF5: dataset of the scanned circle, degrees.")] = None,
+    monitor: Annotated[str | None, typer.Option(help="HDF5: dataset of the incident intensity.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="HDF5: state a signal of the geometry.")
+    ] = None,
+    read: Annotated[
+        list[str] | None, typer.Option("--read", metavar="NAME=DATASET", help="HDF5: read a signal from a dataset.")
+    ] = None,
+    hkl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'H K L'",
+            help="HDF5: the reflection, e.g. '1 -1 1', so that the verdict says which Burgers directions it sees; else "
+            "the geometry's.",
+        ),
+    ] = None,
+    allow_truncated: Annotated[bool, typer.Option(help="Take a recording that was cut short.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON record a run, as the service stores it.")] = False,
+) -> None:
+    """Judge the runs of a recording, or a rocking curve in an HDF5 file, with the callback that judges live ones.
+
+    Exit code 1 where no run got a class. Several runs and --picture: the run's place is put into the file name.
+
+    Example: **braggwatch classify scan54.bwrec --geometry 34idc --picture scan54.png**
+
+    Example: **braggwatch classify scan.h5 --frames /entry/data/data --angles /entry/th --set energy=9 ...**
+    """
+    with clear_errors():
+        from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
+        from braggwatch.services.settings import load_settings
+        from braggwatch.sim.geometry import load_preset
+
+        settings = load_settings(config)
+        preset = load_preset(geometry if geometry is not None else settings.screening.geometry)
+        if frames is not None or angles is not None:
+            if frames is None or angles is None:
+                raise typer.BadParameter("an HDF5 file needs both", param_hint="--frames and --angles")
+            records = hdf5_documents(
+                Hdf5Options(
+                    file=file,
+                    frames=frames,
+                    angles=angles,
+                    monitor=monitor,
+                    detector_field=preset.detector_field,
+                    scanned=preset.scanned,
+                    monitor_field=preset.monitor_field,
+                    stated=parse_assignments(set_ or []),
+                    read=parse_names(read or []),
+                    hkl=None if hkl is None else _reflection(hkl),
+                    hkl_field=settings.assembly.hkl_field,
+                )
+            )
+        else:
+            if hkl is not None:
+                raise typer.BadParameter(
+                    "goes with --frames and --angles; a recording states its own reflection", param_hint="--hkl"
+                )
+            records = _recording(file, allow_truncated)
+        results: list[ScreeningResult] = []
+        with error_console().status("judging"):
+            for report in _reports(records, settings, preset, model):
+                results.append(report.result)
+                if picture is not None and report.model_input is not None:
+                    _draw(report, picture, len(results))
+                if as_json:
+                    write_json(report.result)
+        if not as_json:
+            show(console(), results)
+        if not any(result.verdict.label is not None for result in results):
+            raise typer.Exit(ExitCode.FAILED)
+
+
+def show(screen: Console, results: list[ScreeningResult]) -> None:
+    """Print results as a table."""
+    from rich.table import Table
+
+    table = Table("scan", "verdict", "confidence", "out of distribution", "frames", "d (Å)", "size (nm)", "notes")
+    for result in results:
+        verdict, quality = result.verdict, result.quality
+        frames = f"{result.frames_received}/{result.frames_expected if result.frames_expected is not None else '?'}"
+        notes = "; ".join(filter(None, [verdict.reason, *(quality.flags if quality is not None else ())]))
+        score = "" if verdict.ood_score is None else f"{verdict.ood_score:.1f} (limit {verdict.ood_threshold:.1f})"
+        table.add_row(
+            str(result.scan_id if result.scan_id is not None else result.run_uid[:8]),
+            result.in_words,
+            "" if verdict.confidence is None else f"{verdict.confidence:.3f}",
+            score,
+            frames,
+            "" if quality is None else f"{quality.d_spacing_A:.4f}",
+            "" if quality is None or quality.size_nm is None else f"{quality.size_nm:.0f}",
+            notes,
+        )
+    screen.print(table)
+
+
+def _reports(
+    records: Iterator[RecordedDocument], settings: Settings, preset: GeometryPreset, model: str | None
+) -> Iterator[ScreeningReport]:
+    from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
+    from braggwatch.models.bundling.registry import Registry
+    from braggwatch.models.cxdp.classifier import BundleClassifier
+    from braggwatch.services.cxdp.preprocessing import preprocessing_settings
+    from braggwatch.services.cxdp.recorded_runs import screen_documents
+
+    name = model if model is not None else settings.screening.model
+    path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+    classifier = BundleClassifier.load(path, threads=settings.screening.threads)
+    preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
+    yield from screen_documents(records, preset, preprocessor, classifier, settings.assembly)
+
+
+def _recording(file: Path, allow_truncated: bool) -> Iterator[RecordedDocument]:
+    from braggwatch.services.recording.recordings import read_header, read_recording
+
+    with file.open("rb") as opened:
+        if opened.read(8) == b"\x89HDF\r\n\x1a\n":
+            raise ValueError(f"{file.name} is an HDF5 file: say where the frames and angles are (--frames, --angles)")
+    read_header(file)
+    return read_recording(file, allow_truncated=allow_truncated)
+
+
+def _reflection(text: str) -> Miller:
+    from braggwatch.callbacks.cxdp.run.reflection import read_miller
+
+    found = read_miller(text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is not three whole numbers: write e.g. '1 -1 1'", param_hint="--hkl")
+    return found
+
+
+def _draw(report: ScreeningReport, picture: Path, place: int) -> None:
+    from braggwatch.models.slice_picture import render_slices, write_png
+
+    if report.model_input is not None:
+        path = picture if place == 1 else picture.with_stem(f"{picture.stem}_{place}")
+        write_png(path, render_slices(report.model_input.intensity))

@@ -1,0 +1,183 @@
+"""Live rocking curves, as the composition lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, warm_up
+from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningReport
+from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.models.runtimes.factory import standing_in
+from braggwatch.services.cxdp.live.desk import ResultDesk
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.outbox import ResultOutbox
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.routes import add_curve_routes
+from braggwatch.services.cxdp.preprocessing import live_preprocessor
+from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.live.service_metrics import ServiceMetrics
+from braggwatch.services.storage.result_store import ResultStore
+from braggwatch.sim.geometry import load_preset
+
+OnReport = Callable[[ScreeningReport], None]
+OnProvisional = Callable[[ProvisionalVerdict], None]
+MakeStream = Callable[[OnReport, OnProvisional, WorkerLinks], DocumentStream]
+"""Given where to report, where to lay down provisional verdicts, and the worker, makes the callback that judges."""
+
+
+class CurveModality(LiveModality):
+    """Rocking curves: each run judged when it ends, and on its way where that is asked for.
+
+    Parameters
+    ----------
+    make_stream
+        Called once, when the worker starts.
+    prepare
+        As `LiveModality.prepare`; None: there is nothing to prepare.
+    classifier
+        The model that judges, for others to read from; None: it isn't a bundle's.
+    explainer
+        Explains verdicts on demand; None: the page has no model to explain with. Closed with this.
+    """
+
+    name = "cxdp"
+
+    def __init__(
+        self,
+        store: ResultStore,
+        make_stream: MakeStream,
+        *,
+        classifier: BundleClassifier | None = None,
+        metrics: ServiceMetrics | None = None,
+        prepare: Callable[[], Sequence[str]] | None = None,
+        explainer: Explainer | None = None,
+        client_queue: int = 256,
+    ) -> None:
+        self.classifier = classifier
+        self.broker = ResultBroker[LiveRecord](store.epoch, queue_size=client_queue)
+        self.board = ProvisionalBoard(self.broker, metrics)
+        self.explainer = explainer
+        self._store = store
+        self._make_stream = make_stream
+        self._prepare = prepare
+        self._desk = ResultDesk(store, self.broker, metrics, self.board)
+        self._outbox = ResultOutbox(store)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The model's classes."""
+        return () if self.classifier is None else self.classifier.classes
+
+    @property
+    def outbox(self) -> ResultOutbox:
+        """The results, for the sinks."""
+        return self._outbox
+
+    @property
+    def watchers(self) -> int:
+        """How many clients follow the results."""
+        return self.broker.clients
+
+    def add_routes(self, app: FastAPI) -> None:
+        """Add the front page, the runs, their explanations and their events."""
+        add_curve_routes(app, self._store, self.broker, self.board, self.explainer, self.classes)
+
+    def open_stream(self, links: WorkerLinks) -> DocumentStream:
+        """Make the callback; what it says on the way goes to the board and to the sinks."""
+
+        def on_provisional(verdict: ProvisionalVerdict) -> None:
+            self.board.put(verdict)
+            links.on_provisional(verdict)
+
+        return self._make_stream(self._desk.take, on_provisional, links)
+
+    def prepare(self) -> Sequence[str]:
+        """Compile and run everything once."""
+        return () if self._prepare is None else self._prepare()
+
+    def flush(self, arrival: Arrival | None = None, *, force: bool = False) -> None:
+        """Store and tell the results that were reported."""
+        self._desk.flush(arrival, force=force)
+
+    def retry(self) -> int:
+        """Write what the disk refused, if it takes it now; return how many results still wait."""
+        return self._store.retry_pending()
+
+    def close(self) -> None:
+        """Let the watchers go and give up explanations that wait."""
+        self.broker.close()
+        if self.explainer is not None:
+            self.explainer.close()
+
+
+def open_curves(context: LiveContext) -> CurveModality:
+    """Load geometry, preprocessing and model.
+
+    Raises
+    ------
+    SettingsError
+        Where a file that the settings name can't be used.
+    LookupError, ValueError, OSError, BundleError, RegistryError, RuntimeUnavailableError
+        Where the geometry preset or the model bundle can't be used; the text says why.
+    """
+    settings, screening = context.settings, context.settings.screening
+    metrics, fallbacks = context.instruments.metrics, context.instruments.fallbacks
+    preset = load_preset(screening.geometry)
+    preprocessor = live_preprocessor(settings.preprocessing, preset, settings.assembly.max_total_bytes, fallbacks.tell)
+    classifier = BundleClassifier.load(
+        _bundle_path(screening.model, screening.registry),
+        threads=screening.threads,
+        prefer=screening.runtime,
+        on_takeover=fallbacks.tell,
+    )
+    metrics.expect_classes(classifier.classes)
+    metrics.backend(classifier.identity)
+    metrics.fallback(bool(fallbacks.reasons) or standing_in(screening.runtime, classifier.runtime.name) is not None)
+
+    def make_stream(on_report: OnReport, on_provisional: OnProvisional, links: WorkerLinks) -> ScreeningCallback:
+        provisional = ProvisionalScreening(
+            # one of its own, on the processor: what the other remembers, and its frames on a device, are for the record
+            CpuPreprocessor(preprocessor.settings),
+            classifier,
+            on_provisional,
+            screening.provisional_at,
+            is_behind=links.is_behind,
+        )
+        return ScreeningCallback(
+            preset,
+            preprocessor,
+            classifier,
+            on_report,
+            settings.assembly,
+            mirror=None if isinstance(preprocessor, CpuPreprocessor) else preprocessor.frames,
+            provisional=provisional if screening.provisional_at else None,
+        )
+
+    def prepare() -> tuple[str, ...]:
+        warm_up(preprocessor)
+        classifier.warm_up()
+        # A takeover is told of by itself, and explains that the CPU stands in.
+        shortcoming = None if fallbacks.reasons else standing_in(screening.runtime, classifier.runtime.name)
+        return () if shortcoming is None else (shortcoming,)
+
+    return CurveModality(
+        context.store,
+        make_stream,
+        classifier=classifier,
+        metrics=metrics,
+        prepare=prepare,
+        explainer=Explainer(classifier.bundle),
+        client_queue=settings.page.client_queue,
+    )
+
+
+def _bundle_path(model: str, registry: Path | None) -> Path:
+    path = Path(model)
+    return path if path.is_dir() else Registry(registry).resolve(model)

@@ -1,0 +1,32 @@
+"""The part of the HTTP face that shows rocking curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+
+from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.page.api import runs_router
+from braggwatch.services.page.explanation import explanation_router
+from braggwatch.services.page.live import live_router
+from braggwatch.services.page.sources import ResultSource
+from braggwatch.services.page.static_pages import add_page
+
+
+def add_curve_routes(
+    app: FastAPI,
+    store: ResultSource,
+    broker: ResultBroker[LiveRecord],
+    board: ProvisionalBoard,
+    explainer: Explainer | None,
+    classes: Sequence[str],
+) -> None:
+    """Add the front page, ``/runs``, ``/classes``, ``/provisional`` and ``/events``; ``classes`` are the model's."""
+    app.include_router(runs_router(store, broker, board, classes))
+    app.include_router(explanation_router(store, explainer))
+    app.include_router(live_router(broker))
+    add_page(app, "/", "index.html")

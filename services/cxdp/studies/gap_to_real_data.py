@@ -1,0 +1,280 @@
+"""The gap to real data as a number: what a bundle says of crystals that are harder than, or other than, its training.
+
+Every case goes through the preprocessing of live data and a bundle's whole judgement, thresholds included. A measured
+scan is a test here: nothing is trained on it and no model is chosen by it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.records import RockingCurve
+from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
+from braggwatch.models.verdict import Outcome
+from braggwatch.services.batch.executors import one_core_each
+from braggwatch.services.cxdp.training.shard_making import live_preprocessing
+from braggwatch.sim.crystallography.fcc import g_dot_b
+from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard, write_shard
+from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, Rescan, visible_lines
+from braggwatch.sim.cxdp.hard_perfect import HARDNESSES, Hardness, HardPerfect
+
+OVERSAMPLINGS = (3.2, 3.5, 3.8)
+"""Fringe periods in voxels at which objects are looked at: the one trained for, and one to either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One pattern with a known answer.
+
+    Attributes
+    ----------
+    group
+        Which of the sets it belongs to.
+    condition
+        The row it is counted in.
+    truth
+        The class that is right.
+    intensity
+        (64, 64, 64) counts, or None where the preprocessing refused the scan.
+    """
+
+    group: str
+    condition: str
+    truth: str
+    intensity: NDArray[np.float32] | None
+
+
+class GapRow(BaseModel):
+    """What a bundle said of one condition."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group: str
+    condition: str
+    truth: str
+    named: dict[str, int] = Field(description="Verdicts: a class where one was named, else the outcome.")
+    likeliest: dict[str, int] = Field(description="Most probable classes, whether or not they were named.")
+    truth_probability: FiniteFloat = Field(description="Mean probability of the truth over all that a network judged.")
+
+    @property
+    def cases(self) -> int:
+        """How many patterns."""
+        return sum(self.named.values())
+
+    @property
+    def right(self) -> int:
+        """How many were named rightly."""
+        return self.named.get(self.truth, 0)
+
+    def wrong(self, classes: Sequence[str]) -> int:
+        """How many got another class's name."""
+        return sum(count for name, count in self.named.items() if name in classes and name != self.truth)
+
+
+class GapReport(BaseModel):
+    """The gap of one bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: str
+    classes: tuple[str, ...]
+    particle: str | None = Field(description="Where the object came from; None without one.")
+    rows: tuple[GapRow, ...]
+
+    def group(self, name: str) -> tuple[GapRow, ...]:
+        """Rows of one set."""
+        return tuple(row for row in self.rows if row.group == name)
+
+
+def score_cases(
+    cases: Iterable[Case], classifiers: Sequence[BundleClassifier], particle: str | None = None
+) -> list[GapReport]:
+    """Judge every case with every bundle; one report a bundle, rows in the order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        If a bundle was trained for another fringe period than the cases are made at.
+    """
+    for classifier in classifiers:
+        period = classifier.bundle.manifest.input.fringe_period_voxels
+        if abs(period - OVERSAMPLINGS[1]) > 0.01:
+            raise ValueError(f"{classifier.identity.id} takes fringes of {period} voxels, the cases {OVERSAMPLINGS[1]}")
+    tallies: list[dict[tuple[str, str, str], _Tally]] = [{} for _ in classifiers]
+    for case in cases:
+        for tally, classifier in zip(tallies, classifiers, strict=True):
+            tally.setdefault((case.group, case.condition, case.truth), _Tally()).add(case, classifier)
+    return [
+        GapReport(
+            bundle=classifier.identity.id,
+            classes=classifier.classes,
+            particle=particle,
+            rows=tuple(found.row(*key) for key, found in tally.items()),
+        )
+        for tally, classifier in zip(tallies, classifiers, strict=True)
+    ]
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self._named: Counter[str] = Counter()
+        self._likeliest: Counter[str] = Counter()
+        self._probabilities: list[float] = []
+
+    def add(self, case: Case, classifier: Classifier) -> None:
+        if case.intensity is None:
+            self._named[Outcome.INVALID.value] += 1
+            return
+        verdict = classifier.classify(case.intensity)
+        self._named[verdict.headline] += 1
+        if verdict.probabilities:
+            self._likeliest[max(verdict.probabilities, key=lambda name: verdict.probabilities[name])] += 1
+            self._probabilities.append(verdict.probabilities.get(case.truth, 0.0))
+
+    def row(self, group: str, condition: str, truth: str) -> GapRow:
+        mean = float(np.mean(self._probabilities)) if self._probabilities else 0.0
+        return GapRow(
+            group=group,
+            condition=condition,
+            truth=truth,
+            named=dict(self._named),
+            likeliest=dict(self._likeliest),
+            truth_probability=mean,
+        )
+
+
+def shard_cases(paths: Sequence[Path], most: int | None = None) -> Iterator[Case]:
+    """Yield the patterns of test shards, at most so many of each class.
+
+    Raises
+    ------
+    ValueError
+        If a file is no shard.
+    """
+    taken: Counter[str] = Counter()
+    for path in paths:
+        volumes, infos = read_shard(path)
+        for volume, info in zip(volumes, infos, strict=True):
+            if most is not None and taken[info.label] >= most:
+                continue
+            taken[info.label] += 1
+            yield Case("default", info.label, info.label, np.expm1(volume.astype(np.float32)))
+
+
+def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> Iterator[Case]:
+    """Yield strained and odd-shaped perfect crystals, made once and kept in ``folder`` as shards.
+
+    Parameters
+    ----------
+    folder
+        For the shards; a second bundle scored with the same folder sees the same patterns.
+    samples
+        Crystals of each hardness.
+    workers
+        Processes.
+    seed
+        Decides every draw; another than any training set's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = DatasetSpec(classes=("perfect",), seed=seed)
+    paths = [folder / f"hard-{spec.digest()}-{number}-{samples}.h5" for number in range(len(HARDNESSES))]
+    with one_core_each(workers) as pool:
+        jobs = [
+            pool.submit(_make_hard, path, spec, hardness, samples)
+            for path, hardness in zip(paths, HARDNESSES, strict=True)
+        ]
+        for path, hardness, job in zip(paths, HARDNESSES, jobs, strict=True):
+            refused = job.result()
+            for volume in read_shard(path)[0]:
+                yield Case("hard", hardness.name, "perfect", np.expm1(volume.astype(np.float32)))
+            yield from (Case("hard", hardness.name, "perfect", None) for _ in range(refused))
+
+
+def _make_hard(path: Path, spec: DatasetSpec, hardness: Hardness, samples: int) -> int:
+    made = write_shard(path, spec, range(samples), live_preprocessing, HardPerfect(hardness))
+    for _ in made:
+        pass
+    return samples - len(read_shard(path)[0])
+
+
+def scan_cases(curve: RockingCurve, settings: PreprocessingSettings, truth: str) -> Iterator[Case]:
+    """Yield a measured scan at several oversamplings."""
+    for period in OVERSAMPLINGS:
+        made = preprocess_arrays(
+            curve.frames,
+            curve.angles_deg,
+            curve.present,
+            curve.geometry,
+            settings.model_copy(update={"fringe_period_voxels": period, "facets": False}),
+            crop_origin=curve.crop_origin,
+            monitor=curve.monitor,
+            transmission=curve.transmission,
+        )
+        usable = made.quality.invalid_reason is None
+        yield Case("scan", "the measured scan", truth, made.intensity if usable else None)
+
+
+class ParticleCases:
+    """Patterns of one particle, scanned again in its own measurement.
+
+    Parameters
+    ----------
+    particle, measurement
+        What scatters, and how it is measured.
+    name
+        For the rows, e.g. 'retrieved object' or 'fitted polyhedron'.
+    thinning
+        Every n-th point of the scan is taken: a fine scan costs time and tells nothing more.
+    seed
+        Of the counting noise.
+    """
+
+    def __init__(
+        self, particle: ParticleObject, measurement: Measurement, name: str, *, thinning: int = 2, seed: int = 1
+    ) -> None:
+        self._particle = particle
+        self._rescan = Rescan(measurement.every(thinning), particle.size_nm)
+        self._name = name
+        self._rng = np.random.default_rng(seed)
+
+    def frames(self, particle: ParticleObject) -> NDArray[np.int32]:
+        """Measure a particle: (frames, rows, columns) counts with Poisson noise."""
+        return self._rng.poisson(self._rescan.expected_counts(particle)).astype(np.int32)
+
+    def as_it_is(self, truth: str) -> Iterator[Case]:
+        """Yield the particle with its own strain, and without any, at several oversamplings."""
+        variants = [("without its strain", self._particle.without_phase())]
+        if self._particle.phase_spread_rad > 0:
+            variants.insert(0, ("with its strain", self._particle))
+        for words, particle in variants:
+            frames = self.frames(particle)
+            for period in OVERSAMPLINGS:
+                yield Case("object", f"{self._name}, {words}", truth, self._volume(frames, period))
+
+    def with_lines(self, offsets: tuple[float, ...] = (0.0, 0.1, 0.2)) -> Iterator[Case]:
+        """Yield the particle with screw and edge lines: every visible Burgers vector, near the centre and off it."""
+        variants = [("without its strain", self._particle.without_phase())]
+        if self._particle.phase_spread_rad > 0:
+            variants.insert(0, ("with its strain", self._particle))
+        for words, particle in variants:
+            for line in visible_lines(particle.hkl, offsets):
+                distance = float(np.hypot(*line.offset))
+                order = abs(g_dot_b(particle.hkl, line.burgers))
+                condition = f"{self._name}, {words}, {line.character} {distance:.1f} off, |g·b| = {order:g}"
+                frames = self.frames(particle.with_line(line))
+                yield Case("dislocated", condition, line.character, self._volume(frames, OVERSAMPLINGS[1]))
+
+    def _volume(self, frames: NDArray[np.int32], period: float) -> NDArray[np.float32] | None:
+        measurement = self._rescan.measurement
+        angles = np.asarray(measurement.angles_deg, dtype=np.float64)
+        dead = np.zeros(measurement.geometry.frame_shape, dtype=bool)
+        present = np.ones(len(angles), dtype=bool)
+        return live_preprocessing(frames, angles, present, measurement.geometry, dead, period)[0]

@@ -1,0 +1,361 @@
+"""Data sets for training: the simulated world of `sim` through the live path's preprocessing, many shards at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.services.batch.executors import run_shards
+from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS
+from braggwatch.sim.cxdp.datasets import (
+    CrystalSource,
+    DatasetSpec,
+    SampleInfo,
+    ShardError,
+    check_shard,
+    make_sample,
+    store_samples,
+)
+from braggwatch.sim.cxdp.library_crystals import LibraryCrystals
+from braggwatch.sim.cxdp.outliers import (
+    EXPOSED_DEFECTS,
+    EXPOSED_KINDS,
+    OUTLIER_KINDS,
+    OutlierKind,
+    is_alien,
+    make_outlier,
+)
+from braggwatch.sim.cxdp.shard_volumes import MappedVolumes
+from braggwatch.sim.cxdp.shards import remove_partial, shard_facts
+from braggwatch.sim.geometry.model import RockingGeometry
+
+__all__ = [
+    "SHARD_SIZE",
+    "ShardDone",
+    "ShardSource",
+    "ShardTask",
+    "live_preprocessing",
+    "make_dataset",
+    "make_shard",
+    "open_library",
+    "outlier_kinds",
+    "shard_tasks",
+]
+
+logger = logging.getLogger(__name__)
+
+SHARD_SIZE = 100
+PATTERNS_PER_CRYSTAL = 10
+
+
+def live_preprocessing(
+    frames: NDArray[np.generic],
+    angles_deg: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    geometry: RockingGeometry,
+    dead: NDArray[np.bool_],
+    fringe_period_voxels: float,
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Preprocess simulated frames with the very code that live scans go through (see `sim.datasets.Preprocess`)."""
+    settings = PreprocessingSettings(mask=dead, fringe_period_voxels=fringe_period_voxels, facets=False)
+    made = preprocess_arrays(frames, angles_deg, present, geometry, settings)
+    if made.quality.invalid_reason is not None:
+        return None, made.quality.invalid_reason
+    return made.intensity, ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """One shard to make: picklable, for any executor.
+
+    Attributes
+    ----------
+    start, stop
+        First sample, one past the last.
+    kinds
+        Outliers of these kinds in turn; None: crystals.
+    library
+        Folder of relaxed crystals; None: they are built.
+    only
+        Numbers of the library's crystals to take; None: all.
+    """
+
+    path: Path
+    spec: DatasetSpec
+    start: int
+    stop: int
+    kinds: tuple[OutlierKind, ...] | None = None
+    library: Path | None = None
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL
+    only: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """One finished shard: how many samples were asked for, and why some were refused.
+
+    Attributes
+    ----------
+    kept
+        It was there already and sound.
+    problem
+        Why one that was there had to be made again; '' where none had to.
+    """
+
+    path: Path
+    asked: int
+    refused: tuple[str, ...]
+    kept: bool = False
+    problem: str = ""
+
+
+def open_library(
+    folder: Path, spec: DatasetSpec, patterns_per_crystal: int, only: frozenset[int] | None = None
+) -> LibraryCrystals:
+    """Open a folder of relaxed crystals, or ``only`` those of some numbers, as a source of samples.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it holds no crystal of the specification's classes.
+    """
+    from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary
+
+    library = CrystalLibrary(
+        folder,
+        labels=spec.classes,
+        population=spec.population,
+        accept=None if only is None else lambda entry: entry.index in only,
+    )
+    return LibraryCrystals(library, spec.population, spec.visible, patterns_per_crystal)
+
+
+def make_shard(task: ShardTask) -> ShardDone:
+    """Make one shard. One that is there is read through: left alone where sound, made again where damaged or short.
+
+    Raises
+    ------
+    ForeignShardError
+        If a sound shard of another data set stands in its place.
+    """
+    numbers = range(task.start, task.stop)
+    crystals: CrystalSource | None = (
+        None if task.library is None else open_library(task.library, task.spec, task.patterns_per_crystal, task.only)
+    )
+    name = "" if crystals is None else crystals.name
+    problem = ""
+    if task.path.exists():
+        try:
+            there = check_shard(task.path, task.spec, numbers, name)
+        except ShardError as error:
+            problem = str(error)
+        else:
+            refused = tuple(reason for reason, count in there.refused.items() for _ in range(count))
+            return ShardDone(task.path, len(numbers), refused, kept=True)
+    kinds = task.kinds
+    if kinds is None:
+        samples = ((n, make_sample(task.spec, n, live_preprocessing, crystals)) for n in numbers)
+        nuisance = task.spec.nuisance
+    else:
+        samples = ((n, make_outlier(task.spec, kinds[n % len(kinds)], n, live_preprocessing)) for n in numbers)
+        nuisance = "measured" if any(is_alien(kind) for kind in kinds) else task.spec.nuisance
+    stored = store_samples(task.path, task.spec, samples, numbers, nuisance=nuisance, crystals=name)
+    return ShardDone(
+        task.path, len(numbers), tuple(reason for _, reason in stored if reason is not None), problem=problem
+    )
+
+
+def shard_tasks(
+    folder: Path,
+    spec: DatasetSpec,
+    samples: int,
+    *,
+    first: int = 0,
+    outliers: str | None = None,
+    library: Path | None = None,
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    only: frozenset[int] | None = None,
+    shard: tuple[int, int] = (1, 1),
+    shard_size: int = SHARD_SIZE,
+) -> list[ShardTask]:
+    """List the shards of a data set, or of one part of it.
+
+    Parameters
+    ----------
+    samples, first
+        Samples ``first`` to ``first + samples - 1``.
+    outliers
+        A word of `outlier_kinds` for scans to be refused instead of crystals of the classes.
+    library, patterns_per_crystal
+        Relaxed crystals, each in so many samples in a row.
+    only
+        Numbers of the library's crystals to take; None: all.
+    shard
+        (i, n): the i-th of n parts, i from 1; together the parts are the whole, each file in one of them.
+    shard_size
+        Samples in a file.
+
+    Raises
+    ------
+    ValueError
+        If the library has fewer crystals, ``first`` would split one crystal over two data sets, or the part or the
+        outliers' word makes no sense.
+    """
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise ValueError(f"there is no part {part} of {parts}")
+    kinds = None if outliers is None else outlier_kinds(outliers)
+    prefix = "cxdp" if outliers is None else f"outlier-{outliers}"
+    stem = f"{prefix}-{spec.digest()}"
+    if library is not None:
+        if kinds is not None:
+            raise ValueError("outliers are not made from a library of relaxed crystals")
+        if first % patterns_per_crystal:
+            raise ValueError(
+                f"starting at sample {first} would split a crystal over two data sets: with {patterns_per_crystal} "
+                f"patterns a crystal, start at a multiple of {patterns_per_crystal}"
+            )
+        crystals = open_library(library, spec, patterns_per_crystal, only)
+        crystals.configuration(first + samples - 1)
+        stem = f"{stem}-{crystals.name}"
+    stop = first + samples
+    tasks = [
+        ShardTask(
+            path=folder / f"{stem}-{start:06d}.h5",
+            spec=spec,
+            start=start,
+            stop=min(start + shard_size, stop),
+            kinds=kinds,
+            library=library,
+            patterns_per_crystal=patterns_per_crystal,
+            only=only,
+        )
+        for start in range(first, stop, shard_size)
+    ]
+    return tasks[part - 1 :: parts]
+
+
+_OUTLIER_WORDS: dict[str, tuple[OutlierKind, ...]] = {
+    "exposed": EXPOSED_KINDS,
+    "all": OUTLIER_KINDS,
+    "defects": EXPOSED_DEFECTS,
+    "all-defects": ZOO_KINDS,
+}
+
+
+def outlier_kinds(which: str) -> tuple[OutlierKind, ...]:
+    """Return the kinds behind a word.
+
+    Parameters
+    ----------
+    which
+        'exposed': aliens that are shown in training; 'all' aliens. 'defects': crystals with defects that are none of
+        the classes and are shown in training; 'all-defects'.
+
+    Raises
+    ------
+    ValueError
+        For any other word.
+    """
+    if which not in _OUTLIER_WORDS:
+        raise ValueError(f"outliers are one of {', '.join(_OUTLIER_WORDS)}, not {which!r}")
+    return _OUTLIER_WORDS[which]
+
+
+def make_dataset(
+    folder: Path,
+    spec: DatasetSpec,
+    samples: int,
+    *,
+    first: int = 0,
+    workers: int = 1,
+    outliers: str | None = None,
+    library: Path | None = None,
+    patterns_per_crystal: int = PATTERNS_PER_CRYSTAL,
+    only: frozenset[int] | None = None,
+    shard: tuple[int, int] = (1, 1),
+    shard_size: int = SHARD_SIZE,
+    executor: Executor | None = None,
+    on_shard: Callable[[ShardDone], None] | None = None,
+) -> list[Path]:
+    """Make a data set, resuming where sound shards exist, and return its shards in order; see `shard_tasks`.
+
+    Parameters
+    ----------
+    workers
+        Processes where no ``executor`` is given; where one of them dies, its shards are done again in fresh ones.
+    executor
+        Runs the shards; doing again what was on a lost worker is up to it.
+    on_shard
+        Called in this process as shards finish, in any order.
+
+    Raises
+    ------
+    ValueError
+        As `shard_tasks`, or if a sound shard of another data set stands in the way.
+    ChildProcessError
+        If processes die again and again.
+    """
+    folder = folder.resolve()  # workers may live elsewhere
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = shard_tasks(
+        folder,
+        spec,
+        samples,
+        first=first,
+        outliers=outliers,
+        library=None if library is None else library.resolve(),
+        patterns_per_crystal=patterns_per_crystal,
+        only=only,
+        shard=shard,
+        shard_size=shard_size,
+    )
+
+    def finished(done: ShardDone) -> None:
+        if done.problem:
+            logger.warning("%s: made again", done.problem)
+        if on_shard is not None:
+            on_shard(done)
+
+    run_shards(make_shard, tasks, finished, workers=workers, executor=executor)
+    paths = [task.path for task in tasks]
+    for path in paths:
+        remove_partial(path)
+    return paths
+
+
+class ShardSource:
+    """Samples of several shards, half precision, mapped from their files: a `models.training_data.Source`."""
+
+    def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
+        infos: list[SampleInfo] = []
+        clean: list[NDArray[np.bool_]] = []
+        for path in paths:
+            facts = shard_facts(path)
+            clean.append(np.full(len(facts.infos), facts.nuisance == "none"))
+            infos.extend(facts.infos)
+        self._volumes = [MappedVolumes(path) for path in paths]
+        self._clean = np.concatenate([np.zeros(0, dtype=bool), *clean])
+        self._starts = np.cumsum([0, *(len(v) for v in self._volumes)])
+        self.infos: tuple[SampleInfo, ...] = tuple(infos)
+        self.labels = np.asarray([classes.index(i.label) if i.label in classes else -1 for i in infos], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """Return log1p counts (B, 64, 64, 64) and class indices (B,)."""
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        volumes = [self._volumes[s][int(i - self._starts[s])] for s, i in zip(shards, indices, strict=True)]
+        return np.stack(volumes), self.labels[indices]
+
+    def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which samples are expected intensities, to be spoilt while training, (B,)."""
+        return self._clean[indices]

@@ -1,0 +1,129 @@
+"""What a set of training shards covers, read from the shards themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from braggwatch.models.bundling.manifest import ValidDomain
+from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
+from braggwatch.models.cxdp.scores import family
+from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of
+from braggwatch.sim.cxdp.datasets import shard_facts
+
+_VOXEL_OVER_PIXEL = 0.2
+"""The brightest voxel, over the brightest pixel's expected counts, at least: the preprocessing averages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """What there is to learn from.
+
+    Attributes
+    ----------
+    patterns, crystals
+        How many.
+    elements, reflections
+        Chemical symbols, and families such as '{111}', that occur.
+    peak_counts
+        Least and largest counts of the brightest pixel that the specifications allow.
+    fringe_period_voxels
+        The preprocessing's target.
+    specifications
+        Shards by digest of their specification, sorted.
+    relaxed
+        Patterns of relaxed crystals.
+    clean
+        Patterns that get their noise while training.
+    hashes
+        SHA-256 by file name.
+    """
+
+    patterns: int
+    crystals: int
+    elements: tuple[str, ...]
+    reflections: tuple[str, ...]
+    peak_counts: tuple[float, float]
+    fringe_period_voxels: float
+    specifications: Mapping[str, int]
+    relaxed: int
+    clean: int
+    hashes: Mapping[str, str]
+
+    def valid_domain(self) -> ValidDomain:
+        """Return what a bundle says that it was trained for."""
+        kind = "fcc crystals, one straight line" + (
+            "; relaxed crystals among those learnt from" if self.relaxed else ", unrelaxed"
+        )
+        return ValidDomain(
+            elements=self.elements,
+            reflections=self.reflections,
+            min_peak_counts=_VOXEL_OVER_PIXEL * self.peak_counts[0],
+            max_peak_counts=self.peak_counts[1],
+            notes=("lines with g·b = 0 are invisible and come out as 'perfect'", kind),
+        )
+
+
+def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingFacts:
+    """Read what shards cover.
+
+    Parameters
+    ----------
+    paths
+        Shards of crystals.
+    part
+        Count only these crystals.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing in them, or they were made for different fringe periods.
+    """
+    specifications: Counter[str] = Counter()
+    hashes: dict[str, str] = {}
+    periods: set[float] = set()
+    peaks: list[tuple[float, float]] = []
+    elements: set[str] = set()
+    reflections: set[tuple[int, str]] = set()
+    crystals: set[str] = set()
+    patterns = relaxed = clean = 0
+    for path in paths:
+        facts = shard_facts(path)
+        infos = [info for info in facts.infos if part is None or part.holds(info)]
+        if not infos:
+            continue
+        is_clean = facts.nuisance == "none"
+        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        specifications[facts.spec.digest()] += 1
+        periods.add(facts.spec.fringe_period_voxels)
+        peaks.append(DEFAULT_RANGES.peak_counts if is_clean else facts.spec.peak_counts)
+        elements |= {info.element for info in infos}
+        reflections |= {(sum(i * i for i in info.hkl), family(info.hkl)) for info in infos}
+        crystals |= {crystal_of(info) for info in infos}
+        patterns += len(infos)
+        relaxed += sum(info.source != CONTINUUM for info in infos)
+        clean += len(infos) if is_clean else 0
+    if not patterns:
+        raise ValueError("there is no pattern in the training shards")
+    if len(periods) > 1:
+        raise ValueError(f"the shards were made for different fringe periods, {sorted(periods)} voxels: use one")
+    return TrainingFacts(
+        patterns=patterns,
+        crystals=len(crystals),
+        elements=tuple(sorted(elements)),
+        reflections=tuple(name for _, name in sorted(reflections)),
+        peak_counts=(min(low for low, _ in peaks), max(high for _, high in peaks)),
+        fringe_period_voxels=periods.pop(),
+        specifications=dict(sorted(specifications.items())),
+        relaxed=relaxed,
+        clean=clean,
+        hashes=hashes,
+    )
+
+
+def count_patterns(paths: Sequence[Path], part: Part | None = None) -> int:
+    """Count the patterns in shards, or of a part of their crystals."""
+    return sum(1 for path in paths for info in shard_facts(path).infos if part is None or part.holds(info))

@@ -1,0 +1,277 @@
+"""The running service: a receiver fills a queue, one worker judges, results are stored and then told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
+
+from braggwatch.callbacks.documents.counters import AssemblyCounters
+from braggwatch.callbacks.modalities import ModalityCallback
+from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.live.health import HOUSEKEEPING, Health
+from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.modality import Arrival, DocumentStream, LiveModality, WorkerLinks
+from braggwatch.services.settings import Settings
+from braggwatch.services.stream.backlog import Backlog, QueuedDocument
+from braggwatch.services.stream.receiver import Receiver, ReceiverStats
+
+logger = logging.getLogger(__name__)
+
+_MODEL: Final = "model"
+_STORE: Final = "store"
+_STREAM: Final = "stream"
+_RUNS: Final = "runs"
+_FAILURE_LOG_EVERY_S: Final = 60.0
+
+
+class DocumentCallback(DocumentStream, Protocol):
+    """The part of `braggwatch.callbacks.modalities.ModalityCallback` that the worker drives."""
+
+    @property
+    def counters(self) -> AssemblyCounters:
+        """Running totals."""
+        ...
+
+
+class ScreeningService:
+    """Screens a document stream until it is stopped.
+
+    Parameters
+    ----------
+    modalities
+        What judges, stores, shows and tells; each sees the whole stream and takes what is its own.
+    feedback
+        Brings the sinks what the modalities have stored; started and stopped with the service.
+    on_beat
+        Called at each turn of the worker's loop, e.g. to feed a supervisor's watchdog.
+    on_raw_message
+        Called with each message as it came off the socket, in the receiving thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        modalities: Sequence[LiveModality],
+        feedback: FeedbackDispatcher,
+        instruments: Instruments | None = None,
+        *,
+        on_beat: Callable[[], None] | None = None,
+        on_raw_message: Callable[[bytes], None] | None = None,
+    ) -> None:
+        instruments = instruments or Instruments.of()
+        self._settings = settings
+        self._modalities = tuple(modalities)
+        self._feedback = feedback
+        self._metrics = instruments.metrics
+        self._fallbacks = instruments.fallbacks
+        self.health: Health = instruments.health
+        self._on_beat = on_beat
+        self._backlog = Backlog(settings.queue.max_documents, settings.queue.max_bytes)
+        self._receiver = Receiver(settings.stream, self._backlog, self._metrics, on_raw_message)
+        self._worker: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._deadline = float("inf")
+        self._rejected: Counter[str] = Counter()
+        self._next_tick = 0.0
+        self._next_retry = 0.0
+        self._failure_logged_at: dict[str, float] = {}
+
+    @property
+    def receiver_stats(self) -> ReceiverStats:
+        """What the receiver has seen so far."""
+        return self._receiver.stats
+
+    @property
+    def is_behind(self) -> bool:
+        """True while documents wait to be handled."""
+        return self._backlog.stats.documents > 0
+
+    @property
+    def alive(self) -> bool:
+        """True while both threads run."""
+        return self._receiver.alive and self._worker is not None and self._worker.is_alive()
+
+    def start(self) -> None:
+        """Begin to receive, warm up, and judge; returns at once, `health` says when it is ready.
+
+        Raises
+        ------
+        SettingsError
+            Where the stream's address or keys can't be used.
+        """
+        self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
+        links = WorkerLinks(is_behind=lambda: self.is_behind, on_provisional=self._feedback.provisional)
+        callback = _joined([modality.open_stream(links) for modality in self._modalities])
+        # Receiving begins before the warm-up ends: its documents wait in the queue.
+        self._receiver.start()
+        self._feedback.start()
+        self._worker = threading.Thread(target=self._work, args=(callback,), name="braggwatch-screening", daemon=True)
+        self._worker.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the service is ready; False where it is not in time, `health` then says why."""
+        deadline = time.monotonic() + timeout_s
+        while not self.health.report().ready:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def stop(self) -> None:
+        """Stop receiving, judge what is queued until the deadline, end open runs, deliver, and return.
+
+        The store and the modalities stay open: they belong to the caller.
+        """
+        self.health.stopping()
+        self._receiver.stop()
+        self._deadline = time.monotonic() + self._settings.screening.stop_deadline_s
+        self._stopping.set()
+        self._backlog.close()
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+        self._feedback.stop()
+
+    def _work(self, callback: DocumentCallback) -> None:
+        self._prepare()
+        interval_s = self._settings.screening.expire_interval_s
+        while True:
+            item = self._backlog.get(0.0 if self._stopping.is_set() else interval_s)
+            if item is not None:
+                self._handle(callback, item)
+            now = time.monotonic()
+            if now >= self._next_tick:
+                self._next_tick = now + interval_s
+                self._tick(callback, now)
+            if self._stopping.is_set() and (item is None or now >= self._deadline):
+                break
+        left = self._backlog.stats.documents
+        if left:
+            logger.warning("%d queued documents were not judged before the deadline", left)
+        failed = self._attempt("flush", callback.flush)
+        self._tick(callback, time.monotonic(), failed)
+
+    def _prepare(self) -> None:
+        shortcomings: list[str] = []
+        failures: list[str] = []
+        for modality in self._modalities:
+            try:
+                shortcomings += modality.prepare()
+            except Exception as error:
+                # Whatever a runtime raises, an operator must read it on the page rather than find a dead process.
+                logger.exception("warm-up failed")
+                failures.append(f"{type(error).__name__}: {error}"[:300])
+        if failures:
+            self.health.failed(_MODEL, "; ".join(failures))
+        elif shortcomings := [*self._fallbacks.reasons, *shortcomings]:
+            self.health.degraded(_MODEL, "; ".join(shortcomings))
+        else:
+            self.health.ok(_MODEL)
+
+    def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
+        arrival = Arrival(item.received_at, begun_at=time.monotonic())
+        try:
+            callback(item.name, item.document)
+        except Exception:
+            # The callback promises not to raise; one broken promise must not cost the runs that follow.
+            logger.exception("document %s of run %s could not be handled", item.name, item.run_uid)
+            self._metrics.document_rejected("callback_error")
+        self._flush(arrival, force=self._backlog.stats.documents == 0)
+
+    def _flush(self, arrival: Arrival | None, *, force: bool) -> None:
+        for modality in self._modalities:
+            try:
+                modality.flush(arrival, force=force)
+            except Exception:
+                # A record that can't be stored or told must not end the thread that judges all runs.
+                logger.exception("records of %s could not be stored or told", modality.name)
+                self._metrics.document_rejected("callback_error")
+
+    def _tick(self, callback: DocumentCallback, now: float, failed: str | None = None) -> None:
+        """Do what is to be done between documents; a chore that fails holds up neither the others nor the runs."""
+        chores: dict[str, Callable[[], None]] = {
+            "beat": self._beat,
+            "runs": lambda: callback.expire(now),
+            "records": lambda: self._flush(None, force=True),
+            "store": lambda: self._retry_store(now),
+            "stream": self._tell_stream,
+            "metrics": lambda: self._tell_counters(callback),
+        }
+        failures = [failed, *(self._attempt(step, chore) for step, chore in chores.items())]
+        words = "; ".join(failure for failure in failures if failure is not None)
+        if words:
+            self.health.degraded(HOUSEKEEPING, words)
+        else:
+            self.health.ok(HOUSEKEEPING)
+
+    def _beat(self) -> None:
+        self.health.beat()
+        if self._on_beat is not None:
+            self._on_beat()
+        self._feedback.beat()
+
+    def _attempt(self, step: str, chore: Callable[[], None]) -> str | None:
+        """Do one chore; return what went wrong in words, None where nothing did."""
+        try:
+            chore()
+        except Exception as error:
+            # Whatever it is, it must not end the thread that judges all runs: all that are open would be lost.
+            self._metrics.housekeeping_failed(step)
+            now = time.monotonic()
+            if now - self._failure_logged_at.get(step, float("-inf")) >= _FAILURE_LOG_EVERY_S:
+                self._failure_logged_at[step] = now
+                logger.exception("housekeeping (%s) failed; it is tried again", step)
+            return f"{step}: {type(error).__name__}: {error}"[:300]
+        return None
+
+    def _tell_counters(self, callback: DocumentCallback) -> None:
+        counters = getattr(callback, "counters", AssemblyCounters())
+        self._metrics.runs_open(callback.open_runs)
+        self._metrics.assembly_counters(_totals(counters))
+        self.health.remark(_RUNS, counters.newest_without_detector)
+        for reason, count in counters.rejected.items():
+            for _ in range(count - self._rejected[reason]):
+                self._metrics.document_rejected(reason)
+            self._rejected[reason] = count
+
+    def _retry_store(self, now: float) -> None:
+        if now < self._next_retry:
+            return
+        self._next_retry = now + self._settings.store.retry_interval_s
+        waiting = sum(modality.retry() for modality in self._modalities)
+        self._metrics.store_pending(waiting)
+        if waiting:
+            self.health.degraded(_STORE, f"the disk refuses results, {waiting} wait in memory")
+        else:
+            self.health.ok(_STORE)
+
+    def _tell_stream(self) -> None:
+        if self._stopping.is_set():
+            return
+        stats = self._receiver.stats
+        if not self._receiver.alive:
+            self.health.failed(_STREAM, "the receiving thread has ended")
+        elif stats.connected:
+            self.health.ok(_STREAM)
+        else:
+            self.health.failed(_STREAM, stats.problem or "not connected")
+
+
+def _joined(streams: Sequence[DocumentStream]) -> DocumentCallback:
+    return cast("DocumentCallback", streams[0] if len(streams) == 1 else ModalityCallback(*cast("Any", streams)))
+
+
+def _totals(counters: AssemblyCounters) -> dict[str, int]:
+    return {
+        "frames_expected": counters.frames_expected,
+        "frames_received": counters.frames_received,
+        "late": counters.late,
+        "duplicates": counters.duplicates,
+        "evictions": counters.evictions,
+        "joined_late": counters.joined_late,
+        "without_detector": counters.without_detector,
+    }

@@ -1,0 +1,209 @@
+"""From a specification to scattering points: positions, phases and the label that they deserve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from braggwatch.sim.crystallography.fcc import METALS, Metal, Miller, is_allowed
+from braggwatch.sim.cxdp.crystal.defects import (
+    Contrast,
+    DefectSpec,
+    StraightLineSpec,
+    contrast,
+    crystal_label,
+    defect_displacement,
+    defect_distance,
+    kept_points,
+    strongest,
+)
+from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
+from braggwatch.sim.cxdp.crystal.loops import LoopSpec, inserted_shift_nm, platelet
+from braggwatch.sim.cxdp.crystal.shapes import Polyhedron, ShapeSpec, make_polyhedron
+from braggwatch.sim.cxdp.crystal.strain import StrainSpec, strain_phase, strain_spread
+
+Element = Literal["Al", "Ag", "Au", "Pt"]
+
+
+class CrystalSpec(BaseModel):
+    """Everything that determines one crystal; the same specification always gives the same crystal.
+
+    ``points_across`` sets how finely the particle is sampled: an fcc lattice of scattering points with that many
+    cubic cells across the particle. Where that equals the number of real cells, the points are the atoms; larger
+    particles are coarse-grained, which leaves the pattern around one Bragg peak unchanged as long as the displacement
+    varies little within a cell (the points' own Bragg peaks lie ``points_across`` fringes away).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    element: Element
+    size_nm: float = Field(gt=1, description="Cube root of the volume.")
+    points_across: int = Field(ge=8, le=200)
+    shape: ShapeSpec
+    line: LineSpec | None
+    strain: StrainSpec
+    hkl: Miller
+    seed: int
+    defects: tuple[DefectSpec, ...] = Field(default=(), description="What it holds beside ``line``.")
+
+    @model_validator(mode="after")
+    def _reflection_exists(self) -> CrystalSpec:
+        if not is_allowed(self.hkl):
+            raise ValueError(f"fcc has no {self.hkl} reflection: h, k, l must be all even or all odd")
+        return self
+
+    @property
+    def metal(self) -> Metal:
+        """The element's constants."""
+        return METALS[self.element]
+
+    @property
+    def atomic(self) -> bool:
+        """Whether the scattering points are the atoms: as many cells across as the particle really has."""
+        return abs(self.size_nm / self.points_across / self.metal.lattice_parameter_nm - 1.0) < 1e-6
+
+    @property
+    def all_defects(self) -> tuple[DefectSpec, ...]:
+        """``line``, where there is one, before ``defects``."""
+        return self.defects if self.line is None else (StraightLineSpec(line=self.line), *self.defects)
+
+
+@dataclass(frozen=True, slots=True)
+class Crystal:
+    """Scattering points of one crystal seen at one reflection.
+
+    Attributes
+    ----------
+    positions_nm
+        (N, 3) float64 ideal lattice positions about the centre of mass (of the crystal without defects), crystal axes.
+    displacement_nm
+        (N, 3) float64 displacement from those positions (defects and strain).
+    phase_turns
+        (N,) float64 g·u in turns: a point scatters with exp(-2πi phase_turns) exp(-2πi q·(r + u)), q from g.
+    label
+        What was put in: 'perfect', 'screw', 'edge', 'mixed' or another of `crystal_label`.
+    g_dot_b
+        Of the line; of other defects the g·b or g·R of `contrasts`, the largest of those that are visible. 0 where
+        there is no defect or where this reflection can't see any, except that an invisible fault has a whole number.
+    line_distance
+        Distance of the line, plane or loop nearest to the centre of mass, in particle sizes; None without a defect.
+    contrasts
+        How this reflection sees each of ``spec.all_defects``, in their order; may be left empty where one line's
+        ``g_dot_b`` says all.
+    strain_rad
+        Root mean square of the smooth strain's phase g·u over the points, radians (`strain_spread`).
+    """
+
+    spec: CrystalSpec
+    positions_nm: NDArray[np.float64]
+    displacement_nm: NDArray[np.float64]
+    phase_turns: NDArray[np.float64]
+    label: str
+    g_dot_b: float
+    line_distance: float | None
+    contrasts: tuple[Contrast, ...] = ()
+    strain_rad: float = 0.0
+
+    @property
+    def hkl(self) -> Miller:
+        """The reflection."""
+        return self.spec.hkl
+
+    @property
+    def visible(self) -> bool:
+        """Whether this reflection sees any defect (see `Contrast`). True for a crystal without one."""
+        if self.contrasts:
+            return any(seen.visible for seen in self.contrasts)
+        return self.label == "perfect" or self.g_dot_b != 0.0
+
+    @property
+    def g_inv_nm(self) -> NDArray[np.float64]:
+        """(3,) reciprocal lattice vector g = hkl / a in 1/nm, crystal axes."""
+        return np.asarray(self.spec.hkl, dtype=np.float64) / self.spec.metal.lattice_parameter_nm
+
+
+def _fcc_points(shape: Polyhedron, step: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    reach = 1.05 * float(np.max(np.linalg.norm(_corners(shape), axis=1)))
+    n = int(np.ceil(reach / step)) + 1
+    axis = np.arange(-n, n + 1, dtype=np.float64) * step
+    origin = rng.uniform(0.0, step, size=3)
+    cells = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) + origin
+    basis = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * step
+    return np.concatenate([pts[shape.inside(pts)] for pts in (cells + shift for shift in basis)])
+
+
+def _corners(shape: Polyhedron) -> NDArray[np.float64]:
+    from scipy.spatial import HalfspaceIntersection  # slow to import
+
+    halfspaces = np.concatenate([shape.normals, -shape.distances[:, None]], axis=1)
+    # the Chebyshev centre is not needed: every shape here contains the origin or, when cut below it, a point on
+    # the cut's inner side
+    centre = np.zeros(3)
+    if np.any(shape.distances <= 0):
+        centre = shape.normals[int(np.argmin(shape.distances))] * (float(shape.distances.min()) - 0.05)
+    return np.asarray(HalfspaceIntersection(halfspaces, centre).intersections)
+
+
+def build_crystal(spec: CrystalSpec) -> Crystal:
+    """Build the scattering points.
+
+    Raises
+    ------
+    ValueError
+        If the shape holds fewer than 100 points.
+    """
+    from scipy.spatial import ConvexHull  # slow to import
+
+    rng = np.random.default_rng(spec.seed)
+    shape = make_polyhedron(spec.shape, rng)
+    size = float(ConvexHull(_corners(shape)).volume) ** (1 / 3)
+    shape = Polyhedron(shape.normals, shape.distances / size)  # lengths in particle sizes from here on
+    points = _fcc_points(shape, 1.0 / spec.points_across, rng)
+    if len(points) < 100:
+        raise ValueError(f"the shape holds only {len(points)} points: raise points_across or relax the facet ratios")
+    centre = points.mean(axis=0)
+    points = points - centre
+    shape = Polyhedron(shape.normals, shape.distances - shape.normals @ centre)
+    positions = points * spec.size_nm
+    a = spec.metal.lattice_parameter_nm
+    g = np.asarray(spec.hkl, dtype=np.float64) / a
+    u = np.zeros_like(positions)
+    defects = spec.all_defects
+    for defect in defects:
+        u += defect_displacement(defect, positions, spec.size_nm, a, spec.metal.poisson_ratio)
+    contrasts = tuple(contrast(spec.hkl, defect) for defect in defects)
+    phase = strain_phase(spec.strain, points, shape, rng)
+    # smooth strain is given as a phase: its displacement is taken along g, the only component this peak sees
+    u += np.outer(phase / (2 * np.pi), g / float(g @ g))
+    positions, u = _with_platelets(spec, positions, u)
+    return Crystal(
+        spec,
+        positions,
+        u,
+        u @ g,
+        crystal_label(spec.line, spec.defects),
+        strongest(contrasts),
+        min(map(defect_distance, defects), default=None),
+        contrasts,
+        strain_spread(phase, points),
+    )
+
+
+def _with_platelets(
+    spec: CrystalSpec, positions_nm: NDArray[np.float64], u_nm: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Leave out and put in the points that defects take away and add."""
+    a = spec.metal.lattice_parameter_nm
+    keep = np.ones(len(positions_nm), dtype=bool)
+    more, more_u = [positions_nm[:0]], [u_nm[:0]]
+    for defect in spec.defects:
+        keep &= kept_points(defect, positions_nm, spec.size_nm, a, spec.hkl, spec.atomic)
+        if isinstance(defect, LoopSpec) and defect.interstitial and spec.atomic:
+            copied = platelet(defect, positions_nm, spec.size_nm, a, start=0.0)
+            more.append(positions_nm[copied])
+            more_u.append(u_nm[copied] + inserted_shift_nm(defect, a))
+    return np.concatenate([positions_nm[keep], *more]), np.concatenate([u_nm[keep], *more_u])

@@ -1,0 +1,124 @@
+"""What a data set holds, and the facts of one sample."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from braggwatch.sim.cxdp.crystal import PopulationSpec
+from braggwatch.sim.cxdp.crystal.population import DEFAULT_POPULATION
+from braggwatch.sim.cxdp.labels import CLASSES, Label
+
+NuisanceWord = Literal["measured", "none"]
+CLEAN_PEAK = 1e6
+"""Peak of a pattern without nuisance."""
+
+# A digest names files for good, so it is taken over the fields that the first digests were taken over; a field that
+# came later counts only where it is not at its default.
+_FIRST_FIELDS = frozenset(
+    ("population", "classes", "visible", "peak_counts", "fringe_period_voxels", "fringe_jitter", "seed")
+)
+_FIRST_POPULATION_FIELDS = frozenset(
+    (
+        "elements",
+        "reflections",
+        "size_nm",
+        "points_across",
+        "centred_fraction",
+        "max_line_offset",
+        "unstrained_fraction",
+        "strain_rad",
+        "strong_fraction",
+        "strong_strain_rad",
+        "facet_jitter",
+    )
+)
+
+
+class DatasetSpec(BaseModel):
+    """What a data set holds; its hash names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    population: PopulationSpec = DEFAULT_POPULATION
+    classes: tuple[Label, ...] = CLASSES
+    visible: bool = Field(default=True, description="False: only lines that the reflection can't see (g·b = 0).")
+    peak_counts: tuple[float, float] = (1e3, 1e6)
+    fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target.")
+    fringe_jitter: float = Field(default=0.08, description="Relative spread of that target from sample to sample.")
+    seed: int = 1
+    nuisance: NuisanceWord = Field(
+        default="measured",
+        description="'measured': counts with noise, gaps, blur, aliens. 'none': expected intensities, to be spoilt "
+        "while training.",
+    )
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the specification."""
+        unset = _at_default(self, _FIRST_FIELDS)
+        unset_of_population = _at_default(self.population, _FIRST_POPULATION_FIELDS)
+        text = self.model_dump_json(exclude=dict.fromkeys(unset, True) | {"population": unset_of_population})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _at_default(model: BaseModel, first_fields: frozenset[str]) -> set[str]:
+    fields = type(model).model_fields
+    return {name for name in fields if name not in first_fields and getattr(model, name) == fields[name].default}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """Facts of one sample, stored beside its volume.
+
+    Attributes
+    ----------
+    config
+        Number of the crystal: samples of one crystal must not be split over training and test.
+    label, element, hkl, g_dot_b
+        The crystal and its reflection; the label may also be a kind of outlier.
+    line_distance
+        Of the line from the centre, in particle sizes; -1 without a line.
+    peak_counts
+        Expected counts of the brightest pixel.
+    size_nm
+        Cube root of the particle's volume.
+    coverage, completeness
+        Share of the frames that arrived.
+    source
+        'continuum', or what the relaxed crystal came from.
+    burgers
+        Twice the Burgers vector in lattice parameters; None without a line or where unknown.
+    character_deg
+        Between line and Burgers vector; None likewise.
+    strain_rad
+        Root mean square of the smooth strain's phase over the crystal (`sim.crystal.Crystal.strain_rad`); None for
+        what is no crystal, and in shards older than this fact.
+    """
+
+    config: int
+    label: str
+    element: str
+    hkl: tuple[int, int, int]
+    g_dot_b: float
+    line_distance: float
+    peak_counts: float
+    size_nm: float
+    coverage: float
+    completeness: float = 1.0
+    source: str = "continuum"
+    burgers: tuple[int, int, int] | None = None
+    character_deg: float | None = None
+    strain_rad: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled model input; ``intensity`` (64, 64, 64) float32 counts, expected ones where clean."""
+
+    intensity: NDArray[np.float32]
+    info: SampleInfo

@@ -1,0 +1,248 @@
+"""Labelled CXDPs for training and testing: resumable, deterministic by seed, one HDF5 shard a task.
+
+A sample goes the way of a live scan: a crystal, a diffractometer, expected counts at every pixel's exact Q, noise and
+gaps in the detector's frame, then the same preprocessing as live data. That preprocessing lives a storey above and is
+handed in (`Preprocess`), so that nothing here points up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
+from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
+from braggwatch.sim.cxdp.labels import Label
+from braggwatch.sim.cxdp.nuisance import measure, random_nuisance
+from braggwatch.sim.cxdp.scattering import amplitude_at
+from braggwatch.sim.cxdp.shards import (
+    ForeignShardError,
+    ShardError,
+    ShardFacts,
+    check_shard,
+    read_shard,
+    shard_facts,
+    shard_nuisance,
+    store_samples,
+)
+from braggwatch.sim.geometry.model import RockingGeometry
+from braggwatch.sim.geometry.q import pixel_q
+
+__all__ = [
+    "CLEAN_PEAK",
+    "CrystalSource",
+    "DatasetSpec",
+    "ForeignShardError",
+    "Label",
+    "NuisanceWord",
+    "Preprocess",
+    "Sample",
+    "SampleInfo",
+    "ShardError",
+    "ShardFacts",
+    "check_shard",
+    "ideal_intensity",
+    "make_sample",
+    "read_shard",
+    "scan_of",
+    "shard_facts",
+    "shard_nuisance",
+    "store_samples",
+    "write_shard",
+]
+
+
+class Preprocess(Protocol):
+    """Detector frames to the model's volume: the live path's numeric core."""
+
+    def __call__(
+        self,
+        frames: NDArray[np.generic],
+        angles_deg: NDArray[np.float64],
+        present: NDArray[np.bool_],
+        geometry: RockingGeometry,
+        dead: NDArray[np.bool_],
+        fringe_period_voxels: float,
+    ) -> tuple[NDArray[np.float32] | None, str]:
+        """Return the (64, 64, 64) counts, or None with the reason why there are none."""
+        ...
+
+
+class CrystalSource(Protocol):
+    """Where crystals come from that are not built here: relaxed ones."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for the record; never empty, and another name for other crystals."""
+        ...
+
+    def configuration(self, number: int) -> int:
+        """Return the number of the crystal that sample ``number`` shows; several samples may show one.
+
+        Raises
+        ------
+        ValueError
+            If there is no such crystal.
+        """
+        ...
+
+    def draw(self, rng: np.random.Generator, config: int) -> Crystal:
+        """Return crystal ``config`` at a reflection and a size drawn from ``rng``."""
+        ...
+
+
+def ideal_intensity(
+    setup: DiffractionSetup,
+    amplitude: Callable[[NDArray[np.float64]], NDArray[np.complexfloating]],
+    g_inv_nm: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """|F|² at every pixel's exact Q.
+
+    Parameters
+    ----------
+    setup
+        Geometry, angles, orientation.
+    amplitude
+        Scattered amplitude at (M, 3) offsets from g, 1/nm, crystal axes.
+    g_inv_nm
+        (3,) reciprocal lattice vector, crystal axes.
+
+    Returns
+    -------
+    (frames, rows, columns) float32.
+    """
+    rows, cols = setup.geometry.frame_shape
+    q = pixel_q(setup.geometry, setup.angles_deg[:, None, None], np.arange(rows)[:, None], np.arange(cols)).reshape(
+        -1, 3
+    )
+    q = q @ setup.orientation * (10 / (2 * np.pi)) - g_inv_nm  # 1/angstrom with 2 pi to 1/nm without, crystal axes
+    field = amplitude(q)
+    return (field.real**2 + field.imag**2).astype(np.float32).reshape(len(setup.angles_deg), rows, cols)
+
+
+def make_sample(
+    spec: DatasetSpec, number: int, preprocess: Preprocess, crystals: CrystalSource | None = None
+) -> Sample | str:
+    """Make one sample; returns the reason in words where it is refused.
+
+    Parameters
+    ----------
+    number
+        With the specification's seed it decides every draw.
+    preprocess
+        Frames to volume; may refuse the scan.
+    crystals
+        Relaxed crystals; None: one is built, of the class whose turn it is.
+
+    Raises
+    ------
+    ValueError
+        If ``crystals`` has none for this number.
+    """
+    rng = np.random.default_rng((spec.seed, number))
+    if crystals is None:
+        config, source = number, "continuum"
+        label = spec.classes[number % len(spec.classes)]
+        crystal = build_crystal(random_crystal_spec(rng, label, spec.population, visible=spec.visible))
+    else:
+        config, source = crystals.configuration(number), crystals.name
+        crystal = crystals.draw(rng, config)
+        if crystal.label not in spec.classes:
+            return f"a crystal of class {crystal.label} was not asked for"
+    return scan_of(spec, crystal, preprocess, rng, config=config, source=source)
+
+
+def scan_of(
+    spec: DatasetSpec,
+    crystal: Crystal,
+    preprocess: Preprocess,
+    rng: np.random.Generator,
+    *,
+    config: int,
+    source: str = "continuum",
+) -> Sample | str:
+    """Scan one crystal and preprocess the scan; returns the reason in words where it is refused.
+
+    Parameters
+    ----------
+    config, source
+        The crystal's number and where it comes from, for the sample's facts.
+    """
+    setup = random_setup(crystal.spec, rng)
+    intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
+    scan = _clean_scan(intensity) if spec.nuisance == "none" else _measured_scan(intensity, spec, setup, rng)
+    period = spec.fringe_period_voxels * float(np.exp(rng.normal(scale=spec.fringe_jitter)))
+    volume, reason = preprocess(scan.frames, setup.angles_deg, scan.present, setup.geometry, scan.dead, period)
+    if volume is None:
+        return reason
+    if spec.nuisance == "none":
+        volume = volume * np.float32(CLEAN_PEAK / float(volume.max()))
+    arrived = float(np.mean(scan.present))
+    line = crystal.spec.line
+    return Sample(
+        volume,
+        SampleInfo(
+            config=config,
+            label=crystal.label,
+            element=crystal.spec.element,
+            hkl=crystal.spec.hkl,
+            g_dot_b=crystal.g_dot_b,
+            line_distance=-1.0 if crystal.line_distance is None else crystal.line_distance,
+            peak_counts=scan.peak_counts,
+            size_nm=crystal.spec.size_nm,
+            coverage=arrived,
+            completeness=arrived,
+            source=source,
+            burgers=None if line is None else line.burgers,
+            character_deg=None if line is None else line.character_deg,
+            strain_rad=crystal.strain_rad,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """Frames (N, R, C), which of them arrived (N,), dead pixels (R, C), expected counts of the brightest pixel."""
+
+    frames: NDArray[np.generic]
+    present: NDArray[np.bool_]
+    dead: NDArray[np.bool_]
+    peak_counts: float
+
+
+def _measured_scan(
+    intensity: NDArray[np.float32], spec: DatasetSpec, setup: DiffractionSetup, rng: np.random.Generator
+) -> _Scan:
+    peak = np.unravel_index(int(intensity.argmax()), intensity.shape)
+    shape = (intensity.shape[0], intensity.shape[1], intensity.shape[2])
+    nuisance = random_nuisance(rng, (int(peak[0]), int(peak[1]), int(peak[2])), shape, setup.fringe, spec.peak_counts)
+    counts, dead = measure(intensity, nuisance, setup.fringe, rng)
+    present = rng.random(shape[0]) >= nuisance.missing_fraction
+    present[max(0, int(peak[0]) - 2) : int(peak[0]) + 3] = True
+    counts[~present] = 0
+    return _Scan(counts, present, dead, nuisance.peak_counts)
+
+
+def _clean_scan(intensity: NDArray[np.float32]) -> _Scan:
+    frames = intensity * np.float32(CLEAN_PEAK / float(intensity.max()))
+    return _Scan(frames, np.ones(len(frames), dtype=bool), np.zeros(frames.shape[1:], dtype=bool), CLEAN_PEAK)
+
+
+def write_shard(
+    path: Path, spec: DatasetSpec, numbers: range, preprocess: Preprocess, crystals: CrystalSource | None = None
+) -> Iterator[tuple[int, str | None]]:
+    """Write one shard, yielding (number, refusal reason or None) after each sample for a progress bar.
+
+    The shard appears under its name only when complete; one that exists is left alone (resume): see `check_shard` for
+    whether it deserves that.
+    """
+    if path.exists():
+        return
+    samples = ((number, make_sample(spec, number, preprocess, crystals)) for number in numbers)
+    yield from store_samples(path, spec, samples, numbers, crystals="" if crystals is None else crystals.name)

@@ -1,0 +1,90 @@
+"""Relaxed crystals as a source of samples: each configuration seen at several reflections, sizes and set-ups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.cxdp.crystal import Crystal, PopulationSpec
+from braggwatch.sim.cxdp.crystal.population import random_reflection
+
+_DRAWS = 50
+
+
+class Library(Protocol):
+    """Relaxed configurations by number."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all configurations."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def crystal(self, index: int, rng: np.random.Generator, hkl: Miller | None, size_nm: float) -> Crystal:
+        """Return a configuration at a reflection (drawn where None), scaled to a size."""
+        ...
+
+
+@dataclass(frozen=True)
+class LibraryCrystals:
+    """A library as a `sim.datasets.CrystalSource`.
+
+    Attributes
+    ----------
+    library
+        Configurations.
+    population
+        Reflections and sizes to draw from.
+    visible
+        Whether lines must be seen (g·b ≠ 0) or must not (g·b = 0).
+    patterns_per_crystal
+        Samples ``n·p`` to ``n·p + p - 1`` show configuration ``n``.
+    """
+
+    library: Library
+    population: PopulationSpec
+    visible: bool = True
+    patterns_per_crystal: int = 10
+
+    @property
+    def name(self) -> str:
+        """The library's hash and the number of patterns of each crystal: together with the numbers they fix all."""
+        return f"relaxed-{self.library.digest[:12]}x{self.patterns_per_crystal}"
+
+    def configuration(self, number: int) -> int:
+        """Return the configuration that sample ``number`` shows.
+
+        Raises
+        ------
+        ValueError
+            If the library is too small for this number.
+        """
+        config = number // self.patterns_per_crystal
+        if not 0 <= config < len(self.library):
+            raise ValueError(
+                f"the library's {len(self.library)} crystals, {self.patterns_per_crystal} patterns each, give samples "
+                f"0 to {len(self.library) * self.patterns_per_crystal - 1}: there is no sample {number}"
+            )
+        return config
+
+    def draw(self, rng: np.random.Generator, config: int) -> Crystal:
+        """Return a configuration at a reflection and size of the population, its line visible as asked.
+
+        Raises
+        ------
+        ValueError
+            If the population's reflections never show the line so.
+        """
+        low, high = np.log(self.population.size_nm)
+        for _ in range(_DRAWS):
+            # a library knows which reflections see a line; for those that don't, try until one is hit
+            hkl = None if self.visible else random_reflection(self.population, rng)
+            crystal = self.library.crystal(config, rng, hkl, float(np.exp(rng.uniform(low, high))))
+            if crystal.label == "perfect" or (crystal.g_dot_b != 0) == self.visible:
+                return crystal
+        seen = "visible" if self.visible else "invisible"
+        raise ValueError(f"crystal {config} is not {seen} at any reflection of the population")

@@ -1,0 +1,247 @@
+"""Shards: HDF5 files of labelled volumes that appear whole or not at all, and are checked before they are trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.whole_file import whole_file
+
+SHARD_SCHEMA = 1
+_MEANING: Mapping[NuisanceWord, str] = {
+    "measured": "log1p(counts); axis 0 of each volume along Q",
+    "none": "log1p(expected intensity scaled to a peak of 1e6); axis 0 of each volume along Q",
+}
+
+
+class ShardError(ValueError):
+    """A shard that can't be read; the message names it and says why."""
+
+
+class ForeignShardError(ValueError):
+    """A good shard of another data set where one's own should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFacts:
+    """What a shard says of itself.
+
+    Attributes
+    ----------
+    samples
+        Numbers that were asked for.
+    nuisance
+        'measured' or 'none'.
+    crystals
+        Where relaxed crystals came from; '' for the continuum's.
+    code_version
+        Of the package that wrote it; '' where it doesn't say.
+    refused
+        Reason: how many samples the preprocessing refused for it.
+    infos
+        Of the samples that are there.
+    """
+
+    spec: DatasetSpec
+    samples: range
+    nuisance: NuisanceWord
+    crystals: str
+    code_version: str
+    refused: Mapping[str, int]
+    infos: tuple[SampleInfo, ...]
+
+
+def store_samples(
+    path: Path,
+    spec: DatasetSpec,
+    samples: Iterable[tuple[int, Sample | str]],
+    numbers: range,
+    *,
+    nuisance: NuisanceWord | None = None,
+    crystals: str = "",
+) -> Iterator[tuple[int, str | None]]:
+    """Store samples as they are made, yielding (number, refusal reason or None).
+
+    The file is written under a name of its own and takes its place when complete and on disk, so that several
+    processes may make the same shard, be killed, or fill the disk, and what stands under ``path`` is always whole.
+
+    Parameters
+    ----------
+    samples
+        (number, sample or reason of refusal).
+    numbers
+        The numbers asked for, kept with the shard.
+    nuisance
+        Where it isn't the specification's: outliers are always as measured.
+    crystals
+        Where relaxed crystals come from.
+    """
+    word = spec.nuisance if nuisance is None else nuisance
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        store = file.create_dataset(
+            "log_intensity",
+            (0, 64, 64, 64),
+            "f2",
+            maxshape=(None, 64, 64, 64),
+            chunks=(1, 64, 64, 64),
+            fletcher32=True,
+        )
+        store.attrs["meaning"] = _MEANING[word]
+        infos: list[str] = []
+        refused: dict[str, int] = {}
+        for number, made in samples:
+            if isinstance(made, str):
+                refused[made] = refused.get(made, 0) + 1
+                yield number, made
+                continue
+            store.resize(len(infos) + 1, axis=0)
+            store[len(infos)] = np.log1p(made.intensity)
+            infos.append(json.dumps(asdict(made.info)))
+            yield number, None
+        file.create_dataset("info", data=np.asarray(infos, dtype=h5py.string_dtype()))
+        file.attrs["schema"] = SHARD_SCHEMA
+        file.attrs["spec"] = spec.model_dump_json()
+        file.attrs["samples"] = json.dumps([numbers.start, numbers.stop])
+        file.attrs["nuisance"] = word
+        file.attrs["crystals"] = crystals
+        file.attrs["code_version"] = _code_version()
+        file.attrs["refused"] = json.dumps(refused)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed processes left of a shard that is complete now."""
+    if path.exists():
+        for partial in path.parent.glob(f"{path.stem}.*partial"):
+            partial.unlink(missing_ok=True)
+
+
+def read_shard(path: Path) -> tuple[NDArray[np.float16], list[SampleInfo]]:
+    """Read one shard: log1p counts (N, 64, 64, 64) float16 and the samples' facts.
+
+    Raises
+    ------
+    ShardError
+        If the file is damaged or of another schema.
+    """
+    with _opened(path) as file:
+        volumes = np.asarray(file["log_intensity"], dtype=np.float16)
+        infos = _infos(file)
+        if volumes.shape != (len(infos), 64, 64, 64):
+            raise ValueError(f"volumes of shape {volumes.shape}, facts of {len(infos)}")
+    return volumes, infos
+
+
+def shard_facts(path: Path) -> ShardFacts:
+    """Read what a shard says of itself, without its volumes.
+
+    Raises
+    ------
+    ShardError
+        If the file is damaged or of another schema.
+    """
+    with _opened(path) as file:
+        spec = DatasetSpec.model_validate_json(str(file.attrs["spec"]))
+        refused: dict[str, int] = json.loads(str(file.attrs["refused"]))
+        infos = tuple(_infos(file))
+        return ShardFacts(
+            spec=spec,
+            samples=_numbers(file, path, len(infos) + sum(refused.values())),
+            nuisance=_nuisance(file),
+            crystals=str(file.attrs.get("crystals", "")),
+            code_version=str(file.attrs.get("code_version", "")),
+            refused=refused,
+            infos=infos,
+        )
+
+
+def shard_nuisance(path: Path) -> NuisanceWord:
+    """Say whether a shard holds patterns as 'measured', or expected intensities with nuisance 'none'.
+
+    Raises
+    ------
+    ShardError
+        If the file is damaged or says neither.
+    """
+    with _opened(path) as file:
+        return _nuisance(file)
+
+
+def check_shard(path: Path, spec: DatasetSpec, numbers: range, crystals: str = "") -> ShardFacts:
+    """Read a shard through, checksums and all, and hold it to what was asked for.
+
+    Raises
+    ------
+    ShardError
+        If it is damaged or holds fewer samples than asked for: to be made again.
+    ForeignShardError
+        If it is a good shard of something else, which nobody asked to overwrite.
+    """
+    facts = shard_facts(path)
+    if facts.spec.digest() != spec.digest() or facts.crystals != crystals or facts.samples.start != numbers.start:
+        raise ForeignShardError(
+            f"{path.name} holds another data set (specification {facts.spec.digest()}, first sample "
+            f"{facts.samples.start}{', ' + facts.crystals if facts.crystals else ''}): move it away"
+        )
+    read_shard(path)
+    if facts.samples.stop < numbers.stop:
+        raise ShardError(f"{path.name} holds {len(facts.samples)} of {len(numbers)} samples")
+    return facts
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("schema") != SHARD_SCHEMA:
+                raise ShardError(f"{path.name} is not a shard of schema {SHARD_SCHEMA}: make the data set again")
+            yield file
+    except (FileNotFoundError, PermissionError, ShardError):
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ShardError(f"{path.name} is damaged: {_one_line(error)}") from error
+
+
+def _nuisance(file: h5py.File) -> NuisanceWord:
+    word = str(file.attrs.get("nuisance", "measured"))  # shards older than the attribute are all as measured
+    if word == "measured":
+        return "measured"
+    if word == "none":
+        return "none"
+    raise ValueError(f"a nuisance {word!r} is not known")
+
+
+def _numbers(file: h5py.File, path: Path, asked: int) -> range:
+    if "samples" in file.attrs:
+        start, stop = json.loads(str(file.attrs["samples"]))
+        return range(int(start), int(stop))
+    start = int(path.stem.rpartition("-")[2])  # shards older than the attribute say it in their name alone
+    return range(start, start + asked)
+
+
+def _infos(file: h5py.File) -> list[SampleInfo]:
+    return [_info(json.loads(text)) for text in np.asarray(file["info"]).astype(str)]
+
+
+def _info(fields: dict[str, object]) -> SampleInfo:
+    vectors = {name: tuple(v) for name in ("hkl", "burgers") if isinstance(v := fields.get(name), list)}
+    return SampleInfo(**{**fields, **vectors})  # type: ignore[arg-type]
+
+
+def _code_version() -> str:
+    try:
+        return version("braggwatch")
+    except PackageNotFoundError:
+        return ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

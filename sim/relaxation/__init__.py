@@ -1,1 +1,0 @@
-"""Relaxation of atomistic crystals: EAM potentials, engines, protocols, and what is found in the relaxed crystal."""

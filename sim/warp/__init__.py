@@ -1,0 +1,4 @@
+"""NVIDIA Warp behind types: its arrays and its start.
+
+The relaxation engine and the device preprocessing import it.
+"""

@@ -1,0 +1,203 @@
+"""What a verdict excludes stands in its record; lines that the reflection can't see end there, not as plain perfect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings
+from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility, read_miller
+from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.sim.beamline.assembly import build_beamline
+from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
+from braggwatch.sim.beamline.plans import screen_particles
+from braggwatch.sim.beamline.sample import Particle, SimulatedSample
+from braggwatch.sim.crystallography.visibility import canonical
+from braggwatch.sim.geometry import load_preset
+from support.production import production_bundle
+
+PERFECT = Verdict(
+    outcome=Outcome.CLASSIFIED,
+    label="perfect",
+    probabilities={"perfect": 0.98, "screw": 0.01, "edge": 0.01},
+    confidence=0.98,
+    model=ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none"),
+)
+
+
+@pytest.fixture
+def perfect_bench(bench_of, preset_with):
+    def build(hkl=(1, 1, 1), **settings):
+        bench = bench_of(preset_with(hkl=hkl, lattice_parameter_A=4.0782), **settings)
+        bench.classifier.answer = PERFECT
+        return bench
+
+    return build
+
+
+def with_start(scan, **extra):
+    (name, start), *others = scan.inline()
+    return [(name, start | extra), *others]
+
+
+def origins(result):
+    return {one.field: one.origin for one in result.geometry_origins if one.field.startswith("hkl")}
+
+
+def test_the_presets_reflection_is_taken_as_stated(scan, perfect_bench):
+    result = perfect_bench().feed(scan.inline()).result
+    assert result.burgers.origin == "preset"
+    assert result.burgers.blind == ((1, -1, 0), (1, 0, -1), (0, 1, -1))
+    assert "as the preset states it" in result.burgers.statement
+    assert result.in_words == "perfect, as far as 111 sees: blind to 3 of 6 Burgers directions"
+    assert result.verdict.label == "perfect"
+    assert origins(result) == {"hkl.0": "preset", "hkl.1": "preset", "hkl.2": "preset"}
+
+
+@pytest.mark.parametrize("stated", [[1, 1, -1], (1.0, 1.003, -1), np.array([1, 1, -1]), "1 1 -1", "(1,1,-1)", "11-1"])
+def test_the_start_document_wins_and_its_signs_count(stated, scan, perfect_bench):
+    bench = perfect_bench()
+    result = bench.feed(with_start(scan, hkl=stated)).result
+    assert result.burgers.hkl == (1, 1, -1)
+    assert result.burgers.blind == ((1, -1, 0), (1, 0, 1), (0, 1, 1))
+    assert set(origins(result).values()) == {"start:hkl"}
+    assert bench.curve.geometry.hkl == (1, 1, -1)
+
+
+def test_the_key_can_be_another(scan, perfect_bench):
+    result = perfect_bench(hkl_field="reflection").feed(with_start(scan, reflection=[2, 0, 0], hkl="?")).result
+    assert result.burgers.hkl == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "stated", ["the strong one", [1, 1], [1, 1, 1.5], [0, 0, 0], [1, 1, None], {"h": 1}, 111, True]
+)
+def test_what_cannot_be_read_leaves_the_class_and_makes_its_reach_unknown(stated, scan, perfect_bench):
+    bench = perfect_bench()
+    result = bench.feed(with_start(scan, hkl=stated)).result
+    assert result.verdict.label == "perfect"
+    assert not result.burgers.known
+    assert result.burgers.hkl is None
+    assert "the start document's 'hkl'" in result.burgers.statement
+    assert "unknown" in result.in_words
+    assert bench.curve.geometry.hkl is None, "the preset's may be another reflection"
+
+
+def test_where_nobody_states_it_the_record_says_what_to_do(scan, perfect_bench):
+    result = perfect_bench(hkl=None).feed(scan.inline()).result
+    assert "state hkl in the preset or the start document" in result.burgers.statement
+    assert result.in_words.startswith("perfect, ")
+    assert origins(result) == {}
+
+
+def test_a_reflection_that_fcc_lacks_is_named(scan, perfect_bench):
+    result = perfect_bench().feed(with_start(scan, hkl=[1, 1, 0])).result
+    assert result.burgers.hkl == (1, 1, 0)
+    assert "fcc has no 110 reflection" in result.burgers.statement
+
+
+def test_it_goes_with_every_answer_of_a_network_and_with_no_other_end(scan_of, perfect_bench):
+    bench = perfect_bench()
+    bench.feed(scan_of(uid="a").inline())
+    bench.classifier.answer = Verdict(outcome=Outcome.UNSURE, reason="?", probabilities=PERFECT.probabilities)
+    bench.feed(scan_of(uid="b").inline())
+    bench.preprocessor.invalid_reason = "no peak"
+    bench.feed(scan_of(uid="c").inline())
+    classified, unsure, invalid = (report.result for report in bench.reports)
+    assert classified.burgers == unsure.burgers
+    assert unsure.in_words == "unsure"
+    assert invalid.burgers is None
+
+
+def test_a_partial_perfect_is_no_plain_perfect_either(scan, perfect_bench):
+    documents = scan.inline()
+    bench = perfect_bench().feed([*documents[:2], *documents[3:]]).wait(3)
+    assert bench.result.in_words == "partial: perfect, as far as 111 sees: blind to 3 of 6 Burgers directions"
+
+
+def test_records_of_before_still_load(scan, perfect_bench):
+    stored = perfect_bench().feed(scan.inline()).result.model_dump(mode="json")
+    assert ScreeningResult.model_validate(stored).burgers is not None
+    del stored["burgers"]
+    old = ScreeningResult.model_validate(stored)
+    assert old.burgers is None
+    assert old.in_words == "perfect, as far as its reflection sees"
+
+
+indices = st.tuples(*[st.integers(-99, 99)] * 3).filter(any)
+
+
+@given(indices, st.sampled_from([" ", ",", ", ", ";"]))
+def test_any_three_whole_numbers_are_read_back(hkl, separator):
+    assert read_miller(list(hkl)) == hkl
+    assert read_miller(separator.join(map(str, hkl))) == hkl
+    assert read_miller(np.array(hkl, dtype=float)) == hkl
+
+
+@given(st.recursive(st.none() | st.text(max_size=9) | st.floats() | st.integers(), lambda s: st.lists(s, max_size=4)))
+def test_nothing_stated_breaks_it(value):
+    hkl = read_miller(value)
+    assert hkl is None or (any(hkl) and all(isinstance(index, int) for index in hkl))
+    record = burgers_visibility(StatedReflection(hkl, None if hkl is None else "start:hkl"))
+    assert record.statement
+    assert record.known == (len(record.seen) + len(record.blind) == 6)
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Particle, ScreeningResult]]:
+    """Three invisible lines and two visible ones through the simulated beamline and the bundle that ships."""
+    bundle = production_bundle()
+    labels, bright = ("screw", "edge"), (5e4, 2e5)
+    hidden = SimulatedSample.grid(1, rows=1, columns=3, labels=labels, visible_fraction=0.0, peak_counts=bright)
+    shown = SimulatedSample.grid(2, rows=1, columns=2, labels=labels, peak_counts=bright)
+    moved = [p.model_copy(update={"index": p.index + 3, "y_um": p.y_um + 50.0}) for p in shown.particles]
+    sample = hidden.model_copy(update={"particles": (*hidden.particles, *moved)})
+    preset = load_preset("simulated")
+    settings = DiffractometerSettings(frame_shape=(128, 128))
+    beamline = build_beamline(sample, preset, tmp_path_factory.mktemp("frames"), settings=settings)
+    results: list[ScreeningResult] = []
+    classifier = BundleClassifier.load(bundle, threads=1)
+    preprocessor = CpuPreprocessor(PreprocessingSettings())
+    callback = ScreeningCallback(preset, preprocessor, classifier, lambda report: results.append(report.result))
+    for engine in _engine():
+        engine.subscribe(callback)
+        engine(screen_particles(beamline, 0.4, 61, detector=beamline.inline_detector))
+    return list(zip(sample.particles, results, strict=True))
+
+
+def _engine() -> Iterator[RunEngine]:
+    loop = asyncio.new_event_loop()
+    engine = RunEngine({}, loop=loop)
+    yield engine
+    loop.call_soon_threadsafe(loop.stop)
+    engine._th.join()
+    loop.close()
+
+
+def test_a_line_the_reflection_cannot_see_ends_as_perfect_that_names_it_among_the_blind(screened):
+    hidden = [(particle, result) for particle, result in screened if not particle.truth.visible]
+    assert {particle.truth.truth for particle, _ in hidden} == {"screw", "edge"}
+    for particle, result in hidden:
+        assert particle.truth.g_dot_b == 0
+        assert result.verdict.label == "perfect"
+        assert result.burgers.hkl == particle.truth.hkl
+        assert result.burgers.origin == "start:hkl"
+        assert canonical(particle.truth.burgers) in result.burgers.blind
+        assert "blind to 3 of 6 Burgers directions" in result.in_words
+
+
+def test_a_line_the_reflection_sees_is_among_the_seen(screened):
+    shown = [(particle, result) for particle, result in screened if particle.truth.visible]
+    assert len(shown) == 2
+    for particle, result in shown:
+        assert canonical(particle.truth.burgers) in result.burgers.seen
+        assert result.verdict.probabilities["perfect"] < 0.5

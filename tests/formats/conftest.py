@@ -1,0 +1,13 @@
+"""The formats that users, files and other programs rely on: each is held against a file in ``golden/``."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.golden import Golden
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files; ``--rewrite-golden`` writes them anew."""
+    return Golden(rewrite=request.config.getoption("--rewrite-golden"))

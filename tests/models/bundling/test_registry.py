@@ -1,0 +1,121 @@
+"""Names lead to the bundle that was meant, or to an error that says what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from braggwatch.models.bundling.bundle import SUMS_FILE
+from braggwatch.models.bundling.registry import INDEX_FILE, Registry, RegistryError, default_root
+
+Write = Callable[[Path, str], Path]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, write_version: Write) -> Registry:
+    write_version(tmp_path, "1.0.0")
+    write_version(tmp_path, "1.1.0")
+    return Registry(tmp_path)
+
+
+def test_an_alias_moves_only_by_promotion(registry: Registry) -> None:
+    assert registry.list() == ("blobs/1.0.0", "blobs/1.1.0")
+    registry.promote("production", "blobs/1.0.0")
+    assert registry.resolve("production") == registry.root / "blobs" / "1.0.0"
+    registry.promote("production", "blobs/1.1.0")
+    assert registry.resolve("production") == registry.root / "blobs" / "1.1.0"
+    assert registry.resolve("blobs/1.0.0") == registry.root / "blobs" / "1.0.0"
+    assert registry.aliases() == {"production": "blobs/1.1.0"}
+    assert [path.name for path in registry.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_unknown_and_ambiguous_names_say_what_is_there(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match=r"no bundle goes by 'production'.*blobs/1\.0\.0"):
+        registry.resolve("production")
+    with pytest.raises(RegistryError, match="several versions"):
+        registry.resolve("blobs")
+    with pytest.raises(RegistryError, match="no bundle"):
+        registry.promote("production", "blobs/9.9.9")
+    with pytest.raises(RegistryError, match="alias"):
+        registry.promote("a/b", "blobs/1.0.0")
+
+
+def test_a_name_cannot_lead_out_of_the_folder(registry: Registry) -> None:
+    for name in ("../blobs/1.0.0", "/etc", "..", "", "blobs/../blobs/1.0.0"):
+        with pytest.raises(RegistryError):
+            registry.resolve(name)
+
+
+def test_a_swapped_bundle_is_noticed_by_its_alias(registry: Registry) -> None:
+    registry.promote("production", "blobs/1.0.0")
+    sums = registry.root / "blobs" / "1.0.0" / SUMS_FILE
+    sums.write_text(sums.read_text() + "0" * 64 + "  extra.txt\n")
+    with pytest.raises(RegistryError, match="promote it again"):
+        registry.resolve("production")
+
+
+def test_verification_reports_each_bundle_and_never_raises(registry: Registry) -> None:
+    golden = registry.root / "blobs" / "1.1.0" / "golden.npz"
+    golden.write_bytes(golden.read_bytes()[:-10])
+    sound, broken = registry.verify()
+    assert sound.ok
+    assert sound.runtime == "onnxruntime-cpu"
+    assert sound.golden_difference is not None
+    assert sound.golden_difference < 1e-3
+    assert not broken.ok
+    assert "golden.npz" in str(broken.problem)
+    with pytest.raises(RegistryError, match=r"golden\.npz"):
+        registry.promote("production", "blobs/1.1.0")
+    (unknown,) = registry.verify("nothing")
+    assert not unknown.ok
+
+
+def test_a_bundle_that_runs_differently_is_not_promoted(
+    tmp_path: Path, parts, manifest_for, write_version: Write
+) -> None:
+    from dataclasses import replace
+
+    from braggwatch.models.bundling.bundle import write_bundle
+
+    write_bundle(
+        tmp_path,
+        manifest_for("1.0.0"),
+        model=parts.model,
+        trust=parts.trust.arrays,
+        golden=replace(parts.golden, logits=parts.golden.logits + np.float32(0.1)),
+        weights=b"",
+        card="",
+    )
+    with pytest.raises(RegistryError, match="golden logits"):
+        Registry(tmp_path).promote("production", "blobs/1.0.0")
+
+
+def test_a_broken_index_is_named(registry: Registry) -> None:
+    index = registry.root / INDEX_FILE
+    for text in ("{", json.dumps({"schema_version": 7}), json.dumps({"more": 1})):
+        index.write_text(text)
+        with pytest.raises(RegistryError, match=INDEX_FILE):
+            registry.resolve("production")
+
+
+def test_an_empty_or_absent_folder_is_an_empty_registry(tmp_path: Path) -> None:
+    assert Registry(tmp_path / "absent").list() == ()
+    assert Registry(tmp_path).aliases() == {}
+    assert default_root().name == "bundles"
+
+
+def test_looking_up_models_imports_no_torch() -> None:
+    code = (
+        "import sys, braggwatch.models.cxdp.classifier, braggwatch.models.bundling.registry;"
+        "import braggwatch.models.cxdp.report;"
+        "import braggwatch.models.bundling.export, braggwatch.models.cxdp.evaluation;"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'tensorrt', 'cupy', 'onnx', 'bluesky', 'zmq')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=dict(os.environ)).returncode == 0
