@@ -14,23 +14,23 @@ from typing import Annotated
 
 import typer
 
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.cli.console import clear_errors, counted_progress
 from braggwatch.services.cxdp.studies.regime_study import (
     HELD_OUT_SPEC,
     MIXED_SPEC,
     STRAINED_SPEC,
-    ForeignSet,
+    CommonTestSet,
     Regime,
     RegimeRecord,
     StudyPlan,
-    count_foreign_patterns,
+    common_patterns,
+    count_common_patterns,
     count_regime_patterns,
-    foreign_patterns,
     regime_patterns,
     study_regime,
 )
 from braggwatch.services.cxdp.studies.regime_tables import regime_tables
-from braggwatch.services.cxdp.training.shard_making import ShardDone
 
 PAGE = Path(__file__).resolve().parent / "explanation" / "training-regimes.md"
 TABLES = re.compile(r"(<!-- tables: measure_regimes.py -->\n\n).*?(\n<!-- end of tables -->)", re.DOTALL)
@@ -82,7 +82,7 @@ def main(
 def _study(
     wanted: list[Regime], libraries: Path, out: Path, plan: StudyPlan, seeds: list[int], *, patterns_only: bool
 ) -> None:
-    sets = [ForeignSet(name, libraries / folder, spec, each) for name, folder, spec, each in TESTS]
+    sets = [CommonTestSet(name, libraries / folder, spec, each) for name, folder, spec, each in TESTS]
     with counted_progress() as progress:
 
         def counted(description: str, total: int) -> Callable[[ShardDone], None]:
@@ -90,14 +90,14 @@ def _study(
             return lambda done: progress.advance(task, done.asked)
 
         tests = {
-            one.name: foreign_patterns(
-                one, plan.workers, out / "tests", counted(f"test set {one.name}", count_foreign_patterns(one))
+            test.name: common_patterns(
+                test, plan.workers, out / "tests", counted(f"test set {test.name}", count_common_patterns(test))
             )
-            for one in sets
+            for test in sets
         }
         for regime in wanted:
-            told = counted(f"patterns of {regime.name}", count_regime_patterns(regime, plan))
-            training, held_out = regime_patterns(regime, plan, out / "patterns" / _slug(regime.name), told)
+            on_shard = counted(f"patterns of {regime.name}", count_regime_patterns(regime, plan))
+            training, held_out = regime_patterns(regime, plan, out / "patterns" / _slug(regime.name), on_shard)
             for seed in [] if patterns_only else seeds:
                 record = out / f"{_slug(regime.name)}-{plan.steps}steps-seed{seed}.json"
                 if record.exists():

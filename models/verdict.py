@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from braggwatch.models.valid_text import SoundText
+from braggwatch.models.verdict_html import Tone, VerdictCard, percent
 
 
 class Outcome(StrEnum):
@@ -20,6 +21,11 @@ class Outcome(StrEnum):
     ABORTED = "aborted"
     TIMEOUT = "timeout"
     ERROR = "error"
+
+    @property
+    def words(self) -> str:
+        """The outcome as a person writes it, e.g. ``out of distribution``."""
+        return self.value.replace("_", " ")
 
 
 class ModelIdentity(BaseModel):
@@ -36,6 +42,14 @@ class ModelIdentity(BaseModel):
     def id(self) -> str:
         """Name and version in one word, e.g. ``cxdp-fcc/1.0.0``."""
         return f"{self.name}/{self.version}"
+
+
+_TONES: dict[Outcome, Tone] = {
+    Outcome.CLASSIFIED: "named",
+    Outcome.PARTIAL: "caution",
+    Outcome.UNSURE: "caution",
+    Outcome.OUT_OF_DISTRIBUTION: "caution",
+}
 
 
 class Verdict(BaseModel):
@@ -81,6 +95,34 @@ class Verdict(BaseModel):
         if self.outcome is Outcome.CLASSIFIED and self.label is not None:
             return self.label
         return self.outcome.value
+
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it."""
+        rows = [
+            ("outcome", self.outcome.words),
+            ("class", self.label),
+            ("confidence", None if self.confidence is None else percent(self.confidence)),
+            ("reason", self.reason),
+            ("can't rule out", " or ".join(self.prediction_set) if len(self.prediction_set) > 1 else None),
+            ("distance from training", self._distance),
+            ("model", None if self.model is None else f"{self.model.id} on {self.model.runtime}"),
+        ]
+        return VerdictCard(
+            headline=self.headline.replace("_", " "),
+            tone=_TONES.get(self.outcome, "none"),
+            shares=self.probabilities,
+            rows=tuple((what, value) for what, value in rows if value is not None),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
+
+    @property
+    def _distance(self) -> str | None:
+        if self.ood_score is None or self.ood_threshold is None:
+            return None
+        return f"{self.ood_score:.1f} (limit {self.ood_threshold:.1f})"
 
     @classmethod
     def without_class(cls, outcome: Outcome, reason: str) -> Verdict:

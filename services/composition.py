@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from braggwatch.services.cxdp.live.modality import open_curves
-from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.feedback.registry import enabled_sinks
-from braggwatch.services.feedback.sink import SinkContext
+from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
 from braggwatch.services.live.health import Health
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.live.modality import LiveContext, LiveModality, ModalityFactory
 from braggwatch.services.live.screening_service import ScreeningService
 from braggwatch.services.live.service_metrics import ServiceMetrics
+from braggwatch.services.live.sink import SinkContext
 from braggwatch.services.sadp.live.modality import open_patterns
 from braggwatch.services.settings import Settings
 from braggwatch.services.storage.result_store import ResultStore

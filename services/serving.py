@@ -18,7 +18,8 @@ from braggwatch.services.live.health import Health
 from braggwatch.services.metrics.gpu_metrics import GpuMonitor
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.app import create_app
-from braggwatch.services.settings import Settings, SettingsError
+from braggwatch.services.settings import Settings
+from braggwatch.services.settings_error import SettingsError
 
 logger = logging.getLogger(__name__)
 

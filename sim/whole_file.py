@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whoever else writes the same one."""
+"""Write files completely or not at all, even if other processes write the same one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 @contextmanager
 def whole_file(path: Path) -> Generator[Path]:
-    """Yield a name of one's own to write to; on success it takes the place of ``path``, else it is removed."""
+    """Yield a temporary path to write to; on success it replaces ``path``, otherwise it is removed."""
     partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.partial")
     try:
         yield partial

@@ -1,4 +1,4 @@
-"""Atom probe: what a reconstruction must show before order can be looked for, and how it is made level.
+"""Atom probe: check that a reconstruction resolves lattice planes, and level it, before searching for order.
 
-Services import it; CXDP and SADP don't.
+Used by services; CXDP and SADP don't import it.
 """

@@ -1,4 +1,4 @@
-"""Making a reconstruction level: planes flat, across z, at the spacing that a network was trained at."""
+"""Level a reconstruction: planes flat, perpendicular to z, at the spacing that a network was trained at."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Levelling:
     Attributes
     ----------
     middle_nm
-        x and y that the surface is about.
+        x and y of the surface's centre, nm.
     slope
-        (a, b): the planes' common tilt, nm a nm.
+        (a, b): the planes' common tilt, nm per nm.
     bend_per_nm
-        (c, d, e): of x², y² and xy.
+        (c, d, e): coefficients of x², y² and xy, 1/nm.
     scale
-        Of the depth.
+        Factor of the depth.
     residual_deg
-        Root mean square of the resolved regions' tilts that is left.
+        Root mean square of the resolved regions' tilts that remain, degrees.
     """
 
     middle_nm: tuple[float, float]
@@ -42,7 +42,7 @@ class Levelling:
         return out
 
     def undo(self, positions_nm: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the positions, (N, 3) nm, that `apply` makes these levelled ones of."""
+        """Return the original (N, 3) positions, nm, of levelled ones: the inverse of `apply`."""
         out = positions_nm.copy()
         out[:, 2] = out[:, 2] / np.float32(self.scale) - self._surface(positions_nm)
         return out
@@ -57,12 +57,12 @@ class Levelling:
 
 
 def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
-    """Fit the surface whose slope is the planes' tilt, over the resolved regions; bends only where six or more are.
+    """Fit the surface whose slope is the planes' tilt over the resolved regions; with curvature from six regions on.
 
     Parameters
     ----------
     spacing_nm
-        Spacing to scale to.
+        Spacing to scale to, nm.
 
     Raises
     ------
@@ -70,30 +70,30 @@ def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
         If no region is resolved.
     """
     if not planes.resolved.any():
-        raise ValueError("no resolved region: there is nothing to level by")
+        raise ValueError("no region with resolved planes: levelling is impossible")
     at = planes.centers_nm()[planes.resolved]
     gx = np.tan(np.radians(planes.tilt_x_deg[planes.resolved].astype(np.float64)))
     gy = np.tan(np.radians(planes.tilt_y_deg[planes.resolved].astype(np.float64)))
     middle = at[:, :2].mean(axis=0)
     x, y = (at[:, :2] - middle).T
-    one, none = np.ones_like(x), np.zeros_like(x)
-    rows = np.concatenate([np.stack([one, none, x, none, y]), np.stack([none, one, none, y, x])], axis=1).T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    rows = np.concatenate([np.stack([one, zero, x, zero, y]), np.stack([zero, one, zero, y, x])], axis=1).T
     wide = len(x) >= 6 and min(np.ptp(x), np.ptp(y)) > planes.edge_nm
     unknowns = 5 if wide else 2
-    wanted = np.concatenate([gx, gy])
-    weight = np.ones_like(wanted)
-    found = np.zeros(unknowns)
-    # a few rounds of reweighting: a region that saw another peak must not bend the whole
+    slopes = np.concatenate([gx, gy])
+    weight = np.ones_like(slopes)
+    solution = np.zeros(unknowns)
+    # a few rounds of reweighting: a region with the wrong peak must not distort the whole surface
     for _ in range(5):
-        found = np.linalg.lstsq(rows[:, :unknowns] * weight[:, None], wanted * weight, rcond=None)[0]
-        left = wanted - rows[:, :unknowns] @ found
-        weight = 1 / np.sqrt(1 + (left / 0.01) ** 2)
-    left = wanted - rows[:, :unknowns] @ found
-    a, b, c, d, e = (*found, 0.0, 0.0, 0.0)[:5]
+        solution = np.linalg.lstsq(rows[:, :unknowns] * weight[:, None], slopes * weight, rcond=None)[0]
+        residual = slopes - rows[:, :unknowns] @ solution
+        weight = 1 / np.sqrt(1 + (residual / 0.01) ** 2)
+    residual = slopes - rows[:, :unknowns] @ solution
+    a, b, c, d, e = (*solution, 0.0, 0.0, 0.0)[:5]
     return Levelling(
         (float(middle[0]), float(middle[1])),
         (float(a), float(b)),
         (float(c), float(d), float(e)),
         spacing_nm / planes.median_spacing_nm,
-        math.degrees(float(np.sqrt(np.mean(left**2)))),
+        math.degrees(float(np.sqrt(np.mean(residual**2)))),
     )

@@ -1,4 +1,4 @@
-"""Lattice planes in a small region of a reconstruction: how clear, how far apart, how tilted.
+"""Find the lattice planes in a small region of a reconstruction: their signal, spacing and tilt.
 
 The power spectrum of N ions without planes is exponentially distributed about N. Planes of spacing d, tilted by small
 angles, give a peak at (k_x, k_y, k_z), 1/d long and along their normal; its height over N is the signal here. Blur of
@@ -20,14 +20,14 @@ _PAD = 2
 
 @dataclass(frozen=True, slots=True)
 class PlaneSearch:
-    """Which planes are looked for.
+    """Planes to search for.
 
     Attributes
     ----------
     spacing_nm
-        Smallest and largest spacing.
+        Smallest and largest spacing, nm.
     largest_tilt_deg
-        Largest angle between the planes' normal and z.
+        Largest angle between the planes' normal and z, degrees.
     """
 
     spacing_nm: tuple[float, float] = (0.12, 0.24)
@@ -35,9 +35,9 @@ class PlaneSearch:
 
     def __post_init__(self) -> None:
         if not 2 * _BIN_Z_NM < self.spacing_nm[0] < self.spacing_nm[1]:
-            raise ValueError(f"spacings from more than {2 * _BIN_Z_NM} nm upwards are needed, not {self.spacing_nm}")
+            raise ValueError(f"spacings must be in ascending order and above {2 * _BIN_Z_NM} nm, not {self.spacing_nm}")
         if not 0 < self.largest_tilt_deg < 20:
-            raise ValueError("the largest tilt is between 0 and 20 degrees")
+            raise ValueError("the largest tilt must be between 0 and 20 degrees")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class PlaneFit:
     Attributes
     ----------
     signal
-        Height of the peak over what ions without planes give on average; see `resolved_from`.
+        Height of the peak over the average for ions without planes; see `resolved_from`.
     spacing_nm
-        Distance of the planes.
+        Distance between planes, nm.
     tilt_x_deg, tilt_y_deg
         Angles from z to the planes' normal in the xz and the yz plane.
     ions
-        Ions of the region.
+        Number of ions in the region.
     """
 
     signal: float
@@ -69,12 +69,12 @@ def resolved_from(cells: int = 20_000) -> float:
 
 
 def fit_planes(positions_nm: NDArray[np.float32], search: PlaneSearch | None = None) -> PlaneFit:
-    """Find the clearest planes of a region of some 6 nm across.
+    """Find the strongest planes of a region about 6 nm across.
 
     Parameters
     ----------
     positions_nm
-        (N, 3) x, y, z of its ions, nm; the finer the tilt and spacing wanted, the larger the region.
+        (N, 3) x, y, z of its ions, nm; a larger region gives more precise tilt and spacing.
 
     Raises
     ------
@@ -83,12 +83,14 @@ def fit_planes(positions_nm: NDArray[np.float32], search: PlaneSearch | None = N
     """
     search = PlaneSearch() if search is None else search
     if len(positions_nm) < 50:
-        raise ValueError(f"{len(positions_nm)} ions are too few to see planes: at least 50 are needed")
+        raise ValueError(f"{len(positions_nm)} ions are too few to detect planes: at least 50 are needed")
     p = positions_nm.astype(np.float64)
     low = p.min(axis=0)
     span = p.max(axis=0) - low
     if span[2] < 3 * search.spacing_nm[1]:
-        raise ValueError(f"a region {span[2]:.2f} nm thick shows too few planes of {search.spacing_nm[1]} nm")
+        raise ValueError(
+            f"a region {span[2]:.2f} nm thick contains too few planes with a spacing of {search.spacing_nm[1]} nm"
+        )
     nx, ny = (int(s / _BIN_XY_NM) + 1 for s in span[:2])
     nz = int(span[2] / _BIN_Z_NM) + 1
     i, j, k = ((p - low) / (_BIN_XY_NM, _BIN_XY_NM, _BIN_Z_NM)).astype(np.int64).T
@@ -118,7 +120,7 @@ def fit_planes(positions_nm: NDArray[np.float32], search: PlaneSearch | None = N
 
 
 def _offset(line: NDArray[np.float64], at: int, *, wrap: bool) -> float:
-    """Place of the maximum between bins: the vertex of the parabola through the logarithms of three."""
+    """Return the position of the maximum between bins: the vertex of the parabola through three logarithms."""
     n = len(line)
     if not wrap and not 0 < at < n - 1:
         return 0.0

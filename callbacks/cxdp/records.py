@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,40 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import Verdict
+from braggwatch.models.verdict_html import VerdictCard
 from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.crystallography.visibility import directions
 from braggwatch.sim.geometry.model import RockingGeometry
-
-
-class Route(StrEnum):
-    """How a frame reached us (see docs: the three routes)."""
-
-    INLINE = "inline"
-    RESOURCE_DATUM = "resource_datum"
-    STREAM_RESOURCE = "stream_resource"
-
-
-@dataclass(frozen=True, slots=True)
-class FrameRecord:
-    """One detector frame with the readings that belong to it, joined once and never again.
-
-    Attributes
-    ----------
-    index
-        Zero-based position in the rocking curve (``seq_num - 1``).
-    angle_deg
-        Readback of the scanned circle in degrees, without the geometry's offset; None until known (fly scans whose
-        angles come from another stream).
-    frame
-        (rows, columns) counts as delivered, any real dtype.
-    """
-
-    run_uid: str
-    index: int
-    angle_deg: float | None
-    frame: NDArray[np.generic]
-    monitor: float | None
-    transmission: float | None
-    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +182,24 @@ class ScreeningResult(BaseModel):
             return None
         return self.frames_received / self.frames_expected
 
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it."""
+        stated = self.frames_expected if self.frames_expected is not None else "an unknown number"
+        notes = "; ".join(self.quality.flags) if self.quality is not None else ""
+        return _card(
+            self.verdict,
+            self.in_words,
+            self.burgers,
+            ("frames", f"{self.frames_received} of {stated}"),
+            ("notes", notes),
+            ("sample", self.sample or ""),
+            ("run", _run(self.run_uid, self.scan_id)),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
+
 
 class ProvisionalVerdict(BaseModel):
     """What would be said of a run if it ended now: told while it goes on, never stored, replaced by its record."""
@@ -237,6 +223,21 @@ class ProvisionalVerdict(BaseModel):
         share = self.frames_received / self.frames_expected
         return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
 
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it."""
+        return _card(
+            self.verdict,
+            self.in_words,
+            self.burgers,
+            ("frames", f"{self.frames_received} of {self.frames_expected}, the scan goes on"),
+            ("sample", self.sample or ""),
+            ("run", _run(self.run_uid, self.scan_id)),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
+
 
 LiveRecord = ScreeningResult | ProvisionalVerdict
 """What watchers are told as it comes: records of ended runs, and what is said of runs that go on."""
@@ -249,6 +250,26 @@ def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
     if label is None or verdict.headline == verdict.label:
         return label or verdict.headline
     return f"{verdict.headline}: {label}"
+
+
+def _card(verdict: Verdict, headline: str, burgers: BurgersVisibility | None, *facts: tuple[str, str]) -> VerdictCard:
+    """Return the verdict's card with what the record adds; facts without a value are left out."""
+    card = verdict.card
+    facts = (*_sight(burgers), *facts)
+    added = tuple((what, value) for what, value in facts if value)
+    return replace(card, headline=headline.replace("_", " "), rows=(*card.rows, *added))
+
+
+def _sight(burgers: BurgersVisibility | None) -> tuple[tuple[str, str], ...]:
+    if burgers is None:
+        return ()
+    if not burgers.known:
+        return (("can't see", burgers.statement),)
+    return (("sees b along", directions(burgers.seen)), ("can't see b along", directions(burgers.blind)))
+
+
+def _run(run_uid: str, scan_id: int | None) -> str:
+    return run_uid if scan_id is None else f"{run_uid} (scan {scan_id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,4 +286,3 @@ class ScreeningReport:
     result: ScreeningResult
     model_input: ModelInput | None
     rocking_curve: NDArray[np.float64] | None = None
-    extras: Mapping[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from pydantic import ValidationError
@@ -12,19 +12,24 @@ from pydantic import ValidationError
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import Preprocessor
 from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningReport, ScreeningResult
 from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
+from braggwatch.callbacks.cxdp.run.assembly import RunAssembly
 from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
-from braggwatch.callbacks.cxdp.run.run_table import RunTable
+from braggwatch.callbacks.cxdp.run.without_detector import RunsWithoutDetector
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
-from braggwatch.callbacks.documents.counters import AssemblyCounters
+from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
+from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
+from braggwatch.callbacks.documents.run_sorter import RunSorter
 from braggwatch.models.cxdp.classifier import Classifier, DeviceClassifier
 from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
 
+_LEFT_TO_OTHERS = 65_536
 _OUTCOMES = {
     Ending.PARTIAL: Outcome.PARTIAL,
     Ending.INVALID: Outcome.INVALID,
@@ -35,6 +40,11 @@ _OUTCOMES = {
 
 class ScreeningCallback:
     """Screens every rocking curve it sees; ``RE.subscribe(ScreeningCallback(...))`` works as it stands.
+
+    Runs without the preset's detector are ignored: counted, and told of in the log (`RunsWithoutDetector`) unless
+    another callback makes their record (`leave_to_others`). Derived runs are skipped. A run that joined late gets a
+    record too, invalid, unless its descriptors show that it has no detector; a derived run that is joined late gets
+    such a record as well, as nothing tells it from a raw one.
 
     It never raises into the RunEngine: what can't be used is counted (`counters`) and what fails is an outcome.
     ``on_report`` is called once for each run, in the caller's thread, with the final record.
@@ -69,23 +79,32 @@ class ScreeningCallback:
         self._classifier = classifier
         self._on_report = on_report
         self._clock = clock
-        self._table = RunTable(preset, settings or AssemblySettings(), mirror)
+        settings = settings or AssemblySettings()
+        counters = self._counters = MutableCounters()
+
+        def make_run(uid: str, now: float) -> RunAssembly:
+            return RunAssembly(uid, preset, settings, counters, now, self._take_ended, mirror)
+
+        self._without_detector = RunsWithoutDetector(preset, counters)
+        self._left_to_others = Bounded[str, None](_LEFT_TO_OTHERS)
+        self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs, self._note_ignored)
+        self._intake = DocumentIntake(self.take, self.expire, counters, settings, clock)
         self._report_failures = 0
 
     @property
     def open_runs(self) -> int:
         """Number of runs that have begun and not ended."""
-        return self._table.open_runs
+        return len(self._sorter.runs)
 
     @property
     def held_bytes(self) -> int:
         """Bytes of frames held by all open runs."""
-        return self._table.nbytes
+        return self._sorter.nbytes
 
     @property
     def counters(self) -> AssemblyCounters:
         """Totals since the beginning, as they are now."""
-        return self._table.counters
+        return self._counters.snapshot()
 
     @property
     def report_failures(self) -> int:
@@ -94,38 +113,54 @@ class ScreeningCallback:
 
     def leave_to_others(self, run_uid: str) -> None:
         """Take note that another callback makes a record of this run: without frames for this one it isn't told of."""
-        self._table.leave_to_others(run_uid)
+        self._left_to_others[run_uid] = None
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
-        try:
-            ended = self._table.accept(name, doc, self._clock())
-        except Exception:
-            # The plan goes on whatever happens here; the run concerned times out and says so.
-            logger.exception("document %r could not be handled", name)
-            return
-        self._judge_all(ended)
+        self._intake(name, doc)
+
+    def take(self, documents: Sequence[KnownDocument], now: float) -> None:
+        """Take what one document brought, checked, without what belongs to others; ``now`` in monotonic seconds."""
+        self._sorter.take(documents, now)
         if self._provisional is not None:
-            self._provisional.look(self._table.progress, self._table.so_far)
+            runs = self._sorter.runs
+            progress = {uid: run.progress for uid, run in runs.items()}
+            self._provisional.look(
+                {uid: counts for uid, counts in progress.items() if counts is not None}, lambda uid: runs[uid].so_far()
+            )
+
+    def claims(
+        self,
+        start: Mapping[str, object] | None,  # noqa: ARG002 part of `DocumentStream`
+        descriptor: Mapping[str, object],  # noqa: ARG002
+    ) -> frozenset[str]:
+        """Return nothing: a rocking curve's detector is the preset's, no descriptor has to declare it."""
+        return frozenset()
 
     def expire(self, now_monotonic: float) -> None:
         """Retry unread files and report runs whose grace period or timeout is over; call it about once a second."""
-        self._judge_all(self._table.expire(now_monotonic))
+        self._intake.expire(now_monotonic)
+        self._sorter.expire(now_monotonic)
 
     def flush(self) -> None:
         """End and report every open run, as at shutdown."""
-        self._judge_all(self._table.flush(self._clock()))
+        self._sorter.flush(self._clock())
+        self._intake.flush()
 
-    def _judge_all(self, ended: list[AssembledRun]) -> None:
-        for run in ended:
-            try:
-                self._on_report(self._judge(run))
-            except Exception:
-                # Neither a full disk nor a closed socket behind on_report may stop the plan.
-                self._report_failures += 1
-                logger.exception("the report of run %s was not taken", run.run_uid)
-            if self._mirror is not None:
-                self._mirror.dropped(run.run_uid)
+    def _note_ignored(self, run: RunAssembly, now: float) -> None:
+        if run.uid not in self._left_to_others:
+            self._without_detector.note(run.uid, run.scan_id, run.data_keys, now)
+
+    def _take_ended(self, run: AssembledRun) -> None:
+        self._without_detector.recorded()
+        try:
+            self._on_report(self._judge(run))
+        except Exception:
+            # Neither a full disk nor a closed socket behind on_report may stop the plan.
+            self._report_failures += 1
+            logger.exception("the report of run %s was not taken", run.run_uid)
+        if self._mirror is not None:
+            self._mirror.dropped(run.run_uid)
 
     def _judge(self, run: AssembledRun) -> ScreeningReport:
         model_input, stages = None, dict[str, float]()
@@ -185,7 +220,7 @@ class ScreeningCallback:
             latency_s=max(0.0, self._clock() - run.last_document),
             stage_seconds=stages,
         )
-        return ScreeningReport(result, model_input, run.rocking_curve, dict(run.extras))
+        return ScreeningReport(result, model_input, run.rocking_curve)
 
 
 def _partial(verdict: Verdict, reason: str) -> Verdict:

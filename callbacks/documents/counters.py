@@ -1,16 +1,24 @@
-"""Counts that the assembly keeps: nothing is dropped without one."""
+"""What the assembly counts: nothing is dropped without it."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from braggwatch.callbacks.documents.document_checks import RejectedDocument
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class AssemblyCounters:
     """A snapshot, totals since the assembly began.
+
+    Where several kinds of measurement are read from one stream of documents each sees every run: their sum counts a
+    run, and a document that came after its record, once for each that it concerned.
 
     Attributes
     ----------
@@ -25,9 +33,9 @@ class AssemblyCounters:
     joined_late
         Runs whose start document was lost.
     ignored_runs, skipped_runs
-        Runs without the preset's detector; derived runs (``original_run_uid``).
+        Runs without a detector that is looked for; derived runs (``original_run_uid``).
     without_detector
-        Ignored runs of which nobody else makes a record either.
+        Ignored runs, without the preset's detector, of which nobody else makes a record either.
     newest_without_detector
         What the newest of them holds and what the preset asks for, in words; None once a run after it has its record.
     runs
@@ -49,6 +57,23 @@ class AssemblyCounters:
     frames_expected: int = 0
     frames_received: int = 0
 
+    def __add__(self, other: AssemblyCounters) -> AssemblyCounters:
+        """Return the totals of both."""
+        return AssemblyCounters(
+            rejected=MappingProxyType(Counter(self.rejected) + Counter(other.rejected)),
+            late=self.late + other.late,
+            duplicates=self.duplicates + other.duplicates,
+            evictions=self.evictions + other.evictions,
+            joined_late=self.joined_late + other.joined_late,
+            ignored_runs=self.ignored_runs + other.ignored_runs,
+            skipped_runs=self.skipped_runs + other.skipped_runs,
+            without_detector=self.without_detector + other.without_detector,
+            newest_without_detector=self.newest_without_detector or other.newest_without_detector,
+            runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
+            frames_expected=self.frames_expected + other.frames_expected,
+            frames_received=self.frames_received + other.frames_received,
+        )
+
 
 @dataclass(slots=True)
 class MutableCounters:
@@ -66,6 +91,11 @@ class MutableCounters:
     newest_without_detector: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
+
+    def reject(self, rejection: RejectedDocument) -> None:
+        """Count a document that can't be used, and log why."""
+        self.rejected[rejection.reason] += 1
+        logger.warning("document rejected (%s): %s", rejection.reason, rejection)
 
     def snapshot(self) -> AssemblyCounters:
         """Return the counts as they are now."""

@@ -126,7 +126,12 @@ def finite(value: object) -> float | None:
 
 def text(value: object) -> str | None:
     """Return a non-empty string, None for anything else."""
-    return value if isinstance(value, str) and value else None
+    return string(value) or None
+
+
+def string(value: object) -> str | None:
+    """Return a string, empty ones too, None for anything else."""
+    return value if isinstance(value, str) else None
 
 
 def _check_schema(name: str, doc: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ import hdf5plugin  # noqa: F401 # pyright: ignore[reportUnusedImport] importing 
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
+from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +119,12 @@ class Hdf5Reader:
                 file = self._swmr(rows.path)
                 if file is not None:
                     return self._cut(self._dataset(file, rows), rows)
-            with open_foreign(rows.path) as plain:
+            with open_unlocked(rows.path) as plain:
                 dataset = self._dataset(plain, rows)
-                refuse_if_held(dataset)
+                check_not_being_written(dataset)
                 found = self._cut(dataset, rows)
                 # A writer may have come in between, as nothing keeps it out.
-                refuse_if_held(dataset)
+                check_not_being_written(dataset)
                 return found
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             self._forget(rows.path)
@@ -138,7 +138,7 @@ class Hdf5Reader:
     def _swmr(self, path: Path) -> h5py.File | None:
         if path not in self._open:
             try:
-                self._open[path] = open_foreign(path, swmr=True)
+                self._open[path] = open_unlocked(path, swmr=True)
             except (OSError, ValueError):
                 return None
         return self._open[path]

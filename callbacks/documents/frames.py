@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.records import FrameRecord, Route
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, integer, mapping, span, text
+from braggwatch.callbacks.documents.frame_record import FrameRecord, Route
 from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     DEFAULT_DATASET,
     Hdf5Reader,
@@ -126,27 +126,27 @@ class FrameSource:
         elif seq_num in self._located:
             self._waiting.add(seq_num)
 
-    def resource(self, doc: Mapping[str, object]) -> None:
-        """Take a Resource document."""
-        self._resources[str(doc["uid"])] = doc
-
-    def datum(self, datum_id: str, resource: str, kwargs: Mapping[str, object]) -> None:
-        """Take a Datum document."""
-        self._datums[datum_id] = {"resource": resource, "kwargs": kwargs}
-
-    def stream_resource(self, doc: Mapping[str, object]) -> None:
-        """Take a StreamResource document."""
-        self._stream_resources[str(doc["uid"])] = doc
+    def asset(self, name: str, doc: Mapping[str, object]) -> None:
+        """Take a Resource, Datum or StreamResource document."""
+        if name == "resource":
+            self._resources[str(doc["uid"])] = doc
+        elif name == "datum":
+            self._datums[str(doc["datum_id"])] = {"resource": str(doc["resource"]), "kwargs": doc["datum_kwargs"]}
+        else:
+            self._stream_resources[str(doc["uid"])] = doc
 
     def stream_datum(self, doc: Mapping[str, object], stream: str, *, is_detector_stream: bool) -> bool:
-        """Take a StreamDatum whose StreamResource is known; return False for one known already.
+        """Take a StreamDatum; return False for one known already.
 
         Raises
         ------
         RejectedDocument
-            Where file indices and sequence numbers differ in length, or reach beyond ``max_frames``.
+            Where its StreamResource isn't known here, file indices and sequence numbers differ in length, or reach
+            beyond ``max_frames``.
         """
         uid = str(doc["stream_resource"])
+        if uid not in self._stream_resources:
+            raise RejectedDocument("no_resource", f"the stream resource {uid!r:.80} never came to run {self._run_uid}")
         data_key = str(self._stream_resources[uid]["data_key"])
         first, last = span(doc, "indices", at_least=0)
         seq_first, seq_last = span(doc, "seq_nums", at_least=1)

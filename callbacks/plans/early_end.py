@@ -64,7 +64,7 @@ def rock_until_sure(
     rocking, start, stop, num
         The circle to rock, from where to where in its own unit, in how many points.
     source
-        E.g. ``services.verdict_client.HttpVerdictSource``; asked after each point of the second half.
+        E.g. ``braggwatch.services.HttpVerdictSource``; asked after each point of the second half.
     min_confidence
         Least calibrated confidence of a class to end on, 0 to 1.
     md
@@ -89,18 +89,18 @@ def rock_until_sure(
     @bpp.stage_decorator([*detectors, rocking])
     def rock() -> Generator[Msg, object, RockedRun]:
         uid = str((yield from bps.open_run(metadata)))
-        said = None
+        sure = None
         points = 0
         for angle in np.linspace(start, stop, num):
             yield from bps.one_1d_step(detectors, rocking, float(angle))
             points += 1
             if num / 2 < points < num:
-                said = yield from _sure_of(uid, source, min_confidence)
-            if said is not None:
-                logger.info("run %s ended after %d of %d points: %s", uid, points, num, said.in_words)
+                sure = yield from _sure_of(uid, source, min_confidence)
+            if sure is not None:
+                logger.info("run %s ended after %d of %d points: %s", uid, points, num, sure.in_words)
                 break
         yield from bps.close_run()
-        return RockedRun(uid, points, said)
+        return RockedRun(uid, points, sure)
 
     return (yield from rock())
 
@@ -108,7 +108,7 @@ def rock_until_sure(
 def _sure_of(
     run_uid: str, source: ProvisionalSource, min_confidence: float
 ) -> Generator[Msg, object, ProvisionalVerdict | None]:
-    said = yield from awaited(lambda: answer_or_none(source.so_far(run_uid), _ANSWER_S, run_uid))
-    if said is None or said.verdict.outcome is not Outcome.CLASSIFIED:
+    answer = yield from awaited(lambda: answer_or_none(source.so_far(run_uid), _ANSWER_S, run_uid))
+    if answer is None or answer.verdict.outcome is not Outcome.CLASSIFIED:
         return None
-    return said if (said.verdict.confidence or 0.0) >= min_confidence else None
+    return answer if (answer.verdict.confidence or 0.0) >= min_confidence else None

@@ -98,7 +98,7 @@ def wait_for_verdict(
     run_uid
         The raw run, as ``bps.close_run`` and ``bp.scan`` return it.
     source
-        E.g. ``services.verdict_client.HttpVerdictSource`` or `RecentVerdicts`.
+        E.g. ``braggwatch.services.HttpVerdictSource`` or `RecentVerdicts`.
     timeout_s
         Longest wait in seconds.
     default

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningReport, ScreeningResult
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -74,22 +74,17 @@ class RecentVerdicts:
     """
 
     def __init__(self, capacity: int = 1000) -> None:
-        self._capacity = capacity
-        self._results: OrderedDict[str, ScreeningResult] = OrderedDict()
-        self._so_far: OrderedDict[str, ProvisionalVerdict] = OrderedDict()
+        self._results = Bounded[str, ScreeningResult](capacity)
+        self._so_far = Bounded[str, ProvisionalVerdict](capacity)
 
     def put(self, report: ScreeningReport) -> None:
         """Keep a report's record."""
         self._so_far.pop(report.result.run_uid, None)
         self._results[report.result.run_uid] = report.result
-        while len(self._results) > self._capacity:
-            self._results.popitem(last=False)
 
     def put_provisional(self, provisional: ProvisionalVerdict) -> None:
         """Keep what is said of a run until its record comes."""
         self._so_far[provisional.run_uid] = provisional
-        while len(self._so_far) > self._capacity:
-            self._so_far.popitem(last=False)
 
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
         """Return what is said of a run that goes on."""

@@ -146,7 +146,7 @@ def _named_by_start(start: Mapping[str, object] | None) -> frozenset[str]:
     if isinstance(detectors, str):
         return frozenset({detectors})
     if isinstance(detectors, list | tuple):
-        return frozenset(str(one) for one in cast("Sequence[object]", detectors))
+        return frozenset(str(detector) for detector in cast("Sequence[object]", detectors))
     return frozenset()
 
 

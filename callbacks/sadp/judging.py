@@ -101,7 +101,7 @@ class _Particle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Judged:
     """A judgement, or why there is none, with what it was made from."""
 
     judgement: PatternJudgement
@@ -166,29 +166,29 @@ class RunJudge:
         """Which model speaks; None where there is none."""
         return self._model.judge.identity if isinstance(self._model, PatternModel) else None
 
-    def judge(self, one: PatternFrame, run: RunFacts, arrived: float) -> PatternReport:
+    def judge(self, pattern: PatternFrame, run: RunFacts, arrived: float) -> PatternReport:
         """Judge one frame; whatever is wrong with it is an outcome with its reason."""
         stages: dict[str, float] = {}
-        name = one.particle
+        name = pattern.particle
         if name not in self._particles and len(self._particles) >= self._max_particles:
             # Its patterns are told, but nothing is kept for it: a stream that names each frame anew must not fill up.
             particle = _Particle(None)
-            said = _refused(SetAside.LIMIT, f"a run may have {self._max_particles} particles", self.identity)
+            judged = _refused(SetAside.LIMIT, f"a run may have {self._max_particles} particles", self.identity)
         else:
             crystal = self._new_crystal() if name not in self._particles else None
             particle = self._particles.setdefault(name, _Particle(crystal))
-            said = self._say(one, stages)
+            judged = self._say(pattern, stages)
         self._number += 1
-        self._take(particle, one, said)
-        result = self._record(one, said, particle.so_far, run, arrived)
+        self._take(particle, pattern, judged)
+        result = self._record(pattern, judged, particle.so_far, run, arrived)
         particle.last = result
         return PatternReport(
             result=result,
             particle=self._state(name, particle, run.sample, result, final=False),
-            frame=one.frame if said.frame is None else said.frame,
-            measured=said.measured,
+            frame=pattern.frame if judged.frame is None else judged.frame,
+            measured=judged.measured,
             stage_seconds=stages,
-            binning=said.binning,
+            binning=judged.binning,
         )
 
     def final_states(self, sample: str | None) -> tuple[ParticleState, ...]:
@@ -204,28 +204,28 @@ class RunJudge:
             return None
         return RunningCrystal(self._model.judge.table, self._model.accuracy)
 
-    def _say(self, one: PatternFrame, stages: dict[str, float]) -> _Said:
-        if one.problem is not None or one.frame is None:
-            kind, reason = one.problem or (SetAside.UNREADABLE, "no frame")
+    def _say(self, pattern: PatternFrame, stages: dict[str, float]) -> _Judged:
+        if pattern.problem is not None or pattern.frame is None:
+            kind, reason = pattern.problem or (SetAside.UNREADABLE, "no frame")
             return _refused(kind, reason, self.identity)
-        if one.declaration.problem is not None:
-            return _refused(SetAside.CALIBRATION, one.declaration.problem, self.identity)
+        if pattern.declaration.problem is not None:
+            return _refused(SetAside.CALIBRATION, pattern.declaration.problem, self.identity)
         if isinstance(self._model, NoPatternModel):
             return _refused(SetAside.NO_MODEL, self._model.reason, None)
         try:
-            bad = unfit(one.frame, one.declaration.saturation_counts)
+            bad = unfit(pattern.frame, pattern.declaration.saturation_counts)
             if bad is not None:
                 return _refused(*bad, self.identity)
-            return self._judged(self._model.judge, one.frame, one.declaration.inv_nm_per_px, stages)
+            return self._judged(self._model.judge, pattern.frame, pattern.declaration.inv_nm_per_px, stages)
         except Exception as error:
             # Any failure at one pattern is an outcome of this pattern, and the next one goes on.
-            logger.exception("pattern %d of run %s could not be judged", one.seq_num, self._run_uid)
+            logger.exception("pattern %d of run %s could not be judged", pattern.seq_num, self._run_uid)
             reason = f"{type(error).__name__}: {error}"[:300]
             return _refused(SetAside.ERROR, reason, self.identity, Outcome.ERROR)
 
     def _judged(
         self, judge: PatternJudge, frame: NDArray[np.generic], inv_nm_per_px: float | None, stages: dict[str, float]
-    ) -> _Said:
+    ) -> _Judged:
         began = self._clock()
         picture, binning = binned(frame.astype(np.uint8) if frame.dtype.kind == "b" else frame, self._bin_above_px)
         scale = None if inv_nm_per_px is None else 0.1 * inv_nm_per_px * binning
@@ -237,25 +237,25 @@ class RunJudge:
         spacing = None
         if inv_nm_per_px is not None and judgement.usable and (lattice := measured.lattice) is not None:
             spacing = 1.0 / (float(np.hypot(*lattice.a)) * inv_nm_per_px * binning)
-        return _Said(judgement, _why_set_aside(measured, judgement), measured, spacing, picture, binning)
+        return _Judged(judgement, _why_set_aside(measured, judgement), measured, spacing, picture, binning)
 
-    def _take(self, particle: _Particle, one: PatternFrame, said: _Said) -> None:
+    def _take(self, particle: _Particle, pattern: PatternFrame, judged: _Judged) -> None:
         """Bring the particle up to date; a place that comes again replaces what it said before."""
-        place: Place = (one.stream, one.seq_num)
+        place: Place = (pattern.stream, pattern.seq_num)
         before = particle.outcomes.get(place)
         if before is not None:
             particle.set_aside[before] -= 1
             particle.set_aside += Counter[str]()
-        particle.outcomes[place] = said.set_aside
-        if said.set_aside is not None:
-            particle.set_aside[said.set_aside] += 1
-        if one.zone is not None and one.zone not in particle.zones and said.set_aside is None:
-            particle.zones.append(one.zone)
+        particle.outcomes[place] = judged.set_aside
+        if judged.set_aside is not None:
+            particle.set_aside[judged.set_aside] += 1
+        if pattern.zone is not None and pattern.zone not in particle.zones and judged.set_aside is None:
+            particle.zones.append(pattern.zone)
         crystal = particle.crystal
         if crystal is None:
             return
-        if said.set_aside is None:
-            crystal.put(place, one.visit, said.judgement.groups)
+        if judged.set_aside is None:
+            crystal.put(place, pattern.visit, judged.judgement.groups)
         else:
             crystal.withdraw(place)
         particle.so_far = crystal.so_far()
@@ -263,22 +263,22 @@ class RunJudge:
             particle.proposals = crystal.next_zones(tuple(particle.zones))
 
     def _record(
-        self, one: PatternFrame, said: _Said, so_far: CrystalSoFar, run: RunFacts, arrived: float
+        self, pattern: PatternFrame, judged: _Judged, so_far: CrystalSoFar, run: RunFacts, arrived: float
     ) -> PatternResult:
-        judgement, verdict = said.judgement, said.judgement.verdict
+        judgement, verdict = judged.judgement, judged.judgement.verdict
         return PatternResult(
             run_uid=self._run_uid,
             scan_id=run.scan_id,
-            stream=one.stream,
-            seq_num=one.seq_num,
+            stream=pattern.stream,
+            seq_num=pattern.seq_num,
             number=self._number,
-            particle=one.particle,
-            visit=one.visit,
-            stated_zone=one.zone,
+            particle=pattern.particle,
+            visit=pattern.visit,
+            stated_zone=pattern.zone,
             outcome=verdict.outcome,
             label=verdict.label,
             reason=verdict.reason,
-            set_aside=said.set_aside,
+            set_aside=judged.set_aside,
             confidence=verdict.confidence,
             groups=judgement.groups,
             members=judgement.members,
@@ -287,8 +287,8 @@ class RunJudge:
             cell_angle_deg=judgement.cell_angle_deg,
             unexplained_spots=judgement.unexplained_spots,
             residual_px=judgement.residual_px,
-            inv_nm_per_px=one.declaration.inv_nm_per_px,
-            largest_spacing_nm=said.largest_spacing_nm,
+            inv_nm_per_px=pattern.declaration.inv_nm_per_px,
+            largest_spacing_nm=judged.largest_spacing_nm,
             crystal=so_far,
             model=verdict.model,
             run_started_at=run.started_at,
@@ -314,8 +314,8 @@ class RunJudge:
         )
 
 
-def _refused(kind: SetAside, reason: str, model: ModelIdentity | None, outcome: Outcome = Outcome.INVALID) -> _Said:
-    return _Said(PatternJudgement(verdict=Verdict(outcome=outcome, reason=reason, model=model), spots=0), kind)
+def _refused(kind: SetAside, reason: str, model: ModelIdentity | None, outcome: Outcome = Outcome.INVALID) -> _Judged:
+    return _Judged(PatternJudgement(verdict=Verdict(outcome=outcome, reason=reason, model=model), spots=0), kind)
 
 
 def _why_set_aside(measured: MeasuredPattern, judgement: PatternJudgement) -> SetAside | None:

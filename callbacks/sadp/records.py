@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.models.sadp.crystal_card import crystal_card, zone_text
 from braggwatch.models.sadp.groups import Zone
 from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import ModelIdentity, Outcome
+from braggwatch.models.verdict_html import VerdictCard, percent
 
 
 class SetAside(StrEnum):
@@ -90,6 +92,32 @@ class PatternResult(BaseModel):
     judged_at: FiniteFloat = Field(description="Wall clock, seconds since the epoch.")
     latency_s: FiniteFloat = Field(description="From the arrival of its document to the verdict, monotonic clock.")
 
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it: P(space group) from this pattern alone as bars."""
+        rows = [
+            ("outcome", self.outcome.words),
+            ("class", self.label),
+            ("shows", ", ".join(self.members) or None),
+            ("confidence", None if self.confidence is None else percent(self.confidence)),
+            ("reason", self.reason),
+            ("zone stated", None if self.stated_zone is None else zone_text(self.stated_zone)),
+            ("spots", str(self.spots)),
+            ("particle", self.particle),
+            ("model", None if self.model is None else f"{self.model.id} on {self.model.runtime}"),
+            ("run", f"{self.run_uid}, pattern {self.number}"),
+        ]
+        named = self.set_aside is None and self.label is not None
+        return VerdictCard(
+            headline=self.outcome.words if self.label is None else self.label,
+            tone="named" if named else "caution" if self.groups else "none",
+            shares=self.groups,
+            rows=tuple((what, value) for what, value in rows if value is not None),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
+
 
 class ParticleState(BaseModel):
     """One particle of one run as it stands."""
@@ -114,6 +142,23 @@ class ParticleState(BaseModel):
     def other(self) -> int:
         """How many patterns were set aside."""
         return sum(self.set_aside.values())
+
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it: P(space group) by the product as bars."""
+        aside = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in self.set_aside.items() if count)
+        return crystal_card(
+            self.crystal.best,
+            self.crystal.product,
+            () if self.final else self.next_zones,
+            ("particle", self.particle),
+            ("patterns", f"{self.crystal.patterns} of {self.patterns} usable" + (f" ({aside})" if aside else "")),
+            ("model", "none" if self.last.model is None else f"{self.last.model.id} on {self.last.model.runtime}"),
+            ("run", self.run_uid if self.scan_id is None else f"{self.run_uid} (scan {self.scan_id})"),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
 
 
 class PatternRunEnding(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
-from braggwatch.callbacks.documents.document_checks import RejectedDocument, finite, text
+from braggwatch.callbacks.documents.counters import MutableCounters
+from braggwatch.callbacks.documents.document_checks import finite, text
 from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.documents.frames import FrameFields, FrameSource
 from braggwatch.callbacks.documents.readings import StreamReadings
+from braggwatch.callbacks.documents.run_length import promised_events
 from braggwatch.callbacks.sadp.declaration import (
     PatternDeclaration,
     declared_detectors,
@@ -75,14 +76,18 @@ class PatternRun:
     sequence number comes again. `over` says when nothing more is to be waited for.
     """
 
-    def __init__(self, uid: str, settings: AssemblySettings, max_patterns: int, now: float) -> None:
+    def __init__(
+        self, uid: str, settings: AssemblySettings, max_patterns: int, counters: MutableCounters, now: float
+    ) -> None:
         self.uid = uid
         self.last_document = now
         self.start: Mapping[str, object] | None = None
         self.stop: Mapping[str, object] | None = None
         self._settings = settings
         self._max_patterns = max_patterns
+        self._counters = counters
         self._stopped_at = now
+        self._described: set[str] = set()
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._assets: list[tuple[str, Mapping[str, object]]] = []
         self._seen: dict[str, set[int]] = {}
@@ -111,13 +116,11 @@ class PatternRun:
     @property
     def expected(self) -> int | None:
         """Events of the declared streams that the stop document counts."""
-        counts = (self.stop or {}).get("num_events")
-        if not isinstance(counts, Mapping):
+        if not isinstance((self.stop or {}).get("num_events"), Mapping):
             return None
-        named = cast("Mapping[str, object]", counts)
+        promised = promised_events(self.stop)
         names = {stream.label: stream.name for stream in self._streams.values()}
-        promised = [finite(named.get(name)) for name in names.values()]
-        return sum(int(n) for n in promised if n is not None and n >= 0)
+        return sum(promised.get(name, 0) for name in names.values())
 
     @property
     def seen(self) -> int:
@@ -131,9 +134,11 @@ class PatternRun:
     def declare(self, doc: Mapping[str, object]) -> frozenset[str]:
         """Take a descriptor; return the data keys declared as diffraction patterns."""
         uid, name = str(doc["uid"]), text(doc.get("name")) or "primary"
+        self._described.add(name)
         detectors = declared_detectors(self.start, doc)
         for detector in detectors:
             if (uid, detector) in self._streams:
+                self._counters.duplicates += 1
                 continue
             declaration = read_declaration(self.start, doc, detector, self._settings.sample_field)
             fields = FrameFields(detector=detector, angle="", angle_scale=1.0, monitor=None, transmission=None)
@@ -150,7 +155,7 @@ class PatternRun:
             )
             stream.source.describe(data_keys)
             for asset, document in self._assets:
-                _give(stream.source, asset, document)
+                stream.source.asset(asset, document)
             self._streams[uid, detector] = stream
             self._seen.setdefault(label, set())
         return frozenset(detectors)
@@ -160,7 +165,7 @@ class PatternRun:
         if len(self._assets) < self._max_patterns:
             self._assets.append((name, doc))
         for stream in self._streams.values():
-            _give(stream.source, name, doc)
+            stream.source.asset(name, doc)
 
     def event(self, doc: Mapping[str, object]) -> list[PatternFrame]:
         """Take an event of a declared descriptor; return what of it can't be used, the rest comes from `poll`."""
@@ -171,16 +176,39 @@ class PatternRun:
         return bad
 
     def stream_datum(self, doc: Mapping[str, object]) -> None:
-        """Take a stream datum of a declared descriptor; one that can't be used is left out and shows as lost."""
+        """Take a stream datum of a declared descriptor.
+
+        Raises
+        ------
+        RejectedDocument
+            Where it can't be used; its frames show as lost.
+        """
         for (uid, _), stream in self._streams.items():
             if uid == doc["descriptor"]:
-                with suppress(RejectedDocument, KeyError):
-                    stream.source.stream_datum(doc, stream.name, is_detector_stream=True)
+                new = stream.source.stream_datum(doc, stream.name, is_detector_stream=True)
+                self._counters.duplicates += not new
+
+    def open(self, doc: Mapping[str, object]) -> None:
+        """Take the start document."""
+        if self.start is None:
+            self.start = doc
+        elif self.has_patterns:
+            self._counters.duplicates += 1
 
     def close(self, doc: Mapping[str, object], now: float) -> None:
         """Take the stop document."""
         if self.stop is None:
             self.stop, self._stopped_at = doc, now
+        elif self.has_patterns:
+            self._counters.duplicates += 1
+
+    def awaits_descriptor(self, now: float) -> bool:
+        """Tell whether the stop document promises a stream whose descriptor may still come."""
+        if self.stop is None or now - self._stopped_at >= self._settings.grace_s:
+            return False
+        promised = promised_events(self.stop)
+        unsaid = not isinstance(self.stop.get("num_events"), Mapping)
+        return unsaid or any(n > 0 and name not in self._described for name, n in promised.items())
 
     def poll(self, now: float, *, force: bool = False) -> list[PatternFrame]:
         """Return the frames that can be read and joined now."""
@@ -221,6 +249,7 @@ class PatternRun:
         data = cast("Mapping[str, object]", doc["data"])
         seq_num, time, uid = int(cast("int", doc["seq_num"])), float(cast("float", doc["time"])), str(doc["uid"])
         if not stream.readings.put(seq_num, time, uid, data, _NOTHING_READ):
+            self._counters.duplicates += 1
             return []
         declaration = stream.declaration
         stream.contexts[seq_num] = _Context(
@@ -259,12 +288,3 @@ class PatternRun:
             frame=frame,
             problem=problem,
         )
-
-
-def _give(source: FrameSource, name: str, doc: Mapping[str, object]) -> None:
-    if name == "resource":
-        source.resource(doc)
-    elif name == "datum":
-        source.datum(str(doc["datum_id"]), str(doc["resource"]), cast("Mapping[str, object]", doc["datum_kwargs"]))
-    else:
-        source.stream_resource(doc)

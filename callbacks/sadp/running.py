@@ -86,7 +86,7 @@ class RunningCrystal:
             accuracy=self._accuracy,
             seen=seen,
         )
-        return tuple((one.zone, float(one.expected_bits)) for one in ranked[:_PROPOSED])
+        return tuple((proposal.zone, float(proposal.expected_bits)) for proposal in ranked[:_PROPOSED])
 
     def _change(self, key: object, row: NDArray[np.float64], patterns: int) -> None:
         """Add a row to a visit, or take it away, and bring the sums over the visits up to date."""

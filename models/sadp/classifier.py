@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.crystal import CrystalPosterior, NextZone, combine, next_zones, pattern_groups
+from braggwatch.models.sadp.crystal_card import crystal_card
 from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
 from braggwatch.models.sadp.measured import MeasuredPattern
@@ -22,6 +24,7 @@ from braggwatch.models.sadp.plane_lattice import PlaneLattice
 from braggwatch.models.sadp.task import group_table
 from braggwatch.models.uncertainty.judging import Answer, distance_gate, judged
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.models.verdict_html import VerdictCard
 
 _MOST_DISORDER = 1.2
 """Spots without mates, amplitude off the lattice and lean to one side, added up: each of them may be large in a good
@@ -51,6 +54,16 @@ class PatternJudgement(BaseModel):
         """Whether it may speak for its crystal: the network ran, and the pattern is like those it learnt."""
         return self.verdict.outcome in {Outcome.CLASSIFIED, Outcome.UNSURE}
 
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it: P(space group) as bars."""
+        card = self.verdict.card
+        shows = (("shows", ", ".join(self.members)),) if self.members else ()
+        return replace(card, shares=self.groups, rows=(*card.rows, *shows, ("spots", str(self.spots))))
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
+
 
 class CrystalJudgement(BaseModel):
     """What is said of one crystal after some patterns."""
@@ -73,6 +86,20 @@ class CrystalJudgement(BaseModel):
             return None
         group = max(self.product, key=lambda name: self.product[name])
         return group, self.product[group]
+
+    @property
+    def card(self) -> VerdictCard:
+        """What a notebook shows of it: P(space group) by the product as bars."""
+        return crystal_card(
+            self.best,
+            self.product,
+            self.next_zones,
+            ("patterns", f"{self.patterns} usable, {self.set_aside} set aside"),
+            ("model", f"{self.model.id} on {self.model.runtime}"),
+        )
+
+    def _repr_html_(self) -> str:
+        return self.card.html()
 
 
 class SadpClassifier:

@@ -1,4 +1,4 @@
 """Atom probe reconstructions: files, scanning, training.
 
-The command line imports it; CXDP and SADP don't.
+Used by the command line; CXDP and SADP don't import it.
 """

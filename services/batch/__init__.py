@@ -1,4 +1,4 @@
 """Offline work in many processes: executors, and arrays that survive an interruption.
 
-Each system's data making and scanning import it; the live service doesn't.
+Used by data set making and scanning; the live service doesn't import it.
 """

@@ -1,4 +1,4 @@
-"""Where data sets are made: processes of this machine, or a Dask cluster, behind `concurrent.futures.Executor`."""
+"""Executors for making data sets: local processes or a Dask cluster, both as `concurrent.futures.Executor`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _Done = TypeVar("_Done")
 
 
 def one_core_each(workers: int) -> ProcessPoolExecutor:
-    """Return fresh processes whose numeric libraries keep to one thread, and that end with this process."""
-    # a BLAS with its own threads in every worker would fight over the cores; it reads these when it is first imported
+    """Return a pool of new processes whose numeric libraries use one thread, and which end with this process."""
+    # BLAS threads in every worker would compete for the cores; BLAS reads these variables when first imported
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
@@ -34,7 +34,7 @@ def _end_with_parent() -> None:
 
 
 def _exit_after_parent() -> None:
-    # a pool's processes wait for work, or go on with it, however their parent ended: a killed one can't tell them
+    # a pool's processes keep running after their parent has been killed, since it can't notify them
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -49,52 +49,52 @@ def run_shards(
     workers: int = 1,
     executor: Executor | None = None,
 ) -> None:
-    """Make shards, telling of each in this process as it is done, in any order.
+    """Make shards, reporting each in this process as it finishes, in any order.
 
     Parameters
     ----------
     work
-        Makes one; picklable, as are the tasks.
+        Makes one shard; must be picklable, as must the tasks.
     workers
-        Processes where no ``executor`` is given; where one of them dies, its shards are done again in fresh ones.
+        Processes, if no ``executor`` is given; if one dies, its shards are repeated in new ones.
     executor
-        Runs the shards; doing again what was on a lost worker is up to it.
+        Runs the shards; it must itself repeat the tasks of a lost worker.
 
     Raises
     ------
     ChildProcessError
-        If processes die again and again.
+        If processes die repeatedly.
 
     Notes
     -----
-    Interrupted, it ends its processes at once: shards that were begun are done again the next time.
+    On interruption it ends its processes at once: unfinished shards are made again the next time.
     """
-    left = dict(enumerate(tasks))
+    remaining = dict(enumerate(tasks))
 
-    def finished(place: int, done: _Done) -> None:
-        del left[place]
+    def finished(index: int, done: _Done) -> None:
+        del remaining[index]
         on_done(done)
 
     if executor is not None:
-        _run(executor, work, left, finished)
+        _run(executor, work, remaining, finished)
         return
     for _ in range(_POOLS):
-        if not left:
+        if not remaining:
             return
-        others = set(active_children())
-        pool = one_core_each(min(workers, len(left)))
+        other_processes = set(active_children())
+        pool = one_core_each(min(workers, len(remaining)))
         try:
-            _run(pool, work, left, finished)
+            _run(pool, work, remaining, finished)
         except BrokenExecutor:
-            logger.warning("a process died: %d shards are done in fresh ones", len(left))
+            logger.warning("a process died: %d shards are repeated in new processes", len(remaining))
         except (KeyboardInterrupt, SystemExit):
-            for process in set(active_children()) - others:
+            for process in set(active_children()) - other_processes:
                 process.terminate()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-    if left:
-        raise ChildProcessError(f"processes died {_POOLS} times (out of memory?): {len(left)} shards are missing")
+    if remaining:
+        raise ChildProcessError(f"processes died {_POOLS} times (out of memory?): {len(remaining)} shards are missing")
 
 
 def _run(
@@ -114,29 +114,29 @@ def _run(
 
 @contextmanager
 def dask_executor(scheduler: str | None, workers: int) -> Generator[Executor]:
-    """Run on a Dask cluster; what was on a lost worker is done again by another one.
+    """Run on a Dask cluster; tasks of a lost worker are repeated on another.
 
     Parameters
     ----------
     scheduler
-        Its address, e.g. ``tcp://host:8786``; its workers need this package and the same file system. None: a cluster
-        of this machine's processes, ended with the context.
+        Address, e.g. ``tcp://host:8786``; its workers need this package and the same file system. None: a local
+        cluster, which ends with the context.
     workers
-        Processes of that own cluster.
+        Processes of the local cluster.
 
     Raises
     ------
     ImportError
         If Dask is not installed.
     OSError
-        If no scheduler answers, or if one task ended every worker it was given to.
+        If no scheduler answers, or if a task killed every worker that it was given to.
     """
     try:
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError as error:
         raise ImportError("Dask is not installed: pip install 'braggwatch[dask]'") from error
-    logging.getLogger("distributed").setLevel(logger.getEffectiveLevel())  # it tells each connection otherwise
+    logging.getLogger("distributed").setLevel(logger.getEffectiveLevel())  # otherwise it logs each connection
     with ExitStack() as stack:
         cluster = None if scheduler is not None else stack.enter_context(_own_cluster(workers))
         client = stack.enter_context(
@@ -147,7 +147,7 @@ def dask_executor(scheduler: str | None, workers: int) -> Generator[Executor]:
             yield executor
         except KilledWorker as error:
             raise ChildProcessError(
-                f"one shard ended {error.allowed_failures + 1} workers in turn (out of memory?): see their logs"
+                f"one shard killed {error.allowed_failures + 1} workers in turn (out of memory?): see their logs"
             ) from error
         finally:
             executor.shutdown(wait=False)

@@ -1,4 +1,4 @@
-"""Arrays kept part by part while a long scan runs, so that an interrupted one goes on where it stopped."""
+"""Arrays stored part by part during a long scan, so that an interrupted scan can resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braggwatch.sim.whole_file import whole_file
 
 
 def kept_slice(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    """Return the array of an earlier call, or None where there is none that can be read and has this shape."""
+    """Return the array stored by an earlier call, or None if there is no readable one with this shape."""
     if path is None or not path.exists():
         return None
     try:
@@ -22,7 +22,7 @@ def kept_slice(path: Path | None, shape: tuple[int, ...]) -> NDArray[np.float32]
 
 
 def keep_slice(path: Path | None, values: NDArray[np.float32]) -> None:
-    """Write an array, whole or not at all; None: nothing is kept."""
+    """Write an array completely or not at all; with None nothing is stored."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

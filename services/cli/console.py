@@ -92,7 +92,7 @@ def _input_errors() -> tuple[type[Exception], ...]:
     from braggwatch.models.bundling.bundle import BundleError
     from braggwatch.models.bundling.registry import RegistryError
     from braggwatch.models.runtimes.base import RuntimeUnavailableError
-    from braggwatch.services.settings import SettingsError
+    from braggwatch.services.settings_error import SettingsError
     from braggwatch.services.storage.schema import StoreError
 
     own = (BundleError, RegistryError, RuntimeUnavailableError, SettingsError, StoreError)

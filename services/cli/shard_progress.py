@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from braggwatch.services.cxdp.training.shard_making import ShardDone
+    from braggwatch.services.batch.shards import ShardDone
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Rocking curves: live parts, recorded runs judged offline, training and studies.
+"""CXDP rocking curves: live parts, offline classification of recorded runs, training and studies.
 
-The command line and composition import it; SADP and APT don't.
+Used by the command line and the composition root; SADP and APT don't import it.
 """

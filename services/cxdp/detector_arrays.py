@@ -1,4 +1,4 @@
-"""Reads a detector's mask, flat field or dark frame from a file."""
+"""Read a detector's mask, flat field or dark frame from a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.services.settings import SettingsError
+from braggwatch.services.settings_error import SettingsError
 
 
 def read_detector_array(path: Path) -> NDArray[np.generic]:
@@ -16,7 +16,7 @@ def read_detector_array(path: Path) -> NDArray[np.generic]:
     Raises
     ------
     SettingsError
-        Where the file can't be read or isn't an image.
+        If the file can't be read or isn't a two-dimensional image.
     """
     try:
         if path.suffix == ".npy":
@@ -28,5 +28,7 @@ def read_detector_array(path: Path) -> NDArray[np.generic]:
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: not a readable detector array ({error})") from error
     if array.ndim != 2 or array.dtype.kind not in "biuf":
-        raise SettingsError(f"{path}: needs a two-dimensional array of numbers, has {array.shape} {array.dtype}")
+        raise SettingsError(
+            f"{path}: needs a two-dimensional array of numbers, got shape {array.shape}, dtype {array.dtype}"
+        )
     return array

@@ -1,4 +1,4 @@
-"""An explanation as one HTML file that needs nothing else."""
+"""Write an explanation as a single self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _READING = {
 
 
 def explanation_page(png: bytes, found: Explanation, *, title: str, model_id: str) -> str:
-    """Return the HTML: the picture, how to read it, and the figures.
+    """Return the HTML: the picture, how to read it, and the numbers.
 
     Parameters
     ----------
     png
-        As `braggwatch.models.explain.picture.explanation_png` gives it.
+        From `braggwatch.models.explain.picture.explanation_png`.
     found
-        What it shows.
+        The explanation that the picture shows.
     title
         Name of the run or file.
     model_id
-        Model that was asked.
+        Model that is explained.
     """
     facts = {
         "class": found.label,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from braggwatch.callbacks.cxdp.device.selection import DeviceUnavailableError, open_preprocessor
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings
 from braggwatch.services.cxdp.detector_arrays import read_detector_array
-from braggwatch.services.settings import PreprocessingChoices, SettingsError
+from braggwatch.services.settings import PreprocessingChoices
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.sim.geometry.model import GeometryPreset
 
 if TYPE_CHECKING:

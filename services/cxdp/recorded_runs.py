@@ -1,4 +1,4 @@
-"""Judge recorded documents without any socket, with the very callback that judges live ones."""
+"""Classify recorded documents offline, with the same callback that classifies live ones."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def screen_documents(
     classifier: Classifier,
     settings: AssemblySettings | None = None,
 ) -> Iterator[ScreeningReport]:
-    """Yield each run's report as soon as its documents allow; a run without its end is reported last.
+    """Yield each run's report as soon as its documents allow; runs without a stop document are reported last.
 
     Parameters
     ----------
     records
-        From a recording or an importer; what they raise passes through.
+        From a recording or an importer; their errors pass through.
     preset, preprocessor, classifier, settings
-        As `ScreeningCallback` takes them.
+        See `ScreeningCallback`.
     """
     reports: list[ScreeningReport] = []
     callback = ScreeningCallback(preset, preprocessor, classifier, reports.append, settings or AssemblySettings())
     for record in records:
         callback(record.name, record.document)
-        yield from _taken(reports)
+        yield from _drain(reports)
     callback.flush()
-    yield from _taken(reports)
+    yield from _drain(reports)
 
 
-def _taken(reports: list[ScreeningReport]) -> list[ScreeningReport]:
-    taken = list(reports)
+def _drain(reports: list[ScreeningReport]) -> list[ScreeningReport]:
+    drained = list(reports)
     reports.clear()
-    return taken
+    return drained

@@ -1,4 +1,4 @@
 """The whole system on one machine, with a simulated beamline.
 
-The command line imports it.
+Used by the command line.
 """

@@ -1,8 +1,8 @@
-"""The demo's beamline: a process of its own that knows only the proxy's address, as a real beamline would.
+"""The demo's beamline: a separate process that knows only the proxy's address, like a real beamline.
 
     python -m braggwatch.services.demo.beamline IN_ADDRESS --folder DIR --scans 6
 
-It says ``ready`` on standard output, waits for one line on standard input, and scans.
+It prints ``ready`` on standard output, waits for one line on standard input, and scans.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DWELL_S = 0.01
 
 
 def main() -> None:
-    """Run the beamline until its scans are done, or for ever where none were asked for."""
+    """Run the beamline until its scans are done, or for ever if the number of scans is 0."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
     parser.add_argument("--folder", type=Path, required=True)
@@ -45,7 +45,7 @@ def _scan(address: str, folder: Path, scans: int, seed: int, frames: int, route:
     from braggwatch.sim.beamline.sample import SimulatedSample
     from braggwatch.sim.geometry import load_preset
 
-    # Connected long before the first document: a PUB socket forgets what it sends before the proxy has subscribed.
+    # Connect long before the first document: a PUB socket drops messages sent before the proxy has subscribed.
     publisher = Publisher(address, prefix=PREFIX)
     sample = SimulatedSample.grid(seed, rows=6, columns=6, name="Au demo", peak_counts=(1e4, 2e5))
     beamline = build_beamline(sample, load_preset(PRESET), folder, seed=seed)
@@ -65,7 +65,7 @@ def _scan(address: str, folder: Path, scans: int, seed: int, frames: int, route:
 
 
 def _detector(beamline: SimulatedBeamline, route: str) -> Detector | None:
-    """Return the detector of a route; None flies with the stream detector."""
+    """Return the detector of a route; None: a fly scan with the stream detector."""
     chosen = {"stream": None, "inline": beamline.inline_detector, "resource": beamline.area_detector}
     return cast("Detector | None", chosen[route])
 

@@ -1,4 +1,4 @@
-"""The whole of Braggwatch on one machine: proxy, simulated beamline and service, each as in earnest."""
+"""The complete system on one machine: proxy, simulated beamline and service, each as in real use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from braggwatch.services.settings import (
     ScreeningSettings,
     Settings,
     StoreSettings,
-    StreamSettings,
 )
+from braggwatch.services.stream.stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -39,34 +39,34 @@ _SILENT_S = 180.0
 
 
 class DemoError(ConnectionError):
-    """A part of the demo did not start or ended early; the message says which and its last words."""
+    """A part of the demo did not start or ended early; the message says which and quotes its last output."""
 
 
 class DemoOptions(BaseModel):
-    """What to show."""
+    """Options of the demo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scans: int | None = Field(default=None, ge=1, description="Scans in all; None goes on until stopped.")
-    frames: int = Field(default=FRAMES, ge=8, description="Frames a scan.")
+    scans: int | None = Field(default=None, ge=1, description="Number of scans; None: until stopped.")
+    frames: int = Field(default=FRAMES, ge=8, description="Frames per scan.")
     route: str = Field(default="stream", description="How frames travel: stream, inline or resource.")
     seed: int = Field(default=0, ge=0)
-    port: int = Field(default=0, ge=0, le=65535, description="Port of the page; 0 takes a free one.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port of the page; 0: any free one.")
     model: str = "production"
     registry: Path | None = None
     threads: int = Field(default=2, gt=0)
 
 
 class DemoSummary(BaseModel):
-    """What came of it."""
+    """Result of the demo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     results: int
-    classified: int = Field(description="Runs that got a class.")
-    right: int = Field(description="Of those, with the class that was put there.")
+    classified: int = Field(description="Runs with a class.")
+    right: int = Field(description="Runs with the correct class.")
     set_aside: int = Field(description="Runs without a class: unsure, out of distribution, invalid and so on.")
-    first_verdict_s: FiniteFloat | None = Field(description="From the demo's start to its first verdict.")
+    first_verdict_s: FiniteFloat | None = Field(description="Seconds from the demo's start to its first verdict.")
     documents_lost: int
 
 
@@ -76,7 +76,7 @@ class Demo:
     Attributes
     ----------
     url
-        Where the page is.
+        Address of the page.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Demo:
 
     @property
     def on_the_way(self) -> Mapping[str, ProvisionalVerdict]:
-        """Uid of a run → the first that was said of it while it went on."""
+        """Uid of a run → its first provisional verdict."""
         return self._on_the_way
 
     def watch(self, stop: Event, on_result: Callable[[ScreeningResult], None]) -> DemoSummary:
-        """Tell of each result until all scans have theirs, or ``stop`` is set.
+        """Report each result until all scans have one, or ``stop`` is set.
 
         Raises
         ------
@@ -112,8 +112,8 @@ class Demo:
         seen: set[str] = set()
         last = time.monotonic()
         while not stop.is_set() and not self._complete():
-            for said in self._running.composed.modality(CurveModality).board.going_on():
-                self._on_the_way.setdefault(said.run_uid, said)
+            for verdict in self._running.composed.modality(CurveModality).board.going_on():
+                self._on_the_way.setdefault(verdict.run_uid, verdict)
             fresh = [r for r in self._running.composed.store.latest(200) if r.run_uid not in seen]
             for result in reversed(fresh):
                 seen.add(result.run_uid)
@@ -148,19 +148,19 @@ class Demo:
 
 @contextmanager
 def run_demo(options: DemoOptions, say: Callable[[str], None] = logger.info) -> Generator[Demo]:
-    """Start everything, give the running demo, and stop everything, whatever happens.
+    """Start everything, yield the running demo, and stop everything, whatever happens.
 
     Parameters
     ----------
     options
-        What to show.
+        Options of the demo.
     say
-        Told in a line what is being waited for.
+        Called with a line that says what is being waited for.
 
     Raises
     ------
     DemoError
-        If a part does not start; and whatever `braggwatch.services.serving.serve` raises.
+        If a part does not start; errors of `braggwatch.services.serving.serve` pass through.
     """
     began = time.monotonic()
     with ExitStack() as stack:
@@ -198,7 +198,7 @@ def _settings(options: DemoOptions, out: int, folder: Path) -> Settings:
 
 @contextmanager
 def _child(name: str, command: list[str], folder: Path) -> Generator[subprocess.Popen[str]]:
-    """Run a process, its words going to a file; end it with the block."""
+    """Run a process with its output in a file; end it with the block."""
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(  # noqa: S603 - our own commands
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True

@@ -9,11 +9,12 @@ import zmq
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
-from braggwatch.services.feedback.composing import Document
-from braggwatch.services.feedback.derived_run import derived_run
-from braggwatch.services.feedback.sink import Sink, SinkError, SinkKind
+from braggwatch.services.cxdp.live.derived_run import derived_run
+from braggwatch.services.live.derived_documents import Document
+from braggwatch.services.live.sink import Sink, SinkError, SinkKind
 from braggwatch.services.sadp.live.derived_run import closing, derived_pattern_uid, opening, pattern_event
-from braggwatch.services.settings import PublisherSettings, SettingsError
+from braggwatch.services.settings import PublisherSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.codec import encode
 from braggwatch.services.stream.subscriber import set_client_keys
 

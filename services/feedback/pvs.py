@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.services.feedback.pvs_server import PvServer
 from braggwatch.services.feedback.pvs_values import COUNT, EPOCH, HEARTBEAT, PvTable, Reading, names_a_class
-from braggwatch.services.feedback.sink import Sink, SinkKind
-from braggwatch.services.settings import PvSettings, SettingsError
+from braggwatch.services.live.sink import Sink, SinkKind
+from braggwatch.services.settings import PvSettings
+from braggwatch.services.settings_error import SettingsError
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class VerdictPvs(Sink):
         self._server = PvServer(settings, {**initial, table.count: Reading(0)})
         self._server.post(EPOCH, Reading(epoch), time.time())
         self._count = 0
-        self._shown: OrderedDict[tuple[str, str | None, int], None] = OrderedDict()
+        self._shown = Bounded[tuple[str, str | None, int], None](_REMEMBERED)
         self._lock = threading.Lock()
         self._newest: ProvisionalVerdict | None = None
         self._wake = threading.Event()
@@ -77,8 +78,6 @@ class VerdictPvs(Sink):
             self._set(self._table.of_result(result), result.finished_at, self._count)
             self._server.post(COUNT, Reading(self._count), result.finished_at, self._count)
             self._shown[key] = None
-            while len(self._shown) > _REMEMBERED:
-                self._shown.popitem(last=False)
         with self._lock:
             if self._newest is not None and self._newest.run_uid == result.run_uid:
                 self._newest = None

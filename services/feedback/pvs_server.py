@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from braggwatch.services.feedback.pvs_values import PvDefinition, Reading, Severity
-from braggwatch.services.settings import PvSettings, SettingsError
+from braggwatch.services.settings import PvSettings
+from braggwatch.services.settings_error import SettingsError
 
 if TYPE_CHECKING:
     from p4p.nt import NTEnum, NTScalar

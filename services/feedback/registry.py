@@ -6,7 +6,7 @@ from typing import Final
 
 from braggwatch.services.feedback.publisher import DERIVED_RUNS
 from braggwatch.services.feedback.pvs import PROCESS_VARIABLES
-from braggwatch.services.feedback.sink import SinkKind
+from braggwatch.services.live.sink import SinkKind
 from braggwatch.services.settings import FeedbackSettings
 
 SINKS: Final[tuple[SinkKind, ...]] = (DERIVED_RUNS, PROCESS_VARIABLES)

@@ -1,4 +1,4 @@
-"""Importers: each turns one beamline's own files into a Bluesky recording, so that replay has one format.
+"""Importers: each converts one beamline's own files into a Bluesky recording, so that replay reads one format only.
 
-The command line imports it.
+Used by the command line.
 """

@@ -1,9 +1,9 @@
-"""Scans of ESRF beamlines (ID01, ID27) as BLISS writes them to HDF5, as Bluesky documents.
+"""Import scans that BLISS wrote to HDF5 at ESRF beamlines (ID01, ID27) as Bluesky documents.
 
 A scan is the group ``N.1`` of a data set's file, or ``NAME_N.1`` of a file that links to it: frames and counters in
 ``measurement``, every motor's position in ``instrument/positioners``, the detector's calibration in
-``instrument/DETECTOR``. All of them become fields of the documents under BLISS' own names, unconverted: which of them
-the geometry takes, and in which unit, is what a geometry preset says.
+``instrument/DETECTOR``. All of them become fields of the documents under BLISS' own names, unconverted: the geometry
+preset says which fields the geometry uses, and in which units.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.writing import write_whole
 from braggwatch.services.recording.recordings import RecordedDocument
-from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
+from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 _STACK_DIMENSIONS = 3
@@ -30,21 +30,21 @@ _ENTRY = re.compile(r"(?:.*_)?(?P<scan>\d+)\.1")
 
 
 class BlissImportError(ValueError):
-    """The file can't be turned into documents without guessing; the message says what is missing and what to do."""
+    """The file can't be converted without guessing; the message says what is missing and what to do."""
 
 
 class BlissOptions(BaseModel):
-    """What to import, and what the user states where the file leaves a choice."""
+    """What to import, and the user's choices where the file is ambiguous."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path
     scan: int = Field(ge=1)
-    entry: str | None = Field(default=None, description="Group of the scan, where several have its number.")
-    detector: str | None = Field(default=None, description="Of 'measurement', where it holds several stacks of frames.")
-    rocking: str | None = Field(default=None, description="Motor that was rocked, where several moved.")
-    sample: str | None = Field(default=None, description="Instead of the file's sample name.")
-    allow_cut_short: bool = Field(default=False, description="Import the points that have a frame, as an aborted run.")
+    entry: str | None = Field(default=None, description="Group of the scan, if several have its number.")
+    detector: str | None = Field(default=None, description="Dataset in 'measurement', if several hold frames.")
+    rocking: str | None = Field(default=None, description="Motor that was rocked, if several moved.")
+    sample: str | None = Field(default=None, description="Overrides the file's sample name.")
+    allow_cut_short: bool = Field(default=False, description="Import the points that have frames, as an aborted run.")
 
 
 class BlissReport(BaseModel):
@@ -62,8 +62,8 @@ class BlissReport(BaseModel):
     frame_shape: tuple[int, int]
     rocking_from: FiniteFloat
     rocking_to: FiniteFloat
-    baseline: dict[str, FiniteFloat] = Field(description="Motors that stood still, and the detector's calibration.")
-    counters: tuple[str, ...] = Field(description="Fields beside frame and rocking angle in each event.")
+    baseline: dict[str, FiniteFloat] = Field(description="Motors that did not move, and the detector's calibration.")
+    counters: tuple[str, ...] = Field(description="Fields of each event besides the frame and the rocking angle.")
 
 
 def import_bliss(
@@ -78,18 +78,18 @@ def import_bliss(
     Parameters
     ----------
     progress
-        Called with (frames done, frames in all).
+        Called with (frames done, frames in total).
 
     Raises
     ------
     BlissImportError
         If something is missing, ambiguous or contradictory; no output is left behind.
     OSError
-        If the file can't be opened, or is no HDF5.
+        If the file can't be opened, or is not HDF5.
     FileExistsError
-        If the output is there and ``overwrite`` is False.
+        If the output exists and ``overwrite`` is False.
     """
-    with open_foreign(options.file) as file:
+    with open_unlocked(options.file) as file:
         scan = BlissScan(file, options)
         write_whole(
             output,
@@ -101,7 +101,7 @@ def import_bliss(
 
 
 class BlissScan:
-    """One scan of an open file, checked and ready to be told as documents.
+    """One scan of an open file, checked and ready to be converted into documents.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class BlissScan:
         measurement = _group(group, "measurement", self.entry)
         positioners = _group(group, "instrument/positioners", self.entry)
         self._detector, self._frames = _frames(measurement, options, self.entry)
-        refuse_if_held(self._frames)
+        check_not_being_written(self._frames)
         columns = _columns(measurement) | _columns(positioners)
         self._rocking, angles = _rocking(columns, positioners, options, self.entry)
         self._points = len(angles)
@@ -134,7 +134,7 @@ class BlissScan:
         self._make = DocumentMaker(self._uid)
 
     def report(self) -> BlissReport:
-        """Say what was found."""
+        """Return what was found."""
         angles = self._columns[self._rocking]
         rows, columns = self._frames.shape[1:]
         return BlissReport(
@@ -153,7 +153,7 @@ class BlissScan:
         )
 
     def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
-        """Yield start, baseline, descriptor, one event a frame, stop; one frame in memory at a time."""
+        """Yield start, baseline, descriptor, one event per frame, stop; one frame is in memory at a time."""
         began = self._began
         yield RecordedDocument(0.0, "start", self._start())
         keys = {name: number_key("BLISS positioner or calibration") for name in self._baseline}
@@ -172,11 +172,11 @@ class BlissScan:
             yield RecordedDocument(max(last - began, 0.0), "event", self._make.event("primary", index + 1, last, data))
             if progress is not None:
                 progress(index + 1, self._count)
-        short = None
+        abort_reason = None
         if self._count < self._points:
-            short = f"{self._count} frames for {self._points} points: the scan was cut short"
+            abort_reason = f"{self._count} frames for {self._points} points: the scan was cut short"
         events = {"baseline": 1, "primary": self._count}
-        yield RecordedDocument(max(last - began, 0.0), "stop", self._make.stop(last, events, abort_reason=short))
+        yield RecordedDocument(max(last - began, 0.0), "stop", self._make.stop(last, events, abort_reason=abort_reason))
 
     def _start(self) -> Document:
         start: Document = {
@@ -204,18 +204,17 @@ class BlissScan:
             return frames
         raise BlissImportError(
             f"{self.entry} has {frames} frames of {self._detector} and {len(angles)} positions of {self._rocking}: "
-            "which belongs to which can't be told; --allow-cut-short takes the first ones, where frames are missing at "
-            "the end"
+            "they can't be matched; if frames are missing at the end, --allow-cut-short imports the points with frames"
         )
 
     def _clock(self, group: h5py.Group) -> tuple[float, NDArray[np.float64]]:
-        """When the scan began, and when each point was, seconds since the epoch."""
+        """Return when the scan began and the time of each point, (N,) float64, both in seconds since the epoch."""
         began = _seconds(_text(group, "start_time"))
         if "epoch" in self._columns:
             times = self._columns["epoch"]
             return (float(times[0]) if began is None else began), times
         if began is None:
-            raise BlissImportError(f"{self.entry} has neither a start_time nor a counter 'epoch': when was it?")
+            raise BlissImportError(f"{self.entry} has neither a start_time nor a counter 'epoch': its time is unknown")
         return began, began + self._columns.get("elapsed_time", np.zeros(self._points))
 
 
@@ -230,18 +229,18 @@ def _entry(file: h5py.File, options: BlissOptions) -> tuple[str, h5py.Group]:
     else:
         names = [name for name, scan in numbered.items() if scan == options.scan]
     if not names:
-        there = sorted(numbered, key=lambda name: numbered[name])
+        present = sorted(numbered, key=lambda name: numbered[name])
         raise BlissImportError(
-            f"{options.file.name} has no scan {options.entry or options.scan}; there are {_listed(there)}"
+            f"{options.file.name} has no scan {options.entry or options.scan}; it has {_listed(present)}"
         )
     if len(names) > 1:
         raise BlissImportError(f"{_listed(sorted(names))} all have number {options.scan}: choose one with --entry")
     try:
         group = file[names[0]]
     except KeyError:
-        raise BlissImportError(f"{names[0]} is a link to a file that is not there: copy it, too") from None
+        raise BlissImportError(f"{names[0]} is a link to a missing file: copy that file too") from None
     if not isinstance(group, h5py.Group):
-        raise BlissImportError(f"{names[0]} is no group")
+        raise BlissImportError(f"{names[0]} is not a group")
     return names[0], group
 
 
@@ -252,12 +251,12 @@ def _names(group: h5py.Group) -> list[str]:
 def _group(parent: h5py.Group, name: str, entry: str) -> h5py.Group:
     found = parent.get(name)
     if not isinstance(found, h5py.Group):
-        raise BlissImportError(f"{entry} has no {name}: is it a scan that BLISS wrote?")
+        raise BlissImportError(f"{entry} has no {name}: was it written by BLISS?")
     return found
 
 
 def _datasets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield what can be read; a link whose file is gone is passed over."""
+    """Yield the numeric datasets; links to missing files are skipped."""
     for name in _names(group):
         found = group.get(name)
         if isinstance(found, h5py.Dataset) and found.dtype.kind in "iufb":
@@ -269,14 +268,14 @@ def _frames(measurement: h5py.Group, options: BlissOptions, entry: str) -> tuple
     if options.detector is not None:
         if options.detector in stacks:
             return options.detector, stacks[options.detector]
-        gone = options.detector in measurement
-        reason = "is a link to a file that is not there" if gone else "is not there"
+        dangling = options.detector in measurement
+        reason = "is a link to a missing file" if dangling else "does not exist"
         raise BlissImportError(f"{entry}/measurement/{options.detector} {reason}; frames: {_listed(sorted(stacks))}")
     if len(stacks) != 1:
-        gone = sorted(name for name in _names(measurement) if measurement.get(name) is None)
-        hint = f" (links to files that are not there: {_listed(gone)})" if gone else ""
-        what = "several stacks of frames" if stacks else "no frames"
-        raise BlissImportError(f"{entry}/measurement has {what}: {_listed(sorted(stacks))}{hint}; choose --detector")
+        dangling = sorted(name for name in _names(measurement) if measurement.get(name) is None)
+        hint = f" (links to missing files: {_listed(dangling)})" if dangling else ""
+        problem = "several stacks of frames" if stacks else "no frames"
+        raise BlissImportError(f"{entry}/measurement has {problem}: {_listed(sorted(stacks))}{hint}; choose --detector")
     return next(iter(stacks.items()))
 
 
@@ -290,7 +289,7 @@ def _numbers(group: h5py.Group) -> dict[str, float]:
 
 
 def _calibration(entry: h5py.Group, detector: str) -> dict[str, float]:
-    """Return what the file says of the detector, e.g. ``mpx1x4_distance``, ``mpx1x4_beam_center_x``."""
+    """Return the detector's calibration from the file, e.g. ``mpx1x4_distance``, ``mpx1x4_beam_center_x``."""
     found = entry.get(f"instrument/{detector}")
     if not isinstance(found, h5py.Group):
         return {}
@@ -304,10 +303,12 @@ def _rocking(
     if options.rocking is not None:
         if options.rocking in columns:
             return options.rocking, columns[options.rocking]
-        raise BlissImportError(f"{entry} has no position of {options.rocking} at each point; {_listed(sorted(moved))}")
+        raise BlissImportError(
+            f"{entry} has no position of {options.rocking} at each point; motors that moved: {_listed(sorted(moved))}"
+        )
     if len(moved) != 1:
-        what = f"{_listed(sorted(moved))} moved" if moved else "no motor moved"
-        raise BlissImportError(f"in {entry} {what}: say with --rocking which one was rocked")
+        problem = f"{_listed(sorted(moved))} moved" if moved else "no motor moved"
+        raise BlissImportError(f"in {entry} {problem}: name the rocked one with --rocking")
     return next(iter(moved.items()))
 
 

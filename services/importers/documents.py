@@ -1,4 +1,4 @@
-"""Bluesky documents of an imported scan: plain dictionaries, valid under event-model, the same for the same scan."""
+"""Bluesky documents of an imported scan: plain dictionaries, valid under event-model, reproducible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMESPACE = uuid.UUID("3b1de5c1-52a8-5c94-9a3e-34dc34dc34dc")
 
 
 def run_uid(*parts: str) -> str:
-    """Derive the uid of a run from what the scan is, so that importing it twice gives the same run."""
+    """Derive the uid of a run from the scan's content, so that importing it twice gives the same run."""
     return str(uuid.uuid5(NAMESPACE, "\n".join(parts)))
 
 
@@ -29,12 +29,12 @@ def array_key(source: str, shape: tuple[int, ...], dtype: str) -> Document:
 
 
 class DocumentMaker:
-    """Makes one run's documents with uids that follow from the run's.
+    """Makes the documents of one run, with uids derived from the run's.
 
     Parameters
     ----------
     uid
-        The run's.
+        Uid of the run.
     """
 
     def __init__(self, uid: str) -> None:
@@ -54,7 +54,7 @@ class DocumentMaker:
         }
 
     def event(self, stream: str, seq_num: int, time: float, data: Mapping[str, object]) -> Document:
-        """Tell one reading of a stream; ``seq_num`` counts from one."""
+        """Describe one reading of a stream; ``seq_num`` counts from one."""
         return {
             "uid": self._id(f"{stream} event {seq_num}"),
             "descriptor": self._id(f"{stream} descriptor"),
@@ -66,7 +66,7 @@ class DocumentMaker:
         }
 
     def stop(self, time: float, events: Mapping[str, int], *, abort_reason: str | None = None) -> Document:
-        """End the run, as aborted where there is a reason."""
+        """End the run, as aborted if a reason is given."""
         return {
             "uid": self._id("stop"),
             "run_start": self._uid,
@@ -76,5 +76,5 @@ class DocumentMaker:
             "num_events": dict(events),
         }
 
-    def _id(self, what: str) -> str:
-        return str(uuid.uuid5(NAMESPACE, f"{self._uid} {what}"))
+    def _id(self, suffix: str) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"{self._uid} {suffix}"))

@@ -1,4 +1,4 @@
-"""Detector frames as one file a point, found by the number in the name and never by their order in a folder."""
+"""Detector frames in one file per point, found by the number in the file name, never by their order in a folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class FrameFilesError(ValueError):
 def find_frames(folder: Path, scan: int) -> Mapping[int, Path]:
     """Map each zero-based point number to its file, e.g. ``Staff20-1a_S0054_00012.tif`` is point 12 of scan 54.
 
-    Files of other scans in the same folder are passed over.
+    Files of other scans in the same folder are skipped.
 
     Raises
     ------
     FrameFilesError
-        If there is none, or two files claim the same point.
+        If there are none, or two files claim the same point.
     FileNotFoundError
-        If the folder is not there.
+        If the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
@@ -41,19 +41,17 @@ def find_frames(folder: Path, scan: int) -> Mapping[int, Path]:
             raise FrameFilesError(f"{found[point].name} and {path.name} both claim point {point} of scan {scan}")
         found[point] = path
     if not found:
-        raise FrameFilesError(
-            f"{folder} holds no TIFF of scan {scan} (expected names like PREFIX_S{scan:04d}_00000.tif)"
-        )
+        raise FrameFilesError(f"{folder} has no TIFF of scan {scan} (expected names like PREFIX_S{scan:04d}_00000.tif)")
     return found
 
 
 def read_frame(path: Path) -> NDArray[np.generic]:
-    """Read one TIFF as stored: (rows, columns), its own dtype, nothing transposed or flipped.
+    """Read one TIFF as stored: (rows, columns), in the file's dtype, neither transposed nor flipped.
 
     Raises
     ------
     FrameFilesError
-        If the file is no TIFF, is cut short or holds no single image.
+        If the file is not a TIFF, is truncated or doesn't hold exactly one image.
     """
     try:
         frame = np.asarray(tifffile.imread(path))

@@ -1,4 +1,4 @@
-"""A rocking curve in an HDF5 file (NeXus, BLISS, areaDetector, …) as Bluesky documents: the user names the datasets."""
+"""Read a rocking curve from any HDF5 file (NeXus, BLISS, areaDetector, …): the user names the datasets."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.recording.recordings import RecordedDocument
 from braggwatch.sim.crystallography.fcc import Miller
-from braggwatch.sim.unlocked_hdf5 import open_foreign, refuse_if_held
+from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 
 
 class Hdf5ImportError(ValueError):
-    """The file lacks a dataset that was named, or its shape is not a rocking curve's."""
+    """The file lacks a named dataset, or a dataset's shape doesn't fit a rocking curve."""
 
 
 class Hdf5Options(BaseModel):
-    """Which datasets hold what."""
+    """The datasets to read, and the document fields they become."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path
     frames: str = Field(description="Dataset of the frames, (N, rows, columns).")
-    angles: str = Field(description="Dataset of the scanned circle's readback, (N,), degrees.")
+    angles: str = Field(description="Dataset of the scanned circle's readback, (N,), in degrees.")
     monitor: str | None = Field(default=None, description="Dataset of the incident intensity, (N,).")
-    detector_field: str = Field(description="Field the frames get: the geometry preset's detector_field.")
-    scanned: str = Field(description="Field the angles get: the geometry preset's scanned circle.")
-    monitor_field: str | None = Field(default=None, description="Field the monitor gets.")
+    detector_field: str = Field(description="Field for the frames: the geometry preset's detector_field.")
+    scanned: str = Field(description="Field for the angles: the geometry preset's scanned circle.")
+    monitor_field: str | None = Field(default=None, description="Field for the monitor.")
     stated: dict[str, FiniteFloat] = Field(default_factory=dict, description="Signals stated by the user.")
-    read: dict[str, str] = Field(default_factory=dict, description="Signal → dataset with one number.")
+    read: dict[str, str] = Field(default_factory=dict, description="Signal → dataset that holds one number.")
     sample: str | None = None
     hkl: Miller | None = Field(default=None, description="Reflection stated by the user; None: the preset's.")
-    hkl_field: str = Field(default="hkl", description="Key of the start document that it gets.")
+    hkl_field: str = Field(default="hkl", description="Key in the start document for the reflection.")
 
 
 def hdf5_documents(options: Hdf5Options) -> Iterator[RecordedDocument]:
-    """Yield the documents, one frame in memory at a time.
+    """Yield the documents; one frame is in memory at a time.
 
     Raises
     ------
     Hdf5ImportError
-        If a dataset is absent, has the wrong shape, or the lengths differ.
+        If a dataset is absent or has the wrong shape or length.
     OSError
         If the file can't be opened.
     """
-    with open_foreign(options.file) as file:
+    with open_unlocked(options.file) as file:
         frames = _dataset(file, options.frames)
         if frames.ndim != _STACK_DIMENSIONS:
             raise Hdf5ImportError(f"{options.frames} has shape {frames.shape}, not (N, rows, columns)")
@@ -75,8 +75,8 @@ def _documents(
     origins: Mapping[str, str],
 ) -> Iterator[RecordedDocument]:
     status = options.file.stat()
-    said = [repr(sorted(signals.items())), *([] if options.hkl is None else [repr(options.hkl)])]
-    uid = run_uid(str(options.file.resolve()), str(status.st_size), str(status.st_mtime_ns), *said)
+    statements = [repr(sorted(signals.items())), *([] if options.hkl is None else [repr(options.hkl)])]
+    uid = run_uid(str(options.file.resolve()), str(status.st_size), str(status.st_mtime_ns), *statements)
     make, time = DocumentMaker(uid), status.st_mtime
     count = int(frames.shape[0])
     start: Document = {
@@ -117,10 +117,10 @@ def _documents(
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        there: list[str] = []
-        file.visititems(lambda path, item: there.append(f"/{path}") if isinstance(item, h5py.Dataset) else None)
-        raise Hdf5ImportError(f"no dataset {name}; there are {', '.join(there[:20]) or 'none'}")
-    refuse_if_held(found)
+        present: list[str] = []
+        file.visititems(lambda path, item: present.append(f"/{path}") if isinstance(item, h5py.Dataset) else None)
+        raise Hdf5ImportError(f"no dataset {name}; the file has {', '.join(present[:20]) or 'none'}")
+    check_not_being_written(found)
     return found
 
 

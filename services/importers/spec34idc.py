@@ -1,8 +1,8 @@
-"""APS 34-ID-C scans, SPEC file plus one TIFF a point, as Bluesky documents.
+"""Import APS 34-ID-C scans (SPEC file plus one TIFF per point) as Bluesky documents.
 
-Every geometry value is taken from the scan's own motors or from what the user states, and the start document says
-which (``import_origins``); a value found in neither place is an error. The detector's counts leave no doubt about
-the pairing of frame and angle: SPEC's ``ImageTot`` has to be the sum of the frame of the same number.
+Every geometry value comes from the scan's motors or is stated by the user, and the start document says which
+(``import_origins``); a value found in neither place is an error. The detector counts prove that frames and angles are
+paired correctly: SPEC's ``ImageTot`` of a point must equal the sum of its frame.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ SIGNAL_MOTORS: Mapping[str, tuple[str, float, str]] = {
     "phi": ("Phi", 1.0, "deg"),
     "detector_distance": ("camdist", 1e-3, "m"),
 }
-"""Signal: SPEC motor, factor to our unit, our unit. ``camdist`` is in millimetre."""
+"""Signal → SPEC motor, factor to our unit, our unit. ``camdist`` is in millimetres."""
 
 SAMPLE_MOTORS: Mapping[str, str] = {"sample_x": "Sample_X", "sample_y": "Sample_Y"}
-"""Where the sample stood: a map of a sample wants it, the geometry doesn't, so it may be absent."""
+"""Sample position: needed for a map of the sample but not for the geometry, so it may be absent."""
 
 
 class ImportFailedError(ValueError):
-    """The scan can't be turned into documents without guessing; the message says what is missing and what to do."""
+    """The scan can't be converted without guessing; the message says what is missing and what to do."""
 
 
 class ImportOptions(BaseModel):
-    """What to import and what the user states."""
+    """What to import, and the values stated by the user."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spec_file: Path
     scan: int = Field(ge=0, description="Scan number as in '#S'.")
     frames: Path = Field(description="Folder of the TIFFs.")
-    occurrence: int | None = Field(default=None, ge=1, description="Where the file holds the number twice: which one.")
+    occurrence: int | None = Field(default=None, ge=1, description="Which one, if the file has the number twice.")
     stated: dict[str, FiniteFloat] = Field(
-        default_factory=dict, description="Signals stated by the user (keV, deg, m): they win over the motors."
+        default_factory=dict, description="Signals stated by the user (keV, deg, m); they override the motors."
     )
     sample: str | None = None
-    allow_missing_frames: bool = Field(default=False, description="Leave out points that have no file.")
-    allow_total_mismatch: bool = Field(default=False, description="Import though ImageTot differs, and say so.")
+    allow_missing_frames: bool = Field(default=False, description="Leave out points without a file.")
+    allow_total_mismatch: bool = Field(default=False, description="Import even if ImageTot differs, and report it.")
 
 
 class ImportReport(BaseModel):
@@ -76,8 +76,8 @@ class ImportReport(BaseModel):
     frames: int
     frame_shape: tuple[int, int]
     missing_points: tuple[int, ...] = Field(description="Points without a file.")
-    total_mismatches: tuple[int, ...] = Field(description="Points whose ImageTot is not their frame's sum.")
-    stray_lines: tuple[str, ...] = Field(description="Lines of the data block that are no data, passed over.")
+    total_mismatches: tuple[int, ...] = Field(description="Points whose ImageTot differs from the sum of the frame.")
+    stray_lines: tuple[str, ...] = Field(description="Lines of the data block that are not data; skipped.")
     signals: dict[str, FiniteFloat]
     origins: dict[str, str] = Field(description="Where each signal came from.")
 
@@ -100,14 +100,14 @@ def import_scan(
     overwrite
         Replace an existing file.
     progress
-        Called with (frames done, frames in all).
+        Called with (frames done, frames in total).
 
     Raises
     ------
     ImportFailedError, SpecFileError, FrameFilesError, FileNotFoundError
         If something is missing, ambiguous or contradictory; no output is left behind.
     FileExistsError
-        If the output is there and ``overwrite`` is False.
+        If the output exists and ``overwrite`` is False.
     """
     scan = Scan34IDC(options)
     write_whole(
@@ -120,7 +120,7 @@ def import_scan(
 
 
 class Scan34IDC:
-    """One scan, checked and ready to be told as documents.
+    """One scan, checked and ready to be converted into documents.
 
     Raises
     ------
@@ -146,11 +146,11 @@ class Scan34IDC:
 
     @property
     def run_uid(self) -> str:
-        """Uid of the run: the same scan with the same stated values always has the same one."""
+        """Uid of the run: the same scan with the same stated values always gets the same one."""
         return self._uid
 
     def report(self) -> ImportReport:
-        """Say what was found; the totals are known once `documents` was consumed."""
+        """Return what was found; complete only once `documents` has been consumed."""
         return ImportReport(
             run_uid=self._uid,
             scan=self._scan.number,
@@ -165,14 +165,14 @@ class Scan34IDC:
         )
 
     def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
-        """Yield start, baseline, descriptor, one event a frame, stop, with the times of the measurement.
+        """Yield start, baseline, descriptor, one event per frame, stop, with the times of the measurement.
 
         Raises
         ------
         ImportFailedError
-            If a frame's sum is not SPEC's ImageTot and that was not allowed.
+            If a frame's sum differs from SPEC's ImageTot and ``allow_total_mismatch`` is False.
         FrameFilesError
-            If a frame can't be read or its shape or dtype differs from the first one's.
+            If a frame can't be read or its shape or dtype differs from the first frame's.
         """
         began = self._scan.started_at if self._scan.started_at is not None else float(self._times[0])
         yield RecordedDocument(0.0, "start", self._start(began))
@@ -232,9 +232,9 @@ class Scan34IDC:
         return self._make.descriptor("primary", time, keys)
 
     def _counters(self) -> dict[str, str]:
-        """Give every other column a field name, e.g. ``spec_ImageTot``, so that nothing recorded is lost."""
-        taken = {self._scan.mnemonics.get(self._scan.scanned, self._scan.scanned), MONITOR_COLUMN}
-        return {"spec_" + re.sub(r"\W+", "_", label): label for label in self._scan.columns if label not in taken}
+        """Return a field name for every other column, e.g. ``spec_ImageTot``, so that no column is lost."""
+        used = {self._scan.mnemonics.get(self._scan.scanned, self._scan.scanned), MONITOR_COLUMN}
+        return {"spec_" + re.sub(r"\W+", "_", label): label for label in self._scan.columns if label not in used}
 
     def _event(self, index: int, time: float) -> Document:
         frame = self._frame(index)
@@ -257,10 +257,10 @@ class Scan34IDC:
         return self._make.event("primary", index + 1, time, data)
 
     def _stop(self, time: float, events: int) -> Document:
-        short = None
+        abort_reason = None
         if self._scan.rows < self._scan.expected_rows:
-            short = f"SPEC wrote {self._scan.rows} of {self._scan.expected_rows} points: the scan was cut short"
-        return self._make.stop(time, {"baseline": 1, "primary": events}, abort_reason=short)
+            abort_reason = f"SPEC wrote {self._scan.rows} of {self._scan.expected_rows} points: the scan was cut short"
+        return self._make.stop(time, {"baseline": 1, "primary": events}, abort_reason=abort_reason)
 
     def _check_files(self) -> None:
         surplus = sorted(set(self._files) - set(range(self._scan.rows)))
@@ -312,7 +312,7 @@ def _column(scan: SpecScan, label: str) -> NDArray[np.float64]:
 
 
 def _times(scan: SpecScan) -> NDArray[np.float64]:
-    """Seconds since the epoch of each point."""
+    """Return the time of each point, (N,) float64, in seconds since the epoch."""
     if scan.file_epoch is None:
         raise ImportFailedError(f"scan {scan.number}: the file has no #E line, so its points have no times")
     return scan.file_epoch + _column(scan, EPOCH_COLUMN)

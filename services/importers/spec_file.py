@@ -25,7 +25,7 @@ _COMMAND_WORDS = 6
 
 
 class SpecFileError(ValueError):
-    """The SPEC file lacks the scan or holds something that can't be read with certainty."""
+    """The SPEC file lacks the scan, or its content is ambiguous or malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class SpecScan:
     number, command
         From the ``#S`` line, e.g. 54 and ``"ascan  th -0.28 0.72  200 0.25"``.
     started_at
-        Seconds since the epoch of the scan's ``#D`` line, or None where the file's ``#E`` and ``#D`` are missing.
+        Time of the scan's ``#D`` line, seconds since the epoch, or None if the file has no ``#E`` and ``#D``.
     file_epoch
-        The file header's ``#E``: the ``Epoch`` column counts from it.
+        The file header's ``#E``, seconds since the epoch: the ``Epoch`` column counts from it.
     motors
         Positions at the start of the scan, by label (``#O``) as written, e.g. ``{"Delta": 32.174}``.
     motor_lines
-        Where each motor was read, e.g. ``{"Delta": "#O0/#P0"}``.
+        The lines each motor was read from, e.g. ``{"Delta": "#O0/#P0"}``.
     mnemonics
         Label by mnemonic (``#o``), e.g. ``{"del": "Delta"}``; empty in files without.
     columns
@@ -67,7 +67,7 @@ class SpecScan:
 
     @property
     def rows(self) -> int:
-        """Number of points that were written."""
+        """Number of points written."""
         return next(iter(self.columns.values())).size
 
     @property
@@ -77,13 +77,13 @@ class SpecScan:
         Raises
         ------
         SpecFileError
-            If the command is no one-motor ``ascan``, ``dscan``, ``a2scan``-like command.
+            If the command is not a one-motor scan (``ascan``, ``dscan`` or the like).
         """
         return self._command_words()[1]
 
     @property
     def expected_rows(self) -> int:
-        """Number of points that the command asked for: its intervals plus one.
+        """Number of points the command asked for: its intervals plus one.
 
         Raises
         ------
@@ -95,13 +95,13 @@ class SpecScan:
     def _command_words(self) -> list[str]:
         words = self.command.split()
         if len(words) != _COMMAND_WORDS or words[0] not in {"ascan", "dscan", "lup"} or not words[4].isdigit():
-            raise SpecFileError(f"scan {self.number} is no one-motor scan: {self.command!r}")
+            raise SpecFileError(f"scan {self.number} is not a one-motor scan: {self.command!r}")
         return words
 
 
 @dataclass(slots=True)
 class _Header:
-    """The file header in force: a SPEC file may hold several."""
+    """The file header in effect: a SPEC file may contain several."""
 
     epoch: float | None = None
     date: str | None = None
@@ -119,7 +119,7 @@ def read_spec_scan(path: Path, number: int, *, occurrence: int | None = None) ->
     number
         Scan number as in ``#S``.
     occurrence
-        1-based choice where the file holds the number more than once (SPEC starts again at 1 in an old file).
+        Which one, from 1, if the file has the number more than once (SPEC may restart at 1 in an existing file).
 
     Raises
     ------
@@ -136,11 +136,11 @@ def read_spec_scan(path: Path, number: int, *, occurrence: int | None = None) ->
             found.append((header, block))
     if not found:
         span = f"{min(numbers)} to {max(numbers)}" if numbers else "none"
-        raise SpecFileError(f"{path.name} holds no scan {number} (scans there: {span})")
+        raise SpecFileError(f"{path.name} has no scan {number} (it has: {span})")
     if occurrence is None and len(found) > 1:
-        raise SpecFileError(f"{path.name} holds scan {number} {len(found)} times: say which, 1 to {len(found)}")
+        raise SpecFileError(f"{path.name} has scan {number} {len(found)} times: choose one, 1 to {len(found)}")
     if occurrence is not None and not 1 <= occurrence <= len(found):
-        raise SpecFileError(f"{path.name} holds scan {number} {len(found)} times, not {occurrence}")
+        raise SpecFileError(f"{path.name} has scan {number} {len(found)} times, not {occurrence}")
     header, block = found[(occurrence or 1) - 1]
     return _parse(header, number, block)
 
@@ -205,7 +205,7 @@ def _parse(header: _Header, number: int, block: list[str]) -> SpecScan:
         elif line.strip() and not line.startswith("#"):
             row = _numbers(line)
             if row is None:
-                logger.warning("scan %d: passed over a line that is no data: %r", number, line)
+                logger.warning("scan %d: skipped a line that is not data: %r", number, line)
                 stray.append(line)
             else:
                 rows.append(row)
@@ -257,15 +257,15 @@ def _motors(header: _Header, number: int, positions: dict[int, list[float]]) -> 
 
 def _mnemonics(header: _Header) -> dict[str, str]:
     result: dict[str, str] = {}
-    for index, short in (header.mnemonics or {}).items():
-        long = (header.labels or {}).get(index, [])
-        if len(short) == len(long):
-            result.update(zip(short, long, strict=True))
+    for index, mnemonics in (header.mnemonics or {}).items():
+        labels = (header.labels or {}).get(index, [])
+        if len(mnemonics) == len(labels):
+            result.update(zip(mnemonics, labels, strict=True))
     return result
 
 
 def _started_at(header: _Header, date: str | None) -> float | None:
-    """Seconds since the epoch: SPEC dates carry no time zone, the file's own #E/#D pair supplies it."""
+    """Return seconds since the epoch: SPEC dates have no time zone, so the file's #E/#D pair supplies the offset."""
     if header.epoch is None or header.date is None or date is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A recording that is there whole or not at all."""
+"""Write a recording completely or not at all."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from braggwatch.services.recording.recordings import RecordedDocument, Recording
 
 
 def write_whole(output: Path, documents: Iterable[RecordedDocument], *, source: str, overwrite: bool) -> None:
-    """Write documents as they come; where one fails, no output is left behind and what was there stays.
+    """Write documents as they come; if one fails, no output is left behind and an existing file stays as it was.
 
     Raises
     ------
     FileExistsError
-        If the output is there and ``overwrite`` is False.
+        If the output exists and ``overwrite`` is False.
     """
-    writing = output.with_name(output.name + ".partial")
+    partial = output.with_name(output.name + ".partial")
     if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} is there already")
+        raise FileExistsError(f"{output} already exists")
     try:
-        with RecordingWriter(writing, source=source, overwrite=True) as recording:
+        with RecordingWriter(partial, source=source, overwrite=True) as recording:
             for document in documents:
                 recording.write(document)
-        writing.replace(output)
+        partial.replace(output)
     finally:
-        writing.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

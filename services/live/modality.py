@@ -6,39 +6,19 @@ worker, the page and the feedback know nothing else of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
-from braggwatch.services.feedback.outbox import Outbox
+from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.services.live.instruments import Instruments
+from braggwatch.services.live.outbox import Outbox
 from braggwatch.services.settings import Settings
 from braggwatch.services.storage.result_store import ResultStore
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-
-class DocumentStream(Protocol):
-    """A Bluesky callback that turns documents into reports, in the caller's thread."""
-
-    def __call__(self, name: str, doc: Mapping[str, object]) -> None:
-        """Take one document; never raises."""
-        ...
-
-    def expire(self, now_monotonic: float) -> None:
-        """Report runs whose deadline is over."""
-        ...
-
-    def flush(self) -> None:
-        """End and report every open run."""
-        ...
-
-    @property
-    def open_runs(self) -> int:
-        """Runs that have begun and not ended."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

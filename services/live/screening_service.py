@@ -7,14 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Final
 
 from braggwatch.callbacks.documents.counters import AssemblyCounters
 from braggwatch.callbacks.modalities import ModalityCallback
-from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
 from braggwatch.services.live.health import HOUSEKEEPING, Health
 from braggwatch.services.live.instruments import Instruments
-from braggwatch.services.live.modality import Arrival, DocumentStream, LiveModality, WorkerLinks
+from braggwatch.services.live.modality import Arrival, LiveModality, WorkerLinks
 from braggwatch.services.settings import Settings
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.receiver import Receiver, ReceiverStats
@@ -26,15 +26,6 @@ _STORE: Final = "store"
 _STREAM: Final = "stream"
 _RUNS: Final = "runs"
 _FAILURE_LOG_EVERY_S: Final = 60.0
-
-
-class DocumentCallback(DocumentStream, Protocol):
-    """The part of `braggwatch.callbacks.modalities.ModalityCallback` that the worker drives."""
-
-    @property
-    def counters(self) -> AssemblyCounters:
-        """Running totals."""
-        ...
 
 
 class ScreeningService:
@@ -105,7 +96,9 @@ class ScreeningService:
         """
         self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
         links = WorkerLinks(is_behind=lambda: self.is_behind, on_provisional=self._feedback.provisional)
-        callback = _joined([modality.open_stream(links) for modality in self._modalities])
+        callback = ModalityCallback(
+            [modality.open_stream(links) for modality in self._modalities], self._settings.assembly
+        )
         # Receiving begins before the warm-up ends: its documents wait in the queue.
         self._receiver.start()
         self._feedback.start()
@@ -136,7 +129,7 @@ class ScreeningService:
             self._worker = None
         self._feedback.stop()
 
-    def _work(self, callback: DocumentCallback) -> None:
+    def _work(self, callback: ModalityCallback) -> None:
         self._prepare()
         interval_s = self._settings.screening.expire_interval_s
         while True:
@@ -172,7 +165,7 @@ class ScreeningService:
         else:
             self.health.ok(_MODEL)
 
-    def _handle(self, callback: DocumentCallback, item: QueuedDocument) -> None:
+    def _handle(self, callback: ModalityCallback, item: QueuedDocument) -> None:
         arrival = Arrival(item.received_at, begun_at=time.monotonic())
         try:
             callback(item.name, item.document)
@@ -191,7 +184,7 @@ class ScreeningService:
                 logger.exception("records of %s could not be stored or told", modality.name)
                 self._metrics.document_rejected("callback_error")
 
-    def _tick(self, callback: DocumentCallback, now: float, failed: str | None = None) -> None:
+    def _tick(self, callback: ModalityCallback, now: float, failed: str | None = None) -> None:
         """Do what is to be done between documents; a chore that fails holds up neither the others nor the runs."""
         chores: dict[str, Callable[[], None]] = {
             "beat": self._beat,
@@ -228,8 +221,8 @@ class ScreeningService:
             return f"{step}: {type(error).__name__}: {error}"[:300]
         return None
 
-    def _tell_counters(self, callback: DocumentCallback) -> None:
-        counters = getattr(callback, "counters", AssemblyCounters())
+    def _tell_counters(self, callback: ModalityCallback) -> None:
+        counters = callback.counters
         self._metrics.runs_open(callback.open_runs)
         self._metrics.assembly_counters(_totals(counters))
         self.health.remark(_RUNS, counters.newest_without_detector)
@@ -259,10 +252,6 @@ class ScreeningService:
             self.health.ok(_STREAM)
         else:
             self.health.failed(_STREAM, stats.problem or "not connected")
-
-
-def _joined(streams: Sequence[DocumentStream]) -> DocumentCallback:
-    return cast("DocumentCallback", streams[0] if len(streams) == 1 else ModalityCallback(*cast("Any", streams)))
 
 
 def _totals(counters: AssemblyCounters) -> dict[str, int]:

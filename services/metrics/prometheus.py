@@ -29,7 +29,7 @@ from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.live.service_metrics import HOUSEKEEPING_STEPS
 from braggwatch.services.metrics.gpu_metrics import GpuCollector, GpuMonitor
-from braggwatch.services.sadp.live.pattern_metrics import PatternMetrics
+from braggwatch.services.metrics.pattern_metrics import PatternMetrics
 from braggwatch.services.stream.codec import DOCUMENT_NAMES
 from braggwatch.services.stream.rejection import RejectReason
 from braggwatch.services.stream.watchdog import ResetCause

@@ -1,4 +1,4 @@
-"""Recorded runs: one file format, recording from the wire, cutting, and replay through the same socket.
+"""Recorded runs: file format, recording from the wire, cutting to a frame range, and replay through the same socket.
 
-Importers, offline judging and the command line import it.
+Used by importers, offline classification and the command line.
 """

@@ -1,4 +1,4 @@
-"""Cut a recorded run down to some of its frames, so that the rest is a whole, shorter scan."""
+"""Cut a recorded run down to a range of its frames, so that the result is a complete, shorter scan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Document = dict[str, object]
 
 
 class FrameRange(BaseModel):
-    """Frames ``first`` to ``stop - 1`` of the stream, zero-based, as a Python slice."""
+    """Frames ``first`` to ``stop - 1`` of the stream, zero-based, like a Python slice."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class FrameRange(BaseModel):
     @model_validator(mode="after")
     def _not_empty(self) -> FrameRange:
         if self.stop <= self.first:
-            raise ValueError(f"frames {self.first}:{self.stop} are none")
+            raise ValueError(f"frame range {self.first}:{self.stop} is empty")
         return self
 
     @classmethod
@@ -32,27 +32,27 @@ class FrameRange(BaseModel):
         Raises
         ------
         ValueError
-            If the text is no range.
+            If the text is not a range.
         """
         first, separator, stop = text.partition(":")
         if not separator or not first.strip().isdigit() or not stop.strip().isdigit():
-            raise ValueError(f"{text!r} is no frame range: write FIRST:STOP, e.g. 50:150 for frames 50 to 149")
+            raise ValueError(f"{text!r} is not a frame range: write FIRST:STOP, e.g. 50:150 for frames 50 to 149")
         return cls(first=int(first), stop=int(stop))
 
 
 class FrameRangeFilter:
-    """Keep only the events and stream datums of a range; number them from one again and say so in start and stop.
+    """Keep only the events and stream datums of a range, renumbered from one; start and stop are updated to match.
 
-    A datum whose event is left out may stay: nothing refers to it. Pages are not split.
+    A datum whose event is dropped may stay: nothing refers to it. Event pages are not split.
     """
 
     def __init__(self, frames: FrameRange) -> None:
         self._range = frames
         self._descriptors: set[str] = set()
-        self._kept: dict[str, int] = {}
+        self._events_kept: dict[str, int] = {}
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> Document | None:
-        """Return the document to publish instead, or None where it is left out.
+        """Return the document to publish instead, or None to drop it.
 
         Raises
         ------
@@ -81,10 +81,10 @@ class FrameRangeFilter:
         result = dict(doc)
         points = doc.get("num_points")
         if isinstance(points, int):
-            left = max(min(self._range.stop, points) - self._range.first, 0)
-            result["num_points"] = left
+            remaining = max(min(self._range.stop, points) - self._range.first, 0)
+            result["num_points"] = remaining
             if "num_intervals" in result:
-                result["num_intervals"] = max(left - 1, 0)
+                result["num_intervals"] = max(remaining - 1, 0)
         result["replay_frames"] = [self._range.first, self._range.stop]
         return result
 
@@ -93,7 +93,7 @@ class FrameRangeFilter:
         if not self._range.first <= index < self._range.stop:
             return None
         descriptor = str(doc["descriptor"])
-        self._kept[descriptor] = self._kept.get(descriptor, 0) + 1
+        self._events_kept[descriptor] = self._events_kept.get(descriptor, 0) + 1
         return dict(doc) | {"seq_num": index - self._range.first + 1}
 
     def _stream_datum(self, doc: Mapping[str, object]) -> Document | None:
@@ -113,6 +113,6 @@ class FrameRangeFilter:
         result = dict(doc)
         events = doc.get("num_events")
         if isinstance(events, Mapping) and self._range.stream in events:
-            kept = sum(self._kept.values())
-            result["num_events"] = dict(cast("Mapping[str, object]", events)) | {self._range.stream: kept}
+            total = sum(self._events_kept.values())
+            result["num_events"] = dict(cast("Mapping[str, object]", events)) | {self._range.stream: total}
         return result

@@ -1,4 +1,4 @@
-"""Give a recorded run new uids and times, everywhere the old ones are referred to."""
+"""Give a recorded run new uids and times, including every reference to the old ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DATUM_SEPARATOR = "/"
 
 
 class UidStamper:
-    """Replace every uid by a new one, the same old one always by the same new one.
+    """Replace every uid by a new one; the same old uid always gets the same new one.
 
     Identifiers of the form ``resource_uid/number`` (datum ids, stream datum uids) keep their number. A start document
     gains ``replay_of`` with the uid it was recorded under.
@@ -80,13 +80,13 @@ class UidStamper:
         configuration = descriptor.get("configuration")
         if not isinstance(configuration, Mapping):
             return
-        objects: Document = dict(cast("Mapping[str, object]", configuration))
-        for name, entry in objects.items():
+        devices: Document = dict(cast("Mapping[str, object]", configuration))
+        for name, entry in devices.items():
             if isinstance(entry, Mapping):
                 changed = dict(cast("Mapping[str, object]", entry))
                 self._replace_data(_external_keys(changed), changed)
-                objects[name] = changed
-        descriptor["configuration"] = objects
+                devices[name] = changed
+        descriptor["configuration"] = devices
 
     def _replace_datum_ids(self, descriptor: str, event: Document) -> None:
         self._replace_data(self._external.get(descriptor, frozenset()), event)
@@ -118,14 +118,14 @@ def _external_keys(holder: Mapping[str, object]) -> frozenset[str]:
 
 
 class TimeStamper:
-    """Move every time so that the recording's first document happens at a given moment, intervals kept."""
+    """Shift every time so that the recording's first document happens at a given moment; intervals are kept."""
 
     def __init__(self, begin: float) -> None:
         self._begin = begin
         self._shift: float | None = None
 
-    def __call__(self, name: str, doc: Mapping[str, object]) -> Document:  # noqa: ARG002 - a stamper takes both
-        """Return a copy of the document with its times moved (seconds since the epoch)."""
+    def __call__(self, name: str, doc: Mapping[str, object]) -> Document:  # noqa: ARG002 - stampers share one signature
+        """Return a copy of the document with its times shifted (seconds since the epoch)."""
         result = dict(doc)
         time = doc.get("time")
         if self._shift is None and isinstance(time, int | float):
@@ -150,14 +150,14 @@ def _moved(value: object, shift: float) -> object:
 
 
 def remap_root(name: str, doc: Mapping[str, object], old: str, new: str) -> Document:
-    """Point a resource or stream resource at files that lie elsewhere now.
+    """Point a resource or stream resource at files that have moved.
 
     Parameters
     ----------
     name, doc
-        A document; others than resource and stream_resource come back as they are.
+        A document; any other than resource and stream_resource is returned unchanged.
     old, new
-        Absolute directory as recorded and as it is here: replaced in ``root``, or at the head of the path in ``uri``.
+        Absolute directory when recorded and now: replaced in ``root``, or at the start of the path in ``uri``.
     """
     result = dict(doc)
     if name == "resource":
@@ -166,8 +166,8 @@ def remap_root(name: str, doc: Mapping[str, object], old: str, new: str) -> Docu
             result["root"] = new.rstrip("/") + root[len(old.rstrip("/")) :]
     elif name == "stream_resource":
         uri = str(doc.get("uri", ""))
-        scheme, separator, rest = uri.partition("://")
-        host, slash, path = rest.partition("/")
+        scheme, separator, location = uri.partition("://")
+        host, slash, path = location.partition("/")
         if separator and scheme == "file" and slash and _below("/" + path, old):
             result["uri"] = f"file://{host}{new.rstrip('/')}{('/' + path)[len(old.rstrip('/')) :]}"
     return result

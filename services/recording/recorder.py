@@ -1,4 +1,4 @@
-"""Write what comes over the wire into a recording, through the service's own receiver and decoder."""
+"""Record the documents that arrive over the wire, through the service's own receiver and decoder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.services.recording.recordings import RecordedDocument, RecordingWriter
-from braggwatch.services.settings import StreamSettings
 from braggwatch.services.stream.backlog import Backlog
 from braggwatch.services.stream.receiver import Receiver
+from braggwatch.services.stream.stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -21,35 +21,35 @@ _MAX_DOCUMENTS = 200_000
 
 
 class RecorderReport(BaseModel):
-    """What was recorded, and what could not be."""
+    """What was recorded, and what was lost."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     documents: int
     runs_started: int
     runs_finished: int
-    rejected: int = Field(description="Messages refused by the decoder: not in the file.")
-    lost: int = Field(description="Documents that must exist and never came: not in the file.")
-    shed_runs: int = Field(description="Runs given up because the disk was too slow; the file says so in their stop.")
+    rejected: int = Field(description="Messages rejected by the decoder; not in the file.")
+    lost: int = Field(description="Documents that must exist but never arrived; not in the file.")
+    shed_runs: int = Field(description="Runs dropped because the disk was too slow; their stop documents say so.")
 
 
 class NoProxyError(ConnectionError):
-    """Nothing answered at the address."""
+    """No proxy answered at the address."""
 
 
 class Recorder:
-    """Records until it is told to stop, or until so many runs have ended.
+    """Records until stopped, or until a given number of runs have ended.
 
-    The recording holds what the documents hold: frames in external files stay references to those files.
+    The recording contains only the documents: frames in external files stay references to those files.
 
     Parameters
     ----------
     settings
-        Where to listen.
+        Address and limits of the document stream.
     writer
-        Open recording; closed by its owner.
+        Open recording; the caller closes it.
     max_bytes
-        Documents that may wait for the disk.
+        Most bytes of documents that may wait for the disk.
     """
 
     def __init__(self, settings: StreamSettings, writer: RecordingWriter, *, max_bytes: int = 2_000_000_000) -> None:
@@ -67,25 +67,25 @@ class Recorder:
         idle_timeout_s: float | None = None,
         progress: Callable[[RecorderReport], None] | None = None,
     ) -> RecorderReport:
-        """Record.
+        """Record until an end condition is met.
 
         Parameters
         ----------
         stop
-            Ends it; what has been received is written first.
+            When set, ends the recording after everything received has been written.
         runs
-            End after so many stop documents; None for no end.
+            End after this many stop documents; None for no limit.
         connect_timeout_s
-            Longest wait for the proxy; None waits for ever.
+            Longest wait for the proxy, in seconds; None waits for ever.
         idle_timeout_s
-            End after so long without a document; None for no end.
+            End after this many seconds without a document; None for no limit.
         progress
-            Called now and then with the report so far.
+            Called about five times a second, or once per document, with the report so far.
 
         Raises
         ------
         NoProxyError
-            If nothing answered within ``connect_timeout_s``.
+            If no proxy answered within ``connect_timeout_s``.
         """
         self._receiver.start()
         try:
@@ -98,7 +98,9 @@ class Recorder:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._receiver.wait_connected(_WAIT_S) and not stop.is_set():
             if deadline is not None and time.monotonic() > deadline:
-                raise NoProxyError(f"nothing answered at {self._address} within {timeout_s:g} s: is the proxy running?")
+                raise NoProxyError(
+                    f"no proxy answered at {self._address} within {timeout_s:g} s: is the proxy running?"
+                )
 
     def _drain(
         self,

@@ -1,14 +1,14 @@
-"""Recorded runs: one file format for what came over the wire, what an importer made and what replay publishes.
+"""The recording file format, shared by the recorder, the importers and replay.
 
 A recording is a plain msgpack stream, so any msgpack reader can open it::
 
     {"format": "braggwatch-recording", "schema_version": 1, "tool": "braggwatch 0.1.0", ...}     the header
-    [time_s, name, compression, crc32, payload]                                                  once a document
-    {"end": true, "documents": 204}                                                              only if closed well
+    [time_s, name, compression, crc32, payload]                                                  once per document
+    {"end": true, "documents": 204}                                                              only if closed properly
 
 ``time_s`` counts from the first document; ``payload`` is the document in the wire's own msgpack form (numpy arrays
-with dtype and shape, never an object), compressed with zlib where ``compression`` is 1. The checksum is that of the
-payload as stored. A file without the end record was cut short: its whole records are still good.
+with dtype and shape, never an object), compressed with zlib if ``compression`` is 1. The checksum covers the payload
+as stored. A file without the end record was cut short: its complete records are still valid.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ SUFFIX = ".bwrec"
 
 _MAX_DOCUMENT_BYTES = 512 * 2**20
 _COMPRESS_FROM_BYTES = 256
-_ZLIB_LEVEL = 1  # frames are mostly zeros: level 1 gives nearly level 9's size at a fifth of its time
+_ZLIB_LEVEL = 1  # frames are mostly zeros: level 1 gives nearly the size of level 9 in a fifth of the time
 _RECORD_FIELDS = 5
 
 
 class RecordingError(ValueError):
-    """The file can't be read as a recording, or stops being one at the place the message names."""
+    """The file is not a recording, or is corrupted at the place the message names."""
 
 
 class RecordingTruncatedError(RecordingError):
-    """The file ends before its end record: whoever wrote it was cut short. What came before is good."""
+    """The file has no end record: its writer was cut short. The documents before that point are valid."""
 
 
 class RecordingHeader(BaseModel):
-    """First object of a recording."""
+    """First object in a recording."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal["braggwatch-recording"] = FORMAT_NAME
     schema_version: int = Field(ge=1)
-    tool: str = Field(description="What wrote the file, e.g. 'braggwatch 0.1.0'.")
+    tool: str = Field(description="Program that wrote the file, e.g. 'braggwatch 0.1.0'.")
     created_at: FiniteFloat = Field(description="Seconds since the epoch.")
     source: str = Field(description="Where the documents came from, e.g. 'tcp://127.0.0.1:5578' or a SPEC file.")
 
 
 class RecordingSummary(BaseModel):
-    """What a recording holds, for a table or a script."""
+    """What a recording contains, for a table or a script."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +75,7 @@ class RecordingSummary(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RecordedDocument:
-    """One document as it was written: seconds since the recording's first document, name, document."""
+    """One document as recorded: seconds since the recording's first document, name, document."""
 
     time_s: float
     name: str
@@ -85,23 +85,23 @@ class RecordedDocument:
 class RecordingWriter:
     """Append documents to a new recording; call it like any Bluesky callback.
 
-    Every document is on its way to the disk before the call returns, so a killed process loses no whole document.
+    Every document is flushed before the call returns, so a killed process loses no complete document.
 
     Parameters
     ----------
     path
         File to create.
     source
-        Where the documents come from, kept in the header.
+        Where the documents come from, stored in the header.
     overwrite
-        Replace an existing file. Without it an existing file is an error.
+        Replace an existing file; otherwise an existing file is an error.
     compress
         Compress each document with zlib.
 
     Raises
     ------
     FileExistsError
-        If the file is there and ``overwrite`` is False.
+        If the file exists and ``overwrite`` is False.
     """
 
     def __init__(self, path: Path, *, source: str, overwrite: bool = False, compress: bool = True) -> None:
@@ -126,7 +126,7 @@ class RecordingWriter:
         return self._path
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
-        """Write a document that happens now."""
+        """Write a document, timed now."""
         now = time.monotonic()
         if self._started is None:
             self._started = now
@@ -138,10 +138,10 @@ class RecordingWriter:
         Raises
         ------
         RecordingError
-            If the name is no document name or the document can't be put into the safe form.
+            If the name is not a document name or the document can't be packed.
         """
         if record.name not in DOCUMENT_NAMES:
-            raise RecordingError(f"{record.name!r} is no document name")
+            raise RecordingError(f"{record.name!r} is not a document name")
         try:
             payload = pack_document(record.document)
         except (TypeError, ValueError, OverflowError) as error:
@@ -154,7 +154,7 @@ class RecordingWriter:
         self._documents += 1
 
     def close(self) -> None:
-        """Write the end record and close the file; harmless when done twice."""
+        """Write the end record and close the file; calling it again does nothing."""
         if not self._file.closed:
             self._write({"end": True, "documents": self._documents})
             self._file.close()
@@ -166,7 +166,7 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; after an error without the end record, so that the file shows that it was cut short."""
+        """Close; after an error without the end record, to mark the file as cut short."""
         if kind is None:
             self.close()
         else:
@@ -183,7 +183,7 @@ def read_header(path: Path) -> RecordingHeader:
     Raises
     ------
     RecordingError
-        If the file is no recording or was written by a newer version.
+        If the file is not a recording or was written by a newer version.
     FileNotFoundError
         If there is no such file.
     """
@@ -192,7 +192,7 @@ def read_header(path: Path) -> RecordingHeader:
 
 
 def is_recording(path: Path) -> bool:
-    """Say whether the file begins as a recording does."""
+    """Return whether the file starts with a readable recording header."""
     try:
         read_header(path)
     except (RecordingError, OSError):
@@ -201,21 +201,21 @@ def is_recording(path: Path) -> bool:
 
 
 def read_recording(path: Path, *, allow_truncated: bool = False) -> Iterator[RecordedDocument]:
-    """Yield the documents in the order they were written, one in memory at a time.
+    """Yield the documents in the order they were written; one is in memory at a time.
 
     Parameters
     ----------
     path
         The recording.
     allow_truncated
-        End quietly (with a warning in the log) where the file was cut short.
+        If the file was cut short, end with a warning in the log instead of an error.
 
     Raises
     ------
     RecordingTruncatedError
-        After the last whole document, if the end record is missing and ``allow_truncated`` is False.
+        After the last complete document, if the end record is missing and ``allow_truncated`` is False.
     RecordingError
-        If the file is no recording or is corrupted; the message names the byte.
+        If the file is not a recording or is corrupted; the message names the byte.
     FileNotFoundError
         If there is no such file.
     """
@@ -239,7 +239,7 @@ def read_recording(path: Path, *, allow_truncated: bool = False) -> Iterator[Rec
 
 
 def summarise(path: Path) -> RecordingSummary:
-    """Read a whole recording and count what it holds; a truncated one is said to be so.
+    """Read a whole recording and count its documents; a truncated one is marked as such.
 
     Raises
     ------
@@ -272,14 +272,14 @@ _END_OF_FILE = object()
 
 
 class _Unpacker(Protocol):
-    """What is used of ``msgpack.Unpacker``, which has no types of its own."""
+    """The part of ``msgpack.Unpacker`` used here; msgpack has no type annotations."""
 
     def unpack(self) -> object: ...
     def tell(self) -> int: ...
 
 
 def tool_version() -> str:
-    """Name this tool and its version, e.g. ``braggwatch 0.1.0``."""
+    """Return this tool's name and version, e.g. ``braggwatch 0.1.0``."""
     try:
         return f"braggwatch {version('braggwatch')}"
     except PackageNotFoundError:
@@ -312,16 +312,16 @@ def _next(path: Path, unpacker: _Unpacker) -> object:
 
 
 def _header(path: Path, unpacker: _Unpacker) -> RecordingHeader:
-    not_one = f"{path.name} is no Braggwatch recording"
+    not_a_recording = f"{path.name} is not a Braggwatch recording"
     try:
         item = _next(path, unpacker)
     except RecordingError as error:
-        raise RecordingError(not_one) from error
+        raise RecordingError(not_a_recording) from error
     if not isinstance(item, dict):
-        raise RecordingError(not_one)
+        raise RecordingError(not_a_recording)
     fields = cast("dict[str, object]", item)
     if fields.get("format") != FORMAT_NAME:
-        raise RecordingError(not_one)
+        raise RecordingError(not_a_recording)
     try:
         header = RecordingHeader.model_validate(fields)
     except ValidationError as error:
@@ -336,9 +336,11 @@ def _header(path: Path, unpacker: _Unpacker) -> RecordingHeader:
 
 def _check_end(path: Path, item: dict[str, object], count: int) -> None:
     if item.get("end") is not True:
-        raise RecordingError(f"{path.name} is corrupted: a map that is no end record after {count} documents")
+        raise RecordingError(
+            f"{path.name} is corrupted: expected the end record after {count} documents, found another map"
+        )
     if item.get("documents") != count:
-        raise RecordingError(f"{path.name} says {item.get('documents')} documents at its end, but {count} were read")
+        raise RecordingError(f"{path.name}: the end record counts {item.get('documents')} documents, {count} were read")
 
 
 def _record(path: Path, item: object, position: int, count: int) -> RecordedDocument:
@@ -351,7 +353,7 @@ def _record(path: Path, item: object, position: int, count: int) -> RecordedDocu
     if zlib.crc32(payload) != checksum:
         raise RecordingError(f"{where}: checksum differs")
     if name not in DOCUMENT_NAMES:
-        raise RecordingError(f"{where}: {name!r} is no document name")
+        raise RecordingError(f"{where}: {name!r} is not a document name")
     if compression not in {0, 1}:
         raise RecordingError(f"{where}: unknown compression {compression}")
     try:
@@ -365,5 +367,5 @@ def _inflate(payload: bytes) -> bytes:
     inflater = zlib.decompressobj()
     plain = inflater.decompress(payload, _MAX_DOCUMENT_BYTES)
     if inflater.unconsumed_tail or not inflater.eof:
-        raise ValueError(f"a document longer than {_MAX_DOCUMENT_BYTES} bytes")
+        raise ValueError(f"the document is longer than {_MAX_DOCUMENT_BYTES} bytes")
     return plain

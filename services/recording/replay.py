@@ -1,8 +1,8 @@
 """Publish a recording as if it happened now, through the same socket, proxy and decoder as a live scan.
 
-The bytes are those of the stock ``bluesky.callbacks.zmq.Publisher``. Its PUB socket forgets what it sends before
-somebody listens, so `ReadyPublisher` waits for the proxy's subscription first, and blocks rather than drops where
-the proxy can't keep up.
+The bytes are those of the stock ``bluesky.callbacks.zmq.Publisher``. Its PUB socket discards messages sent before
+anyone subscribes, so `ReadyPublisher` waits for the proxy's subscription first, and blocks instead of dropping
+messages when the proxy can't keep up.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Serializer(StrEnum):
 
 
 class ReplayOptions(BaseModel):
-    """How to replay."""
+    """What to change in a replay, and how fast to play it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    speed: FiniteFloat | None = Field(default=None, gt=0, description="1 is as recorded; None is as fast as it goes.")
-    new_uids: bool = Field(default=False, description="New run: every uid replaced, consistently.")
-    new_times: bool = Field(default=False, description="Move the documents' times to now.")
-    roots: tuple[tuple[str, str], ...] = Field(default=(), description="(recorded directory, directory here).")
+    speed: FiniteFloat | None = Field(default=None, gt=0, description="1 is as recorded; None is as fast as possible.")
+    new_uids: bool = Field(default=False, description="Replace every uid, consistently, to make a new run.")
+    new_times: bool = Field(default=False, description="Shift the documents' times to now.")
+    roots: tuple[tuple[str, str], ...] = Field(default=(), description="(recorded directory, local directory).")
     frames: FrameRange | None = None
 
 
@@ -65,27 +65,27 @@ class ReplayReport(BaseModel):
     frames: int = Field(description="Events published.")
     runs: tuple[str, ...] = Field(description="Uids as published.")
     seconds: FiniteFloat
-    stopped: bool = Field(description="True where it was stopped before the end.")
+    stopped: bool = Field(description="True if stopped before the end.")
 
 
 class NoSubscriberError(TimeoutError):
-    """Nobody subscribed in time: no proxy at the address, or one that refuses us."""
+    """Nobody subscribed in time: there is no proxy at the address, or it rejects us."""
 
 
 class ReadyPublisher(Publisher):
-    """The stock publisher over a socket that knows when somebody listens.
+    """The stock publisher over a socket that knows when somebody has subscribed.
 
-    An XPUB socket puts the same bytes on the wire as the stock PUB, hands over the subscriptions that reach it, and
-    with ``XPUB_NODROP`` waits where PUB would drop silently.
+    An XPUB socket sends the same bytes as the stock PUB, passes on the subscriptions it receives, and with
+    ``XPUB_NODROP`` waits where PUB would drop messages silently.
 
     Parameters
     ----------
     address
         The proxy's in-address, e.g. ``127.0.0.1:5577``.
     prefix
-        Put before every document name; no blank.
+        Put before every document name; must not contain a space.
     serializer
-        Form of the payload.
+        How the payload is packed.
     """
 
     def __init__(self, address: str, *, prefix: bytes = b"", serializer: Serializer = Serializer.PICKLE) -> None:
@@ -97,7 +97,7 @@ class ReadyPublisher(Publisher):
         self._socket.connect(self.address)
 
     def wait_for_subscriber(self, timeout_s: float) -> None:
-        """Block until a proxy (or a subscriber that is bound) has subscribed.
+        """Block until a proxy (or a bound subscriber) has subscribed.
 
         Raises
         ------
@@ -105,19 +105,19 @@ class ReadyPublisher(Publisher):
             If that takes longer than ``timeout_s``.
         """
         deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            if self._socket.poll(int(left * 1000) + 1) and self._socket.recv().startswith(b"\x01"):
+        while (remaining := deadline - time.monotonic()) > 0:
+            if self._socket.poll(int(remaining * 1000) + 1) and self._socket.recv().startswith(b"\x01"):
                 return
         raise NoSubscriberError(f"nobody subscribed at {self.address} within {timeout_s:g} s: is the proxy running?")
 
     def close(self) -> None:
-        """Close the socket once what was sent is on its way."""
+        """Close the socket once everything sent has been handed over."""
         self._socket.close()
         self._context.term()
 
 
 def prepare(records: Iterable[RecordedDocument], options: ReplayOptions) -> Iterable[RecordedDocument]:
-    """Apply the options' changes (frame range, roots, uids, times) to documents, lazily and in order.
+    """Apply the options' changes (frame range, roots, uids, times) to the documents, lazily and in order.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def replay(
     Raises
     ------
     ValueError
-        If a frame range can't be cut out of the recording; `RecordingError` where the file is bad.
+        If a frame range can't be cut out of the recording; `RecordingError` if the file is corrupted.
     """
     waiter = stop if stop is not None else threading.Event()
     began = time.monotonic()
@@ -216,7 +216,7 @@ def parse_speed(text: str) -> float | None:
     except ValueError:
         factor = 0.0
     if not (text.startswith("x") and 0 < factor < float("inf")):
-        raise ValueError(f"{text!r} is no speed: write 'recorded', 'max' or a factor such as 'x10'")
+        raise ValueError(f"{text!r} is not a speed: write 'recorded', 'max' or a factor such as 'x10'")
     return factor
 
 
@@ -226,9 +226,9 @@ def parse_root(text: str) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        If it is no such pair.
+        If the text is not such a pair.
     """
     old, separator, new = text.partition("=")
     if not separator or not old.startswith("/") or not new.startswith("/"):
-        raise ValueError(f"{text!r} is no root mapping: write OLD=NEW, both absolute, e.g. /gpfs/data=/home/me/data")
+        raise ValueError(f"{text!r} is not a root mapping: write OLD=NEW, both absolute, e.g. /gpfs/data=/home/me/data")
     return old, new

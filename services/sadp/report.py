@@ -1,4 +1,4 @@
-"""Judged diffraction pictures as one self-contained HTML page with indexed overlays."""
+"""Write classified diffraction patterns as one self-contained HTML page with indexed overlays."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ th:first-child, td:first-child { text-align: left; }
 
 @dataclass(frozen=True, slots=True)
 class JudgedPicture:
-    """One picture, what was measured on it and what is said of it."""
+    """One picture with its measured pattern and its verdict."""
 
     name: str
     pixels: NDArray[np.generic]
@@ -58,42 +58,47 @@ def best_index(
     Parameters
     ----------
     group
-        Space group of the crystal, where it is known.
+        Space group of the crystal, if known.
     """
     lattice = measured.lattice
     if lattice is None or not judgement.usable:
         return None
     members: list[tuple[str, Zone]] = [
-        (one.group, one.zone)
-        for one in table.members
-        if f"{one.group} [{' '.join(map(str, one.zone))}]" in judgement.members
+        (member.group, member.zone)
+        for member in table.members
+        if f"{member.group} [{' '.join(map(str, member.zone))}]" in judgement.members
     ]
-    preferred = [one for one in members if group is not None and one[0].startswith(group)] or members
-    found = [one for one in (index_pattern(measured, lattice, *member) for member in preferred) if one is not None]
-    return max(found, key=lambda one: (one.share_explained, -one.distortion), default=None)
+    preferred = [member for member in members if group is not None and member[0].startswith(group)] or members
+    indexed = (index_pattern(measured, lattice, *member) for member in preferred)
+    return max(
+        (pattern for pattern in indexed if pattern is not None),
+        key=lambda pattern: (pattern.share_explained, -pattern.distortion),
+        default=None,
+    )
 
 
 def write_sadp_report(
     path: Path, pictures: Sequence[JudgedPicture], table: GroupTable, crystal: CrystalJudgement | None
 ) -> None:
-    """Write the page: pictures with circles on spots and reflections, no scripts, nothing loaded from elsewhere.
+    """Write the page: pictures with circles around spots and reflection labels, no scripts, no external resources.
 
     Parameters
     ----------
     crystal
-        What all pictures together say, where they are of one crystal.
+        Joint result of all pictures, if they are of one crystal.
     """
     group = crystal.best[0] if crystal is not None and crystal.best is not None else None
-    cards = "".join(_card(one, table, group) for one in pictures)
-    model = next((one.judgement.verdict.model for one in pictures if one.judgement.verdict.model), None)
+    cards = "".join(_card(picture, table, group) for picture in pictures)
+    models = (picture.judgement.verdict.model for picture in pictures)
+    model = next((model for model in models if model), None)
     head = "" if crystal is None else _crystal(crystal)
     path.write_text(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>Electron diffraction patterns</title><style>{_STYLE}</style></head><body>"
         f"<h1>{len(pictures)} electron diffraction pattern{'s' if len(pictures) != 1 else ''}</h1>"
-        f'<p class="note">Judged by {escape(model.id if model is not None else "no model")}. Circles: green, a spot '
-        "with its reflection; orange, one that is none; blue, the direct beam.</p>"
+        f'<p class="note">Classified by {escape(model.id if model is not None else "no model")}. Circles: green, an '
+        "indexed spot; orange, a spot without a reflection; blue, the direct beam.</p>"
         f'{head}<div class="patterns">{cards}</div></body></html>\n',
         encoding="utf-8",
     )
@@ -104,17 +109,18 @@ def _crystal(crystal: CrystalJudgement) -> str:
         f"<tr><td>{escape(name)}</td><td>{crystal.product[name]:.1%}</td><td>{crystal.mean[name]:.1%}</td></tr>"
         for name in sorted(crystal.product, key=lambda name: -crystal.product[name])
     )
-    told = ", ".join(f"[{' '.join(map(str, zone))}] ({bits:.2f} bit)" for zone, bits in crystal.next_zones[:3])
+    next_zones = ", ".join(f"[{' '.join(map(str, zone))}] ({bits:.2f} bit)" for zone, bits in crystal.next_zones[:3])
     return (
         f"<section><h2>The crystal, from {crystal.patterns} patterns ({crystal.set_aside} set aside)</h2>"
         "<table><thead><tr><th>space group</th><th>product</th><th>mean</th></tr></thead>"
-        f'<tbody>{rows}</tbody></table><p class="note">Would tell most next: {escape(told)}</p></section>'
+        f'<tbody>{rows}</tbody></table><p class="note">Most informative zones to measure next: '
+        f"{escape(next_zones)}</p></section>"
     )
 
 
-def _card(one: JudgedPicture, table: GroupTable, group: str | None) -> str:
-    judgement = one.judgement
-    indexed = best_index(one.measured, judgement, table, group)
+def _card(picture: JudgedPicture, table: GroupTable, group: str | None) -> str:
+    judgement = picture.judgement
+    indexed = best_index(picture.measured, judgement, table, group)
     lines = [f"<b>{escape(judgement.verdict.headline)}</b>"]
     if judgement.verdict.confidence is not None:
         lines.append(f"class probability {judgement.verdict.confidence:.3f}")
@@ -130,30 +136,30 @@ def _card(one: JudgedPicture, table: GroupTable, group: str | None) -> str:
             f"{judgement.spots} spots, residual {indexed.residual_px:.2f} px, stretch {indexed.distortion:.1%}{a}"
         )
     notes = "".join(f'<p class="note">{line}</p>' for line in lines)
-    return f"<section><h2>{escape(one.name)}</h2>{_overlay(one, indexed)}{notes}</section>"
+    return f"<section><h2>{escape(picture.name)}</h2>{_overlay(picture, indexed)}{notes}</section>"
 
 
-def _overlay(one: JudgedPicture, indexed: IndexedPattern | None) -> str:
-    height, width = one.measured.shape
+def _overlay(picture: JudgedPicture, indexed: IndexedPattern | None) -> str:
+    height, width = picture.measured.shape
     scale = _SIDE / max(height, width)
-    x0, y0 = one.measured.centre_px
-    radius = max(5.0, 2.5 * one.measured.spot_sigma_px * scale)
+    x0, y0 = picture.measured.centre_px
+    radius = max(5.0, 2.5 * picture.measured.spot_sigma_px * scale)
     body: list[str] = []
-    for number, (x, y) in enumerate(one.measured.positions_px):
-        on = indexed is not None and bool(indexed.explained[number])
+    for number, (x, y) in enumerate(picture.measured.positions_px):
+        explained = indexed is not None and bool(indexed.explained[number])
         px, py = (x + x0 + 0.5) * scale, (y + y0 + 0.5) * scale
-        body.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" class="{"on" if on else "off"}"/>')
-        if on and indexed is not None and number < _LABELS:
+        body.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:.1f}" class="{"on" if explained else "off"}"/>')
+        if explained and indexed is not None and number < _LABELS:
             name = " ".join(_with_bar(int(value)) for value in indexed.hkl[number])
-            # at the right edge to the left of its spot, below at the upper one: names are not cut off
-            left = px > width * scale - _NAME_WIDTH
-            at = f'x="{px - radius - 1:.1f}" text-anchor="end"' if left else f'x="{px + radius + 1:.1f}"'
-            body.append(f'<text {at} y="{max(py - 2, 14.0):.1f}">{name}</text>')
+            # near the right edge, left of the spot; near the top edge, lower: labels are not cut off
+            left_of_spot = px > width * scale - _NAME_WIDTH
+            x_text = f'x="{px - radius - 1:.1f}" text-anchor="end"' if left_of_spot else f'x="{px + radius + 1:.1f}"'
+            body.append(f'<text {x_text} y="{max(py - 2, 14.0):.1f}">{name}</text>')
     centre = f'<circle cx="{(x0 + 0.5) * scale:.1f}" cy="{(y0 + 0.5) * scale:.1f}" r="3" class="dark"/>'
-    picture = b64encode(png_bytes(_grey(one.pixels))).decode()
+    png = b64encode(png_bytes(_grey(picture.pixels))).decode()
     return (
         f'<svg viewBox="0 0 {width * scale:.0f} {height * scale:.0f}" role="img" '
-        f'aria-label="{escape(one.name)} with its spots"><image href="data:image/png;base64,{picture}" '
+        f'aria-label="{escape(picture.name)} with its spots"><image href="data:image/png;base64,{png}" '
         f'width="{width * scale:.1f}" height="{height * scale:.1f}"/>{centre}{"".join(body)}</svg>'
     )
 
@@ -163,7 +169,7 @@ def _with_bar(value: int) -> str:
 
 
 def _grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Draw a picture in grey, (H, W, 3), its brightness to the power 0.4, at most 512 pixels a side."""
+    """Return a picture in grey, (H, W, 3) uint8, intensities to the power 0.4, at most 512 pixels a side."""
     image = np.nan_to_num(np.asarray(pixels, dtype=np.float64), posinf=0.0, neginf=0.0)
     step = -(-max(image.shape) // 512)
     image = image[::step, ::step]

@@ -7,7 +7,6 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -18,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
-from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.storage.array_codec import pack_volume, unpack_volume
 from braggwatch.services.storage.schema import StoreError, open_database
+from braggwatch.sim.bounded import Bounded
 
 __all__ = ["ResultStore", "StoreError"]
 
@@ -69,11 +68,20 @@ class ResultStore:
         self._max_pending = max_pending
         self._database = open_database(str(path), read_only=read_only)
         self._changed = threading.Condition(threading.RLock())
-        self._pending: OrderedDict[str, ScreeningReport] = OrderedDict()
-        self._pending_deliveries: OrderedDict[tuple[str, str], ScreeningResult] = OrderedDict()
+        self._pending = Bounded[str, ScreeningReport](max_pending)
+        self._pending_deliveries: dict[tuple[str, str], ScreeningResult] = {}
         self._closed = False
-        self.patterns = PatternStore(self._database, self._changed)
         self.epoch = self._current_epoch() if read_only else self._begin_epoch()
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The connection, for the tables of other systems in the same file; use it with `changed` held."""
+        return self._database
+
+    @property
+    def changed(self) -> threading.Condition:
+        """The store's lock, which is notified of new records."""
+        return self._changed
 
     def __enter__(self) -> Self:
         return self
@@ -247,12 +255,12 @@ class ResultStore:
         run_uid = report.result.run_uid
         # A long outage must not fill the memory with arrays: records are small, volumes are not.
         keeps_arrays = len(self._pending) < _PENDING_WITH_ARRAYS
-        self._pending[run_uid] = report if keeps_arrays else replace(report, model_input=None, rocking_curve=None)
+        kept = report if keeps_arrays else replace(report, model_input=None, rocking_curve=None)
+        lost = self._pending.put(run_uid, kept)
         for sink in self._sinks:
             self._pending_deliveries[sink, run_uid] = report.result
-        while len(self._pending) > self._max_pending:
-            lost, _ = self._pending.popitem(last=False)
-            logger.error("run %s: result given up, the disk has refused %d results", lost, self._max_pending)
+        for lost_uid, _ in lost:
+            logger.error("run %s: result given up, the disk has refused %d results", lost_uid, self._max_pending)
 
     def _write(self, report: ScreeningReport, sinks: Sequence[str]) -> bool:
         result = report.result

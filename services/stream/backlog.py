@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +68,10 @@ class Backlog:
     def __init__(self, max_documents: int, max_bytes: int, *, remembered_runs: int = 4096) -> None:
         self._max_documents = max_documents
         self._max_bytes = max_bytes
-        self._remembered = remembered_runs
         self._items: deque[QueuedDocument] = deque()
         self._bytes = 0
-        self._runs: OrderedDict[str, _RunInQueue] = OrderedDict()
-        self._shed: OrderedDict[str, None] = OrderedDict()
+        self._runs = Bounded[str, _RunInQueue](remembered_runs)
+        self._shed = Bounded[str, None](remembered_runs)
         self._arrivals = 0
         self._shed_runs = 0
         self._shed_documents = 0
@@ -147,8 +148,6 @@ class Backlog:
         if run is None:
             self._arrivals += 1
             run = self._runs[item.run_uid] = _RunInQueue(self._arrivals)
-            while len(self._runs) > self._remembered:
-                self._runs.popitem(last=False)
         run.waiting += 1
 
     def _keep_or_drop(self, item: QueuedDocument) -> None:
@@ -181,8 +180,6 @@ class Backlog:
         self._items = kept
         self._bytes = sum(item.size_bytes for item in kept)
         self._shed[run_uid] = None
-        while len(self._shed) > self._remembered:
-            self._shed.popitem(last=False)
         self._shed_runs += 1
         self._shed_documents += before - len(kept)
         logger.warning("run %s shed: %d documents dropped, queue full", run_uid, before - len(kept))

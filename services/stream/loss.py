@@ -7,13 +7,13 @@ within a stream, and a stop document that counts more than came.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from braggwatch.services.stream.run_index import text
+from braggwatch.callbacks.documents.document_checks import string
 from braggwatch.services.stream.sequence_gaps import Gap, SequenceGaps
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class LossLedger:
 
     def __init__(self, grace_s: float, max_runs: int = 1000) -> None:
         self._grace_s = grace_s
-        self._max_runs = max_runs
-        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._runs = Bounded[str, _Run](max_runs)
         # Counted, not looked up: other threads ask while the receiver's changes the runs.
         self._open = 0
         self.jumps = 0
@@ -89,21 +88,19 @@ class LossLedger:
             return False
         if name == "start":
             if run_uid not in self._runs:
-                self._runs[run_uid] = _Run()
                 self._open += 1
-            while len(self._runs) > self._max_runs:
-                _, forgotten = self._runs.popitem(last=False)
-                self._open -= forgotten.stopped_at is None
+                for _, forgotten in self._runs.put(run_uid, _Run()):
+                    self._open -= forgotten.stopped_at is None
             return False
         run = self._runs.get(run_uid)
         if run is None:
             return False
         self._runs.move_to_end(run_uid)
         jumped = False
-        if name == "descriptor" and (uid := text(document.get("uid"))) is not None:
+        if name == "descriptor" and (uid := string(document.get("uid"))) is not None:
             run.streams.setdefault(uid, _described(document))
-        elif name == "stream_resource" and (uid := text(document.get("uid"))) is not None:
-            run.key_of[uid] = text(document.get("data_key")) or uid
+        elif name == "stream_resource" and (uid := string(document.get("uid"))) is not None:
+            run.key_of[uid] = string(document.get("data_key")) or uid
         elif name in ("event", "event_page"):
             jumped = _events(run, document, now)
         elif name == "stream_datum":
@@ -148,16 +145,16 @@ def _described(document: Mapping[str, object]) -> _Stream:
     keys = document.get("data_keys")
     described = cast("Mapping[str, object]", keys) if isinstance(keys, Mapping) else {}
     in_files = frozenset(key for key, value in described.items() if _is_streamed(value))
-    return _Stream(text(document.get("name")) or "primary", len(described) > len(in_files), in_files)
+    return _Stream(string(document.get("name")) or "primary", len(described) > len(in_files), in_files)
 
 
 def _is_streamed(data_key: object) -> bool:
     external = cast("Mapping[str, object]", data_key).get("external") if isinstance(data_key, Mapping) else None
-    return (text(external) or "").startswith("STREAM:")
+    return (string(external) or "").startswith("STREAM:")
 
 
 def _events(run: _Run, document: Mapping[str, object], now: float) -> bool:
-    stream = run.streams.get(text(document.get("descriptor")) or "")
+    stream = run.streams.get(string(document.get("descriptor")) or "")
     if stream is None:
         return False
     number = document.get("seq_num")
@@ -167,8 +164,8 @@ def _events(run: _Run, document: Mapping[str, object], now: float) -> bool:
 
 
 def _range(run: _Run, document: Mapping[str, object], now: float) -> bool:
-    stream = run.streams.get(text(document.get("descriptor")) or "")
-    resource = text(document.get("stream_resource"))
+    stream = run.streams.get(string(document.get("descriptor")) or "")
+    resource = string(document.get("stream_resource"))
     span = document.get("seq_nums")
     if stream is None or resource is None or not isinstance(span, Mapping):
         return False

@@ -12,13 +12,13 @@ from typing import Final
 
 import zmq
 
-from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
-from braggwatch.services.settings import StreamSettings
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.stream.backlog import Backlog, QueuedDocument
 from braggwatch.services.stream.codec import DecoderLimits, RejectedMessage, RejectReason, decode
 from braggwatch.services.stream.loss import LossLedger
-from braggwatch.services.stream.run_index import RunIndex
 from braggwatch.services.stream.scan_numbers import ScanNumbers
+from braggwatch.services.stream.stream_metrics import NoStreamMetrics, StreamMetrics
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.services.stream.subscriber import Subscriber
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
@@ -83,19 +83,19 @@ class Receiver:
         self,
         settings: StreamSettings,
         backlog: Backlog,
-        metrics: ServiceMetrics | None = None,
+        metrics: StreamMetrics | None = None,
         on_raw_message: Callable[[bytes], None] | None = None,
     ) -> None:
         self._settings = settings
         self._backlog = backlog
-        self._metrics: ServiceMetrics = metrics or NoMetrics()
+        self._metrics: StreamMetrics = metrics or NoStreamMetrics()
         self._on_raw_message = on_raw_message
         self._limits = DecoderLimits(
             max_message_bytes=settings.max_message_bytes, max_depth=settings.max_depth, max_nodes=settings.max_nodes
         )
         self._prefix = settings.prefix.encode()
         self._watch = ConnectionWatch(settings.reconnect_grace_s, settings.silence_s)
-        self._index = RunIndex()
+        self._references = RunReferences()
         self._ledger = LossLedger(settings.gap_grace_s)
         self._scan_numbers = ScanNumbers()
         self._rejected: Counter[RejectReason] = Counter()
@@ -226,7 +226,7 @@ class Receiver:
         self._received += 1
         self._last_document_at = time.time()
         self._metrics.document_received(name, len(frame))
-        run_uid = self._index.run_of(name, document)
+        run_uid = self._references.run_of(name, document)
         if self._ledger.observe(run_uid, name, document, now):
             self._gap("sequence")
         if lost_runs := self._scan_numbers.observe(name, document):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
-from braggwatch.services.stream.run_index import text
+from braggwatch.callbacks.documents.document_checks import string
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -26,22 +26,20 @@ class ScanNumbers:
     """
 
     def __init__(self) -> None:
-        self._last: OrderedDict[int, None] = OrderedDict()
-        self._started: OrderedDict[str, None] = OrderedDict()
+        self._last = Bounded[int, None](_MAX_SERIES)
+        self._started = Bounded[str, None](_MAX_STARTED)
         self._startless = 0
 
     def observe(self, name: str, document: Mapping[str, object]) -> int:
         """Take a start or stop document and return how many runs it shows to be lost whole; others say nothing."""
         if name == "stop":
             # Its start was lost, the run was not: its own record says that it joined late.
-            self._startless += text(document.get("run_start")) not in self._started
+            self._startless += string(document.get("run_start")) not in self._started
             return 0
-        uid = text(document.get("uid"))
+        uid = string(document.get("uid"))
         if name != "start" or uid is None or uid in self._started:
             return 0
         self._started[uid] = None
-        while len(self._started) > _MAX_STARTED:
-            self._started.popitem(last=False)
         scan_id = document.get("scan_id")
         if document.get("original_run_uid") is not None or isinstance(scan_id, bool) or not isinstance(scan_id, int):
             return 0
@@ -56,8 +54,6 @@ class ScanNumbers:
             del self._last[max(below)]
             lost = max(0, scan_id - max(below) - 1 - startless)
         self._last[scan_id] = None
-        while len(self._last) > _MAX_SERIES:
-            self._last.popitem(last=False)
         if lost:
             logger.warning("scan_id went from %d to %d: %d runs lost whole", max(below), scan_id, lost)
         return lost

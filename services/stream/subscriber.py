@@ -9,7 +9,8 @@ import zmq
 import zmq.auth
 from zmq.utils.monitor import parse_monitor_message
 
-from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
+from braggwatch.services.settings_error import SettingsError
+from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings
 
 _HANDSHAKE_MS: Final = 2000
 _WATCHED: Final = (

@@ -1,6 +1,6 @@
 """Atom probe: simulated reconstructions of L1₂-ordered alloys, and spatial distribution maps of any reconstruction.
 
-Everything of APT above imports it; CXDP and SADP don't.
+Used by all higher APT layers; CXDP and SADP don't import it.
 """
 
 from braggwatch.sim.apt.model import UNRANGED, IonCloud, LabelledIons, MassRange, VolumeTruth, label_ions

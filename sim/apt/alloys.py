@@ -1,8 +1,8 @@
-"""Alloys of a face-centred cubic matrix with coherent L1₂ precipitates: sites, who sits on them, mass spectra.
+"""Alloys of a face-centred cubic matrix with coherent L1₂ precipitates: sites, occupancies, mass spectra.
 
-The cubic cell has four sites: the corner (0, 0, 0) and the three face centres. In a disordered matrix they are alike;
-in an L1₂ precipitate one of the four takes the solute. Which one differs from precipitate to precipitate (the four
-translation variants), since a precipitate may begin on any site.
+The cubic cell has four sites: the corner (0, 0, 0) and the three face centres. In a disordered matrix they are
+equivalent; in an L1₂ precipitate one of the four is occupied by the solute. Which one differs between precipitates (the
+four translation variants), since a precipitate may nucleate on any site.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from braggwatch.sim.apt.model import MassRange
 
 SITES = np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
-"""The four sites of the cubic cell, in its edges."""
+"""The four sites of the cubic cell, in fractional coordinates."""
 
 AlloyName = Literal["al-li", "al-li-flat", "al-sc", "ni-al"]
 
@@ -31,15 +31,17 @@ class MassLine(_Frozen):
     """One peak of a species' mass spectrum."""
 
     mass_to_charge_Da: float = Field(gt=0)
-    weight: float = Field(gt=0, description="Part of the species' ions, to be divided by the sum of all its weights.")
+    weight: float = Field(
+        gt=0, description="Relative share of the species' ions; divided by the sum of all its weights."
+    )
 
 
 class Species(_Frozen):
-    """An element of an alloy as the instrument sees it."""
+    """An element of an alloy as measured by the instrument."""
 
     name: str
     lines: tuple[MassLine, ...] = Field(min_length=1)
-    volume_nm3: float = Field(gt=0, description="Atomic volume, for range files.")
+    volume_nm3: float = Field(gt=0, description="Atomic volume in nm³, for range files.")
     color: str = Field(pattern="^[0-9A-F]{6}$")
 
 
@@ -53,14 +55,14 @@ class Alloy(_Frozen):
     corner: tuple[float, ...] = Field(description="Occupancy of the solute's site in a precipitate.")
     face: tuple[float, ...] = Field(description="Occupancy of the other three sites in a precipitate.")
     peak_width_relative: float = Field(
-        default=4e-4, ge=0, description="Standard deviation of a mass peak over its m/q."
+        default=4e-4, ge=0, description="Standard deviation of a mass peak relative to its m/q."
     )
     tail_fraction: float = Field(
-        default=0.3, ge=0, le=1, description="Part of the ions in a peak's tail to higher m/q."
+        default=0.3, ge=0, le=1, description="Fraction of the ions in a peak's tail towards higher m/q."
     )
     tail_Da: float = Field(default=0.06, gt=0, description="Decay length of that tail.")
     range_Da: tuple[float, float] = Field(
-        default=(0.12, 0.3), description="How far a range reaches below and above its peak."
+        default=(0.12, 0.3), description="Extent of a range below and above its peak."
     )
 
     @model_validator(mode="after")
@@ -82,13 +84,13 @@ class Alloy(_Frozen):
 
     @property
     def sites_per_nm3(self) -> float:
-        """Lattice sites a volume, 1/nm³."""
+        """Density of lattice sites, 1/nm³."""
         return len(SITES) / self.lattice_parameter_nm**3
 
     def with_solute(self, matrix: float | None = None, corner: float | None = None) -> Alloy:
-        """Return the alloy with another part of its last species in the matrix or on the precipitate's solute site.
+        """Return the alloy with another fraction of its last species in the matrix or on the precipitate's solute site.
 
-        The first species gives way.
+        The fraction of the first species changes accordingly.
         """
 
         def changed(values: tuple[float, ...], part: float | None) -> tuple[float, ...]:
@@ -134,6 +136,6 @@ class Alloy(_Frozen):
 
 
 def load_alloy(name: AlloyName) -> Alloy:
-    """Return an alloy of the table that comes with the package (``presets/alloys.json``)."""
+    """Return an alloy from the package's table (``presets/alloys.json``)."""
     table = json.loads(files("braggwatch.sim.apt").joinpath("presets/alloys.json").read_text())
     return Alloy.model_validate(table[name])

@@ -1,4 +1,4 @@
-"""Ions sorted into columns along z, so that neighbours are found by walking up a few columns side by side."""
+"""Ions sorted into columns along z, so that neighbours are found by walking up a few adjacent columns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Columns:
     Attributes
     ----------
     order
-        (N,) int64: ions column by column (x major), in a column by ascending z.
+        (N,) int64: ions column by column (x-major), by ascending z in each column.
     start
-        (columns + 1,) int64: where each column begins in ``order``.
+        (columns + 1,) int64: start of each column in ``order``.
     shape
         Columns along x and y.
     offset
-        Columns that lie before the origin along x and y.
+        Number of columns before the origin along x and y.
     """
 
     order: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Columns:
 def sort_into_columns(
     positions_nm: NDArray[np.float32], origin_nm: tuple[float, float], edge_nm: float, least: tuple[int, int] = (1, 1)
 ) -> Columns:
-    """Sort ions into columns of an edge; those from the origin on, at least so many along x and y, are always there.
+    """Sort ions into square columns; from the origin on there are at least ``least`` columns along x and y.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def sort_into_columns(
         If a position isn't finite.
     """
     if not np.isfinite(positions_nm).all():
-        raise ValueError("some ions have no finite position")
+        raise ValueError("some ions have a position that is not finite")
     cx = np.floor((positions_nm[:, 0].astype(np.float64) - origin_nm[0]) / edge_nm).astype(np.int64)
     cy = np.floor((positions_nm[:, 1].astype(np.float64) - origin_nm[1]) / edge_nm).astype(np.int64)
     first_x, first_y = int(cx.min(initial=0)), int(cy.min(initial=0))

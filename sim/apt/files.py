@@ -1,4 +1,4 @@
-"""Writing reconstructions in the files that atom probe programs read: ``.pos`` and ``.rrng``; the truth in HDF5."""
+"""Write reconstructions in the formats of atom probe software, ``.pos`` and ``.rrng``, and the truth in HDF5."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_rrng(path: Path, ranges: Sequence[MassRange]) -> None:
 
 
 def write_truth(path: Path, truth: VolumeTruth, spec: VolumeSpec, seed: int) -> None:
-    """Write what is true of a simulated volume.
+    """Write the truth of a simulated volume.
 
     HDF5 with ``precipitate`` (N,) int32 in the order of the ``.pos`` file's ions, -1 for the matrix; ``centers_nm``
     (M, 3) and ``radii_nm`` (M,) float32; attributes ``schema``, ``spec`` (JSON) and ``seed``.
@@ -53,12 +53,12 @@ def write_truth(path: Path, truth: VolumeTruth, spec: VolumeSpec, seed: int) -> 
 
 
 def read_truth(path: Path) -> tuple[VolumeTruth, VolumeSpec, int]:
-    """Read what `write_truth` wrote: the truth, the world it is of, and its seed.
+    """Read the file of `write_truth`: the truth, its world, and its seed.
 
     Raises
     ------
     ValueError
-        If the file is damaged or holds something else.
+        If the file is damaged or in another format.
     """
     try:
         with h5py.File(path, "r") as file:

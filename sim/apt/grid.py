@@ -32,22 +32,22 @@ class VoxelGrid:
         if not self.voxel_nm > 0:
             raise ValueError("the edge of a voxel must be positive")
         if min(self.shape) < 1:
-            raise ValueError(f"a grid of {self.shape} voxels has none")
+            raise ValueError(f"a grid of {self.shape} voxels is empty")
 
     @classmethod
     def around(cls, positions_nm: NDArray[np.float32], voxel_nm: float = 1.0) -> VoxelGrid:
-        """Return the smallest grid that holds all ions, its lowest corner at theirs.
+        """Return the smallest grid that contains all ions, with the same lowest corner.
 
         Raises
         ------
         ValueError
-            If there are no ions, some have no finite position, or they are too far apart for a grid.
+            If there are no ions, some position is not finite, or they are too far apart for a grid.
         """
         if len(positions_nm) == 0:
             raise ValueError("no ions")
         low, high = positions_nm.min(axis=0).astype(np.float64), positions_nm.max(axis=0).astype(np.float64)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise ValueError("some ions have no finite position")
+            raise ValueError("some ions have a position that is not finite")
         nx, ny, nz = (int(n) + 1 for n in np.floor((high - low) / voxel_nm))
         if nx * ny * nz > _MOST_VOXELS:
             raise ValueError(
@@ -56,7 +56,7 @@ class VoxelGrid:
         return cls((float(low[0]), float(low[1]), float(low[2])), (nx, ny, nz), voxel_nm)
 
     def cubes(self, cube_voxels: int) -> tuple[int, int, int]:
-        """Return how many cubes of ``cube_voxels`` a side fit along x, y, z at a stride of one voxel.
+        """Return how many cubes with an edge of ``cube_voxels`` fit along x, y, z at a stride of one voxel.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class VoxelGrid:
         return nx, ny, nz
 
     def flat_index(self, positions_nm: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(N,) index of each ion's voxel in the flattened grid, -1 outside."""
+        """Return the index of each ion's voxel in the flattened grid, (N,); -1 outside."""
         at = np.floor((positions_nm.astype(np.float64) - self.origin_nm) / self.voxel_nm).astype(np.int64)
         inside = ((at >= 0) & (at < self.shape)).all(axis=1)
         _, ny, nz = self.shape
@@ -83,7 +83,7 @@ class VoxelGrid:
         return np.bincount(flat[flat >= 0], minlength=int(np.prod(self.shape))).reshape(self.shape)
 
     def fraction(self, positions_nm: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the fraction of each voxel's ions that are ``chosen``, float32 of the grid's shape, NaN where none."""
+        """Return the fraction of each voxel's ions that are ``chosen``, float32 in the grid's shape; NaN if empty."""
         total = self.count(positions_nm)
         some = self.count(positions_nm[chosen])
         return np.where(total > 0, some / np.maximum(total, 1), np.nan).astype(np.float32)

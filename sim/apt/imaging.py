@@ -1,4 +1,4 @@
-"""What instrument and reconstruction make of a crystal: losses, blur, curved planes, magnification, background."""
+"""Effects of instrument and reconstruction: losses, blur, curved planes, local magnification, background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from braggwatch.sim.apt.precipitates import PrecipitateIndex
 
 _INFLUENCE = 2.0
-"""How far local magnification is felt, in radii of the precipitate."""
+"""Range of local magnification, in radii of the precipitate."""
 
 
 class Imaging(BaseModel):
@@ -26,9 +26,7 @@ class Imaging(BaseModel):
     sigma_xy_nm: float = Field(default=0.5, ge=0)
     sigma_z_matrix_nm: float = Field(default=0.0375, ge=0)
     sigma_z_ordered_nm: float = Field(default=0.0375, ge=0)
-    efficiency: float = Field(
-        default=0.37, gt=0, le=1, description="Part of the atoms that are detected, the volume's mean."
-    )
+    efficiency: float = Field(default=0.37, gt=0, le=1, description="Mean fraction of the atoms that are detected.")
     efficiency_variation: float = Field(
         default=0.0, ge=0, lt=1, description="Relative amplitude of a detection efficiency that varies over x and y."
     )
@@ -36,7 +34,7 @@ class Imaging(BaseModel):
     curvature_radius_nm: float | None = Field(
         default=None,
         gt=0,
-        description="Planes are reconstructed as caps of this radius about the middle of the volume.",
+        description="Planes are reconstructed as spherical caps of this radius about the middle of the volume.",
     )
     magnification: float = Field(
         default=1.0,
@@ -44,33 +42,33 @@ class Imaging(BaseModel):
         lt=2.0,
         description="Local magnification: widens (above 1) or narrows precipitates along x and y.",
     )
-    depth_scale: float = Field(default=1.0, gt=0.5, lt=2.0, description="Error of the reconstructed depth.")
+    depth_scale: float = Field(default=1.0, gt=0.5, lt=2.0, description="Factor of the reconstructed depth.")
     displaced: float = Field(
-        default=0.0, ge=0, lt=1, description="Part of the ions that are put anywhere in the volume."
+        default=0.0, ge=0, lt=1, description="Fraction of the ions at random positions in the volume."
     )
     background: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="Part of all ions that is background: anywhere in volume and mass spectrum.",
+        description="Fraction of all ions that is background: random in volume and mass spectrum.",
     )
 
 
 BACKGROUND_Da = (0.5, 70.0)
-"""Mass-to-charge ratios over which background ions are spread evenly."""
+"""Range of mass-to-charge ratios, Da, over which background ions are uniformly distributed."""
 
 
 def detection_probability(
     imaging: Imaging, positions_nm: NDArray[np.float32], size_nm: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """(N,) probability of each atom to be detected; its mean over the box is the efficiency, unless some reach 1."""
+    """Return each atom's detection probability, (N,); its mean over the box is the efficiency, unless some reach 1."""
     probability = np.full(len(positions_nm), imaging.efficiency, dtype=np.float32)
     if imaging.efficiency_variation > 0:
         turn = 2 * math.pi / imaging.efficiency_wavelength_nm
         wave = np.zeros(len(positions_nm), dtype=np.float32)
         for axis in range(2):
             half = size_nm[axis] / 2
-            # less its own mean over the box, so that the efficiency stays the volume's
+            # minus its mean over the box, to preserve the volume's efficiency
             mean = math.sin(turn * half) / (turn * half)
             wave += np.cos((positions_nm[:, axis] - np.float32(half)) * np.float32(turn)) - np.float32(mean)
         probability *= 1 - np.float32(imaging.efficiency_variation / 2) * wave
@@ -90,14 +88,14 @@ def blur(
 def magnify(
     imaging: Imaging, positions_nm: NDArray[np.float32], index: PrecipitateIndex, reach: PrecipitateIndex
 ) -> None:
-    """Draw ions in and around precipitates from or to the precipitate's axis along z, in place.
+    """Move ions in and around precipitates away from or towards the precipitate's axis along z, in place.
 
     Parameters
     ----------
     index
         The precipitates.
     reach
-        The same with twice the radius; where these overlap, the first that holds an ion moves it.
+        The same with twice the radius; where these overlap, the first one that contains an ion moves it.
     """
     if imaging.magnification == 1.0 or index.radii_nm.size == 0:
         return
@@ -107,7 +105,7 @@ def magnify(
 
 
 def influence(index_of: PrecipitateIndex) -> NDArray[np.float64]:
-    """(M,) radii within which local magnification moves ions, nm."""
+    """Return the radii within which local magnification moves ions, (M,) nm."""
     return index_of.radii_nm * _INFLUENCE
 
 
@@ -115,7 +113,7 @@ def influence(index_of: PrecipitateIndex) -> NDArray[np.float64]:
 def _magnify(  # pragma: no cover - compiled
     p: NDArray[np.float32],
     owner: NDArray[np.int32],
-    centers: NDArray[np.float64],
+    centres: NDArray[np.float64],
     radii: NDArray[np.float64],
     magnification: float,
 ) -> None:
@@ -123,15 +121,15 @@ def _magnify(  # pragma: no cover - compiled
         q = owner[n]
         if q < 0:
             continue
-        dx = p[n, 0] - centers[q, 0]
-        dy = p[n, 1] - centers[q, 1]
-        dz = p[n, 2] - centers[q, 2]
+        dx = p[n, 0] - centres[q, 0]
+        dy = p[n, 1] - centres[q, 1]
+        dz = p[n, 2] - centres[q, 2]
         distance = math.sqrt(dx * dx + dy * dy + dz * dz) / radii[q]
-        # full inside, none from two radii on, linear between: continuous
+        # full inside, zero beyond two radii, linear in between
         share = min(max(_INFLUENCE - distance, 0.0), 1.0)
         factor = 1.0 + (magnification - 1.0) * share
-        p[n, 0] = centers[q, 0] + dx * factor
-        p[n, 1] = centers[q, 1] + dy * factor
+        p[n, 0] = centres[q, 0] + dx * factor
+        p[n, 1] = centres[q, 1] + dy * factor
 
 
 def reconstruct(imaging: Imaging, positions_nm: NDArray[np.float32], size_nm: tuple[float, float, float]) -> None:

@@ -1,4 +1,4 @@
-"""Lattice sites of a turned face-centred cubic crystal in a box."""
+"""Lattice sites of a rotated face-centred cubic crystal in a box."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def orientation(
 ) -> NDArray[np.float64]:
     """Return the rotation from the cubic axes to x, y, z of the reconstruction.
 
-    The pole is turned onto z, and the cube edge farthest from the pole into the xz plane at positive x; then the
-    crystal is turned by the azimuth about z and by the two tilts about x and y.
+    The pole is rotated onto z, and the cube edge farthest from the pole into the xz plane at positive x; then the
+    crystal is rotated by the azimuth about z and by the two tilts about x and y.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def orientation(
     """
     z = np.array(pole, dtype=np.float64)
     if not z.any():
-        raise ValueError("a pole [0 0 0] has no direction")
+        raise ValueError("the pole [0 0 0] has no direction")
     z /= np.linalg.norm(z)
     edge = np.eye(3)[int(np.argmin(np.abs(z)))]
     x = edge - (edge @ z) * z
@@ -60,20 +60,20 @@ def sites_in_box(
     low_nm: NDArray[np.float64],
     high_nm: NDArray[np.float64],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """List the sites of a crystal with ``low <= position < high``.
+    """Return the sites of a crystal with ``low <= position < high``.
 
     Parameters
     ----------
     edges_nm
         (3, 3) columns: the edges of the cubic cell, nm.
     origin_nm
-        (3,) a corner site, nm.
+        (3,) position of a corner site, nm.
     low_nm, high_nm
         (3,) corners of the box, nm.
 
     Returns
     -------
-    (N, 3) float32 positions, nm, and (N,) uint8 which of the four sites of the cell (0 to 3) each is.
+    (N, 3) float32 positions, nm, and (N,) uint8 number of the site in the cell (0 to 3).
     """
     corners = np.array([[(low_nm, high_nm)[c >> a & 1][a] for a in range(3)] for c in range(8)])
     inside = np.linalg.solve(edges_nm, (corners - origin_nm).T)
@@ -99,7 +99,7 @@ def _fill(  # pragma: no cover - compiled
     positions: NDArray[np.float32],
     site: NDArray[np.uint8],
 ) -> int:
-    """Write the sites where there is room for them, and count them: each row of cells is a line cut by the box."""
+    """Count the sites and write those that fit into the array: each row of cells is a line clipped by the box."""
     n = 0
     room = positions.shape[0]
     start = np.empty(3)

@@ -1,6 +1,6 @@
-"""Labelled SDMs of cubes of one phase, disordered or L1₂: what a network of whole cubes learns from and is tested on.
+"""Labelled SDMs of single-phase cubes, disordered or L1₂, to train and test networks that classify whole cubes.
 
-Cubes that precipitates fill in part, for networks that judge a voxel, are made by
+Cubes partly filled by precipitates, for networks that classify voxels, are made by
 `braggwatch.models.apt.training.training_world`.
 """
 
@@ -35,9 +35,9 @@ WINDOWS: dict[WindowName, SdmWindow] = {"paper": PAPER, "five-channels": FIVE_CH
 
 
 class LibrarySpec(BaseModel):
-    """What the samples of a library are drawn from: each range evenly, each sample on its own.
+    """Specification of a library: each parameter is drawn uniformly from its range, independently for each sample.
 
-    A sample is a cube of one phase, disordered and ordered in turn.
+    A sample is a cube of one phase, alternately disordered and ordered.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +90,7 @@ class SdmSample:
     ions
         Ions in the cube.
     parameters
-        What was drawn, units in the names.
+        Drawn parameters, with units in the names.
     """
 
     maps: NDArray[np.float32]
@@ -100,13 +100,13 @@ class SdmSample:
 
 
 def load_library_spec(name: LibraryName) -> LibrarySpec:
-    """Return a library specification that comes with the package (``presets/libraries.json``)."""
+    """Return a library specification from the package (``presets/libraries.json``)."""
     table = json.loads(files("braggwatch.sim.apt").joinpath("presets/libraries.json").read_text())
     return LibrarySpec.model_validate(table[name])
 
 
 def make_sample(spec: LibrarySpec, seed: int, number: int) -> SdmSample:
-    """Make a sample of the library: a cube in the middle of a crystal of one phase, L1₂ where the number is odd."""
+    """Make a sample of the library: a cube in the middle of a crystal of one phase, L1₂ if the number is odd."""
     rng = np.random.default_rng([seed, 2, number])
     ordered = number % 2 == 1
     sigma_z = _one(rng, spec.sigma_z_ordered_nm if ordered else spec.sigma_z_disordered_nm)
@@ -123,7 +123,7 @@ _NO_PRECIPITATES = Precipitates(np.empty((0, 3)), np.empty(0), np.empty(0, dtype
 
 
 def _world(spec: LibrarySpec, rng: np.random.Generator, edge_nm: float, sigma_z_nm: float) -> VolumeSpec:
-    """Draw a world around a cube of ``edge_nm``: large enough that its ions' neighbours are there, blur and all."""
+    """Draw a world around a cube of ``edge_nm``, large enough to include its ions' neighbours after blurring."""
     alloy = load_alloy(spec.alloy)
     alloy = alloy.with_solute(
         None if spec.matrix_solute is None else _one(rng, spec.matrix_solute),

@@ -1,4 +1,4 @@
-"""What an atom probe reconstruction is, before and after ranging, and what is true of a simulated one."""
+"""An atom probe reconstruction before and after ranging, and the truth of a simulated one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNRANGED = 255
 
 @dataclass(frozen=True, slots=True)
 class IonCloud:
-    """One reconstruction, as a ``.pos`` file holds it.
+    """One reconstruction, as in a ``.pos`` file.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class LabelledIons:
         Raises
         ------
         ValueError
-            If no range names it.
+            If no range has this element.
         """
         if name not in self.names:
             raise ValueError(f"no ions of {name}: the ranges name {', '.join(self.names) or 'nothing'}")
@@ -84,13 +84,13 @@ class LabelledIons:
 
 @dataclass(frozen=True, slots=True)
 class VolumeTruth:
-    """What is true of a simulated reconstruction.
+    """The truth of a simulated reconstruction.
 
     Attributes
     ----------
     precipitate
         (N,) int32: number of the precipitate that the ion comes from, -1 for the matrix. A displaced or background ion
-        counts for the precipitate in which it was put.
+        belongs to the precipitate in which it was placed.
     centers_nm
         (M, 3) float32 centres of the precipitates in the reconstruction, nm.
     radii_nm
@@ -114,11 +114,11 @@ class MassRange:
     Attributes
     ----------
     low_Da, high_Da
-        The range holds ``low_Da <= m/q < high_Da``.
+        The range contains ``low_Da <= m/q < high_Da``.
     name
         Element, e.g. ``Al``.
     volume_nm3
-        Atomic volume that a ``.rrng`` file gives for a reconstruction.
+        Atomic volume in nm³, as in ``.rrng`` files.
     color
         Six hexadecimal digits, red, green, blue.
     """
@@ -131,16 +131,16 @@ class MassRange:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low_Da < self.high_Da:
-            raise ValueError(f"{self.name}: a range from {self.low_Da} to {self.high_Da} Da is none")
+            raise ValueError(f"{self.name}: a range from {self.low_Da} to {self.high_Da} Da is empty")
 
 
 def label_ions(cloud: IonCloud, ranges: Sequence[MassRange]) -> LabelledIons:
-    """Give each ion the species whose range holds its mass-to-charge ratio.
+    """Give each ion the species whose range contains its mass-to-charge ratio.
 
     Parameters
     ----------
     ranges
-        In any order; several may name one species. Species are numbered in the order of their first appearance.
+        Ranges in any order; several may have the same species. Species are numbered by first appearance.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def label_ions(cloud: IonCloud, ranges: Sequence[MassRange]) -> LabelledIons:
         If two ranges overlap, or if there are none.
     """
     if not ranges:
-        raise ValueError("no ranges: the ions can't be told apart")
+        raise ValueError("no ranges: the ions' species can't be determined")
     names = tuple(dict.fromkeys(r.name for r in ranges))
     ordered = sorted(ranges, key=lambda r: r.low_Da)
     for left, right in pairwise(ordered):

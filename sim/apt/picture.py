@@ -1,8 +1,8 @@
-"""An SDM as the picture that the network of Li et al. 2021 looks at.
+"""Convert an SDM into the picture that the network of Li et al. 2021 takes as input.
 
-Their program draws the map in false colours, from nothing to its own largest bin, turns the picture grey and scales it
-to 150 x 150. Which colours isn't stated; matplotlib's default, viridis, is taken: its luma rises steadily with the
-count.
+Their program draws the map in false colours from zero to its largest bin, converts the picture to grey and scales it to
+150 x 150. The colour map isn't stated; this uses matplotlib's default, viridis, whose luma increases monotonically with
+the count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def paper_pictures(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def picture_weights(bins: int) -> NDArray[np.float32]:
-    """(150, bins) weights that scale an axis, pixel centre to pixel centre, edge pixels held."""
+    """Return the (150, bins) weights that resample an axis between pixel centres, with edge pixels extended."""
     at = np.clip((np.arange(PICTURE_EDGE) + 0.5) * bins / PICTURE_EDGE - 0.5, 0, bins - 1)
     low = np.minimum(at.astype(np.int64), max(bins - 2, 0))
     weights = np.zeros((PICTURE_EDGE, bins), dtype=np.float32)

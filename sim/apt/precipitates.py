@@ -1,4 +1,4 @@
-"""Spherical precipitates: where they are, and which of them holds a site."""
+"""Spherical precipitates: their positions, and which one contains a site."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ class PrecipitateSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    volume_fraction: float = Field(default=0.12, ge=0, le=0.3, description="Of the box.")
+    volume_fraction: float = Field(default=0.12, ge=0, le=0.3, description="Volume fraction of the box.")
     radius_nm: float = Field(default=2.5, gt=0, description="Mean radius by number.")
     radius_sd_nm: float = Field(default=1.0, ge=0)
-    radius_limits_nm: tuple[float, float] = Field(
-        default=(0.5, 5.5), description="Radii drawn outside are drawn again."
-    )
-    gap_nm: float = Field(default=0.5, ge=0, description="Least distance of two surfaces.")
+    radius_limits_nm: tuple[float, float] = Field(default=(0.5, 5.5), description="Radii outside are drawn again.")
+    gap_nm: float = Field(default=0.5, ge=0, description="Smallest distance between two surfaces.")
 
 
 @dataclass(frozen=True, slots=True)
 class Precipitates:
-    """Spheres.
+    """Spherical precipitates.
 
     Attributes
     ----------
@@ -39,7 +37,7 @@ class Precipitates:
     radii_nm
         (M,) float64.
     variant
-        (M,) uint8: which site of the cell, 0 to 3, takes the solute.
+        (M,) uint8: the site of the cell, 0 to 3, that the solute occupies.
     """
 
     centers_nm: NDArray[np.float64]
@@ -53,7 +51,7 @@ class Precipitates:
 def place_precipitates(
     spec: PrecipitateSpec, size_nm: tuple[float, float, float], rng: np.random.Generator
 ) -> Precipitates:
-    """Fill a box from (0, 0, 0) to ``size_nm`` with precipitates that lie wholly inside, the largest first.
+    """Fill a box from (0, 0, 0) to ``size_nm`` with precipitates that lie entirely inside, the largest first.
 
     Raises
     ------
@@ -63,34 +61,34 @@ def place_precipitates(
     low, high = spec.radius_limits_nm
     if not low <= spec.radius_nm <= high:
         raise ValueError(f"a mean radius of {spec.radius_nm:g} nm is outside the limits {low:g} to {high:g} nm")
-    wanted = spec.volume_fraction * math.prod(size_nm)
+    remaining = spec.volume_fraction * math.prod(size_nm)
     radii: list[float] = []
-    while wanted > 0:
+    while remaining > 0:
         radius = spec.radius_nm + spec.radius_sd_nm * float(rng.standard_normal())
         if low <= radius <= high:
             volume = 4 / 3 * math.pi * radius**3
-            # the last one is taken if that comes nearer to the volume wanted than leaving it
-            if volume > 2 * wanted:
+            # the last precipitate is added only if that brings the total volume closer to its target
+            if volume > 2 * remaining:
                 break
             radii.append(radius)
-            wanted -= volume
+            remaining -= volume
     radii.sort(reverse=True)
     box = np.array(size_nm)
-    centers = np.empty((len(radii), 3))
+    centres = np.empty((len(radii), 3))
     for n, radius in enumerate(radii):
         if 2 * radius > box.min():
             raise ValueError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
         least2 = (np.array(radii[:n]) + radius + spec.gap_nm) ** 2
         for _ in range(_TRIES):
             place = radius + rng.random(3) * (box - 2 * radius)
-            if (((centers[:n] - place) ** 2).sum(axis=1) >= least2).all():
-                centers[n] = place
+            if (((centres[:n] - place) ** 2).sum(axis=1) >= least2).all():
+                centres[n] = place
                 break
         else:
             raise ValueError(
                 f"only {n} of {len(radii)} precipitates fit: ask for a smaller volume fraction or a larger box"
             )
-    return Precipitates(centers, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
+    return Precipitates(centres, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +106,10 @@ class PrecipitateIndex:
         """Index precipitates over a box; sites outside it are looked up in the nearest cell."""
         shape = np.maximum(np.ceil(np.array(size_nm) / _CELL_NM), 1).astype(np.int64)
         members: list[list[int]] = [[] for _ in range(int(shape.prod()))]
-        for n, (center, radius) in enumerate(zip(precipitates.centers_nm, precipitates.radii_nm, strict=True)):
-            # a cell beyond the box takes the sites outside, so a sphere that reaches out counts for it, too
-            first = np.clip(np.floor((center - radius) / _CELL_NM), 0, shape - 1).astype(int)
-            last = np.clip(np.floor((center + radius) / _CELL_NM), 0, shape - 1).astype(int)
+        for n, (centre, radius) in enumerate(zip(precipitates.centers_nm, precipitates.radii_nm, strict=True)):
+            # sites outside the box belong to its outermost cells, and so do the parts of spheres outside
+            first = np.clip(np.floor((centre - radius) / _CELL_NM), 0, shape - 1).astype(int)
+            last = np.clip(np.floor((centre + radius) / _CELL_NM), 0, shape - 1).astype(int)
             for i in range(first[0], last[0] + 1):
                 for j in range(first[1], last[1] + 1):
                     for k in range(first[2], last[2] + 1):
@@ -131,7 +129,7 @@ class PrecipitateIndex:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _find(  # pragma: no cover - compiled
     p: NDArray[np.float32],
-    centers: NDArray[np.float64],
+    centres: NDArray[np.float64],
     radii: NDArray[np.float64],
     start: NDArray[np.int64],
     members: NDArray[np.int32],
@@ -146,9 +144,9 @@ def _find(  # pragma: no cover - compiled
         owner[n] = -1
         for m in range(start[cell], start[cell + 1]):
             q = members[m]
-            dx = p[n, 0] - centers[q, 0]
-            dy = p[n, 1] - centers[q, 1]
-            dz = p[n, 2] - centers[q, 2]
+            dx = p[n, 0] - centres[q, 0]
+            dy = p[n, 1] - centres[q, 1]
+            dz = p[n, 2] - centres[q, 2]
             if dx * dx + dy * dy + dz * dz <= radii[q] * radii[q]:
                 owner[n] = q
                 break

@@ -1,11 +1,11 @@
-"""The shared sliding scan: the SDMs of all overlapping cubes of a reconstruction, each pair of ions looked at once.
+"""Sliding scan: the SDMs of all overlapping cubes of a reconstruction, evaluating each pair of ions once.
 
 A cube's map has its centres in the cube and its neighbours anywhere, so it is the sum of its voxels' maps. Each voxel's
-map is counted once, then box sums of ``cube_voxels`` along z, y and x, all in whole numbers, give every cube's: exactly
-what `braggwatch.sim.apt.sdm.kdtree_sdm` counts for that cube alone.
+map is counted once; box sums of ``cube_voxels`` along z, y and x, in integers, then give the map of every cube, equal
+to the result of `braggwatch.sim.apt.sdm.kdtree_sdm` for that cube alone.
 
-The work goes slab by slab along x, a slab being one voxel thick; memory is that of ``cube_voxels + 3`` slabs of maps,
-whatever the length along x, and slabs that would be too large are cut along y.
+The scan proceeds in slabs of one voxel along x; it needs memory for ``cube_voxels + 3`` slabs of maps, whatever the
+length along x, and slabs that would be too large are divided along y.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COLUMNS_PER_VOXEL = 2
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """How a reconstruction is scanned.
+    """Settings of a scan.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ScanSettings:
     cube_voxels
         Edge of a cube, voxels.
     memory_MB
-        Aim for the maps held at a time, 1e6 bytes; sorting takes 75 bytes an ion before it.
+        Target for the memory of the maps, 1e6 bytes; sorting needs another 75 bytes per ion beforehand.
     """
 
     window: SdmWindow = field(default_factory=SdmWindow)
@@ -61,7 +61,7 @@ class SdmBlock:
     Attributes
     ----------
     maps
-        (ny, nz, pairs, bins_z, bins_x) float32 counts; the array is the reader's to keep.
+        (ny, nz, pairs, bins_z, bins_x) float32 counts; the array is not reused.
     ions
         (ny, nz) int32: ions of any species in each cube.
     """
@@ -100,7 +100,7 @@ def scan_sdm(
     *,
     grid: VoxelGrid | None = None,
 ) -> ScannedSdm:
-    """Scan a reconstruction and keep all maps: 4 bytes a bin, pair and cube; see `scan_blocks` where that is too much.
+    """Scan a reconstruction and keep all maps: 4 bytes per bin, pair and cube; see `scan_blocks` if that is too much.
 
     Parameters and errors are those of `scan_blocks`.
     """
@@ -129,18 +129,18 @@ def scan_blocks(
     Parameters
     ----------
     ions
-        Ions outside the grid, and unranged ones, are no centres; those outside are neighbours of ions inside.
+        Ions outside the grid and unranged ones are not centres; ions outside still count as neighbours.
     pairs
         (centre, neighbour) species of each channel, e.g. ``(("Al", "Al"), ("Li", "Li"))``; each pair once.
     progress
-        Called with (slabs done, slabs in all).
+        Called with (slabs done, slabs in total).
     grid
-        Voxels to scan; None: those that hold all ions. Its voxel edge counts, not that of the settings.
+        Voxels to scan; None: a grid around all ions. Its voxel edge overrides that of the settings.
 
     Raises
     ------
     ValueError
-        If a species isn't among the ions', a pair comes twice, no cube fits, or a position isn't finite.
+        If a species isn't among the ions', a pair is repeated, no cube fits, or a position isn't finite.
     """
     settings = ScanSettings() if settings is None else settings
     grid = VoxelGrid.around(ions.positions_nm, settings.voxel_nm) if grid is None else grid
@@ -206,20 +206,20 @@ def box_sum(values: NDArray[np.int32], edge: int) -> NDArray[np.int32]:
 
 
 def _tile(cubes: int, k: int, row_bytes: int, most_bytes: float) -> int:
-    """How many rows of cubes along y at a time: voxels, ``k`` recent, running, and the block given out."""
+    """Return the number of rows of cubes along y per block, from the memory of all arrays of maps."""
     rows = int(most_bytes / row_bytes - (k - 1)) // (k + 3)
     return min(max(rows, k), cubes)
 
 
 def _channels(ions: LabelledIons, pairs: tuple[tuple[str, str], ...]) -> NDArray[np.int32]:
-    """(species, species) channel of centre and neighbour, -1 for pairs that aren't asked for."""
+    """Return the channel of each centre and neighbour species, (species, species); -1 for other pairs."""
     if not pairs:
-        raise ValueError("no pair of species to map")
+        raise ValueError("no pairs of species to map")
     channel = np.full((len(ions.names), len(ions.names)), -1, dtype=np.int32)
-    for n, (center, neighbour) in enumerate(pairs):
-        a, b = ions.index(center), ions.index(neighbour)
+    for n, (centre, neighbour) in enumerate(pairs):
+        a, b = ions.index(centre), ions.index(neighbour)
         if channel[a, b] >= 0:
-            raise ValueError(f"the pair {center}-{neighbour} comes twice")
+            raise ValueError(f"the pair {centre}-{neighbour} is listed twice")
         channel[a, b] = n
     return channel
 
@@ -279,9 +279,9 @@ def _count_slab(  # pragma: no cover - compiled
 def _slide(  # pragma: no cover - compiled
     voxels: NDArray[np.int32], oldest: NDArray[np.int32], running: NDArray[np.int32], k: int
 ) -> None:
-    """Sum a slab over ``k`` along z and y, put it in the place of the oldest slab, and correct the running sum."""
+    """Sum a slab over ``k`` along z and y, replace the oldest slab with it, and update the running sum."""
     rows, layers, bins = oldest.shape
-    # along z in place: ascending, each voxel takes what follows it, which isn't summed yet
+    # along z in place and in ascending order: each voxel adds the following ones, which aren't summed yet
     for r in range(voxels.shape[0]):
         for z in range(layers):
             for d in range(1, k):

@@ -1,10 +1,10 @@
-"""Spatial distribution maps (SDMs): where an ion's neighbours are, seen from it, summed over many ions.
+"""Spatial distribution maps (SDMs): histograms of the offsets from ions to their neighbours.
 
 The map of a pair of species (A, B) counts, for each *centre* ion of A and each *neighbour* ion of B other than itself,
 the offset neighbour minus centre, dr = (dx, dy, dz), into a histogram of (dz, dx). A pair counts if its offset lies in
-the window, ``-half <= d < half`` along each axis, and, where a ball is given, ``|dr| <= ball``. The map of a region has
+the window, ``-half <= d < half`` along each axis, and, if a ball is given, ``|dr| <= ball``. The map of a region has
 its centres in the region and its neighbours *anywhere*, so maps of disjoint regions add up to the map of their union,
-which the sliding scan (`braggwatch.sim.apt.scan`) lives on. Summed over dx it is the z-SDM.
+on which the sliding scan (`braggwatch.sim.apt.scan`) relies. Summed over dx it is the z-SDM.
 
 Source: Geiser et al., Microsc. Microanal. 13, 437 (2007); Moody et al., Microsc. Res. Tech. 72, 542 (2009); as network
 input Li et al., npj Comput. Mater. 7, 8 (2021).
@@ -24,7 +24,7 @@ from braggwatch.sim.apt.columns import sort_into_columns
 
 @dataclass(frozen=True, slots=True)
 class SdmWindow:
-    """Which offsets an SDM counts, and into which bins.
+    """Offsets that an SDM counts, and its bins.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class SdmWindow:
     bins_x, bins_z
         Bins of equal width over ``-half`` to ``half``; one bin along x gives the z-SDM.
     ball_nm
-        Longest offset, nm; None: the window alone decides.
+        Longest offset, nm; None: limited by the window only.
     """
 
     half_x_nm: float = 0.7
@@ -58,20 +58,20 @@ class SdmWindow:
 
     @property
     def reach_nm(self) -> tuple[float, float, float]:
-        """Largest |dx|, |dy| and |dz| that can count, nm."""
+        """Largest |dx|, |dy| and |dz| that count, nm."""
         ball = math.inf if self.ball_nm is None else self.ball_nm
         return min(self.half_x_nm, ball), min(self.half_y_nm, ball), min(self.half_z_nm, ball)
 
     def z_nm(self) -> NDArray[np.float64]:
         """(bins_z,) centres of the bins along z, nm."""
-        return _bin_centers(self.half_z_nm, self.bins_z)
+        return _bin_centres(self.half_z_nm, self.bins_z)
 
     def x_nm(self) -> NDArray[np.float64]:
         """(bins_x,) centres of the bins along x, nm."""
-        return _bin_centers(self.half_x_nm, self.bins_x)
+        return _bin_centres(self.half_x_nm, self.bins_x)
 
 
-def _bin_centers(half_nm: float, bins: int) -> NDArray[np.float64]:
+def _bin_centres(half_nm: float, bins: int) -> NDArray[np.float64]:
     edges = np.linspace(-half_nm, half_nm, bins + 1)
     return np.asarray((edges[:-1] + edges[1:]) / 2, dtype=np.float64)
 
@@ -94,7 +94,7 @@ def zx_sdm(
     centers: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Count the SDM of a cloud of ions, in a time linear in their number.
+    """Count the SDM of a cloud of ions in linear time.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def zx_sdm(
     counts = np.zeros(window.bins_z * window.bins_x, dtype=np.int64)
     if len(positions_nm) > 0:
         low_x, low_y = positions_nm[:, :2].min(axis=0)
-        # half of what a pair can reach, unless a small window in a large cloud would make millions of empty columns
+        # half of the window's reach, unless a small window in a large cloud would give millions of empty columns
         edge = max(window.reach_nm[0] / 2, float(np.ptp(positions_nm[:, :2], axis=0).max()) / _MOST_COLUMNS)
         columns = sort_into_columns(positions_nm, (float(low_x), float(low_y)), edge)
         _count(
@@ -135,9 +135,9 @@ def kdtree_sdm(
     centers: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Count the same map as `zx_sdm` the published way: a kd-tree's ball queries, then a histogram.
+    """Count the same map as `zx_sdm` by the published method: ball queries in a k-d tree, then a histogram.
 
-    It is the reference of the faster ways, in tests and benchmarks.
+    It is the reference for the faster methods in tests and benchmarks.
     """
     from scipy.spatial import KDTree
 
@@ -150,7 +150,7 @@ def kdtree_sdm(
     radius = float(np.linalg.norm([window.reach_nm[n] for n in axes]))
     if window.ball_nm is not None:
         radius = min(radius, window.ball_nm)
-    # a hair more than the ball: the exact rule is applied to the offsets below
+    # slightly larger than the ball: the exact condition is applied to the offsets below
     tree = KDTree(positions_nm[b][:, axes].astype(np.float64))
     found = tree.query_ball_point(positions_nm[a][:, axes].astype(np.float64), radius * (1 + 1e-6))
     first = np.repeat(a, [len(f) for f in found])
@@ -166,7 +166,7 @@ def kdtree_sdm(
 
 
 def kernel_limits(window: SdmWindow) -> tuple[float, float, float, float, float, float]:
-    """(half_x, half_y, half_z, bins a nm along x, along z, ball squared), all as the kernels compare them."""
+    """Return (half_x, half_y, half_z, bins per nm along x, along z, ball squared) in the kernels' precision."""
     return (
         window.half_x_nm,
         window.half_y_nm,
@@ -178,7 +178,7 @@ def kernel_limits(window: SdmWindow) -> tuple[float, float, float, float, float,
 
 
 def column_reach(window: SdmWindow, edge_nm: float, shape: tuple[int, int]) -> tuple[int, int]:
-    """Return how many columns away along x and y a neighbour can be, at most all."""
+    """Return how many columns away along x and y a neighbour can be, at most the number of columns."""
     x, y = (
         n if math.isinf(reach) else math.ceil(reach / edge_nm) for n, reach in zip(shape, window.reach_nm, strict=False)
     )
@@ -208,7 +208,7 @@ def bin_of(  # pragma: no cover - compiled
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(  # pragma: no cover - compiled
     p: NDArray[np.float32],
-    is_center: NDArray[np.bool_],
+    is_centre: NDArray[np.bool_],
     is_neighbour: NDArray[np.bool_],
     start: NDArray[np.int64],
     columns: tuple[int, int],
@@ -226,7 +226,7 @@ def _count(  # pragma: no cover - compiled
                     low = start[nx * columns[1] + ny]
                     end = start[nx * columns[1] + ny + 1]
                     for i in range(start[own], start[own + 1]):
-                        if not is_center[i]:
+                        if not is_centre[i]:
                             continue
                         z = np.float64(p[i, 2])
                         while low < end and np.float64(p[low, 2]) - z < -half_z:

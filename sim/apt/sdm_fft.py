@@ -1,8 +1,8 @@
 """The zx-SDM by Fourier transform: with neighbours at any dy it is the autocorrelation of the y-projected density.
 
-Ions are put on a grid of the map's bins, so an offset is rounded to the nearest bin twice: once a coordinate. Against
-the exact count the map is blurred by a triangle of one bin on each side, and its sum along x and z, away from the
-window's edge, is the same. On positions that lie on such a grid it is exact.
+Ions are assigned to a grid with the map's bins, which rounds both ends of an offset. Compared with the exact count the
+map is convolved with a triangle of one bin on each side; away from the window's edge its sum along x and z is the same.
+For positions on such a grid it is exact.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def fft_sdm(
     positions_nm
         (N, 3) centres, nm.
     window
-        With infinite ``half_y_nm``, no ball, and odd numbers of bins, so that one is around no offset.
+        Must have an infinite ``half_y_nm``, no ball, and odd numbers of bins, so that one is centred at zero offset.
     neighbours_nm
-        (M, 3) ions of another species; None: the centres themselves, each ion not being its own neighbour.
+        (M, 3) ions of another species, nm; None: the centres themselves, without self-pairs.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def fft_sdm(
     Raises
     ------
     ValueError
-        If the window isn't of that kind.
+        If the window doesn't satisfy these conditions.
     """
     if not math.isinf(window.half_y_nm) or window.ball_nm is not None:
         raise ValueError(
@@ -56,7 +56,7 @@ def fft_sdm(
     low = np.minimum(a.min(axis=0), b.min(axis=0, initial=np.iinfo(np.int64).max))
     high = np.maximum(a.max(axis=0), b.max(axis=0, initial=np.iinfo(np.int64).min))
     half = np.array(window.shape) // 2
-    size = high - low + 1 + half  # room at the end, so that nothing within the window wraps around
+    size = high - low + 1 + half  # padding, so that nothing within the window wraps around
     images = [_image(index - low, size) for index in (a, b)]
     first = np.fft.rfft2(images[0])
     second = first if own else np.fft.rfft2(images[1])

@@ -1,4 +1,4 @@
-"""Shards of labelled SDMs: HDF5 files that appear whole or not at all, and are checked before they are trusted."""
+"""Shards of labelled SDMs: HDF5 files that are written completely or not at all, and checked before use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.apt.library import LibrarySpec, SdmSample
-from braggwatch.sim.cxdp.shards import ForeignShardError, ShardError
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 SDM_SHARD_SCHEMA = 1
@@ -32,7 +32,7 @@ class SdmShard:
     ions
         (N,) int32 ions in each cube.
     parameters
-        (N, len(names)) float32, what was drawn for each; units in the names.
+        (N, len(names)) float32 drawn parameters of each sample; units in the names.
     """
 
     spec: LibrarySpec
@@ -49,7 +49,7 @@ class SdmShard:
 
 
 def write_sdm_shard(path: Path, spec: LibrarySpec, seed: int, first: int, samples: list[SdmSample]) -> None:
-    """Write a shard; what stands under ``path`` is always whole, whoever is killed while writing.
+    """Write a shard; the file at ``path`` is always complete, even if a writer is killed.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def write_sdm_shard(path: Path, spec: LibrarySpec, seed: int, first: int, sample
         If there are no samples.
     """
     if not samples:
-        raise ValueError("a shard without samples")
+        raise ValueError("a shard needs at least one sample")
     names = list(samples[0].parameters)
     drawn = np.array([[s.parameters[name] for name in names] for s in samples], dtype=np.float32)
     with whole_file(path) as partial, h5py.File(partial, "w") as file:
@@ -106,20 +106,20 @@ def read_sdm_shard(path: Path) -> SdmShard:
 
 
 def check_sdm_shard(path: Path, spec: LibrarySpec, seed: int, numbers: range) -> None:
-    """Read a shard through and hold it to what was asked for.
+    """Read a whole shard and compare it with the request.
 
     Raises
     ------
     ShardError
-        If it is damaged or holds fewer samples: to be made again.
+        If it is damaged or has fewer samples than requested, and must be made again.
     ForeignShardError
-        If it is a good shard of something else, which nobody asked to overwrite.
+        If it is a sound shard of other samples, which must not be overwritten.
     """
     shard = read_sdm_shard(path)
     if shard.spec.digest() != spec.digest() or shard.seed != seed or shard.first != numbers.start:
         raise ForeignShardError(
-            f"{path.name} holds other maps (specification {shard.spec.digest()}, seed {shard.seed}, first sample "
+            f"{path.name} contains other maps (specification {shard.spec.digest()}, seed {shard.seed}, first sample "
             f"{shard.first}): move it away"
         )
     if len(shard) < len(numbers):
-        raise ShardError(f"{path.name} holds {len(shard)} of {len(numbers)} samples")
+        raise ShardError(f"{path.name} has {len(shard)} of {len(numbers)} samples")

@@ -34,13 +34,13 @@ VolumeKind = Literal["A", "B", "C", "D"]
 
 
 class VolumeSpec(BaseModel):
-    """Everything that a synthetic volume depends on but its seed."""
+    """Specification of a synthetic volume, without its seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
     alloy: AlloyName | Alloy = "al-li"
-    size_nm: tuple[float, float, float] = Field(default=_ASPECT, description="Box x, y, z.")
+    size_nm: tuple[float, float, float] = Field(default=_ASPECT, description="Size of the box along x, y, z, nm.")
     pole: tuple[int, int, int] = Field(default=(0, 1, 1), description="Crystal direction along z.")
     azimuth_deg: float = 0.0
     tilt_deg: tuple[float, float] = (0.0, 0.0)
@@ -48,11 +48,11 @@ class VolumeSpec(BaseModel):
     imaging: Imaging = Imaging()
 
     def resolved_alloy(self) -> Alloy:
-        """Return the alloy, from the table where only its name is given."""
+        """Return the alloy, from the table if only its name is given."""
         return load_alloy(self.alloy) if isinstance(self.alloy, str) else self.alloy
 
     def sized_for(self, ions: float) -> VolumeSpec:
-        """Return the same world in a box of 38 : 36 : 88 in which about so many ions are detected.
+        """Return the same world in a box of proportions 38 : 36 : 88 in which about this many ions are detected.
 
         Raises
         ------
@@ -74,9 +74,9 @@ class SimulatedVolume:
     Attributes
     ----------
     cloud
-        As an instrument's user gets it.
+        The reconstruction as an instrument delivers it.
     truth
-        Per ion and per precipitate.
+        The truth of each ion and each precipitate.
     """
 
     cloud: IonCloud
@@ -84,7 +84,7 @@ class SimulatedVolume:
 
 
 def load_volume_spec(kind: VolumeKind) -> VolumeSpec:
-    """Return one of the four worlds that come with the package (``presets/volumes.json``)."""
+    """Return one of the package's four worlds (``presets/volumes.json``)."""
     table = json.loads(files("braggwatch.sim.apt").joinpath("presets/volumes.json").read_text())
     return VolumeSpec.model_validate(table[kind])
 
@@ -101,9 +101,9 @@ def simulate_volume(
     Parameters
     ----------
     progress
-        Called with (slabs done, slabs in all).
+        Called with (slabs done, slabs in total).
     precipitates
-        Where they are; None: drawn from the specification.
+        Precipitates of the volume; None: drawn from the specification.
 
     Raises
     ------
@@ -125,15 +125,15 @@ def simulate_volume(
     positions = np.concatenate([p[0] for p in parts])
     ratios = np.concatenate([p[1] for p in parts])
     owner = np.concatenate([p[2] for p in parts])
-    centers = precipitates.centers_nm.astype(np.float32)
-    reconstruct(spec.imaging, centers, spec.size_nm)
+    centres = precipitates.centers_nm.astype(np.float32)
+    reconstruct(spec.imaging, centres, spec.size_nm)
     return SimulatedVolume(
-        IonCloud(positions, ratios), VolumeTruth(owner, centers, precipitates.radii_nm.astype(np.float32))
+        IonCloud(positions, ratios), VolumeTruth(owner, centres, precipitates.radii_nm.astype(np.float32))
     )
 
 
 class _World:
-    """What all slabs of a volume share."""
+    """Parts of a volume shared by all slabs."""
 
     def __init__(self, spec: VolumeSpec, alloy: Alloy, precipitates: Precipitates, shift: NDArray[np.float64]) -> None:
         self._spec = spec
@@ -149,7 +149,7 @@ class _World:
     def slab(
         self, low_z: float, high_z: float, rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-        """Ions that evaporate from ``low_z`` to ``high_z``: positions, mass-to-charge ratios, precipitate."""
+        """Return the ions evaporated from ``low_z`` to ``high_z``: positions, mass-to-charge ratios, precipitate."""
         imaging, size = self._spec.imaging, self._spec.size_nm
         low, high = np.array([0.0, 0.0, low_z]), np.array([size[0], size[1], high_z])
         positions, site = sites_in_box(self._edges, self._origin, low, high)

@@ -1,9 +1,9 @@
 """A simulated Bragg CDI beamline: many particles, real Bluesky devices and plans.
 
-`braggwatch.sim.beamline.assembly.build_beamline` makes the devices, `braggwatch.sim.beamline.plans` scans them. What
-needs no control system stays apart: `sample`, `world` and `nuisance` import neither bluesky nor ophyd.
+`braggwatch.sim.beamline.assembly.build_beamline` makes the devices, `braggwatch.sim.beamline.plans` scans them. Parts
+that need no control system are separate: `sample`, `world` and `nuisance` import neither bluesky nor ophyd.
 
-The demo and tests import it; the live service doesn't.
+Used by the demo and tests; the live service doesn't import it.
 """
 
 from braggwatch.sim.beamline.nuisance import NuisanceSpec

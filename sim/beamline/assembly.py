@@ -21,18 +21,18 @@ Detector = StreamDetector | InlineDetector | AreaDetectorHDF5
 
 @dataclass(frozen=True, slots=True)
 class SimulatedBeamline:
-    """One world, its motors, and the same detector in three control-system dresses.
+    """One world, its motors, and the same detector with three control-system interfaces.
 
     Attributes
     ----------
     world
-        What all devices act on; also usable without them.
+        The simulation that all devices act on; also usable without them.
     th, sample_x, sample_y
-        Rocking circle (degree) and sample translations (micrometre).
+        Rocking circle (degrees) and sample translations (µm).
     baseline
-        Devices that show the geometry's numbers before and after each run, the sample translations among them.
+        Devices that report the geometry's values before and after each run, including the sample translations.
     stream_detector
-        ophyd-async, StreamResource/StreamDatum; the only one that flies.
+        ophyd-async, StreamResource/StreamDatum; the only one that supports fly scans.
     inline_detector
         Classic ophyd, frames in the events.
     area_detector
@@ -65,15 +65,15 @@ def build_beamline(
     Parameters
     ----------
     sample
-        What is on the holder.
+        The particles on the holder.
     preset
-        The geometry that a listener will be configured with; its signals become baseline devices.
+        The geometry that listeners are configured with; its signals become baseline devices.
     directory
-        Where detector files go; made absolute.
+        Folder of the detector files; made absolute.
     settings
         Energy, distance, frame size.
     beam, nuisances
-        Beam and detector artefacts. Saturation is the preset's where ``nuisances`` is left out.
+        Beam and detector artefacts. Without ``nuisances`` the saturation is the preset's.
     seed
         Seed of the noise.
     swmr
@@ -120,5 +120,5 @@ def build_beamline(
 
 
 def _stay_put(position: float) -> None:
-    """Take no notice: the geometry was fixed when the world was made."""
+    """Ignore the new position: the geometry was fixed when the world was made."""
     del position

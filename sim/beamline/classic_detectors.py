@@ -24,7 +24,7 @@ AssetDocument = tuple[str, dict[str, object]]
 
 
 class _ExposingDevice(Device, ABC):
-    """Takes an exposure off the event loop on each trigger and hands it to `_deliver`."""
+    """Takes an exposure outside the event loop on each trigger and passes it to `_deliver`."""
 
     def __init__(self, world: SimulatedWorld, name: str) -> None:
         super().__init__(name=name)
@@ -55,7 +55,7 @@ class InlineDetector(_ExposingDevice):
     Parameters
     ----------
     world
-        Where exposures come from.
+        Source of the exposures.
     data_key
         Field of the frames.
     """
@@ -73,18 +73,18 @@ class InlineDetector(_ExposingDevice):
 
 
 class AreaDetectorHDF5(_ExposingDevice):
-    """Area detector whose frames travel as Resource and Datum (spec ``AD_HDF5``), one file a run.
+    """Area detector whose frames travel as Resource and Datum (spec ``AD_HDF5``), one file per run.
 
     Parameters
     ----------
     world
-        Where exposures come from.
+        Source of the exposures.
     directory
-        Where files go; the ``root`` of the resource documents.
+        Folder of the files; the ``root`` of the resource documents.
     data_key
         Field of the frames.
     swmr
-        Whether the file can be read while it grows. Older areaDetector set-ups can't do that.
+        Whether the file can be read while it grows, which older areaDetector set-ups don't support.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class AreaDetectorHDF5(_ExposingDevice):
             resource_kwargs={"frame_per_point": 1},
         )
         resource = dict(self._resource.resource_doc)
-        # without a run to name, the composer leaves the key out; bluesky fills it in when the document is emitted
+        # without a run uid, the composer omits the key; bluesky fills it in when the document is emitted
         resource.pop("run_start", None)
         self._pending = [("resource", resource)]
         return staged
@@ -125,7 +125,7 @@ class AreaDetectorHDF5(_ExposingDevice):
         self._resource = None
         return super().unstage()
 
-    # ophyd's annotation names a type of its own that nothing else satisfies
+    # ophyd annotates this with its own type, which nothing else satisfies
     def describe(self) -> OrderedDict[str, DataKey]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Describe the external frames."""
         key = DataKey(
@@ -143,7 +143,7 @@ class AreaDetectorHDF5(_ExposingDevice):
 
     @property
     def hints(self) -> dict[str, list[str]]:
-        """Nothing to plot: the frames are external."""
+        """No hints: the frames are external, so there is nothing to plot."""
         return {"fields": []}
 
     def collect_asset_docs(self) -> Iterator[AssetDocument]:

@@ -1,4 +1,4 @@
-"""The simulated microscope as a Bluesky device that declares its stream as `sadp`, and a plan that visits zones."""
+"""The simulated microscope as a Bluesky device with a stream declared as `sadp`, and a plan that visits zones."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from braggwatch.sim.sadp.model import Direction
 
 
 class DiffractionCamera:
-    """Frames inside the events, with particle, zone visit and stated zone beside them.
+    """Camera whose frames travel in the events, with particle, zone visit and stated zone.
 
     Parameters
     ----------
     microscope
         Takes the exposures.
     frames
-        Exposures to hand out instead, in turn, so that a fast stream need not wait for the simulation.
+        Precomputed exposures to use instead, in turn, so that a fast stream needn't wait for the simulation.
     """
 
     parent: Any = None
@@ -40,7 +40,7 @@ class DiffractionCamera:
         self.name = name
         self.particle = "particle 1"
         self._frames = frames
-        self._taken = 0
+        self._exposures = 0
         side = microscope.spec.size_px
         self._frame = np.zeros((side, side), np.uint16)
 
@@ -49,8 +49,8 @@ class DiffractionCamera:
         if self._frames is None:
             self._frame = self.microscope.expose()
         else:
-            self._frame = self._frames[self._taken % len(self._frames)]
-        self._taken += 1
+            self._frame = self._frames[self._exposures % len(self._frames)]
+        self._exposures += 1
         status = DeviceStatus(self)
         status.set_finished()
         return status
@@ -75,7 +75,7 @@ class DiffractionCamera:
         return OrderedDict(keys)
 
     def read(self) -> OrderedDict[str, Reading[Any]]:
-        """Return the last exposure with what belongs to it."""
+        """Return the last exposure and its metadata."""
         values: dict[str, object] = {
             f"{self.name}_image": self._frame,
             "particle": self.particle,
@@ -102,7 +102,7 @@ def visit_zones(
     period_s: float = 0.0,
     md: dict[str, Any] | None = None,
 ) -> MsgGenerator[str]:
-    """Tilt to each zone and take exposures there, at most one each ``period_s``; one run."""
+    """Tilt to each zone and take exposures there, at most one per ``period_s`` seconds, in one run."""
 
     @bpp.run_decorator(md={"plan_name": "visit_zones", "num_points": len(zones) * exposures, **(md or {})})
     def inner() -> MsgGenerator[str]:

@@ -1,4 +1,4 @@
-"""The simulated diffractometer: a preset's geometry with the numbers filled in that the documents will carry."""
+"""The simulated diffractometer: a preset's geometry, filled in with the values that the documents will carry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DRIVEN_RANGE_DEG = (1.0, 150.0)
 
 
 class DiffractometerSettings(BaseModel):
-    """Where the simulated beamline's energy and motors stand."""
+    """Energy and motor positions of the simulated beamline."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,13 +26,13 @@ class DiffractometerSettings(BaseModel):
     distance_m: float = Field(default=1.0, gt=0)
     frame_shape: tuple[int, int] | None = Field(default=None, description="(rows, columns); None: the whole chip.")
     circles_deg: Mapping[str, float] = Field(
-        default={"th": 17.0, "gamma": 12.0}, description="Readings; other circles stand at zero."
+        default={"th": 17.0, "gamma": 12.0}, description="Readings in degrees; other circles are at zero."
     )
-    bragg_circle: str = Field(default="delta", description="Detector circle that is driven to the Bragg angle.")
+    bragg_circle: str = Field(default="delta", description="Detector circle that is moved to the Bragg angle.")
 
 
 def _carried_values(preset: GeometryPreset, settings: DiffractometerSettings, driven_deg: float) -> dict[str, float]:
-    """Return what each signal that the preset names must show, in the signal's own unit."""
+    """Return the value of each signal that the preset names, in the signal's own unit."""
     readings = {**settings.circles_deg, settings.bragg_circle: driven_deg}
     rows, columns = _frame_shape(preset, settings)
     first = (
@@ -61,23 +61,23 @@ def _frame_shape(preset: GeometryPreset, settings: DiffractometerSettings) -> tu
 def place_diffractometer(
     preset: GeometryPreset, settings: DiffractometerSettings, sample: SimulatedSample
 ) -> tuple[RockingGeometry, dict[str, float]]:
-    """Drive the detector until the sample's reflection falls into the middle of the frame.
+    """Move the detector until the sample's reflection is in the middle of the frame.
 
     Parameters
     ----------
     preset
         The beamline.
     settings
-        Energy, distance and the circles that are not driven.
+        Energy, distance and the circles that are not moved.
     sample
-        Its element and {hkl} set the Bragg angle.
+        Its element and {hkl} determine the Bragg angle.
 
     Returns
     -------
     geometry
-        With the scanned circle at its Bragg angle; what a listener makes of the carried values.
+        Geometry with the scanned circle at its Bragg angle, as a listener resolves it from the carried values.
     carried
-        Value of every signal that the preset names, in the signal's own unit: what devices must show.
+        Value of every signal that the preset names, in the signal's own unit: what the devices must report.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def place_diffractometer(
         raise ValueError(
             f"{settings.bragg_circle} can't reach {sample.element} {sample.hkl} at {settings.energy_keV} keV"
         )
-    # motors are read to a ten-thousandth of a degree: a thirtieth of a pixel at 1 m
+    # motors are read to 1e-4 degrees: 1/30 of a pixel at 1 m
     driven_deg = round(cast("float", brentq(miss, low, high, xtol=1e-8)), 4)
     carried = _carried_values(preset, settings, driven_deg)
     return geometry_from_values(preset, carried, frame_shape), carried

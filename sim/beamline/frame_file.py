@@ -1,4 +1,4 @@
-"""The HDF5 file that the simulated file-writing detectors share: frames, and angles where the scan has no events."""
+"""The HDF5 file of the simulated file-writing detectors: frames, and angles if the scan has no events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAMES = "/entry/data/data"
-"""Dataset of the frames, (N, rows, columns) uint32, one frame a chunk; areaDetector's default place."""
+"""Dataset of the frames, (N, rows, columns) uint32, one frame per chunk; areaDetector's default path."""
 
 ANGLES = "/entry/instrument/th"
 """Dataset of the rocking angles of a fly scan, (N,) float64 degrees."""
@@ -23,14 +23,14 @@ class FrameFile:
     Parameters
     ----------
     path
-        Where to create it; the folder must exist.
+        Path of the file; its folder must exist.
     frame_shape
         (rows, columns).
     angles
-        Whether angles are recorded beside the frames.
+        Whether angles are recorded with the frames.
     swmr
-        Single writer, multiple readers: each frame can be read as soon as it is written. Without, nobody can open
-        the file before it is closed.
+        Single writer, multiple readers: each frame can be read as soon as it is written. Otherwise the file can't be
+        opened before it is closed.
     """
 
     def __init__(self, path: Path, frame_shape: tuple[int, int], *, angles: bool, swmr: bool) -> None:
@@ -48,10 +48,10 @@ class FrameFile:
         self._file.swmr_mode = swmr
 
     def append(self, frame: NDArray[np.uint32], angle_deg: float) -> int:
-        """Append a frame (and its angle where the file records angles) and return how many there are now."""
+        """Append a frame (and its angle, if the file records angles) and return the number of frames."""
         index = int(self._frames.shape[0])
         if self._angles is not None:
-            # the angle first: a reader that sees the frame must find its angle
+            # the angle first: a reader that sees the frame must also find its angle
             self._angles.resize(index + 1, axis=0)
             self._angles[index] = angle_deg
             self._angles.flush()

@@ -16,20 +16,20 @@ from braggwatch.sim.sadp.structure import CrystalStructure
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """How the camera sees a pattern.
+    """How the camera records a pattern.
 
     Attributes
     ----------
     size_px
         Side of the square frame.
     half_width_inv_A
-        From the middle of the frame to its edge, 1/Å.
+        Distance from the middle of the frame to its edge, 1/Å.
     brightest_counts
-        Peak of the brightest diffracted spot.
+        Peak counts of the brightest diffracted spot.
     halo_counts, background_counts
-        Diffuse scattering about the direct beam, and the level everywhere.
+        Diffuse scattering around the direct beam, and uniform background, in counts.
     drift_px
-        Standard deviation of the direct beam's place from frame to frame.
+        Standard deviation of the direct beam's position from frame to frame, pixels.
     """
 
     size_px: int = 256
@@ -41,19 +41,19 @@ class CameraSpec:
 
     @property
     def inv_nm_per_px(self) -> float:
-        """Scale, 1/nm a pixel."""
+        """Scale, 1/nm per pixel."""
         return 20.0 * self.half_width_inv_A / self.size_px
 
 
 class SimulatedMicroscope:
-    """Tilts a crystal to zones and takes noisy exposures; the same seed gives the same frames.
+    """Tilts a crystal to zone axes and takes noisy exposures; the same seed gives the same frames.
 
     Parameters
     ----------
     structure
-        Of the crystal.
+        Structure of the crystal.
     thickness_A, voltage_kV
-        Of the foil, and of the beam.
+        Foil thickness, Å, and beam voltage, kV.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class SimulatedMicroscope:
         self._turn_deg = 0.0
 
     def tilt_to(self, zone: Direction) -> None:
-        """Tilt the crystal so that a zone axis lies along the beam: a new visit, with a turn of its own."""
+        """Tilt the crystal so that a zone axis lies along the beam: a new visit, with a new in-plane rotation."""
         self.zone = zone
         self.visit += 1
         self._turn_deg = float(self._rng.uniform(0.0, 360.0))
 
     def expose(self) -> NDArray[np.uint16]:
-        """Take one (size, size) exposure with Poisson noise."""
+        """Return one (size, size) exposure with Poisson noise."""
         spec = self.spec
         if self.zone not in self._patterns:
             self._patterns[self.zone] = simulate(self.structure, self.zone, self._beam)
@@ -102,8 +102,8 @@ class SimulatedMicroscope:
 
     def expose_all(self, zones: Sequence[Direction], each: int) -> list[tuple[int, Direction, NDArray[np.uint16]]]:
         """Visit zones in turn and take ``each`` exposures at every one; return visit, zone and frame."""
-        taken: list[tuple[int, Direction, NDArray[np.uint16]]] = []
+        exposures: list[tuple[int, Direction, NDArray[np.uint16]]] = []
         for zone in zones:
             self.tilt_to(zone)
-            taken += [(self.visit, zone, self.expose()) for _ in range(each)]
-        return taken
+            exposures += [(self.visit, zone, self.expose()) for _ in range(each)]
+        return exposures

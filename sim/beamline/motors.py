@@ -1,4 +1,4 @@
-"""Motors that move the simulated world, one of them on the fly."""
+"""Motors of the simulated world, one of which supports fly scans."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RockingTrajectory(BaseModel):
-    """An evenly spaced sweep of the rocking circle; a trigger pulse leaves at every point."""
+    """An evenly spaced sweep of the rocking circle, with a trigger pulse at every point."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start_deg: float
     stop_deg: float
     num: int = Field(ge=1)
-    dwell_s: float = Field(ge=0, description="Time from one pulse to the next.")
+    dwell_s: float = Field(ge=0, description="Seconds from one pulse to the next.")
 
     @property
     def angles_deg(self) -> NDArray[np.float64]:
@@ -29,7 +29,7 @@ class RockingTrajectory(BaseModel):
 
 
 class BeamlineMotor(SimMotor):
-    """A motor that arrives at once and tells the world where it stands.
+    """A motor that moves instantly and reports its position to the world.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class BeamlineMotor(SimMotor):
     on_moved
         Called with each new position.
     initial_value
-        Position at the start; the world is told.
+        Initial position; also reported to the world.
     units
         Engineering units.
     """
@@ -55,15 +55,15 @@ class BeamlineMotor(SimMotor):
         on_moved(initial_value)
 
     def stand_at(self, position: float) -> None:
-        """Be at a position now: the world is told, the readback follows."""
+        """Move to a position at once: report it to the world and update the readback."""
         self.movable_logic.readback_set(position)
 
 
 class RockingMotor(BeamlineMotor):
     """The rocking circle: steps like any motor, or sweeps and sends a pulse with the angle at every point.
 
-    The pulses stand for the trigger box of a real beamline (position compare): an externally triggered detector takes
-    one exposure for each and records the angle that came with it.
+    The pulses represent the trigger box of a real beamline (position compare): an externally triggered detector takes
+    one exposure per pulse and records its angle.
     """
 
     def __init__(self, name: str, on_moved: Callable[[float], None], initial_value: float) -> None:
@@ -74,7 +74,7 @@ class RockingMotor(BeamlineMotor):
 
     @AsyncStatus.wrap
     async def prepare(self, value: RockingTrajectory) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Go to the start of the sweep and drop pulses that nobody took."""
+        """Go to the start of the sweep and discard unused pulses."""
         self._trajectory = value
         while not self.pulses.empty():
             self.pulses.get_nowait()
@@ -94,7 +94,7 @@ class RockingMotor(BeamlineMotor):
         self._sweep = AsyncStatus(self._send_pulses(self._trajectory))
 
     def complete(self) -> AsyncStatus[None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a status that is done when the last pulse has left.
+        """Return a status that is done when the last pulse has been sent.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a detector does to expected counts: noise, background, gaps, hot pixels, saturation."""
+"""Detector effects on expected counts: noise, background, gaps, hot pixels, saturation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class NuisanceSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    poisson: bool = Field(default=True, description="Draw counts; without it expected counts are rounded.")
-    background_counts: float = Field(default=0.02, ge=0, description="Expected background a pixel and frame.")
+    poisson: bool = Field(default=True, description="Draw Poisson counts; otherwise expected counts are rounded.")
+    background_counts: float = Field(default=0.02, ge=0, description="Expected background counts per pixel and frame.")
     gap_rows: tuple[tuple[int, int], ...] = Field(
-        default=(), description="Half-open row ranges that have no pixels; they read zero."
+        default=(), description="Half-open ranges of rows without pixels; they read zero."
     )
-    gap_columns: tuple[tuple[int, int], ...] = Field(default=(), description="The same for columns.")
-    hot_pixels: int = Field(default=0, ge=0, description="How many pixels read `hot_counts` whatever falls on them.")
+    gap_columns: tuple[tuple[int, int], ...] = Field(default=(), description="Likewise for columns.")
+    hot_pixels: int = Field(default=0, ge=0, description="Number of pixels that always read `hot_counts`.")
     hot_counts: int = Field(default=10_000, ge=0)
     saturation_counts: float | None = Field(default=None, gt=0, description="Larger counts read this value.")
-    seed: int = Field(default=0, ge=0, description="Places the hot pixels.")
+    seed: int = Field(default=0, ge=0, description="Seed of the hot pixels' positions.")
 
     def mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """(rows, columns) bool, True where the detector has a pixel."""
@@ -40,7 +40,7 @@ class NuisanceSpec(BaseModel):
 
 
 def detect(expected: NDArray[np.floating], nuisances: NuisanceSpec, rng: np.random.Generator) -> NDArray[np.uint32]:
-    """Turn expected counts into what the detector delivers.
+    """Convert expected counts into the frame that the detector delivers.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def detect(expected: NDArray[np.floating], nuisances: NuisanceSpec, rng: np.rand
     nuisances
         The detector's artefacts.
     rng
-        Draws the Poisson noise.
+        Generator of the Poisson noise.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Plans for the simulated beamline: one rocking curve, on steps or on the fly, and a tour of all particles."""
+"""Plans for the simulated beamline: a rocking curve as a step or fly scan, and a tour of all particles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _precompute(beamline: SimulatedBeamline, angles_deg: NDArray[np.float64]) ->
 
 
 def _simulation_metadata(beamline: SimulatedBeamline, md: Metadata | None, plan_name: str) -> dict[str, object]:
-    """Name sample and reflection as a user does, and tell the truth about the particle that the beam hits hardest."""
+    """Return sample and reflection as a user would give them, and the true defect of the most illuminated particle."""
     world = beamline.world
     lit = sorted(world.illuminated(), key=lambda pair: pair[1] * pair[0].peak_counts, reverse=True)
     metadata: dict[str, object] = {
@@ -62,7 +62,7 @@ def rocking_curve(
     md: Metadata | None = None,
     precompute: bool = True,
 ) -> MsgGenerator[str]:
-    """Rock in steps.
+    """Measure a rocking curve as a step scan.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ def rocking_curve(
     detector
         One of the beamline's three.
     start_deg, stop_deg
-        Readings of the rocking circle, both included.
+        Readings of the rocking circle in degrees, both included.
     num
-        Frames.
+        Number of frames.
     md
-        Start document metadata; overrides what the simulation says of itself.
+        Start document metadata; overrides the simulation's own.
     precompute
-        Compute all frames before the run starts (fast in sum) or each when it is taken (no wait at the start).
+        Compute all frames before the run starts (faster overall) or each when it is taken (no wait at the start).
 
     Returns
     -------
@@ -87,7 +87,7 @@ def rocking_curve(
     if precompute:
         yield from _precompute(beamline, np.linspace(start_deg, stop_deg, num))
     metadata = _simulation_metadata(beamline, md, "rocking_curve")
-    # classic ophyd's annotations don't match bluesky's protocol, its devices do
+    # classic ophyd's annotations don't match bluesky's protocol, although its devices do
     detectors = cast("list[Readable[object]]", [detector])
     scan = bp.scan(detectors, beamline.th, start_deg, stop_deg, num=num, md=metadata)
     return cast("str", (yield from bpp.baseline_wrapper(scan, list(beamline.baseline))))
@@ -104,7 +104,7 @@ def fly_rocking_curve(
     md: Metadata | None = None,
     precompute: bool = True,
 ) -> MsgGenerator[str]:
-    """Rock without stopping: the run has no events, frames and angles are two datasets of one file.
+    """Measure a rocking curve as a fly scan: without events; frames and angles are two datasets of one file.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def fly_rocking_curve(
     dwell_s
         Seconds from frame to frame.
     flush_period_s
-        How often StreamDatum documents are sent.
+        Seconds between StreamDatum documents.
     md, precompute
         As in `rocking_curve`.
 
@@ -163,26 +163,26 @@ def screen_particles(
     after_scan: AfterScan | None = None,
     precompute: bool = True,
 ) -> MsgGenerator[list[str]]:
-    """Visit particles and rock each about its Bragg angle.
+    """Visit particles and measure a rocking curve of each about its Bragg angle.
 
     Parameters
     ----------
     beamline
         The devices.
     half_width_deg
-        Half the rocking range.
+        Half the rocking range, degrees.
     num
-        Frames a scan.
+        Number of frames per scan.
     detector
-        One of the beamline's three for step scans; None flies.
+        One of the beamline's three for step scans; None: fly scans.
     particles
-        Which, in this order; all of the sample where None.
+        Particles to visit, in this order; None: all of the sample.
     dwell_s
         Seconds from frame to frame of fly scans.
     md
         Added to every start document.
     after_scan
-        Plan to run after each scan with the particle and the run's uid: wait for a verdict, stay, move on.
+        Plan to run after each scan, called with the particle and the run's uid, e.g. to wait for a verdict.
     precompute
         As in `rocking_curve`.
 

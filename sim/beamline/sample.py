@@ -1,4 +1,4 @@
-"""A sample holder with many particles, each with its truth."""
+"""A sample holder with many particles and their true defects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braggwatch.sim.cxdp.labels import CLASSES, Label
 
 
 class Truth(BaseModel):
-    """What is known of a particle because it was put there; travels as ``braggwatch_simulation`` in the start."""
+    """The true defect of a simulated particle; travels as ``braggwatch_simulation`` in the start document."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class Truth(BaseModel):
     hkl: Miller
     burgers: Miller | None = Field(description="Twice the Burgers vector in lattice parameters; None without a line.")
     g_dot_b: float
-    visible: bool = Field(description="False where g·b = 0: this reflection can't see the line.")
+    visible: bool = Field(description="False if g·b = 0: the line is invisible at this reflection.")
     element: str
     size_nm: float
     particle: int
@@ -37,12 +37,14 @@ class Particle(BaseModel):
     x_um: float
     y_um: float
     azimuth_deg: float = Field(description="Rotation of the crystal about Q.")
-    peak_counts: float = Field(gt=0, description="Expected counts at the pattern's brightest point, beam centred.")
+    peak_counts: float = Field(
+        gt=0, description="Expected counts at the pattern's brightest point, with the beam centred."
+    )
     crystal: CrystalSpec
 
     @property
     def truth(self) -> Truth:
-        """What an ideal classifier would say, and whether the reflection lets it."""
+        """The correct verdict, and whether the defect is visible at the reflection."""
         line = self.crystal.line
         gb = 0.0 if line is None else g_dot_b(self.crystal.hkl, line.burgers)
         return Truth(
@@ -58,14 +60,14 @@ class Particle(BaseModel):
 
 
 class SimulatedSample(BaseModel):
-    """Particles of one element, all diffracting in one {hkl} family so that the detector stays where it is."""
+    """Particles of one element, all diffracting in one {hkl} family, so that the detector needn't move."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     seed: int = Field(ge=0)
     element: Element
-    hkl: Miller = Field(description="A member of the family that the detector is placed for.")
+    hkl: Miller = Field(description="A member of the family that the detector is positioned for.")
     particles: tuple[Particle, ...]
 
     def particle_name(self, index: int) -> str:
@@ -89,20 +91,20 @@ class SimulatedSample(BaseModel):
         points_across: int = 28,
         peak_counts: tuple[float, float] = (2e3, 1e5),
     ) -> SimulatedSample:
-        """Scatter one particle about each point of a grid, the labels in turn over a shuffled grid.
+        """Place one particle near each point of a grid, with the labels in random order.
 
         Parameters
         ----------
         seed
-            Determines everything.
+            Seed of all draws.
         pitch_um
-            Distance of neighbours; positions scatter by a tenth of it.
+            Distance between neighbours, µm; positions scatter by a tenth of it.
         labels
-            Classes to deal out evenly.
+            Classes to distribute evenly.
         visible_fraction
-            Share of the dislocated particles whose line the reflection sees (g·b ≠ 0).
+            Share of the dislocated particles whose line is visible at the reflection (g·b ≠ 0).
         size_nm, peak_counts
-            Ranges, drawn uniformly in the logarithm.
+            Ranges, drawn log-uniformly.
         points_across
             Sampling of the crystals (`CrystalSpec.points_across`): the detector must not reach farther from the peak
             than about 1.5 times as many fringes.

@@ -26,7 +26,7 @@ from braggwatch.sim.beamline.world import SimulatedWorld
 
 
 class FrameWriter:
-    """What the detector's three logics share: how many frames to take, on whose pulses, into which file."""
+    """State shared by the detector's three logics: number of frames, source of pulses, and file."""
 
     def __init__(self, world: SimulatedWorld, th: RockingMotor) -> None:
         self.world = world
@@ -71,7 +71,7 @@ class FrameWriter:
 
 
 class FrameTriggerLogic(DetectorTriggerLogic):
-    """Own timing in step scans, the rocking motor's pulses in fly scans."""
+    """Internal timing in step scans, the rocking motor's pulses in fly scans."""
 
     def __init__(self, writer: FrameWriter) -> None:
         self._writer = writer
@@ -82,19 +82,19 @@ class FrameTriggerLogic(DetectorTriggerLogic):
         return 0.0
 
     async def prepare_internal(self, num: int, livetime: float, deadtime: float) -> None:
-        """Take ``num`` frames, each ``livetime + deadtime`` seconds after the last."""
+        """Prepare ``num`` frames, each ``livetime + deadtime`` seconds after the last."""
         self._writer.frames_requested = num
         self._writer.dwell_s = livetime + deadtime
         self._writer.on_pulses = False
 
     async def prepare_edge(self, num: int, livetime: float) -> None:
-        """Take one frame at each of the next ``num`` pulses."""
+        """Prepare one frame at each of the next ``num`` pulses."""
         del livetime
         self._writer.frames_requested = num
         self._writer.on_pulses = True
 
     async def default_trigger_info(self) -> TriggerInfo:
-        """One internally timed frame."""
+        """Prepare one internally timed frame."""
         return TriggerInfo()
 
 
@@ -115,7 +115,7 @@ class FrameAcquireLogic(DetectorAcquireLogic):
             await self._task
 
     async def ensure_stopped(self) -> None:
-        """Cancel what is under way."""
+        """Cancel the acquisition in progress."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -126,8 +126,8 @@ class FrameAcquireLogic(DetectorAcquireLogic):
 class FrameDataLogic(DetectorDataLogic):
     """Opens a file and announces its datasets.
 
-    In a step scan the motor's reading is in each event; a fly scan has no events, so the angles go to a second dataset
-    of the same file with a stream resource of their own, under the motor's name.
+    In a step scan the motor's reading is in each event; a fly scan has no events, so the angles go into a second
+    dataset of the same file, with its own stream resource under the motor's name.
     """
 
     def __init__(self, writer: FrameWriter, path_provider: PathProvider, suffix: str) -> None:
@@ -136,7 +136,7 @@ class FrameDataLogic(DetectorDataLogic):
         self.datakey_suffix = suffix
 
     async def prepare_unbounded(self, datakey_name: str) -> StreamableDataProvider:
-        """Create the file and describe what will be in it."""
+        """Create the file and describe its datasets."""
         info = self._path_provider(datakey_name)
         filename = f"{info.filename}.h5"
         self._writer.open(Path(info.directory_path) / filename)
@@ -172,7 +172,7 @@ class FrameDataLogic(DetectorDataLogic):
         self._writer.close()
 
     def get_hinted_fields(self, datakey_name: str) -> list[str]:
-        """Name the frames: what a live view should show."""
+        """Return the frames' field, which a live view should show."""
         return [datakey_name]
 
 
@@ -182,11 +182,11 @@ class StreamDetector(StandardDetector):
     Parameters
     ----------
     world
-        Where exposures come from.
+        Source of the exposures.
     th
         The rocking motor, whose pulses trigger the detector in fly scans.
     path_provider
-        Where files go.
+        Provides the path of each file.
     data_key
         Field of the frames; ``det_image`` makes a device ``det``.
     """

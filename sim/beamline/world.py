@@ -1,9 +1,8 @@
-"""The one shared world behind all simulated devices: what the detector sees, given where the motors stand."""
+"""The shared world behind all simulated devices: what the detector sees at the current motor positions."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.beamline.nuisance import NuisanceSpec, detect
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.cxdp.crystal import build_crystal
 from braggwatch.sim.cxdp.rocking import RockingModel, bragg_orientation, scanned_angle_deg
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -23,13 +23,15 @@ class BeamSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    fwhm_um: tuple[float, float] = Field(default=(1.0, 1.0), description="Full width at half maximum along x and y.")
+    fwhm_um: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="Full width at half maximum along x and y, µm."
+    )
     negligible_counts: float = Field(
-        default=1e-3, gt=0, description="A particle whose brightest point stays below this adds nothing."
+        default=1e-3, gt=0, description="A particle whose brightest point is below this is ignored."
     )
 
     def fraction(self, dx_um: float, dy_um: float) -> float:
-        """Intensity at a distance from the beam's centre, relative to the centre."""
+        """Return the intensity at a distance from the beam's centre, relative to the centre."""
         exponent = (dx_um / self.fwhm_um[0]) ** 2 + (dy_um / self.fwhm_um[1]) ** 2
         return float(np.exp(-4.0 * np.log(2.0) * exponent))
 
@@ -38,22 +40,22 @@ class SimulatedWorld:
     """Sample, diffractometer and detector without any control system.
 
     Motors write their positions here, detectors take exposures from here. The n-th exposure after construction draws
-    its noise from (seed, n): two worlds made alike and scanned alike deliver the very same frames, whichever device
-    carries them away.
+    its noise from (seed, n): two equal worlds scanned in the same way deliver identical frames, whichever detector is
+    used.
 
     Parameters
     ----------
     sample
-        What is on the holder.
+        The particles on the holder.
     geometry
-        The diffractometer with the scanned circle at its Bragg angle: there every particle diffracts into the
-        middle of the frame.
+        The diffractometer with the scanned circle at its Bragg angle, where every particle diffracts into the middle
+        of the frame.
     beam, nuisances
         Beam and detector artefacts.
     seed
         Seed of the noise.
     kept_scans
-        Expected rocking curves kept in memory (`precompute`), the oldest dropped first.
+        Number of rocking curves kept in memory by `precompute`; the oldest is dropped first.
     """
 
     def __init__(
@@ -75,9 +77,8 @@ class SimulatedWorld:
         self.x_um = 0.0
         self.y_um = 0.0
         self.angle_deg = self.bragg_angle_deg
-        self._kept_scans = kept_scans
-        self._models: OrderedDict[int, RockingModel] = OrderedDict()
-        self._scans: OrderedDict[tuple[int, bytes], dict[float, NDArray[np.float32]]] = OrderedDict()
+        self._models = Bounded[int, RockingModel](kept_scans)
+        self._scans = Bounded[tuple[int, bytes], dict[float, NDArray[np.float32]]](kept_scans)
         self._lock = threading.Lock()
 
     @property
@@ -91,7 +92,7 @@ class SimulatedWorld:
         return scanned_angle_deg(self.geometry)
 
     def illuminated(self) -> list[tuple[Particle, float]]:
-        """Particles that the beam reaches where the motors stand, with the fraction of the peak they get."""
+        """Return the particles in the beam at the motor positions, with their fraction of the peak intensity."""
         lit: list[tuple[Particle, float]] = []
         for particle in self.sample.particles:
             fraction = self.beam.fraction(particle.x_um - self.x_um, particle.y_um - self.y_um)
@@ -100,9 +101,9 @@ class SimulatedWorld:
         return lit
 
     def precompute(self, angles_deg: Sequence[float] | NDArray[np.float64]) -> None:
-        """Compute the rocking curve of the illuminated particles at once, for the exposures to come.
+        """Compute the rocking curve of the illuminated particles in advance, for the following exposures.
 
-        A block of frames costs a third of its frames one by one. Exposures at other angles still work.
+        A block of frames takes a third of the time of single frames. Exposures at other angles still work.
         """
         angles = np.asarray(angles_deg, dtype=np.float64)
         for particle, _ in self.illuminated():
@@ -113,8 +114,6 @@ class SimulatedWorld:
                     continue
                 counts = self._model(particle).expected_counts(angles)
                 self._scans[key] = dict(zip(angles.tolist(), counts, strict=True))
-                while len(self._scans) > self._kept_scans:
-                    self._scans.popitem(last=False)
 
     def expected_counts(self, angle_deg: float | None = None) -> NDArray[np.float32]:
         """Compute expected counts of one frame, (rows, columns) float32; arguments as in `expose`."""
@@ -130,8 +129,8 @@ class SimulatedWorld:
         Parameters
         ----------
         angle_deg
-            Reading of the scanned circle during the exposure; None: where it stands now. A detector that exposes while
-            the circle sweeps on says the angle of its pulse.
+            Reading of the scanned circle during the exposure, degrees; None: its current position. During a sweep the
+            detector gives the angle of its pulse.
 
         Returns
         -------
@@ -161,6 +160,4 @@ class SimulatedWorld:
         orientation = bragg_orientation(crystal.g_inv_nm, middle, particle.azimuth_deg)
         model = RockingModel(crystal, self.geometry, orientation, particle.peak_counts)
         self._models[particle.index] = model
-        while len(self._models) > self._kept_scans:
-            self._models.popitem(last=False)
         return model

@@ -1,4 +1,4 @@
-"""Lattices, Burgers vectors and which of them a reflection sees (g·b): facts that verdicts state.
+"""Lattices, Burgers vectors and their visibility at a reflection (g·b), as used in verdicts.
 
-Everything may import it; it imports nothing of the simulation.
+Everything may import it; it imports nothing from the simulation.
 """

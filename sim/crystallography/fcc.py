@@ -1,4 +1,4 @@
-"""The face-centred cubic lattice: metals, slip systems and the reflections that see them."""
+"""The face-centred cubic lattice: metals, slip systems and reflections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Metal:
     Attributes
     ----------
     lattice_parameter_nm
-        At room temperature.
+        Lattice parameter at room temperature, nm.
     poisson_ratio
         Isotropic (Voigt-Reuss-Hill) average, for the dislocation's displacement field.
     surface_ratio_100, surface_ratio_110
@@ -52,14 +52,14 @@ METALS: dict[str, Metal] = {
 
 
 def form_factor(metal: Metal, q_inv_nm: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Atomic form factor f0.
+    """Return the atomic form factor f0.
 
     Parameters
     ----------
     metal
         The element.
     q_inv_nm
-        |q| = 1/d in 1/nm (the crystallographer's q, without 2 pi); any shape.
+        |q| = 1/d in 1/nm (crystallographic convention, without 2 pi); any shape.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def form_factor(metal: Metal, q_inv_nm: NDArray[np.floating]) -> NDArray[np.floa
 
 
 def family(hkl: Miller) -> list[Miller]:
-    """All members of a cubic family, e.g. the eight of {111}, in sorted order."""
+    """Return all members of a cubic family, e.g. the eight of {111}, in sorted order."""
     members: set[Miller] = set()
     for a, b, c in permutations(hkl):
         for sa, sb, sc in product((1, -1), repeat=3):
@@ -83,7 +83,7 @@ def family(hkl: Miller) -> list[Miller]:
 
 
 BURGERS: tuple[Miller, ...] = tuple(family((1, 1, 0)))
-"""The twelve perfect Burgers vectors of fcc as integers: b = a/2 times one of these."""
+"""Twelve perfect Burgers vectors of fcc as integers: b = a/2 times one of these."""
 
 
 def slip_planes(burgers: Miller) -> tuple[Miller, Miller]:
@@ -101,11 +101,11 @@ def slip_planes(burgers: Miller) -> tuple[Miller, Miller]:
 
 
 def g_dot_b(hkl: Miller, burgers: Miller) -> float:
-    """g·b in units where b = a/2 <110>: an integer for every allowed fcc reflection."""
+    """Return g·b for b = a/2 <110>: an integer for every allowed fcc reflection."""
     return float(np.dot(hkl, burgers)) / 2.0
 
 
 def is_allowed(hkl: Miller) -> bool:
-    """Whether fcc has the reflection: h, k, l all even or all odd, not all zero."""
+    """Return whether fcc allows the reflection: h, k, l all even or all odd, not all zero."""
     parity = {abs(i) % 2 for i in hkl}
     return len(parity) == 1 and any(hkl)

@@ -1,8 +1,8 @@
-"""Which dislocations a reflection can see: g·b over the six directions of the fcc Burgers vectors.
+"""Which dislocations are visible at a reflection: g·b over the six directions of the fcc Burgers vectors.
 
-A line whose Burgers vector b satisfies g·b = 0 leaves the phase at g unchanged (exactly for a screw; an edge keeps a
-weak trace through g·(b x u), u along the line). Hirsch, Howie, Nicholson, Pashley and Whelan, Electron Microscopy of
-Thin Crystals (1965), chapter 7.
+A line whose Burgers vector b satisfies g·b = 0 leaves the phase at g unchanged (exactly for a screw; an edge has weak
+residual contrast through g·(b x u), u along the line). Hirsch, Howie, Nicholson, Pashley and Whelan, Electron
+Microscopy of Thin Crystals (1965), chapter 7.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from braggwatch.sim.crystallography.fcc import BURGERS, Miller, g_dot_b, is_allo
 
 
 def canonical(direction: Miller) -> Miller:
-    """Return the one of ±direction whose first index that is not zero is positive: ±b are one line, seen alike."""
+    """Return the one of ±direction with a positive first non-zero index: ±b have the same visibility."""
     leading = next((index for index in direction if index), 0)
     return (-direction[0], -direction[1], -direction[2]) if leading < 0 else direction
 
@@ -26,7 +26,7 @@ BURGERS_DIRECTIONS: tuple[Miller, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """What one reflection sees of perfect fcc dislocations.
+    """Visibility of perfect fcc dislocations at one reflection.
 
     Attributes
     ----------
@@ -58,12 +58,12 @@ class Visibility:
 
 
 def visibility(hkl: Miller) -> Visibility:
-    """Sort the six Burgers directions by g·b.
+    """Divide the six Burgers directions by whether g·b is zero.
 
     Raises
     ------
     ValueError
-        If fcc has no such reflection.
+        If fcc doesn't allow the reflection.
     """
     if not is_allowed(hkl):
         raise ValueError(f"fcc has no {indices(hkl)} reflection: h, k, l must be all even or all odd, and not all zero")
@@ -75,7 +75,7 @@ def visibility(hkl: Miller) -> Visibility:
 
 
 def indices(miller: Miller) -> str:
-    """Write three indices as crystallographers do, minus signs in front: ``1-10``; with spaces from 10 on."""
+    """Write three indices with minus signs in front: ``1-10``; with spaces if any has two digits."""
     return ("" if all(abs(index) < 10 for index in miller) else " ").join(str(index) for index in miller)
 
 

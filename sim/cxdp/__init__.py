@@ -1,4 +1,4 @@
-"""Simulated coherent X-ray diffraction patterns: crystals, scattering, nuisance, data sets.
+"""Simulated coherent X-ray diffraction patterns: crystals, scattering, noise and artefacts, data sets.
 
-Training code, studies and the simulated beamline import it; the live service doesn't.
+Used by training code, studies and the simulated beamline; the live service doesn't import it.
 """

@@ -1,4 +1,4 @@
-"""What a data set holds, and the facts of one sample."""
+"""Specification of a data set, and the properties of one sample."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from braggwatch.sim.cxdp.labels import CLASSES, Label
 
 NuisanceWord = Literal["measured", "none"]
 CLEAN_PEAK = 1e6
-"""Peak of a pattern without nuisance."""
+"""Peak of a pattern without noise, in counts."""
 
-# A digest names files for good, so it is taken over the fields that the first digests were taken over; a field that
-# came later counts only where it is not at its default.
+# Digests are part of file names and must not change, so they cover the fields of the first version; a field added
+# later counts only if it is not at its default.
 _FIRST_FIELDS = frozenset(
     ("population", "classes", "visible", "peak_counts", "fringe_period_voxels", "fringe_jitter", "seed")
 )
@@ -41,20 +41,20 @@ _FIRST_POPULATION_FIELDS = frozenset(
 
 
 class DatasetSpec(BaseModel):
-    """What a data set holds; its hash names it."""
+    """Specification of a data set; its hash identifies it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     population: PopulationSpec = DEFAULT_POPULATION
     classes: tuple[Label, ...] = CLASSES
-    visible: bool = Field(default=True, description="False: only lines that the reflection can't see (g·b = 0).")
+    visible: bool = Field(default=True, description="False: only lines invisible at the reflection (g·b = 0).")
     peak_counts: tuple[float, float] = (1e3, 1e6)
-    fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target.")
+    fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target fringe period, in voxels.")
     fringe_jitter: float = Field(default=0.08, description="Relative spread of that target from sample to sample.")
     seed: int = 1
     nuisance: NuisanceWord = Field(
         default="measured",
-        description="'measured': counts with noise, gaps, blur, aliens. 'none': expected intensities, to be spoilt "
+        description="'measured': counts with noise, gaps, blur, aliens. 'none': expected intensities, which get noise "
         "while training.",
     )
 
@@ -73,16 +73,16 @@ def _at_default(model: BaseModel, first_fields: frozenset[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class SampleInfo:
-    """Facts of one sample, stored beside its volume.
+    """Properties of one sample, stored with its volume.
 
     Attributes
     ----------
     config
-        Number of the crystal: samples of one crystal must not be split over training and test.
+        Number of the crystal: samples of one crystal must not be divided between training and test.
     label, element, hkl, g_dot_b
         The crystal and its reflection; the label may also be a kind of outlier.
     line_distance
-        Of the line from the centre, in particle sizes; -1 without a line.
+        Distance of the line from the centre, in particle sizes; -1 without a line.
     peak_counts
         Expected counts of the brightest pixel.
     size_nm
@@ -90,14 +90,14 @@ class SampleInfo:
     coverage, completeness
         Share of the frames that arrived.
     source
-        'continuum', or what the relaxed crystal came from.
+        'continuum', or the library of the relaxed crystal.
     burgers
-        Twice the Burgers vector in lattice parameters; None without a line or where unknown.
+        Twice the Burgers vector in lattice parameters; None without a line or if unknown.
     character_deg
-        Between line and Burgers vector; None likewise.
+        Angle between line and Burgers vector, degrees; None likewise.
     strain_rad
-        Root mean square of the smooth strain's phase over the crystal (`sim.crystal.Crystal.strain_rad`); None for
-        what is no crystal, and in shards older than this fact.
+        Root mean square of the smooth strain's phase over the crystal, radians (`sim.crystal.Crystal.strain_rad`);
+        None if the sample is not a crystal, and in shards older than this field.
     """
 
     config: int
@@ -118,7 +118,7 @@ class SampleInfo:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled model input; ``intensity`` (64, 64, 64) float32 counts, expected ones where clean."""
+    """One labelled model input; ``intensity`` is (64, 64, 64) float32 counts, or expected counts if noiseless."""
 
     intensity: NDArray[np.float32]
     info: SampleInfo

@@ -1,8 +1,8 @@
-"""Labelled CXDPs for training and testing: resumable, deterministic by seed, one HDF5 shard a task.
+"""Labelled CXDPs for training and testing: resumable, deterministic by seed, one HDF5 shard per task.
 
-A sample goes the way of a live scan: a crystal, a diffractometer, expected counts at every pixel's exact Q, noise and
-gaps in the detector's frame, then the same preprocessing as live data. That preprocessing lives a storey above and is
-handed in (`Preprocess`), so that nothing here points up.
+A sample is made like a live scan: a crystal, a diffractometer, expected counts at every pixel's exact Q, noise and
+gaps in the detector's frame, then the same preprocessing as live data. That preprocessing belongs to a higher layer
+and is passed in (`Preprocess`), so that nothing here imports upwards.
 """
 
 from __future__ import annotations
@@ -21,18 +21,10 @@ from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
 from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.cxdp.nuisance import measure, random_nuisance
 from braggwatch.sim.cxdp.scattering import amplitude_at
-from braggwatch.sim.cxdp.shards import (
-    ForeignShardError,
-    ShardError,
-    ShardFacts,
-    check_shard,
-    read_shard,
-    shard_facts,
-    shard_nuisance,
-    store_samples,
-)
+from braggwatch.sim.cxdp.shards import ShardFacts, check_shard, read_shard, shard_facts, shard_nuisance, store_samples
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 
 __all__ = [
     "CLEAN_PEAK",
@@ -59,7 +51,7 @@ __all__ = [
 
 
 class Preprocess(Protocol):
-    """Detector frames to the model's volume: the live path's numeric core."""
+    """Converts detector frames into the model's volume: the numeric core of the live path."""
 
     def __call__(
         self,
@@ -70,20 +62,20 @@ class Preprocess(Protocol):
         dead: NDArray[np.bool_],
         fringe_period_voxels: float,
     ) -> tuple[NDArray[np.float32] | None, str]:
-        """Return the (64, 64, 64) counts, or None with the reason why there are none."""
+        """Return the (64, 64, 64) float32 counts and '', or None and the reason."""
         ...
 
 
 class CrystalSource(Protocol):
-    """Where crystals come from that are not built here: relaxed ones."""
+    """Source of crystals that are not built here, such as relaxed ones."""
 
     @property
     def name(self) -> str:
-        """What it is, for the record; never empty, and another name for other crystals."""
+        """Name of the source, stored with the data; never empty, and unique to its crystals."""
         ...
 
     def configuration(self, number: int) -> int:
-        """Return the number of the crystal that sample ``number`` shows; several samples may show one.
+        """Return the number of the crystal in sample ``number``; several samples may share a crystal.
 
         Raises
         ------
@@ -102,7 +94,7 @@ def ideal_intensity(
     amplitude: Callable[[NDArray[np.float64]], NDArray[np.complexfloating]],
     g_inv_nm: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """|F|² at every pixel's exact Q.
+    """Return |F|² at every pixel's exact Q.
 
     Parameters
     ----------
@@ -129,16 +121,16 @@ def ideal_intensity(
 def make_sample(
     spec: DatasetSpec, number: int, preprocess: Preprocess, crystals: CrystalSource | None = None
 ) -> Sample | str:
-    """Make one sample; returns the reason in words where it is refused.
+    """Make one sample, or return the reason why it was rejected.
 
     Parameters
     ----------
     number
-        With the specification's seed it decides every draw.
+        Number of the sample; together with the specification's seed it determines every draw.
     preprocess
-        Frames to volume; may refuse the scan.
+        Converts frames into the volume; may reject the scan.
     crystals
-        Relaxed crystals; None: one is built, of the class whose turn it is.
+        Relaxed crystals; None: a continuum crystal is built, the classes taking turns.
 
     Raises
     ------
@@ -154,7 +146,7 @@ def make_sample(
         config, source = crystals.configuration(number), crystals.name
         crystal = crystals.draw(rng, config)
         if crystal.label not in spec.classes:
-            return f"a crystal of class {crystal.label} was not asked for"
+            return f"class {crystal.label} is not in the specification"
     return scan_of(spec, crystal, preprocess, rng, config=config, source=source)
 
 
@@ -167,12 +159,12 @@ def scan_of(
     config: int,
     source: str = "continuum",
 ) -> Sample | str:
-    """Scan one crystal and preprocess the scan; returns the reason in words where it is refused.
+    """Scan one crystal and preprocess the scan, or return the reason why it was rejected.
 
     Parameters
     ----------
     config, source
-        The crystal's number and where it comes from, for the sample's facts.
+        The crystal's number and its source, stored with the sample.
     """
     setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
@@ -208,7 +200,7 @@ def scan_of(
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """Frames (N, R, C), which of them arrived (N,), dead pixels (R, C), expected counts of the brightest pixel."""
+    """Return frames (N, R, C), which arrived (N,), dead pixels (R, C), and expected counts of the brightest pixel."""
 
     frames: NDArray[np.generic]
     present: NDArray[np.bool_]
@@ -237,10 +229,10 @@ def _clean_scan(intensity: NDArray[np.float32]) -> _Scan:
 def write_shard(
     path: Path, spec: DatasetSpec, numbers: range, preprocess: Preprocess, crystals: CrystalSource | None = None
 ) -> Iterator[tuple[int, str | None]]:
-    """Write one shard, yielding (number, refusal reason or None) after each sample for a progress bar.
+    """Write one shard, yielding (number, reason for rejection or None) after each sample for a progress bar.
 
-    The shard appears under its name only when complete; one that exists is left alone (resume): see `check_shard` for
-    whether it deserves that.
+    The shard appears under its name only when complete; an existing one is left alone, to resume: see `check_shard` to
+    verify it.
     """
     if path.exists():
         return

@@ -1,4 +1,4 @@
-"""Random diffraction set-ups: a geometry, a rocking range and an orientation that meet Bragg's condition."""
+"""Random diffraction set-ups: a geometry, a rocking range and an orientation that satisfy the Bragg condition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DiffractionSetup:
     angles_deg
         (N,) readings of the scanned circle.
     orientation
-        (3, 3) rotation: crystal axes to the sample frame (all sample circles at zero).
+        (3, 3) rotation from crystal axes to the sample frame (all sample circles at zero).
     fringe
         Fringe period along (frame, row, column) in frames or pixels.
     """
@@ -51,7 +51,7 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def orient(direction: NDArray[np.float64], onto: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a rotation that turns one (3,) direction onto another, with a random twist about it."""
+    """Return a rotation (3, 3) of one (3,) direction onto another, with a random azimuth about it."""
 
     def frame(axis: NDArray[np.float64], seed: NDArray[np.float64]) -> NDArray[np.float64]:
         z = axis / np.linalg.norm(axis)
@@ -70,9 +70,9 @@ def random_setup(
     Parameters
     ----------
     spec
-        The crystal: its size and reflection decide distance and step.
+        The crystal: its size and reflection determine the distance and the rocking step.
     rng
-        Source of every draw.
+        Generator of every draw.
     box_fringes
         Edge of the model input in fringe periods.
     max_points
@@ -122,7 +122,7 @@ def random_setup(
     )
     q = pixel_q(geometry, 0.0, centre[0], centre[1])
     moved = pixel_q(geometry, 0.01, centre[0], centre[1])
-    per_degree = float(np.linalg.norm(moved - q)) / 0.01  # 1/angstrom a degree of rocking
+    per_degree = float(np.linalg.norm(moved - q)) / 0.01  # 1/Å per degree of rocking
     step = 2 * np.pi / (spec.size_nm * 10 * frames) / per_degree
     start = float(rng.uniform(-3, 3)) * step - step * (shape[0] - 1) / 2
     orientation = orient(np.asarray(spec.hkl, dtype=np.float64), q, rng)

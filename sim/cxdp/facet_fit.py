@@ -1,4 +1,4 @@
-"""Facets of a given particle: which way its crystal lies from the streaks, and a polyhedron from its support."""
+"""Facets of a given particle: its crystal's orientation from the streaks, and a polyhedron fitted to its support."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def facet_normals() -> NDArray[np.float64]:
 def fit_polyhedron(particle: ParticleObject, rounds: int = 6) -> tuple[Polyhedron, float]:
     """Fit {111}, {100} and {110} facets to an object's support.
 
-    Each facet's distance starts at the support's own reach and is moved, in turn, to where the two bodies overlap best.
+    Each facet's distance starts at the support's extent; the distances are then optimised in turn for the best overlap.
 
     Returns
     -------
     polyhedron, overlap
-        Nanometre, crystal axes, about the centre of mass; volume in common over volume in either.
+        The polyhedron in nm, crystal axes, about the centre of mass; and intersection over union of the volumes.
     """
     inside = particle.positions_nm
     step = float((particle.size_nm**3 / len(inside)) ** (1 / 3))
     normals = facet_normals()
     reach = float(np.abs(inside).max()) + 2 * step
     grid = point_lattice(reach, 2 * step)
-    # a cell belongs to the body where it holds at least half of the eight points that it could
+    # a cell belongs to the body if it contains at least half of its eight points
     cells, points = np.unique(np.rint(inside / (2 * step)).astype(int), axis=0, return_counts=True)
     filled = {tuple(c) for c in cells[points >= 4].tolist()}
     taken = np.asarray([tuple(c) in filled for c in np.rint(grid / (2 * step)).astype(int).tolist()])
@@ -83,8 +83,8 @@ def orientation_from_streaks(
     Returns
     -------
     rotation, contrast
-        (3, 3) crystal axes to the sample frame; and how far the best azimuth stands out of all, in their standard
-        deviations. The lattice's own symmetry leaves several equal azimuths: one of them is returned.
+        (3, 3) rotation from crystal axes to the sample frame; and by how many standard deviations the best azimuth
+        exceeds the mean of all. The lattice's symmetry makes several azimuths equivalent: one of them is returned.
     """
     half = intensity.shape[0] // 2
     level = np.log1p(np.maximum(intensity, 0.0))
@@ -97,7 +97,7 @@ def orientation_from_streaks(
     g = np.asarray(hkl, dtype=np.float64)
     rays = np.asarray([*family((1, 1, 1)), *family((1, 0, 0))], dtype=np.float64)
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    # a streak along Q is there at every azimuth
+    # a streak along Q is the same at every azimuth
     rays = rays[np.abs(rays @ g) < 0.95 * np.linalg.norm(g)]
     azimuths = np.arange(0.0, 360.0, 0.5)
     scores = np.empty(len(azimuths))

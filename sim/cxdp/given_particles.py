@@ -1,7 +1,7 @@
-"""A given particle as scattering points: its strain kept or taken away, a dislocation put in.
+"""A given particle as scattering points, with or without its strain, and optionally with a dislocation put in.
 
-A simulated crystal is drawn from a distribution; an object is one particle that somebody knows. Its density is complex,
-ρ = |ρ| exp(-2πi g·u), so that its own strain can be kept or taken away and a dislocation's phase multiplied in.
+A simulated crystal is drawn from a distribution; an object is one known particle. Its density is complex,
+ρ = |ρ| exp(-2πi g·u), so that its own strain can be kept or removed and a dislocation's phase multiplied in.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _PER_NM_FROM_RADIANS_PER_A = 10.0 / (2.0 * np.pi)
 class ParticleObject:
     """Scattering points with complex weights, seen at one reflection.
 
-    The form factor's slope over the peak (about one per cent for a particle of 300 nm) is left out: a retrieved object
-    carries it already.
+    The form factor's slope over the peak (about 1 % for a particle of 300 nm) is omitted: a retrieved object already
+    contains it.
 
     Attributes
     ----------
     positions_nm
         (N, 3) float64 about the centre of mass, crystal axes.
     weights
-        (N,) complex128 density times the volume of a point, phase -2π g·u.
+        (N,) complex128 density times the volume per point; the phase is -2π g·u.
     metal, hkl
-        Lattice and reflection: Burgers vectors and g are theirs.
+        Lattice and reflection, which determine Burgers vectors and g.
     size_nm
-        Cube root of the volume.
+        Cube root of the volume, nm.
     """
 
     positions_nm: NDArray[np.float64]
@@ -68,9 +68,9 @@ class ParticleObject:
         return replace(self, weights=np.abs(self.weights).astype(np.complex128))
 
     def with_line(self, line: LineSpec) -> ParticleObject:
-        """Multiply the phase of a straight dislocation in; ``line.offset`` is in units of ``size_nm``.
+        """Return the particle with the phase of a straight dislocation; ``line.offset`` is in units of ``size_nm``.
 
-        The displacement's effect on q·(r + u), a fiftieth of a turn over the box, is left out as it is in the object.
+        The displacement's effect on q·(r + u), 1/50 of a turn over the box, is omitted, as it is in the object.
         """
         frame = line_frame(line)
         origin = (frame[1] * line.offset[0] + frame[0] * line.offset[1]) * self.size_nm
@@ -80,29 +80,29 @@ class ParticleObject:
         return replace(self, weights=self.weights * np.exp(-2j * np.pi * turns))
 
     def amplitude(self, q_inv_nm: NDArray[np.float64], *, eps: float = 1e-4) -> NDArray[np.complexfloating]:
-        """Scattered amplitude Σ w exp(-2πi q·r) at (..., 3) offsets from g, 1/nm, crystal axes; (...) complex."""
+        """Return the amplitude Σ w exp(-2πi q·r), (...) complex, at (..., 3) offsets from g, 1/nm, crystal axes."""
         real, complex_ = (np.float32, np.complex64) if eps >= _SINGLE_PRECISION_EPS else (np.float64, np.complex128)
         flat = np.asarray(q_inv_nm, dtype=np.float64).reshape(-1, 3)
         reach = float(np.abs(self.positions_nm).max())
         x, y, z = (np.ascontiguousarray(self.positions_nm[:, i] / reach, dtype=real) for i in range(3))
         s, t, u = (np.ascontiguousarray(2 * np.pi * reach * flat[:, i], dtype=real) for i in range(3))
         weights = self.weights.astype(complex_)
-        # finufft's cheaper upsampling is good to 2e-3 only
+        # finufft's cheaper upsampling is accurate to 2e-3 only
         upsampling = 1.25 if eps >= _CHEAP_EPS else 2.0
         total = finufft.nufft3d3(x, y, z, weights, s, t, u, isign=-1, eps=eps, nthreads=1, upsampfac=upsampling)
         return np.asarray(total).reshape(np.shape(q_inv_nm)[:-1])
 
 
 class Measurement(BaseModel):
-    """Where and how a particle was measured, so that it can be measured again in simulation."""
+    """Geometry and counts of a particle's measurement, so that it can be repeated in simulation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     geometry: RockingGeometry
     angles_deg: tuple[float, ...] = Field(min_length=2, description="Readings of the scanned circle.")
-    q_inv_A: tuple[float, float, float] = Field(description="Centre of the peak, sample frame, 1/angstrom.")
+    q_inv_A: tuple[float, float, float] = Field(description="Centre of the peak, sample frame, 1/Å.")
     orientation: tuple[tuple[float, float, float], ...] = Field(
-        min_length=3, max_length=3, description="Rotation: crystal axes to the sample frame."
+        min_length=3, max_length=3, description="Rotation from crystal axes to the sample frame."
     )
     peak_counts: float = Field(gt=0, description="Largest counts of a pixel.")
     background: float = Field(ge=0, description="Mean counts of a pixel far from the peak.")
@@ -113,17 +113,17 @@ class Measurement(BaseModel):
 
 
 class Rescan:
-    """A scan that can be taken again of any particle: which pixels see the peak, and where in its Q.
+    """A scan that can be simulated for any particle: the pixels that see the peak, and their Q.
 
     Parameters
     ----------
     measurement
-        How it was measured; a particle's g is laid on the measured Q.
+        The measurement; a particle's g is placed at the measured Q.
     size_nm
-        Of the particles to come.
+        Size of the particles to be scanned, nm.
     reach_fringes
-        Pixels farther from the peak than so many fringes get the background alone: 16 reach the corners of the model
-        input, and a retrieved object says nothing about what is farther out.
+        Pixels farther from the peak than this many fringes get only background: 16 reach the corners of the model
+        input, and a retrieved object has no information beyond that.
     """
 
     def __init__(self, measurement: Measurement, size_nm: float, reach_fringes: float = 17.0) -> None:
@@ -147,20 +147,20 @@ class Rescan:
         self._places = np.concatenate(places)
 
     def expected_counts(self, particle: ParticleObject) -> NDArray[np.float32]:
-        """Compute (frames, rows, columns) expected counts, the brightest pixel at the measured scan's.
+        """Return (frames, rows, columns) float32 expected counts, scaled to the measured scan's brightest pixel.
 
         Raises
         ------
         ValueError
-            If the scan doesn't meet the particle's peak.
+            If the scan misses the particle's peak.
         """
         field = particle.amplitude(self._offsets, eps=1e-3)
-        seen = field.real**2 + field.imag**2
-        brightest = float(seen.max(initial=0.0))
+        intensity = field.real**2 + field.imag**2
+        brightest = float(intensity.max(initial=0.0))
         if brightest <= 0:
-            raise ValueError("the scan doesn't meet the particle's peak")
+            raise ValueError("the scan misses the particle's peak")
         counts = np.full(self._shape, self.measurement.background, dtype=np.float32)
-        counts.reshape(-1)[self._places] += (seen * (self.measurement.peak_counts / brightest)).astype(np.float32)
+        counts.reshape(-1)[self._places] += (intensity * (self.measurement.peak_counts / brightest)).astype(np.float32)
         return counts
 
 
@@ -175,23 +175,23 @@ def object_from_density(
     *,
     refine: int = 2,
 ) -> ParticleObject:
-    """Make scattering points of a density on a cubic grid.
+    """Make scattering points from a density on a cubic grid.
 
     Parameters
     ----------
     density, support
         (n, n, n) complex and bool, the object of `braggwatch.sim.cxdp.phasing`.
     voxel_nm
-        Edge of a voxel.
+        Edge of a voxel, nm.
     basis
         (3, 3) orthonormal rows: directions of the array's axes in the sample frame.
     orientation
-        (3, 3) rotation, crystal axes to the sample frame.
+        (3, 3) rotation from crystal axes to the sample frame.
     element, hkl
         Lattice and reflection.
     refine
-        Points to a voxel along each axis, by linear interpolation: the grid's own copies of the peak move so many
-        times farther out, and linear weights dampen them.
+        Points per voxel along each axis, by linear interpolation: this moves the grid's aliases of the peak farther out
+        by the same factor, and the linear weights damp them.
     """
     inside = np.argwhere(support)
     low, high = inside.min(axis=0) - 1, inside.max(axis=0) + 2
@@ -214,7 +214,7 @@ def object_from_density(
 def object_from_polyhedron(
     shape: Polyhedron, element: Element, hkl: Miller, *, points_across: int = 40
 ) -> ParticleObject:
-    """Fill a polyhedron (nanometre, crystal axes) evenly, without strain; ``points_across`` points over its size."""
+    """Fill a polyhedron (nm, crystal axes) uniformly, without strain; ``points_across`` points across its size."""
     reach = float(np.abs(shape.distances).max()) * 2
     coarse = point_lattice(reach, reach / 40)
     coarse = coarse[shape.inside(coarse)]
@@ -235,14 +235,14 @@ def point_lattice(reach: float, step: float) -> NDArray[np.float64]:
 
 
 def visible_lines(hkl: Miller, offsets: tuple[float, ...] = (0.0, 0.1, 0.2)) -> list[LineSpec]:
-    """List screw and edge lines that a reflection sees: each Burgers vector with g·b ≠ 0, at several distances.
+    """Return the screw and edge lines visible at a reflection: each Burgers vector with g·b ≠ 0, at several distances.
 
     Parameters
     ----------
     hkl
         The reflection.
     offsets
-        Distances from the centre in particle sizes; the direction goes around from one Burgers vector to the next.
+        Distances from the centre, in particle sizes; the direction rotates from one Burgers vector to the next.
     """
     seen = [b for b in BURGERS if g_dot_b(hkl, b) != 0]
     lines: list[LineSpec] = []

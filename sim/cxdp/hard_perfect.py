@@ -1,4 +1,4 @@
-"""Perfect crystals that are hard to call so: strained by a stated amount, odd in shape, or both."""
+"""Perfect crystals that are hard to classify: strained by a given amount, of unusual shape, or both."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from braggwatch.sim.cxdp.crystal.population import PopulationSpec, random_crysta
 
 @dataclass(frozen=True, slots=True)
 class Hardness:
-    """One way to be hard.
+    """One kind of hard crystals.
 
     Attributes
     ----------
     strain_rad
-        Root mean square of the strain's phase over the particle, the same in every crystal.
+        Root mean square of the strain's phase over the particle, radians, the same in every crystal.
     facet_jitter
-        Half-width of every facet's random factor; None: as the training population has it.
+        Half-width of the facets' random factors; None: that of the training population.
     elongation
         Stretch along one of the crystal's axes, at constant volume.
     """
@@ -30,7 +30,7 @@ class Hardness:
 
     @property
     def name(self) -> str:
-        """In words, e.g. 'strain 0.4 rad'."""
+        """Name for reports, e.g. 'strain 0.4 rad'."""
         parts = [f"strain {self.strain_rad:g} rad"]
         if self.facet_jitter is not None:
             parts.append(f"facets ±{self.facet_jitter:.0%}")
@@ -45,7 +45,7 @@ HARDNESSES: tuple[Hardness, ...] = (
     Hardness(0.0, elongation=1.8),
     Hardness(0.4, facet_jitter=0.5, elongation=1.8),
 )
-"""What the gap is measured on: strain alone, shape alone, both."""
+"""Kinds on which the gap to real data is measured: strain only, shape only, both."""
 
 
 class HardPerfect:
@@ -61,14 +61,14 @@ class HardPerfect:
 
     @property
     def name(self) -> str:
-        """What it is, for the record."""
+        """Name of the source, stored with the data."""
         return f"perfect, {self._hardness.name}"
 
     def configuration(self, number: int) -> int:
-        """Return the number of the crystal that a sample shows: each shows its own."""
+        """Return the number of a sample's crystal: each sample has its own."""
         return number
 
-    def draw(self, rng: np.random.Generator, config: int) -> Crystal:  # noqa: ARG002 - the sample's generator decides
+    def draw(self, rng: np.random.Generator, config: int) -> Crystal:  # noqa: ARG002 - all draws come from the sample's generator
         """Draw one crystal, its size and its reflection."""
         spec = random_crystal_spec(rng, "perfect", self._population)
         if self._hardness.elongation != 1.0:

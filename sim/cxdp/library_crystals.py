@@ -1,4 +1,4 @@
-"""Relaxed crystals as a source of samples: each configuration seen at several reflections, sizes and set-ups."""
+"""Relaxed crystals as a source of samples: each configuration at several reflections, sizes and set-ups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Library(Protocol):
     def __len__(self) -> int: ...
 
     def crystal(self, index: int, rng: np.random.Generator, hkl: Miller | None, size_nm: float) -> Crystal:
-        """Return a configuration at a reflection (drawn where None), scaled to a size."""
+        """Return a configuration at a reflection (drawn if None), scaled to a size."""
         ...
 
 
@@ -40,9 +40,9 @@ class LibraryCrystals:
     population
         Reflections and sizes to draw from.
     visible
-        Whether lines must be seen (g·b ≠ 0) or must not (g·b = 0).
+        Whether lines must be visible (g·b ≠ 0) or invisible (g·b = 0).
     patterns_per_crystal
-        Samples ``n·p`` to ``n·p + p - 1`` show configuration ``n``.
+        Samples ``n·p`` to ``n·p + p - 1`` are of configuration ``n``.
     """
 
     library: Library
@@ -52,11 +52,11 @@ class LibraryCrystals:
 
     @property
     def name(self) -> str:
-        """The library's hash and the number of patterns of each crystal: together with the numbers they fix all."""
+        """The library's hash and the number of patterns per crystal: with a sample number they identify a crystal."""
         return f"relaxed-{self.library.digest[:12]}x{self.patterns_per_crystal}"
 
     def configuration(self, number: int) -> int:
-        """Return the configuration that sample ``number`` shows.
+        """Return the configuration of sample ``number``.
 
         Raises
         ------
@@ -72,16 +72,16 @@ class LibraryCrystals:
         return config
 
     def draw(self, rng: np.random.Generator, config: int) -> Crystal:
-        """Return a configuration at a reflection and size of the population, its line visible as asked.
+        """Return a configuration at a reflection and size of the population, its line visible or not as specified.
 
         Raises
         ------
         ValueError
-            If the population's reflections never show the line so.
+            If no reflection of the population gives the specified visibility.
         """
         low, high = np.log(self.population.size_nm)
         for _ in range(_DRAWS):
-            # a library knows which reflections see a line; for those that don't, try until one is hit
+            # a library draws reflections at which the line is visible; for invisible ones, draw until one is found
             hkl = None if self.visible else random_reflection(self.population, rng)
             crystal = self.library.crystal(config, rng, hkl, float(np.exp(rng.uniform(low, high))))
             if crystal.label == "perfect" or (crystal.g_dot_b != 0) == self.visible:

@@ -1,4 +1,4 @@
-"""What a real measurement adds to a pattern, in the detector's own frame: counting noise, background, gaps, aliens."""
+"""Noise and artefacts of a real measurement, in detector frames: counting noise, background, gaps, alien peaks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from scipy.ndimage import gaussian_filter
 
 
 class NuisanceSpec(BaseModel):
-    """How one measurement is spoilt. All lengths in raw pixels or frames, all rates in counts per pixel and frame."""
+    """Noise and artefacts of one measurement; lengths in raw pixels or frames, rates in counts per pixel and frame."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     peak_counts: float = Field(gt=0, description="Expected counts of the brightest pixel.")
     background: float = Field(ge=0, description="Mean background.")
-    blur: tuple[float, float, float] = Field(description="Gaussian sigma along (frame, row, column): coherence.")
-    gap_rows: tuple[int, int] | None = Field(description="First and one past the last dead row.")
+    blur: tuple[float, float, float] = Field(
+        description="Gaussian sigma along (frame, row, column), for partial coherence."
+    )
+    gap_rows: tuple[int, int] | None = Field(description="First dead row, and one past the last.")
     gap_cols: tuple[int, int] | None
-    gain_spread: float = Field(ge=0, description="Relative spread of the pixels' gains: a flat field not corrected.")
+    gain_spread: float = Field(ge=0, description="Relative spread of the pixel gains: an uncorrected flat field.")
     hot_pixels: int = Field(ge=0)
-    aliens: int = Field(ge=0, description="Weak peaks of other particles.")
-    alien_strength: float = Field(ge=0, description="Their height relative to the peak.")
+    aliens: int = Field(ge=0, description="Number of weak peaks of other particles.")
+    alien_strength: float = Field(ge=0, description="Height of those peaks relative to the main one.")
     missing_fraction: float = Field(ge=0, lt=1, description="Share of frames that never arrive.")
 
 
@@ -32,19 +34,19 @@ def random_nuisance(
     fringe: tuple[float, float, float],
     peak_counts: tuple[float, float] = (1e3, 1e6),
 ) -> NuisanceSpec:
-    """Draw a nuisance as found at beamlines.
+    """Draw noise and artefacts as found at beamlines.
 
     Parameters
     ----------
     peak, shape
-        Index of the peak in, and shape of, the (frames, rows, columns) cube: gaps keep clear of the peak.
+        Index of the peak in the (frames, rows, columns) cube, and its shape: gaps avoid the peak.
     fringe
         Fringe period along each axis in pixels or frames: scales the blur.
     peak_counts
-        Range of the brightest pixel, drawn log-uniformly.
+        Range of the brightest pixel's counts, drawn log-uniformly.
     """
 
-    def gap(axis: int) -> tuple[int, int] | None:
+    def random_gap(axis: int) -> tuple[int, int] | None:
         if rng.random() >= 0.3:
             return None
         width = int(rng.integers(2, 7))
@@ -58,8 +60,8 @@ def random_nuisance(
         peak_counts=float(np.exp(rng.uniform(*np.log(peak_counts)))),
         background=float(np.exp(rng.uniform(np.log(0.002), np.log(0.1)))),
         blur=(blur[0], blur[1], blur[2]),
-        gap_rows=gap(1),
-        gap_cols=gap(2),
+        gap_rows=random_gap(1),
+        gap_cols=random_gap(2),
         gain_spread=float(rng.uniform(0.02, 0.25)) if rng.random() < 0.4 else 0.0,
         hot_pixels=int(rng.integers(1, 6)) if rng.random() < 0.2 else 0,
         aliens=int(rng.integers(1, 3)) if rng.random() < 0.25 else 0,
@@ -69,7 +71,7 @@ def random_nuisance(
 
 
 def gap_mask(spec: NuisanceSpec, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Dead pixels of a (rows, columns) frame, True where dead."""
+    """Return the dead pixels of a frame: (rows, columns) bool, True where dead."""
     dead = np.zeros(shape, dtype=bool)
     if spec.gap_rows is not None:
         dead[spec.gap_rows[0] : spec.gap_rows[1], :] = True
@@ -88,11 +90,11 @@ def measure(
     intensity
         (frames, rows, columns) in any unit; scaled so that its maximum becomes ``spec.peak_counts``.
     fringe
-        Fringe period along each axis, the width of an alien's peak.
+        Fringe period along each axis in pixels or frames: scales the width of alien peaks.
 
     Returns
     -------
-    Counts (frames, rows, columns) uint32, dead pixels zero, and the (rows, columns) mask of dead pixels.
+    Counts (frames, rows, columns) uint32, zero in dead pixels, and the (rows, columns) bool mask of dead pixels.
     """
     rate = np.asarray(intensity, dtype=np.float32)
     if any(spec.blur):
@@ -119,7 +121,7 @@ def _alien(
 ) -> NDArray[np.float32]:
     profiles: list[NDArray[np.float32]] = []
     for length, period in zip(shape, fringe, strict=True):
-        # an alien sits off the peak on every axis but need not be far on each
+        # an alien peak lies anywhere, on some axes possibly close to the main peak
         at = rng.uniform(0, length)
         width = max(0.7, 0.45 * period * float(rng.uniform(0.5, 2.0)))
         profiles.append(np.exp(-0.5 * ((np.arange(length) - at) / width) ** 2).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Particles on disk: an object from phase retrieval as npz, a fitted polyhedron as JSON."""
+"""Particle files: an object from phase retrieval as npz, a fitted polyhedron as JSON."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, obj
 
 
 class FittedParticle(BaseModel):
-    """A particle as facet distances, with the measurement that it was fitted to: small enough to ship."""
+    """A particle as facet distances, with the measurement that it was fitted to; small enough to ship."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(description="What was fitted, and how well.")
+    source: str = Field(description="What was fitted, and the quality of the fit.")
     element: Element
     hkl: Miller
     distances_nm: tuple[float, ...] = Field(
-        min_length=len(FACETS), max_length=len(FACETS), description="Of `FACETS`, in that order."
+        min_length=len(FACETS), max_length=len(FACETS), description="Distances of `FACETS`, in that order, nm."
     )
     measurement: Measurement
 
     def particle(self) -> ParticleObject:
-        """Fill the polyhedron."""
+        """Return the polyhedron filled with scattering points."""
         shape = Polyhedron(facet_normals(), np.asarray(self.distances_nm))
         return object_from_polyhedron(shape, self.element, self.hkl)
 
@@ -42,7 +42,7 @@ def fitted_gold() -> FittedParticle:
 
 
 def save_object(path: Path, particle: ParticleObject, measurement: Measurement, source: str) -> None:
-    """Write a particle and how it was measured as a compressed npz (single precision)."""
+    """Write a particle and its measurement as a compressed npz (single precision)."""
     facts = {"source": source, "element": particle.metal.symbol, "hkl": list(particle.hkl), "size_nm": particle.size_nm}
     with path.open("wb") as file:
         np.savez_compressed(
@@ -60,13 +60,13 @@ def load_object(path: Path) -> tuple[ParticleObject, Measurement, str]:
     Raises
     ------
     ValueError
-        If the file is no such object.
+        If the file is not such an object.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
             facts = json.loads(str(stored["facts"]))
             measurement = Measurement.model_validate_json(str(stored["measurement"]))
-            h, k, l = (int(i) for i in facts["hkl"])  # noqa: E741 - Miller's names
+            h, k, l = (int(i) for i in facts["hkl"])  # noqa: E741 - Miller indices
             particle = ParticleObject(
                 positions_nm=stored["positions_nm"].astype(np.float64),
                 weights=stored["weights"].astype(np.complex128),
@@ -75,7 +75,7 @@ def load_object(path: Path) -> tuple[ParticleObject, Measurement, str]:
                 size_nm=float(facts["size_nm"]),
             )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} is no object of braggwatch: {error}") from error
+        raise ValueError(f"{path.name} is not a Braggwatch object: {error}") from error
     if particle.positions_nm.ndim != 2 or particle.positions_nm.shape != (len(particle.weights), 3):
         raise ValueError(f"{path.name}: {particle.positions_nm.shape} positions, {particle.weights.shape} weights")
     return particle, measurement, str(facts["source"])

@@ -1,7 +1,7 @@
-"""Scans to be refused: of no single crystal's Bragg peak, or of crystals with defects that are none of the classes.
+"""Scans that should be rejected: not a single crystal's Bragg peak, or crystals with defects outside the classes.
 
-Some kinds are shown to the network while it trains (outlier exposure, Hendrycks et al., ICLR 2019), others are kept
-for the test, so that the rejection of the unforeseen is measured too.
+Some kinds are used in training (outlier exposure, Hendrycks et al., ICLR 2019), others only in testing, so that the
+rejection of unseen kinds is measured too.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ OutlierKind = AlienKind | ZooKind
 OUTLIER_KINDS: tuple[AlienKind, ...] = get_args(AlienKind)
 EXPOSED_KINDS: tuple[AlienKind, ...] = ("noise", "speckle", "two_particles", "off_centre")
 EXPOSED_DEFECTS: tuple[ZooKind, ...] = tuple(kind for kind in ZOO_KINDS if kind != "shockley_pair")
-"""Not the Shockley pair: a line with a split core is that line, and where its halves part for good is a convention."""
+"""Without the Shockley pair: a line with a split core is still that line, and any limit of splitting is arbitrary."""
 
 
 def is_alien(kind: OutlierKind) -> TypeIs[AlienKind]:
-    """Whether a kind is no single crystal's Bragg peak, rather than a crystal with another defect."""
+    """Return whether a kind is not a single crystal's Bragg peak, rather than a crystal with another defect."""
     return kind in OUTLIER_KINDS
 
 
 def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: Preprocess) -> Sample | str:
-    """Make one scan to be refused; returns the reason in words where the preprocessing refused it already.
+    """Make one outlier scan, or return the reason why the preprocessing already rejected it.
 
-    A defect of the zoo is scanned as the specification says of all crystals, an alien always as measured.
+    A crystal with another defect is scanned as the specification says, an alien always with noise.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
         background counts. For the others see `sim.crystal.zoo.random_zoo_spec`.
     """
     if not is_alien(kind):
-        return _foreign_crystal(spec, kind, config, preprocess)
+        return _other_defect(spec, kind, config, preprocess)
     rng = np.random.default_rng((spec.seed, 77, OUTLIER_KINDS.index(kind), config))
     crystal_spec = random_crystal_spec(rng, "perfect", spec.population)
     peak_counts = float(np.exp(rng.uniform(*np.log(spec.peak_counts))))
@@ -88,7 +88,7 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
     return Sample(volume, info)
 
 
-def _foreign_crystal(spec: DatasetSpec, kind: ZooKind, config: int, preprocess: Preprocess) -> Sample | str:
+def _other_defect(spec: DatasetSpec, kind: ZooKind, config: int, preprocess: Preprocess) -> Sample | str:
     rng = np.random.default_rng((spec.seed, 78, ZOO_KINDS.index(kind), config))
     crystal = build_crystal(random_zoo_spec(rng, kind, spec.population))
     sample = scan_of(spec, crystal, preprocess, rng, config=config)
@@ -99,7 +99,7 @@ def _second_particle(
     spec: DatasetSpec, rate: NDArray[np.float32], setup: DiffractionSetup, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     other_spec = random_crystal_spec(rng, "perfect", spec.population)
-    # its own shape and strain, at the first one's size and reflection, so that both peaks fall into one box
+    # own shape and strain, but the first crystal's size and reflection, so that both peaks lie in one box
     other_spec = other_spec.model_copy(
         update={"element": setup.geometry.material, "hkl": setup.geometry.hkl, "size_nm": _size_nm(setup)}
     )
@@ -131,7 +131,7 @@ def _speckle(setup: DiffractionSetup, rng: np.random.Generator) -> NDArray[np.fl
 
 
 def _volume(kind: OutlierKind, peak_counts: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Make counts on the model's grid: in the detector's frame the live preprocessing refuses nearly all of these."""
+    """Make counts on the model's grid: in detector frames the live preprocessing rejects nearly all of these."""
     shape = (64, 64, 64)
     if kind == "empty":
         return rng.poisson(np.exp(rng.uniform(np.log(1e-3), np.log(0.3))), shape).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Phase retrieval of one Bragg peak: from the moduli on an orthogonal grid to the complex object.
+"""Phase retrieval of one Bragg peak: from moduli on an orthogonal grid to the complex object.
 
-Offline research, not part of the live path: it turns a measured peak into an object that can be scattered again
-(`braggwatch.sim.cxdp.given_particles`), with its strain taken away or a dislocation put in.
+For offline studies, not part of the live path: it turns a measured peak into an object whose scattering can be
+simulated (`braggwatch.sim.cxdp.given_particles`), with its strain removed or a dislocation put in.
 
 Hybrid input-output (Fienup, Appl. Opt. 21, 2758 (1982)) or RAAR (Luke, Inverse Problems 21, 37 (2005)) alternate with
 error reduction inside a support that shrink-wrap follows (Marchesini et al., Phys. Rev. B 68, 140101 (2003)), from
@@ -22,19 +22,21 @@ Complex = NDArray[np.complex64]
 
 
 class PhasingSettings(BaseModel):
-    """How to iterate. Lengths in voxels of the object."""
+    """Parameters of the iterations. Lengths are in voxels of the object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seeds: int = Field(default=4, ge=1, description="Random starts.")
-    cycles: int = Field(default=10, ge=1, description="Blocks of hybrid iterations, each ended by error reduction.")
-    hybrid: int = Field(default=30, ge=1, description="Hybrid iterations in a block.")
-    reduction: int = Field(default=8, ge=1, description="Error reduction iterations in a block.")
-    finish: int = Field(default=60, ge=1, description="Error reduction iterations at the end, support fixed.")
+    cycles: int = Field(default=10, ge=1, description="Blocks of hybrid iterations, each followed by error reduction.")
+    hybrid: int = Field(default=30, ge=1, description="Hybrid iterations per block.")
+    reduction: int = Field(default=8, ge=1, description="Error reduction iterations per block.")
+    finish: int = Field(default=60, ge=1, description="Error reduction iterations at the end, with a fixed support.")
     algorithm: Literal["hio", "raar"] = "hio"
     beta: float = Field(default=0.9, gt=0, lt=1, description="Relaxation.")
-    support_level: float = Field(default=0.12, gt=0, lt=1, description="Shrink-wrap: share of the largest modulus.")
-    blur: tuple[float, float] = Field(default=(2.5, 1.0), description="Shrink-wrap: first and last Gaussian sigma.")
+    support_level: float = Field(
+        default=0.12, gt=0, lt=1, description="Shrink-wrap threshold, as a share of the largest modulus."
+    )
+    blur: tuple[float, float] = Field(default=(2.5, 1.0), description="First and last Gaussian sigma of shrink-wrap.")
     seed: int = 1
 
 
@@ -53,7 +55,7 @@ class Reconstruction:
     errors
         Error of every start, best first.
     agreement
-        Modulus of the normalised correlation of the second best start with the best one; 1.0 with a single start.
+        Modulus of the normalised correlation of the second-best start with the best; 1.0 with a single start.
     """
 
     density: Complex
@@ -75,25 +77,25 @@ def retrieve(
     intensity
         (n, n, n) counts, the peak near voxel (n // 2, n // 2, n // 2).
     measured
-        (n, n, n), False where nothing was measured: the modulus is free there. None: all measured.
+        (n, n, n) bool, False where nothing was measured: the modulus is free there. None: all measured.
     settings
-        How to iterate; None for the defaults.
+        Parameters of the iterations; None for the defaults.
 
     Returns
     -------
     Reconstruction
-        Of the start that fits the measured moduli best. An object and its twin ρ*(-r) scatter alike: which of them
-        comes out is chance, the other starts are turned into the same one before they are compared.
+        Result of the start that fits the measured moduli best. An object and its twin ρ*(-r) have the same pattern, so
+        either may result; the other starts are converted to the same one before they are compared.
 
     Raises
     ------
     ValueError
-        If the arrays are no cubes of one shape, or hold no intensity.
+        If the arrays are not cubes of the same shape, or contain no intensity.
     """
     chosen = PhasingSettings() if settings is None else settings
     known = np.ones(intensity.shape, dtype=bool) if measured is None else np.asarray(measured, dtype=bool)
     if intensity.ndim != 3 or len(set(intensity.shape)) != 1 or known.shape != intensity.shape:
-        raise ValueError(f"phasing takes cubes, not {intensity.shape} with a mask of {known.shape}")
+        raise ValueError(f"phasing needs cubes of one shape, not {intensity.shape} with a mask of {known.shape}")
     counts = np.where(known & np.isfinite(intensity), np.maximum(intensity, 0.0), 0.0).astype(np.float32)
     if not counts.any():
         raise ValueError("there is no intensity to phase")
@@ -113,18 +115,18 @@ def retrieve(
 
 
 def overlap(first: Complex, second: Complex) -> float:
-    """Modulus of the normalised scalar product of two objects: 1 where they are the same up to a phase."""
+    """Return the modulus of the normalised scalar product of two objects: 1 if they are equal up to a phase."""
     norm = float(np.linalg.norm(first.ravel())) * float(np.linalg.norm(second.ravel()))
     return float(np.abs(np.vdot(first, second))) / norm if norm > 0 else 0.0
 
 
 def twin(density: Complex) -> Complex:
-    """ρ*(-r) about the middle voxel: scatters exactly as ρ does."""
+    """Return ρ*(-r) about the middle voxel, which has the same diffraction pattern as ρ."""
     return np.conj(np.roll(density[::-1, ::-1, ::-1], 1 - density.shape[0] % 2, axis=(0, 1, 2))).astype(np.complex64)
 
 
 def align(density: Complex, reference: Complex) -> Complex:
-    """Return the object or its twin, shifted by whole voxels and in phase, as it overlaps best with a reference."""
+    """Return the object or its twin, shifted by whole voxels and in phase for the best overlap with a reference."""
     best, value = density, -1.0
     transform = np.conj(_forward(reference))
     for candidate in (density, twin(density)):
@@ -145,11 +147,11 @@ def vortices(density: Complex, support: NDArray[np.bool_], half_width: int = 2) 
     density, support
         As in `Reconstruction`.
     half_width
-        Loops have an edge of ``2 * half_width`` voxels: wide enough to go around a core of little density.
+        Loops have an edge of ``2 * half_width`` voxels: wide enough to enclose a core of low density.
 
     Returns
     -------
-    Number of loops, over the three orientations, whose winding is not zero and whose corners and edges lie inside.
+    Number of loops, over three orientations, with a non-zero winding and all edges inside the object.
     """
     inside = ndimage.binary_erosion(support & (np.abs(density) > 0.15 * np.abs(density[support]).max()))
     phase = np.angle(density)
@@ -159,15 +161,15 @@ def vortices(density: Complex, support: NDArray[np.bool_], half_width: int = 2) 
         a, b = (axis for axis in range(3) if axis != normal)
         step_a, step_b = _wrapped_step(phase, a), _wrapped_step(phase, b)
         winding = np.zeros(phase.shape)
-        whole = np.ones(phase.shape, dtype=bool)
+        loop_inside = np.ones(phase.shape, dtype=bool)
         for i in range(edge):
             winding += np.roll(step_a, -i, axis=a) - np.roll(np.roll(step_a, -i, axis=a), -edge, axis=b)
             winding += np.roll(np.roll(step_b, -i, axis=b), -edge, axis=a) - np.roll(step_b, -i, axis=b)
         for i in range(edge + 1):
             for side in (0, edge):
-                whole &= np.roll(np.roll(inside, -i, axis=a), -side, axis=b)
-                whole &= np.roll(np.roll(inside, -i, axis=b), -side, axis=a)
-        count += int(np.count_nonzero(whole & (np.abs(winding) > np.pi)))
+                loop_inside &= np.roll(np.roll(inside, -i, axis=a), -side, axis=b)
+                loop_inside &= np.roll(np.roll(inside, -i, axis=b), -side, axis=a)
+        count += int(np.count_nonzero(loop_inside & (np.abs(winding) > np.pi)))
     return count
 
 
@@ -189,7 +191,7 @@ def _wrapped_step(phase: NDArray[np.floating], axis: int) -> NDArray[np.float64]
 
 
 def _first_support(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Half the autocorrelation: no object is larger than that around its centre."""
+    """Return half the extent of the autocorrelation: the object can't be larger than that around its centre."""
     auto = np.abs(_inverse(counts))
     shape = ndimage.gaussian_filter(np.asarray(fft.fftshift(auto), dtype=np.float32), 1.0)
     middle = shape.shape[0] // 2
@@ -227,7 +229,7 @@ def _one_start(
 
 
 def _onto_moduli(density: Complex, modulus: NDArray[np.float32], known: NDArray[np.bool_]) -> Complex:
-    """Take the measured moduli where there are any; elsewhere keep one's own up to the bound that ``modulus`` holds."""
+    """Set the measured moduli; elsewhere keep the current modulus up to the bound stored in ``modulus``."""
     field = _forward(_origin_first(density))
     size = np.maximum(np.abs(field), np.float32(1e-12))
     factor = modulus / size
@@ -236,9 +238,9 @@ def _onto_moduli(density: Complex, modulus: NDArray[np.float32], known: NDArray[
 
 
 def _bounded(modulus: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Put a bound where nothing was measured: twice the measured root mean square at that distance from the peak.
+    """Bound the moduli where nothing was measured: twice the measured rms at that distance from the peak.
 
-    Without one, frequencies beyond a scan's range grow freely and draw stripes across the object.
+    Without a bound, frequencies beyond a scan's range grow freely and cause stripes across the object.
     """
     axes = [fft.fftfreq(n, 1.0 / n) for n in modulus.shape]
     radius = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2)
@@ -260,7 +262,7 @@ def _hybrid(density: Complex, projected: Complex, support: NDArray[np.bool_], se
 def _wrapped_support(density: Complex, sigma: float, level: float) -> tuple[Complex, NDArray[np.bool_]]:
     smooth = ndimage.gaussian_filter(np.abs(density), sigma)
     mask = smooth > level * smooth.max()
-    # one particle: what is not joined to the largest piece is noise; a core without density is part of it
+    # one particle: anything not connected to the largest piece is noise; a core without density belongs to it
     pieces, number = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
     if number > 1:
         sizes = np.bincount(pieces.ravel())
@@ -269,12 +271,12 @@ def _wrapped_support(density: Complex, sigma: float, level: float) -> tuple[Comp
     mask = np.asarray(ndimage.binary_fill_holes(mask), dtype=bool)
     shift = [
         n // 2 - round(float(c)) for n, c in zip(mask.shape, ndimage.center_of_mass(mask), strict=True)
-    ]  # drifts otherwise: the moduli don't know where the object is
+    ]  # otherwise it drifts: the moduli don't depend on the object's position
     return np.roll(density, shift, axis=(0, 1, 2)), np.roll(mask, shift, axis=(0, 1, 2))
 
 
 def _centred(density: Complex, support: NDArray[np.bool_]) -> tuple[Complex, NDArray[np.bool_]]:
-    """Centre of mass in the middle, mean phase zero."""
+    """Move the centre of mass to the middle and the mean phase to zero."""
     weight = np.where(support, np.abs(density), 0.0)
     shift = [n // 2 - round(float(c)) for n, c in zip(support.shape, ndimage.center_of_mass(weight), strict=True)]
     moved = np.roll(np.where(support, density, np.complex64(0)), shift, axis=(0, 1, 2))

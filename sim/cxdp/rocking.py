@@ -36,14 +36,14 @@ def _frame_along(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 def bragg_orientation(
     g_crystal: NDArray[np.float64], q_sample: NDArray[np.float64], azimuth_deg: float
 ) -> NDArray[np.float64]:
-    """Rotation that lays a reciprocal lattice vector along the diffracting direction.
+    """Return the rotation that aligns a reciprocal lattice vector with the diffracting direction.
 
     Parameters
     ----------
     g_crystal
         (3,) reciprocal lattice vector, crystal axes, any unit.
     q_sample
-        (3,) Q at which the Bragg condition is met, sample frame, any unit.
+        (3,) Q at which the Bragg condition is satisfied, sample frame, any unit.
     azimuth_deg
         Rotation of the crystal about Q, which the Bragg condition leaves free.
 
@@ -57,7 +57,7 @@ def bragg_orientation(
 
 
 def brightest_intensity(crystal: Crystal, *, eps: float = 1e-5) -> float:
-    """Largest intensity of the whole pattern, in electrons squared.
+    """Return the largest intensity of the whole pattern, in electrons squared.
 
     A defect splits the peak and strain moves it, so the maximum is searched within four fringes of g and refined to
     1/32 of a fringe.
@@ -79,7 +79,7 @@ def scanned_angle_deg(geometry: RockingGeometry) -> float:
 
 
 def _patch_axes(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthonormal rows along the largest, middle and smallest extent of one frame's (rows, columns, 3) Q."""
+    """Return orthonormal rows along the largest, middle and smallest extent of one frame's (rows, columns, 3) Q."""
     points = q.reshape(-1, 3)
     _, vectors = np.linalg.eigh(np.cov(points.T))
     return np.asarray(vectors.T[::-1], dtype=np.float64)
@@ -89,18 +89,18 @@ class _Transform:
     """Σ exp(-2πi (g·u + q·(r + u))) at any q, without form factor, by type-3 NUFFT in rotated axes."""
 
     def __init__(self, crystal: Crystal, axes: NDArray[np.float64], eps: float) -> None:
-        # single precision keeps the accuracy asked for down to here (as in `braggwatch.sim.cxdp.scattering`)
+        # single precision is accurate enough down to this tolerance (as in `braggwatch.sim.cxdp.scattering`)
         real, complex_ = (np.float32, np.complex64) if eps >= _SINGLE_PRECISION_EPS else (np.float64, np.complex128)
         points = (crystal.positions_nm + crystal.displacement_nm) @ axes.T
         self._eps = eps
         self._real = real
         self._reach = float(np.abs(points).max())
         self._points = [np.ascontiguousarray(points[:, i] / self._reach, dtype=real) for i in range(3)]
-        # g·u is reduced in double precision before anything becomes single
+        # g·u is reduced in double precision before the conversion to single
         self._weights = np.exp(-2j * np.pi * np.mod(crystal.phase_turns, 1.0)).astype(complex_)
 
     def __call__(self, offsets_inv_nm: NDArray[np.float64]) -> NDArray[np.complexfloating]:
-        """Amplitude at (..., 3) offsets from g along the rotated axes, 1/nm; (...) complex."""
+        """Return the amplitude, (...) complex, at (..., 3) offsets from g along the rotated axes, 1/nm."""
         flat = offsets_inv_nm.reshape(-1, 3) * (2.0 * np.pi * self._reach)
         x, y, z = self._points
         s, t, u = (np.ascontiguousarray(flat[:, i], dtype=self._real) for i in range(3))
@@ -118,13 +118,14 @@ class RockingModel:
     geometry
         The diffractometer; its sample frame is the one that ``orientation`` maps into.
     orientation
-        (3, 3) rotation, crystal axes to sample frame (`bragg_orientation`).
+        (3, 3) rotation from crystal axes to the sample frame (`bragg_orientation`).
     peak_counts
-        Expected counts at the brightest point of the pattern (which a scan may or may not hit).
+        Expected counts at the brightest point of the pattern (which a scan may miss).
     eps
-        Relative accuracy of the transform: at 1e-5 and above single precision, 1e-8 for comparisons with a sum.
+        Relative accuracy of the transform: single precision at 1e-5 and above; use 1e-8 to compare with a direct sum.
     block
-        Frames in one transform. A block shares one spreading and one FFT: 16 cost a third to a half of 16 single ones.
+        Frames per transform. A block shares one spreading and one FFT: 16 frames cost a third to a half of 16 single
+        ones.
     """
 
     def __init__(
@@ -149,8 +150,8 @@ class RockingModel:
         # |Q| does not change on rocking: one form factor for all frames
         q_inv_nm = _PER_NM_FROM_RADIANS_PER_A * np.linalg.norm(q, axis=-1)
         self._form_factor_squared = form_factor(crystal.spec.metal, q_inv_nm) ** 2
-        # One frame is a thin patch of a sphere. Along its own axes the transform's box is thin too, in any others up
-        # to four times as large.
+        # One frame is a thin patch of a sphere. Along its own axes the transform's box is thin too; along other axes
+        # it is up to four times as large.
         orientation = np.asarray(orientation, dtype=np.float64)
         axes = _patch_axes(q) @ orientation
         self._to_patch = _PER_NM_FROM_RADIANS_PER_A * orientation @ axes.T

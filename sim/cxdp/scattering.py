@@ -1,4 +1,4 @@
-"""Kinematic scattering around one Bragg peak: fast (NUFFT) and exact (sums) forms of the same amplitude.
+"""Kinematic scattering around one Bragg peak: the same amplitude by NUFFT (fast) and by direct sums (exact).
 
 I(q) = |f(|g + q|) Σ_j exp(-2πi (g·u_j + q·(r_j + u_j)))|², crystallographer's q = 1/d in 1/nm, relative to g and in
 crystal axes. f(q) is multiplied in on the target points, exactly (it varies 12 to 32 % over a small crystal's box).
@@ -17,7 +17,7 @@ from braggwatch.sim.cxdp.crystal.build import Crystal
 def amplitude_at(
     crystal: Crystal, q_inv_nm: NDArray[np.floating], *, eps: float = 1e-4, threads: int = 1
 ) -> NDArray[np.complexfloating]:
-    """Scattered amplitude at arbitrary points by type-3 NUFFT.
+    """Compute the scattered amplitude at arbitrary points by type-3 NUFFT.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def amplitude_at(
     eps
         Relative accuracy of the transform; at 1e-5 and above it runs in single precision.
     threads
-        Threads of the transform; two gain nothing at 1e5 points.
+        Threads of the transform; a second one doesn't help at 1e5 points.
 
     Returns
     -------
@@ -40,9 +40,9 @@ def amplitude_at(
     flat = q.reshape(-1, 3)
     points = crystal.positions_nm + crystal.displacement_nm
     scale = float(np.abs(points).max())
-    # finufft's cheaper upsampling of 1.25 is off by up to 2e-3 in single precision, whatever eps says
+    # finufft's cheaper upsampling of 1.25 has errors of up to 2e-3 in single precision, whatever the value of eps
     upsampling = 1.25 if eps >= 1e-3 else 2.0
-    # the phase g·u is reduced in double precision before anything becomes single
+    # the phase g·u is reduced in double precision before the conversion to single
     weights = np.exp(-2j * np.pi * np.mod(crystal.phase_turns, 1.0)).astype(cplx)
     x, y, z = (np.ascontiguousarray(points[:, i] / scale, dtype=real) for i in range(3))
     s, t, u = (np.ascontiguousarray(2 * np.pi * scale * flat[:, i], dtype=real) for i in range(3))
@@ -56,7 +56,7 @@ def amplitude_at(
 def amplitude_on_grid(
     crystal: Crystal, basis_inv_nm: NDArray[np.float64], shape: tuple[int, int, int], *, eps: float = 1e-6
 ) -> NDArray[np.complex128]:
-    """Scattered amplitude on the affine grid ``n @ basis`` by type-1 NUFFT.
+    """Compute the scattered amplitude on the affine grid ``n @ basis`` by type-1 NUFFT.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def amplitude_factorised(
 ) -> NDArray[np.complex128]:
     """Compute `amplitude_on_grid` exactly: on an affine grid the exponential factorises over the axes.
 
-    Slow (a matrix product over all points); the oracle that the fast forms are tested against.
+    Slow (a matrix product over all points); the reference for tests of the fast forms.
     """
     points = crystal.positions_nm + crystal.displacement_nm
     turns = points @ np.asarray(basis_inv_nm, dtype=np.float64).T

@@ -1,4 +1,4 @@
-"""A shard's volumes without loading them: the page cache holds what training touches, not the process."""
+"""Memory-mapped volumes of a shard: what training reads stays in the page cache, not in the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class MappedVolumes:
     Parameters
     ----------
     path
-        A shard of `braggwatch.sim.cxdp.datasets`: one uncompressed chunk a volume.
+        A shard of `braggwatch.sim.cxdp.datasets`: one uncompressed chunk per volume.
 
     Raises
     ------
@@ -24,20 +24,22 @@ class MappedVolumes:
 
     Notes
     -----
-    A chunk's checksum stands behind its data and is not looked at here: whoever made the set or verified its card did.
+    The checksums stored after each chunk are not checked here; making the set and verifying its card do that.
     """
 
     def __init__(self, path: Path) -> None:
         with h5py.File(path, "r") as file:
             stored = file["log_intensity"]
             if not isinstance(stored, h5py.Dataset):
-                raise ValueError(f"{path.name} holds no volumes: make the data set again")
+                raise ValueError(f"{path.name} contains no volumes: make the data set again")
             count, *edges = (int(n) for n in stored.shape)
             self._shape = tuple(edges)
             self._dtype = np.dtype(stored.dtype)
             if stored.chunks != (1, *self._shape) or not _is_plain(stored):
-                raise ValueError(f"{path.name} is not stored one plain chunk a volume: make the data set again")
-            # chunks are listed in the order in which they were written, which need not be the volumes' order
+                raise ValueError(
+                    f"{path.name} is not stored as one uncompressed chunk per volume: make the data set again"
+                )
+            # chunks are listed in the order of writing, which may differ from that of the volumes
             self._offsets = [int(stored.id.get_chunk_info_by_coord((i, 0, 0, 0)).byte_offset) for i in range(count)]
         self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
 

@@ -1,4 +1,4 @@
-"""Shards: HDF5 files of labelled volumes that appear whole or not at all, and are checked before they are trusted."""
+"""Shards: HDF5 files of labelled volumes that are written completely or not at all, and checked before use."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 SHARD_SCHEMA = 1
@@ -23,32 +24,24 @@ _MEANING: Mapping[NuisanceWord, str] = {
 }
 
 
-class ShardError(ValueError):
-    """A shard that can't be read; the message names it and says why."""
-
-
-class ForeignShardError(ValueError):
-    """A good shard of another data set where one's own should be."""
-
-
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What a shard says of itself.
+    """A shard's own record of its content.
 
     Attributes
     ----------
     samples
-        Numbers that were asked for.
+        Numbers of the requested samples.
     nuisance
         'measured' or 'none'.
     crystals
-        Where relaxed crystals came from; '' for the continuum's.
+        Source of the relaxed crystals; '' for continuum crystals.
     code_version
-        Of the package that wrote it; '' where it doesn't say.
+        Version of the package that wrote it; '' if not recorded.
     refused
-        Reason: how many samples the preprocessing refused for it.
+        Number of samples that the preprocessing rejected, by reason.
     infos
-        Of the samples that are there.
+        Properties of the stored samples.
     """
 
     spec: DatasetSpec
@@ -69,21 +62,21 @@ def store_samples(
     nuisance: NuisanceWord | None = None,
     crystals: str = "",
 ) -> Iterator[tuple[int, str | None]]:
-    """Store samples as they are made, yielding (number, refusal reason or None).
+    """Store samples as they are made, yielding (number, reason for rejection or None).
 
-    The file is written under a name of its own and takes its place when complete and on disk, so that several
-    processes may make the same shard, be killed, or fill the disk, and what stands under ``path`` is always whole.
+    The file is written under a temporary name and renamed when complete and on disk, so that the file at ``path`` is
+    always complete, even if several processes make the same shard, are killed, or fill the disk.
 
     Parameters
     ----------
     samples
-        (number, sample or reason of refusal).
+        (number, sample or reason for rejection).
     numbers
-        The numbers asked for, kept with the shard.
+        The requested numbers, stored with the shard.
     nuisance
-        Where it isn't the specification's: outliers are always as measured.
+        Overrides the specification's: outliers always have noise.
     crystals
-        Where relaxed crystals come from.
+        Source of the relaxed crystals.
     """
     word = spec.nuisance if nuisance is None else nuisance
     with whole_file(path) as partial, h5py.File(partial, "w") as file:
@@ -98,14 +91,14 @@ def store_samples(
         store.attrs["meaning"] = _MEANING[word]
         infos: list[str] = []
         refused: dict[str, int] = {}
-        for number, made in samples:
-            if isinstance(made, str):
-                refused[made] = refused.get(made, 0) + 1
-                yield number, made
+        for number, sample in samples:
+            if isinstance(sample, str):
+                refused[sample] = refused.get(sample, 0) + 1
+                yield number, sample
                 continue
             store.resize(len(infos) + 1, axis=0)
-            store[len(infos)] = np.log1p(made.intensity)
-            infos.append(json.dumps(asdict(made.info)))
+            store[len(infos)] = np.log1p(sample.intensity)
+            infos.append(json.dumps(asdict(sample.info)))
             yield number, None
         file.create_dataset("info", data=np.asarray(infos, dtype=h5py.string_dtype()))
         file.attrs["schema"] = SHARD_SCHEMA
@@ -118,14 +111,14 @@ def store_samples(
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what killed processes left of a shard that is complete now."""
+    """Remove partial files that killed processes left behind for a shard that is complete now."""
     if path.exists():
         for partial in path.parent.glob(f"{path.stem}.*partial"):
             partial.unlink(missing_ok=True)
 
 
 def read_shard(path: Path) -> tuple[NDArray[np.float16], list[SampleInfo]]:
-    """Read one shard: log1p counts (N, 64, 64, 64) float16 and the samples' facts.
+    """Read one shard: log1p counts, (N, 64, 64, 64) float16, and the samples' properties.
 
     Raises
     ------
@@ -136,12 +129,12 @@ def read_shard(path: Path) -> tuple[NDArray[np.float16], list[SampleInfo]]:
         volumes = np.asarray(file["log_intensity"], dtype=np.float16)
         infos = _infos(file)
         if volumes.shape != (len(infos), 64, 64, 64):
-            raise ValueError(f"volumes of shape {volumes.shape}, facts of {len(infos)}")
+            raise ValueError(f"{len(infos)} sample records for volumes of shape {volumes.shape}")
     return volumes, infos
 
 
 def shard_facts(path: Path) -> ShardFacts:
-    """Read what a shard says of itself, without its volumes.
+    """Read a shard's record of its content, without its volumes.
 
     Raises
     ------
@@ -164,36 +157,36 @@ def shard_facts(path: Path) -> ShardFacts:
 
 
 def shard_nuisance(path: Path) -> NuisanceWord:
-    """Say whether a shard holds patterns as 'measured', or expected intensities with nuisance 'none'.
+    """Return whether a shard contains noisy patterns ('measured') or expected intensities ('none').
 
     Raises
     ------
     ShardError
-        If the file is damaged or says neither.
+        If the file is damaged or has another value.
     """
     with _opened(path) as file:
         return _nuisance(file)
 
 
 def check_shard(path: Path, spec: DatasetSpec, numbers: range, crystals: str = "") -> ShardFacts:
-    """Read a shard through, checksums and all, and hold it to what was asked for.
+    """Read a whole shard, verifying checksums, and compare it with the request.
 
     Raises
     ------
     ShardError
-        If it is damaged or holds fewer samples than asked for: to be made again.
+        If it is damaged or has fewer samples than requested, and must be made again.
     ForeignShardError
-        If it is a good shard of something else, which nobody asked to overwrite.
+        If it is a sound shard of another data set, which must not be overwritten.
     """
     facts = shard_facts(path)
     if facts.spec.digest() != spec.digest() or facts.crystals != crystals or facts.samples.start != numbers.start:
         raise ForeignShardError(
-            f"{path.name} holds another data set (specification {facts.spec.digest()}, first sample "
+            f"{path.name} belongs to another data set (specification {facts.spec.digest()}, first sample "
             f"{facts.samples.start}{', ' + facts.crystals if facts.crystals else ''}): move it away"
         )
     read_shard(path)
     if facts.samples.stop < numbers.stop:
-        raise ShardError(f"{path.name} holds {len(facts.samples)} of {len(numbers)} samples")
+        raise ShardError(f"{path.name} has {len(facts.samples)} of {len(numbers)} samples")
     return facts
 
 
@@ -211,20 +204,20 @@ def _opened(path: Path) -> Generator[h5py.File]:
 
 
 def _nuisance(file: h5py.File) -> NuisanceWord:
-    word = str(file.attrs.get("nuisance", "measured"))  # shards older than the attribute are all as measured
+    word = str(file.attrs.get("nuisance", "measured"))  # all shards older than this attribute have noise
     if word == "measured":
         return "measured"
     if word == "none":
         return "none"
-    raise ValueError(f"a nuisance {word!r} is not known")
+    raise ValueError(f"unknown nuisance {word!r}")
 
 
-def _numbers(file: h5py.File, path: Path, asked: int) -> range:
+def _numbers(file: h5py.File, path: Path, requested: int) -> range:
     if "samples" in file.attrs:
         start, stop = json.loads(str(file.attrs["samples"]))
         return range(int(start), int(stop))
-    start = int(path.stem.rpartition("-")[2])  # shards older than the attribute say it in their name alone
-    return range(start, start + asked)
+    start = int(path.stem.rpartition("-")[2])  # older shards have it only in their name
+    return range(start, start + requested)
 
 
 def _infos(file: h5py.File) -> list[SampleInfo]:

@@ -1,6 +1,6 @@
 """Diffractometer geometry: circles, detector, angles to Q and back, presets.
 
-Everything may import it; it imports nothing of the simulation.
+Everything may import it; it imports nothing from the simulation.
 """
 
 from braggwatch.sim.geometry.model import Circle, CirclePreset, DetectorTilt, GeometryPreset, RockingGeometry, Signal

@@ -1,4 +1,4 @@
-"""The diffractometer as numbers: everything that is needed to turn angles and pixels into Q.
+"""Parameters of the diffractometer: everything needed to convert angles and pixels into Q.
 
 Laboratory frame: NeXus/McStas (z along the beam, y up, x completes the right-handed set). An axis such as ``"y+"``
 is a right-handed rotation about +y, ``"y-"`` about -y; for pixel directions it is the direction in which the index
@@ -21,14 +21,14 @@ class _Frozen(BaseModel):
 class Circle(_Frozen):
     """One rotation circle at one position."""
 
-    name: str = Field(description="Motor name as the documents give it, e.g. 'th'.")
+    name: str = Field(description="Motor name as in the documents, e.g. 'th'.")
     axis: Axis
     angle_deg: float = Field(description="Reading in degrees; for the scanned circle any value of the scan.")
     offset_deg: float = Field(description="Added to every reading before use, in degrees.")
 
 
 class DetectorTilt(_Frozen):
-    """How far the chip stands off square to the beam, with all detector circles at zero.
+    """Deviation of the chip from perpendicular to the beam, with all detector circles at zero.
 
     The pivot is the pixel that the direct beam hits. The three angles are xrayutilities' ``detrot``, ``tiltazimuth``
     and ``tilt``, as its calibration of an area detector gives them: with r and c the directions of growing row and
@@ -42,21 +42,21 @@ class DetectorTilt(_Frozen):
 
 
 class RockingGeometry(_Frozen):
-    """Geometry of one rocking curve, every field stated, nothing defaulted.
+    """Geometry of one rocking curve; every field must be given.
 
     Pixel coordinates are (row, column), zero-based, of pixel centres. A delivered frame's pixel (r, c) is, before
     binning, at full-chip pixel ``roi_origin + binning * (r, c) + (binning - 1) / 2``, after undoing ``transposed``.
     """
 
     energy_keV: float = Field(gt=0)
-    sample_circles: tuple[Circle, ...] = Field(min_length=1, description="Outer to inner.")
+    sample_circles: tuple[Circle, ...] = Field(min_length=1, description="From outermost to innermost.")
     scanned: str = Field(description="Name of the sample circle that rocks.")
-    detector_circles: tuple[Circle, ...] = Field(description="Outer to inner.")
-    distance_m: float = Field(gt=0, description="Sample to detector along the direct beam.")
-    pixel_size_m: tuple[float, float] = Field(description="Unbinned, (row step, column step).")
+    detector_circles: tuple[Circle, ...] = Field(description="From outermost to innermost.")
+    distance_m: float = Field(gt=0, description="Distance from sample to detector along the direct beam.")
+    pixel_size_m: tuple[float, float] = Field(description="Unbinned pixel size, (row step, column step).")
     row_direction: Axis = Field(description="Laboratory direction of growing row index, circles at zero.")
     column_direction: Axis = Field(description="Laboratory direction of growing column index, circles at zero.")
-    detector_tilt: DetectorTilt | None = Field(description="None: the chip stands square to the beam.")
+    detector_tilt: DetectorTilt | None = Field(description="None: the chip is perpendicular to the beam.")
     direct_beam_px: tuple[float, float] = Field(description="Direct beam (row, column) in full-chip pixels.")
     direct_beam_angles_deg: tuple[float, ...] = Field(
         description="Detector circle readings at which direct_beam_px was measured, same order as detector_circles."
@@ -65,10 +65,10 @@ class RockingGeometry(_Frozen):
     roi_origin: tuple[int, int] = Field(description="First full-chip (row, column) in a delivered frame.")
     binning: tuple[int, int]
     frame_shape: tuple[int, int] = Field(description="Shape of a delivered frame, (rows, columns).")
-    transposed: bool = Field(description="True where delivered frames are the transpose of the chip's layout.")
-    material: str | None = Field(description="e.g. 'Au'; None where unknown.")
-    lattice_parameter_A: float | None = Field(description="Cubic lattice parameter in angstrom; None where unknown.")
-    hkl: tuple[int, int, int] | None = Field(description="Reflection; None where unknown.")
+    transposed: bool = Field(description="True if delivered frames are transposed relative to the chip.")
+    material: str | None = Field(description="e.g. 'Au'; None if unknown.")
+    lattice_parameter_A: float | None = Field(description="Cubic lattice parameter in Å; None if unknown.")
+    hkl: tuple[int, int, int] | None = Field(description="Reflection; None if unknown.")
 
     @model_validator(mode="after")
     def _consistent(self) -> RockingGeometry:
@@ -82,7 +82,7 @@ class RockingGeometry(_Frozen):
 
 
 class Signal(_Frozen):
-    """A number that the documents carry: looked up by field name, never guessed."""
+    """A number carried by the documents, looked up by field name."""
 
     signal: str = Field(description="Field name in start document, descriptor configuration, baseline or event.")
     scale: float = Field(description="Multiplies the field's value, e.g. 1e-3 for mm to m.")
@@ -123,7 +123,7 @@ class GeometryPreset(_Frozen):
     detector_field: str = Field(description="Data key of the frames in the event, resource or stream resource.")
     monitor_field: str | None
     transmission_field: str | None
-    saturation_counts: float | None = Field(description="Counts a pixel at which the detector saturates.")
+    saturation_counts: float | None = Field(description="Counts per pixel at which the detector saturates.")
     material: str | None
     lattice_parameter_A: float | None
     hkl: tuple[int, int, int] | None

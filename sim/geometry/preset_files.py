@@ -1,4 +1,4 @@
-"""Beamline presets: one JSON file each, shipped in ``presets`` beside this module or anywhere on disk."""
+"""Beamline presets: one JSON file each, in the shipped folder ``presets`` next to this module or anywhere on disk."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def load_preset(name_or_path: str | Path) -> GeometryPreset:
     Raises
     ------
     LookupError
-        If no shipped preset has the name; lists those there are.
+        If no shipped preset has the name; the message lists the existing ones.
     OSError
         If the file can't be read.
     ValueError
-        If it isn't a complete preset (pydantic's report of every wrong field).
+        If it isn't a complete preset (pydantic reports every wrong field).
     """
     path = Path(name_or_path)
     if path.suffix != ".json" and path.parent == Path():

@@ -3,7 +3,7 @@
 Conventions are those of `braggwatch.sim.geometry.model`: laboratory frame with z along the beam, Q = k_out - k_in with
 |k| = 2 pi / lambda. Q is given in the **sample frame**: laboratory axes with all sample circles at zero, which is what
 ``xrayutilities.QConversion.area`` returns as (qx, qy, qz) for ``r_i = (0, 0, 1)``. With S the product of the sample
-rotations (outer to inner), D that of the detector rotations and p a pixel's place at D = 1:
+rotations (outer to inner), D that of the detector rotations and p a pixel's position at D = 1:
 ``Q = S^-1 (k D p / |p| - k z)``. The rotations follow Busing & Levy, Acta Cryst. 22, 457 (1967), for arbitrary axes.
 """
 
@@ -62,10 +62,10 @@ def _product(circles: Sequence[Circle], readings_deg: Sequence[float]) -> NDArra
 
 @dataclass(frozen=True, slots=True)
 class RockingMap:
-    """The matrices of one rocking curve, ready to map (angle, row, column) to Q and back.
+    """The matrices of one rocking curve, which map (angle, row, column) to Q and back.
 
-    Rows and columns are those of the array at hand: a delivered frame whose first ``crop_origin`` rows and columns
-    were cut away. Build with `rocking_map`.
+    Rows and columns are those of the given array: a delivered frame without its first ``crop_origin`` rows and columns.
+    Build with `rocking_map`.
 
     Attributes
     ----------
@@ -78,9 +78,9 @@ class RockingMap:
     detector
         (3, 3) product of the detector circles.
     origin_m
-        (3,) place of the array's pixel (0, 0) with the detector circles at zero, metre.
+        (3,) position of the array's pixel (0, 0) with the detector circles at zero, in metres.
     row_step_m, column_step_m
-        (3,) displacements of one row and one column of the array, metre.
+        (3,) displacements of one row and one column of the array, in metres.
     """
 
     k_inv_A: float
@@ -119,19 +119,19 @@ class RockingMap:
         return turned @ self.inner
 
     def index(self, q: ArrayLike, near_angle_deg: float) -> NDArray[np.float64]:
-        """Return the (angle, row, column) at which Q fulfils the Bragg condition: the exact inverse of `q`.
+        """Return the (angle, row, column) at which Q satisfies the Bragg condition: the exact inverse of `q`.
 
         Parameters
         ----------
         q
             (..., 3) in the sample frame, 1/angstrom.
         near_angle_deg
-            Any reading of the scan: of the two crossings of the Ewald sphere the nearer one is taken.
+            Any reading of the scan: of the two intersections with the Ewald sphere the nearer one is returned.
 
         Returns
         -------
-        (..., 3) float64: reading of the scanned circle in degrees, row, column; NaN where rocking never brings Q to
-        the Ewald sphere or the beam leaves away from the detector's plane.
+        (..., 3) float64: reading of the scanned circle in degrees, row, column; NaN if rocking never brings Q to the
+        Ewald sphere or the diffracted beam doesn't meet the detector's plane.
         """
         target = np.asarray(q, dtype=np.float64)
         w = target @ self.inner.T
@@ -174,7 +174,7 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
     geometry
         The diffractometer.
     crop_origin
-        First (row, column) of the array at hand within the delivered frame.
+        First (row, column) of the array within the delivered frame.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
     row_axis, column_axis = _tilted(geometry.detector_tilt, row_axis, column_axis)
     normal = np.cross(row_axis, column_axis)
     row_pitch, column_pitch = geometry.pixel_size_m
-    # The direct beam fell on a known pixel at known readings: find the pixel it hits with all circles at zero.
+    # The direct beam hits a known pixel at known readings: find the pixel it hits with all circles at zero.
     seen = _product(geometry.detector_circles, geometry.direct_beam_angles_deg).T @ _BEAM
     stretch = geometry.distance_m * float(_BEAM @ normal) / float(seen @ normal)
     if not stretch > 0:

@@ -1,4 +1,4 @@
-"""A preset and the numbers of one scan make a geometry; what is missing is named, never guessed."""
+"""Combine a preset and the values of one scan into a geometry; missing values are an error that names them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def preset_signals(preset: GeometryPreset) -> tuple[str, ...]:
 def geometry_from_values(
     preset: GeometryPreset, values: Mapping[str, float], frame_shape: tuple[int, int]
 ) -> RockingGeometry:
-    """Fill a preset's signals.
+    """Fill in a preset's signals and return the geometry.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def geometry_from_values(
     MissingGeometry
         If fields are absent or not finite; names all of them.
     ValueError
-        If a value makes no sense: a region of interest that is not on whole pixels or not on the chip, an energy or
-        a distance that is not positive.
+        If a value is invalid: a region of interest that is not on whole pixels or not on the chip, or an energy or
+        distance that is not positive.
     """
     missing = tuple(
         name for name in preset_signals(preset) if name not in values or not math.isfinite(float(values[name]))

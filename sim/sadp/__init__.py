@@ -1,4 +1,4 @@
 """Zone-axis electron diffraction of cubic crystals: structures, kinematic and dynamical spots, class labels.
 
-Everything above and the simulated microscope import it; CXDP and APT don't.
+Used by all higher SADP layers and the simulated microscope; CXDP and APT don't import it.
 """

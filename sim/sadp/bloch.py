@@ -1,13 +1,13 @@
 """Dynamical zone-axis patterns by Bloch waves.
 
 The eigenvalue equation of high-energy diffraction in a foil whose normal is z (Metherell 1975; De Graef, Introduction
-to Conventional Transmission Electron Microscopy, chapter 5), backscattering left out:
+to Conventional Transmission Electron Microscopy, chapter 5), without backscattering:
 
     (K² - |K + g|²) C_g + Σ_h U_{g-h} C_h = 2 K_z γ (1 + g_z / K_z) C_g,    U_g = (m / m₀) F_g / (π V),
 
 is made Hermitian by (1 + g_z / K_z)^½. One eigenproblem serves every thickness: ψ_g(t) = Σ_j α_j C_g^j exp(2πi γ_j t).
-The strongest beams are solved for; all others within reach are added to first order from the solved ones, with their
-own excitation error, so that a picture has no edge where the matrix ends. Absorption, where wanted, is a share of the
+The strongest beams are solved for exactly; all others in range are added to first order from the solved ones, with
+their own excitation error, so that the picture has no edge where the matrix ends. Optional absorption is a share of the
 elastic potential (U' = share × U), to first order.
 """
 
@@ -27,7 +27,7 @@ from braggwatch.sim.sadp.scattering import Reflections, atomic_coefficients, ref
 from braggwatch.sim.sadp.structure import CrystalStructure
 
 _REACH_INV_A = 0.06
-"""Beams farther from the Ewald sphere than this are left out."""
+"""Beams farther from the Ewald sphere than this, 1/Å, are omitted."""
 _CENTRINGS = ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1))
 _REAL = 1e-9
 
@@ -39,11 +39,11 @@ class BlochSettings:
     Attributes
     ----------
     tilt_deg
-        Of the beam from the zone axis, about x and about y.
+        Tilt of the beam from the zone axis, about x and about y.
     g_max_inv_A
-        Beams are taken up to here.
+        Largest |g| of the beams, 1/Å.
     beams
-        At most this many are solved for, 000 included.
+        Largest number of beams that are solved for, including 000.
     absorption
         Imaginary part of the potential as a share of the real one; 0 for none.
     """
@@ -91,7 +91,8 @@ class BlochWaves:
         mean = float(potential.between(strong[:1], strong[:1])[0, 0].real)
         vacuum = 1.0 / wavelength_A(voltage_kV)
         beam = vacuum * beam_direction(tilt_deg)
-        # the mean inner potential lengthens the wave in the crystal; along the surface it stays as it came
+        # the mean inner potential increases the wave number in the crystal; its component along the surface is
+        # unchanged
         inside = np.array([beam[0], beam[1], sqrt(vacuum**2 - beam[0] ** 2 - beam[1] ** 2 + mean)])
         g = self.hkl @ structure.reciprocal_inv_A @ frame.T
         flux = 1.0 + g[:, 2] / inside[2]
@@ -121,11 +122,11 @@ class BlochWaves:
 
     @property
     def solved(self) -> int:
-        """How many beams were solved for; those in ``hkl`` after them are to first order."""
+        """Number of beams that were solved for; the beams of ``hkl`` after them are to first order."""
         return len(self._gamma)
 
     def amplitudes(self, thickness_A: float) -> NDArray[np.complex128]:
-        """Amplitudes (N + W,) of the beams of ``hkl`` behind a foil; their squares are shares of the beam's flux."""
+        """Return the amplitudes (N + W,) of ``hkl`` behind a foil; their squares are shares of the beam's flux."""
         phases = np.exp(2j * pi * self._gamma * thickness_A)
         lost = np.exp(-2.0 * pi * self._damping * thickness_A)
         strong = self._waves @ (self._start * phases * lost)
@@ -137,7 +138,7 @@ class BlochWaves:
         return np.concatenate([strong, (self._into_weak * grown) @ (self._start * lost)])
 
     def intensities(self, thickness_A: float) -> NDArray[np.float64]:
-        """Intensities (N + W,) of the beams of ``hkl``; the solved ones' sum to 1 without absorption."""
+        """Return the intensities (N + W,) of the beams of ``hkl``; without absorption the solved ones sum to 1."""
         return np.abs(self.amplitudes(thickness_A)) ** 2
 
 
@@ -147,7 +148,7 @@ class BlochZone:
     Parameters
     ----------
     known
-        The structure's reflections up to ``settings.g_max_inv_A`` or farther, where they are made already.
+        The structure's reflections up to ``settings.g_max_inv_A`` or beyond, if already computed.
     """
 
     def __init__(
@@ -175,9 +176,9 @@ class BlochZone:
             If the square reaches beyond the beams.
         """
         if thickness_A <= 0:
-            raise ValueError("a thickness must be above zero")
+            raise ValueError("the thickness must be above zero")
         if half_width_inv_A * sqrt(2) > self.settings.g_max_inv_A * (1 + 1e-9):
-            raise ValueError(f"beams were taken up to {self.settings.g_max_inv_A:g} 1/Å: the picture reaches beyond")
+            raise ValueError(f"beams were computed up to {self.settings.g_max_inv_A:g} 1/Å: the picture extends beyond")
         seen = np.asarray((np.abs(self._xy) <= half_width_inv_A).all(axis=1), dtype=np.bool_)
         seen[0] = False
         intensity = self.waves.intensities(thickness_A)
@@ -185,7 +186,7 @@ class BlochZone:
 
 
 def extinction_distance_A(structure: CrystalStructure, hkl: Direction, voltage_kV: float) -> float:
-    """Two-beam extinction distance ξ_g = K cos θ / |U_g| in Å, relativistic mass and the B factors included."""
+    """Return the two-beam extinction distance ξ_g = K cos θ / |U_g| in Å, with relativistic mass and B factors."""
     potential = _Potential(structure, voltage_kV)
     beam = np.array([hkl], dtype=np.int32)
     origin = np.zeros((1, 3), dtype=np.int32)
@@ -223,13 +224,13 @@ def _choose(
     errors, xy = errors_and_positions(np.ascontiguousarray(g), k, beam_direction(settings.tilt_deg))
     near = np.abs(errors) <= _REACH_INV_A
     hkl, g, errors, xy = hkl[near], g[near], errors[near], xy[near]
-    # what a beam can take, whatever the phases: its excitation error against the crystal's mean scattering at its g
+    # a beam's possible strength, whatever the phases: its excitation error relative to the mean scattering at its g
     rank = np.abs(errors) / _mean_scattering(structure, np.linalg.norm(g, axis=1))
     order = np.argsort(rank, kind="stable")
     first = np.flatnonzero(~hkl[order].any(axis=1))[0]
     order = np.concatenate([order[first : first + 1], np.delete(order, first)])
     hkl, xy = hkl[order], xy[order]
-    # cut between shells, so that beams alike by symmetry stay together
+    # cut between shells, so that symmetry-equivalent beams stay together
     count = min(settings.beams, len(hkl))
     ranks = rank[order]
     while 2 < count < len(hkl) and ranks[count] - ranks[count - 1] < 1e-6 * ranks[count] and not any(settings.tilt_deg):
@@ -238,7 +239,7 @@ def _choose(
 
 
 def _candidates(structure: CrystalStructure, present: NDArray[np.int32], g_max_inv_A: float) -> NDArray[np.int32]:
-    """All reciprocal lattice points that double diffraction can reach, those with no |F| of their own included."""
+    """Return all reciprocal lattice points that double diffraction can reach, including forbidden reflections."""
     reach = np.ceil(g_max_inv_A * np.linalg.norm(structure.cell_A, axis=1)).astype(int)
     axes = [np.arange(-r, r + 1, dtype=np.int32) for r in reach]
     hkl = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -27,7 +27,7 @@ Operation = tuple[NDArray[np.float64], NDArray[np.float64]]
 def read_cif(path: Path, default_b_iso_A2: float = DEFAULT_B_ISO_A2) -> CrystalStructure:
     """Read the first structure of a CIF.
 
-    The file's own symmetry operations are used where it lists them, else those of the space group it names.
+    The file's symmetry operations are used if it lists them, otherwise those of its space group.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def read_cif(path: Path, default_b_iso_A2: float = DEFAULT_B_ISO_A2) -> CrystalS
     ImportError
         If gemmi is not installed.
     StructureError
-        If the file is no CIF, or lacks cell, symmetry or atoms that make sense.
+        If the file is not a CIF, or lacks a valid cell, symmetry or atoms.
     FileNotFoundError
-        If it is not there.
+        If the file does not exist.
     """
     require_gemmi()
     import gemmi
@@ -49,7 +49,7 @@ def read_cif(path: Path, default_b_iso_A2: float = DEFAULT_B_ISO_A2) -> CrystalS
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        # encoding errors are the file's, and gemmi reports broken syntax as ValueError or RuntimeError
+        # gemmi reports broken syntax as ValueError or RuntimeError, and the file may have encoding errors
         small = gemmi.read_small_structure(str(path))
         operations = _operations(small, path.name)
     except (ValueError, RuntimeError, IndexError) as error:
@@ -62,7 +62,7 @@ def read_cif(path: Path, default_b_iso_A2: float = DEFAULT_B_ISO_A2) -> CrystalS
     sites = [_site(site, path.name, default_b_iso_A2) for site in small.sites]
     # gemmi's orthogonalisation has a, b and c in its columns
     cell_A = np.array(cell.orth.mat.tolist(), dtype=np.float64).T
-    group = cast("gemmi.SpaceGroup | None", small.spacegroup)  # its stubs deny the None
+    group = cast("gemmi.SpaceGroup | None", small.spacegroup)  # gemmi's stubs omit the None
     return expand(
         path.stem,
         sites,
@@ -97,7 +97,7 @@ def _operations(small: gemmi.SmallStructure, name: str) -> list[Operation]:
         return [_operation(gemmi.Op(text)) for text in small.symops]
     group = cast("gemmi.SpaceGroup | None", small.spacegroup)
     if group is None:
-        raise StructureError(f"{name}: neither symmetry operations nor a space group that is known")
+        raise StructureError(f"{name}: neither symmetry operations nor a known space group")
     return [_operation(op) for op in group.operations()]
 
 

@@ -1,4 +1,4 @@
-"""Data sets of electron diffraction patterns: every structure along every zone, as microscopes of all sorts see it."""
+"""Data sets of electron diffraction patterns: every structure along every zone, under varied microscope conditions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from braggwatch.sim.sadp.scattering import Reflections, reflections
 from braggwatch.sim.sadp.structure import CrystalStructure
 
 MIN_SPOTS = 4
-"""A picture with fewer spots tells no zone: its camera length is shortened until there are that many."""
+"""Fewer spots don't identify a zone: the camera length is shortened until there are this many."""
 _VISIBLE = 1e-3
 _WIDER = 1.25
 _WIDEST_INV_A = 6.0
@@ -30,10 +30,10 @@ _LARGEST_TILT_SIGMA = 6.0
 
 
 class PatternSpec(BaseModel):
-    """What a data set holds; its hash names it.
+    """Specification of a data set; its hash identifies it.
 
-    Camera lengths follow from the half side of the picture, which is drawn evenly from ``half_width_inv_A`` (1/Å);
-    thicknesses are drawn evenly in their logarithm.
+    Camera lengths follow from the half side of the picture, which is drawn uniformly from ``half_width_inv_A`` (1/Å);
+    thicknesses are drawn log-uniformly.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,9 +44,13 @@ class PatternSpec(BaseModel):
     voltages_kV: tuple[float, ...] = (100.0, 120.0, 200.0, 300.0)
     half_width_inv_A: tuple[float, float] = (1.0, 2.0)
     thickness_A: tuple[float, float] = (50.0, 500.0)
-    thickness_spread: float = Field(default=0.15, ge=0, description="Kinematic only: of the thickness over the area.")
-    tilt_deg: float = Field(default=0.1, ge=0, description="Standard deviation about each axis.")
-    floor: float = Field(default=1e-4, gt=0, lt=1, description="Of the brightest spot; weaker ones are dropped.")
+    thickness_spread: float = Field(
+        default=0.15, ge=0, description="Kinematic only: relative spread of the thickness over the area."
+    )
+    tilt_deg: float = Field(default=0.1, ge=0, description="Standard deviation of the tilt about each axis, degrees.")
+    floor: float = Field(
+        default=1e-4, gt=0, lt=1, description="Share of the brightest spot below which spots are dropped."
+    )
     beams: int = Field(default=150, ge=2, description="Dynamical only: most beams in the structure matrix.")
     absorption: float = Field(default=0.05, ge=0, description="Dynamical only: imaginary part of the potential.")
     detector_px: int = Field(default=256, ge=16)
@@ -58,12 +62,12 @@ class PatternSpec(BaseModel):
 
 
 def facts_of(structure: CrystalStructure) -> StructureFacts:
-    """Return what the data set says of a structure.
+    """Return the facts of a structure that the data set stores.
 
     Raises
     ------
     ValueError
-        If its space group is none that the classes know.
+        If the classes don't cover its space group.
     """
     return StructureFacts(
         id=structure.id,
@@ -76,12 +80,12 @@ def facts_of(structure: CrystalStructure) -> StructureFacts:
 
 
 def patterns_of(structure: CrystalStructure, spec: PatternSpec) -> Iterator[tuple[SpotPattern, PatternFacts]]:
-    """Make all patterns of one structure; they depend on the specification and the structure's id alone.
+    """Make all patterns of one structure; they depend only on the specification and the structure's id.
 
     Raises
     ------
     ValueError
-        If the structure's space group is none that the classes know.
+        If the classes don't cover its space group.
     """
     facts = facts_of(structure)
     known = reflections(structure, spec.half_width_inv_A[1] * sqrt(2))
@@ -122,7 +126,7 @@ def patterns_of(structure: CrystalStructure, spec: PatternSpec) -> Iterator[tupl
 
 
 class _ZoneView:
-    """One zone of one structure: what is computed once for many patterns of it."""
+    """One zone of one structure: the parts computed once for many patterns."""
 
     def __init__(self, structure: CrystalStructure, zone: Direction, spec: PatternSpec, known: Reflections) -> None:
         self._structure = structure
@@ -151,7 +155,7 @@ class _ZoneView:
         needed = settings.half_width_inv_A * sqrt(2)
         if needed > self._g_max:
             self._g_max = needed * _WIDER
-            # Bloch waves ask for the crystal's centring, which those near the sphere alone may not tell
+            # Bloch waves need the crystal's centring, which the reflections near the sphere may not reveal
             wanted = None if self._spec.dynamical else self._near_sphere
             self._known = reflections(self._structure, self._g_max, wanted)
             self._bloch.clear()
@@ -163,7 +167,7 @@ class _ZoneView:
         return self._kinematic.pattern(settings)
 
     def _near_sphere(self, g_inv_A: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether the Ewald sphere may excite reflections (N, 3) at any of the voltages, thicknesses and tilts."""
+        """Return whether reflections (N, 3) may be excited at any of the voltages, thicknesses and tilts: (N,) bool."""
         along = g_inv_A @ zone_frame(self._structure, self._zone)[2]
         across = np.maximum((g_inv_A**2).sum(axis=1) - along**2, 0.0)
         slack = relrod_reach_inv_A(self._spec.thickness_A[0])

@@ -1,4 +1,4 @@
-"""Where reflections lie to the Ewald sphere, and where their spots fall on a flat detector."""
+"""Positions of reflections relative to the Ewald sphere, and of their spots on a flat detector."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def at_sphere(gx: float, gy: float, gz: float, k: float, n: NDArray[np.float64])
     Returns
     -------
     tuple
-        s, the distance along z from the reciprocal lattice point to the sphere, above zero where the point lies inside;
-        and the wave vector that ends on the sphere. s is NaN where the line along z misses the sphere.
+        s, the distance along z from the reciprocal lattice point to the sphere, positive if the point lies inside; and
+        the wave vector that ends on the sphere. s is NaN if the line along z misses the sphere.
     """
     x, y, z = k * n[0] + gx, k * n[1] + gy, k * n[2] + gz
     left = k * k - x * x - y * y
@@ -38,7 +38,7 @@ def at_sphere(gx: float, gy: float, gz: float, k: float, n: NDArray[np.float64])
 
 @njit(cache=True, nogil=True)
 def detector_axes(n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (2, 3) axes x and y of a detector across the beam: the frame's own, turned with the beam."""
+    """Return the (2, 3) axes x, y of a detector perpendicular to the beam: the frame's axes, rotated with the beam."""
     axes = np.empty((2, 3))
     long = sqrt(n[2] * n[2] + n[0] * n[0])
     axes[0] = np.array([n[2] / long, 0.0, -n[0] / long])

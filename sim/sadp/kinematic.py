@@ -5,7 +5,7 @@ Intensity of a spot: |F|² times the relrod of a parallel-sided foil whose thick
     R(s) = <sin²(π t s) / (π s)²> / <t²>,    t normally distributed about the thickness,
 
 at the exact excitation error s: the distance along the foil's normal (the zone axis) from the reciprocal lattice point
-to the Ewald sphere. Zones of higher order come in by the same rule. A spread of 0 is the sinc² of one thickness.
+to the Ewald sphere. Higher-order Laue zones follow the same rule. A spread of 0 gives the sinc² of one thickness.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from braggwatch.sim.sadp.scattering import Reflections, reflections
 from braggwatch.sim.sadp.structure import CrystalStructure
 
 _REACH = 7.0
-"""Relrods end at this many reciprocal thicknesses, where they are below 1/1000, but not before ..."""
+"""Relrods end at this many reciprocal thicknesses, where they are below 1/1000, or at `_REACH_INV_A`."""
 _REACH_INV_A = 0.06
-"""... this: in thick foils of small cells the brightest spots may lie far from the sphere."""
+"""Smallest length of a relrod, 1/Å: in thick foils of small cells the brightest spots may lie far from the sphere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class BeamSettings:
     Attributes
     ----------
     thickness_A
-        Along the zone axis.
+        Thickness along the zone axis, Å.
     thickness_spread
         Standard deviation of the thickness over the area, as a share of it.
     tilt_deg
-        Of the beam from the zone axis, about x and about y.
+        Tilt of the beam from the zone axis, about x and about y.
     half_width_inv_A
-        Spots are kept in the square of this half side.
+        Spots are kept within the square of this half side, 1/Å.
     floor
         Spots below this share of the brightest one are dropped.
     """
@@ -56,7 +56,9 @@ class BeamSettings:
 
     def __post_init__(self) -> None:
         if self.thickness_A <= 0 or self.half_width_inv_A <= 0 or self.thickness_spread < 0:
-            raise ValueError("thickness_A and half_width_inv_A must be above zero, thickness_spread not below")
+            raise ValueError(
+                "thickness_A and half_width_inv_A must be above zero, and thickness_spread must not be negative"
+            )
 
 
 class KinematicZone:
@@ -65,9 +67,9 @@ class KinematicZone:
     Parameters
     ----------
     g_max_inv_A
-        Reflections up to here are known: at least √2 times the half width that will be asked for.
+        Largest |g| of the computed reflections, 1/Å: at least √2 times the largest half width to be used.
     known
-        The structure's reflections up to there, where they have been made for another zone.
+        The structure's reflections up to there, if already computed for another zone.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class KinematicZone:
         self._strength = np.abs(spots.factor_A) ** 2
 
     def pattern(self, settings: BeamSettings) -> SpotPattern:
-        """Return the spots, brightest first; none where the square is too small for any.
+        """Return the spots, brightest first; empty if the square is too small for any.
 
         Raises
         ------
@@ -127,13 +129,13 @@ def brightest_first(
 
 
 def relrod(excitation_error: float, thickness_A: float, spread: float) -> float:
-    """R(s) of the module's text: 1 at s = 0."""
+    """Return R(s) of the module docstring; 1 at s = 0."""
     return float(_relrod(excitation_error, thickness_A, spread))
 
 
 @njit(cache=True, nogil=True)
 def relrod_reach_inv_A(thickness_A: float) -> float:
-    """Excitation error beyond which a reflection is left out."""
+    """Return the excitation error beyond which a reflection is omitted."""
     return max(_REACH / thickness_A, _REACH_INV_A)
 
 

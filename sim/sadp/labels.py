@@ -1,13 +1,13 @@
-"""Classes of zone-axis patterns that look alike, and what a class says about the space group.
+"""Classes of zone-axis patterns that look alike, and what a class implies about the space group.
 
-The idea is that of Ra et al., RSC Adv. 11 (2021) 38307: patterns of several space groups along several zones are the
-same up to scale, rotation and mirror, so a network is asked for the class, and the class for the group. Here a class is
-computed: the zero-layer reflections that the group's symmetry allows, in units of the shortest one, modulo rotations
-and mirrors.
+The idea is from Ra et al., RSC Adv. 11 (2021) 38307: patterns of several space groups along several zones are equal up
+to scale, rotation and mirror, so a network predicts the class, which then gives the group. Here classes are computed:
+the zero-layer reflections that the group's symmetry allows, in units of the shortest one, modulo rotations and mirrors.
 
-Space group 227 is three effective groups by what its occupied sites leave out (International Tables A: sites 8a, 8b
-and 48f demand h + k + l = 4n of all-even reflections; with 16c or 16d those with h, k, l = 4n + 2 come back, 222 the
-first; 32e, 96g and so on lift both demands, 442 the first). Which one a structure is, is read off its computed |F|.
+Space group 227 is divided into three effective groups by the extinctions of its occupied sites (International Tables A:
+sites 8a, 8b and 48f require h + k + l = 4n for all-even reflections; with 16c or 16d reflections with h, k, l = 4n + 2
+are present too, first 222; 32e, 96g and others lift both conditions, first 442). A structure's effective group follows
+from its computed |F|.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ EFFECTIVE_GROUPS: tuple[str, ...] = ("213", "221", "225", "227a", "227b", "227c"
 CATEGORY_NAMES: Mapping[Category, str] = {"A": "square", "B": "rectangle", "C": "hexagonal", "D": "oblique"}
 
 _RADIUS = 3.0
-"""Points up to here make the class, in lengths of the mesh's longer vector."""
+"""Radius of the points that define the class, in lengths of the mesh's longer vector."""
 _DECIMALS = 4
 _NET_POINTS = 40
 _PRESENT = 0.01
-"""Share of the strongest |F| from which on a kind of reflections counts as there."""
+"""Share of the strongest |F| from which a kind of reflection counts as present."""
 _UNIT_TOLERANCE = 1e-6
 
 
@@ -50,15 +50,15 @@ class PatternClass:
     number
         From 0, by category and angles.
     name
-        Category letter, angles in degrees, and a number where several classes share them: ``C60.0``, ``B54.7-2``.
+        Category letter, angles in degrees, and a number if several classes share them: ``C60.0``, ``B54.7-2``.
     category
-        Of the net that the points span, absences filled in: A square, B rectangle, C hexagonal, D oblique (centred
-        ones included).
+        Category of the net spanned by the points, with absences filled in: A square, B rectangular, C hexagonal, D
+        oblique (including centred nets).
     angles_deg
-        Of the triangle of its two shortest vectors, at the ends of the shortest one. A rectangle's first angle is
-        that of its diagonal to its shorter side.
+        Angles of the triangle of the net's two shortest vectors, at the ends of the shortest one. For a rectangle the
+        first is the angle between its diagonal and its shorter side.
     members
-        (effective group, zone) that give it.
+        (effective group, zone) pairs that give this class.
     """
 
     number: int
@@ -69,7 +69,7 @@ class PatternClass:
 
 
 def allowed(group: str, hkl: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Say which reflections (N, 3) an effective group allows.
+    """Return which reflections (N, 3) an effective group allows: (N,) bool.
 
     Raises
     ------
@@ -101,8 +101,8 @@ def allowed(group: str, hkl: NDArray[np.int32]) -> NDArray[np.bool_]:
 def effective_group(structure: CrystalStructure) -> str:
     """Return the effective group of a structure of 213, 221, 225, 227 or 229.
 
-    Its |F| decide: reflections of a kind count as there where the strongest of them, up to 442, has 1 % of the
-    strongest |F| of all.
+    It follows from the structure's |F|: a kind of reflection counts as present if the strongest of them, up to 442, has
+    at least 1 % of the strongest |F|.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def classes() -> tuple[PatternClass, ...]:
 
 
 def class_of(group: str, zone: Direction) -> int:
-    """Return the number of the class that an effective group shows along a zone.
+    """Return the number of the class of an effective group along a zone.
 
     Raises
     ------
     ValueError
-        If group or zone is not among those that the classes are made of.
+        If the classes don't cover the group or zone.
     """
     try:
         return _numbers()[group, zone]
@@ -161,20 +161,20 @@ def class_of(group: str, zone: Direction) -> int:
 
 
 def group_given_class() -> NDArray[np.float64]:
-    """Return P(effective group | class): (classes, effective groups), each row even over the groups that show it."""
+    """Return P(effective group | class), (classes, effective groups): equal for all groups that show the class."""
     table = np.zeros((len(classes()), len(EFFECTIVE_GROUPS)))
-    for one in classes():
-        for group in {name for name, _ in one.members}:
-            table[one.number, EFFECTIVE_GROUPS.index(group)] = 1.0
+    for pattern_class in classes():
+        for group in {name for name, _ in pattern_class.members}:
+            table[pattern_class.number, EFFECTIVE_GROUPS.index(group)] = 1.0
     return table / table.sum(axis=1, keepdims=True)
 
 
 def space_group_given_class() -> NDArray[np.float64]:
-    """Return P(space group | class): (classes, 5) in ``model.SPACE_GROUPS``' order, even over those that show it."""
+    """Return P(space group | class), (classes, 5), ordered as ``model.SPACE_GROUPS``: equal for all with the class."""
     table = np.zeros((len(classes()), len(SPACE_GROUPS)))
-    for one in classes():
-        for group in {_space_group(name) for name, _ in one.members}:
-            table[one.number, SPACE_GROUPS.index(group)] = 1.0
+    for pattern_class in classes():
+        for group in {_space_group(name) for name, _ in pattern_class.members}:
+            table[pattern_class.number, SPACE_GROUPS.index(group)] = 1.0
     return table / table.sum(axis=1, keepdims=True)
 
 
@@ -184,7 +184,7 @@ def _space_group(effective: str) -> int:
 
 @cache
 def _numbers() -> Mapping[tuple[str, Direction], int]:
-    return {member: one.number for one in classes() for member in one.members}
+    return {member: pattern_class.number for pattern_class in classes() for member in pattern_class.members}
 
 
 def zero_layer(group: str, zone: Direction) -> NDArray[np.float64]:
@@ -214,7 +214,7 @@ def zero_layer(group: str, zone: Direction) -> NDArray[np.float64]:
 
 
 def _plane_basis(zone: Direction) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return two reciprocal vectors that span the zero layer of a primitive cubic lattice, the shortest ones."""
+    """Return the two shortest reciprocal vectors that span the zero layer of a primitive cubic lattice."""
     axis = np.arange(-6, 7)
     hkl = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     hkl = hkl[(hkl @ np.asarray(zone) == 0) & hkl.any(axis=1)]
@@ -225,7 +225,7 @@ def _plane_basis(zone: Direction) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def canonical(points: NDArray[np.float64]) -> bytes:
-    """Return a form of a point set (N, 2) that no rotation or mirror changes; its shortest vectors have length 1."""
+    """Return a form of a point set (N, 2) invariant under rotations and mirrors; its shortest vectors have length 1."""
     shortest = points[np.linalg.norm(points, axis=1) < 1 + _UNIT_TOLERANCE]
     forms: list[bytes] = []
     for start in shortest:
@@ -242,10 +242,10 @@ def mesh(points: NDArray[np.float64]) -> tuple[Category, tuple[float, float]]:
     Parameters
     ----------
     points
-        (N, 2) nearest first; the net may have more points, where absences leave gaps.
+        (N, 2) nearest first; the net may have more points, at absences.
     """
-    some = points[:_NET_POINTS]
-    net = np.concatenate([points, (some[:, None] - some[None]).reshape(-1, 2)])
+    nearest = points[:_NET_POINTS]
+    net = np.concatenate([points, (nearest[:, None] - nearest[None]).reshape(-1, 2)])
     lengths = np.linalg.norm(net, axis=1)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > _UNIT_TOLERANCE]

@@ -1,4 +1,4 @@
-"""Beam, zone axis and detector."""
+"""Geometry of the electron beam, zone axis and detector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braggwatch.sim.sadp.structure import CrystalStructure, StructureError
 
 
 def wavelength_A(voltage_kV: float) -> float:
-    """Relativistic wavelength of electrons, in Å.
+    """Return the relativistic wavelength of electrons, in Å.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def wavelength_A(voltage_kV: float) -> float:
         If the voltage isn't above zero.
     """
     if not voltage_kV > 0:
-        raise ValueError(f"a voltage of {voltage_kV:g} kV gives no beam")
+        raise ValueError(f"the voltage must be above zero, not {voltage_kV:g} kV")
     energy = constants.e * voltage_kV * 1e3
     rest = constants.m_e * constants.c**2
     momentum = sqrt(energy * (energy + 2 * rest)) / constants.c
@@ -36,22 +36,22 @@ def mass_ratio(voltage_kV: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A square flat detector: the side of a pixel on it, and how many there are."""
+    """A square flat detector: edge of a pixel, and number of pixels per side."""
 
     pixel_um: float = 156.25
     size_px: int = 256
 
     def inv_A_per_px(self, voltage_kV: float, camera_length_mm: float) -> float:
-        """Scale of a pattern: pixel / (wavelength × camera length)."""
+        """Return the scale of a pattern, 1/Å per pixel: pixel / (wavelength × camera length)."""
         return self.pixel_um * 1e-3 / (wavelength_A(voltage_kV) * camera_length_mm)
 
     def camera_length_mm(self, voltage_kV: float, half_width_inv_A: float) -> float:
-        """Camera length at which half the detector's side is ``half_width_inv_A``."""
+        """Return the camera length at which half the detector's side is ``half_width_inv_A``."""
         return 0.5 * self.size_px * self.pixel_um * 1e-3 / (wavelength_A(voltage_kV) * half_width_inv_A)
 
 
 def zone_frame(structure: CrystalStructure, zone: Direction) -> NDArray[np.float64]:
-    """Axes of the picture on the crystal's Cartesian axes.
+    """Return the axes of the picture in the crystal's Cartesian axes.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def zone_frame(structure: CrystalStructure, zone: Direction) -> NDArray[np.float
         If the zone is [000].
     """
     if not any(zone):
-        raise StructureError("[000] is no zone axis")
+        raise StructureError("[000] is not a zone axis")
     along = np.asarray(zone, dtype=np.float64) @ structure.cell_A
     z = -along / np.linalg.norm(along)
     x = _shortest_in_zone(structure, zone)

@@ -1,4 +1,4 @@
-"""What one zone-axis pattern is: its spots, and the facts it was made with."""
+"""One zone-axis pattern: its spots, and the parameters it was made with."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ZONES: tuple[Direction, ...] = (
     (1, 2, 4),
     (2, 3, 3),
 )
-"""The sixteen shortest primitive directions of a cubic crystal, one of each family, indices in rising order."""
+"""The sixteen shortest primitive directions of a cubic crystal, one per family, indices in ascending order."""
 
 SPACE_GROUPS: tuple[int, ...] = (213, 221, 225, 227, 229)
-"""The space groups that patterns are told apart by; others look like one of them (212 like 213, and so on)."""
+"""The space groups that patterns can distinguish; others look like one of them (212 like 213, and so on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class SpotPattern:
     Attributes
     ----------
     g_inv_A
-        (N, 2) in 1/Å (the crystallographer's 1/d): x to the right, y down, origin at 000.
+        (N, 2) in 1/Å (|g| = 1/d): x to the right, y down, origin at 000.
     intensity
         (N,) relative: the brightest diffracted spot is 1.
     hkl
@@ -56,18 +56,18 @@ class SpotPattern:
         return len(self.intensity)
 
     def visible(self, floor: float) -> SpotPattern:
-        """Return the spots of at least ``floor`` times the brightest one's intensity."""
+        """Return the spots with at least ``floor`` times the intensity of the brightest."""
         keep = self.intensity >= floor
         return SpotPattern(self.g_inv_A[keep], self.intensity[keep], self.hkl[keep])
 
     def transformed(self, matrix: NDArray[np.float64]) -> SpotPattern:
-        """Return the pattern with each position (x, y) multiplied by a (2, 2) matrix: a turn, a mirror, an ellipse."""
+        """Return the pattern with each position (x, y) multiplied by a (2, 2) matrix: rotation, mirror, distortion."""
         return SpotPattern(self.g_inv_A @ np.asarray(matrix, dtype=np.float64).T, self.intensity, self.hkl)
 
 
 @dataclass(frozen=True, slots=True)
 class PatternFacts:
-    """What one pattern was made with.
+    """Parameters that one pattern was made with.
 
     Attributes
     ----------
@@ -78,19 +78,19 @@ class PatternFacts:
     space_group
         213, 221, 225, 227 or 229.
     effective_group
-        The space group, for 227 with a letter for what its occupied sites leave out: see ``labels``.
+        The space group, for 227 with a letter for the extinctions of its occupied sites: see ``labels``.
     zone
         Beam direction [uvw] on the conventional cubic axes.
     class_label
         Number of the class of patterns that look alike: see ``labels``.
     voltage_kV, camera_length_mm
-        Of the microscope.
+        Settings of the microscope.
     inv_A_per_px
-        Scale on the detector that the spots were kept for: a 256 px picture of it holds them all.
+        Scale of the detector, 1/Å per pixel: a 256 px picture at this scale contains all spots.
     thickness_A
-        Of the foil, along the beam.
+        Thickness of the foil along the beam, Å.
     tilt_deg
-        Of the beam from the zone axis, (about x, about y).
+        Tilt of the beam from the zone axis, (about x, about y).
     dynamical
         True for Bloch waves, False for kinematic intensities.
     """

@@ -1,4 +1,4 @@
-"""Pattern sets as HDF5 files that appear whole or not at all."""
+"""Pattern sets as HDF5 files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _STRUCTURES = TypeAdapter(tuple[StructureFacts, ...])
 
 
 class PatternFileError(ValueError):
-    """A file of patterns that can't be used; the message names it and says why."""
+    """The file of patterns can't be used; the message names it and says why."""
 
 
 def store_patterns(path: Path, spec: PatternSpec, patterns: PatternSet) -> None:
-    """Write one file; what stands under ``path`` is always whole.
+    """Write one file; the file at ``path`` is always complete.
 
     Raises
     ------
@@ -48,14 +48,14 @@ def store_patterns(path: Path, spec: PatternSpec, patterns: PatternSet) -> None:
 
 
 def read_patterns(path: Path) -> PatternSet:
-    """Read one file, checksums and all, or all ``*.h5`` of a folder.
+    """Read one file, verifying checksums, or all ``*.h5`` of a folder.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing.
+        If there are none.
     PatternFileError
-        If a file is damaged, of another schema, or its parts don't belong together.
+        If a file is damaged, has another schema, or its columns are inconsistent.
     """
     if path.is_dir():
         parts = sorted(path.glob("*.h5"))
@@ -66,7 +66,7 @@ def read_patterns(path: Path) -> PatternSet:
 
 
 def read_spec(path: Path) -> PatternSpec:
-    """Read what one file was made from; errors as ``read_patterns``."""
+    """Read the specification that one file was made from; errors as ``read_patterns``."""
     return _read(path)[0]
 
 
@@ -76,7 +76,7 @@ def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("kind") != "sadp-patterns" or file.attrs.get("schema") != SCHEMA:
-                raise PatternFileError(f"{path.name} holds no diffraction patterns of schema {SCHEMA}")
+                raise PatternFileError(f"{path.name} contains no diffraction patterns of schema {SCHEMA}")
             spec = PatternSpec.model_validate_json(str(file.attrs["spec"]))
             structures = _STRUCTURES.validate_json(bytes(np.asarray(file["structures"]).item()))
             columns = {name: np.asarray(file[name]) for name in _COLUMNS}
@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
         raise PatternFileError(f"{path.name} is damaged: {' '.join(str(error).split())}") from error
     patterns = PatternSet(structures=structures, **columns)
     spots = len(patterns.intensity)
-    whole = (
+    consistent = (
         all(len(columns[name]) == len(patterns) for name in _COLUMNS[4:])
         and len(patterns.offsets) == len(patterns) + 1
         and patterns.offsets[0] == 0
@@ -94,6 +94,6 @@ def _read(path: Path) -> tuple[PatternSpec, PatternSet]:
         and bool((np.diff(patterns.offsets) >= 0).all())
         and (not len(patterns) or 0 <= patterns.structure.min() <= patterns.structure.max() < len(structures))
     )
-    if not whole:
-        raise PatternFileError(f"{path.name} is damaged: its columns don't belong together")
+    if not consistent:
+        raise PatternFileError(f"{path.name} is damaged: its columns are inconsistent")
     return spec, patterns

@@ -1,4 +1,4 @@
-"""Many patterns as columns: fast to draw from, small to keep."""
+"""Many patterns stored as columns: fast to sample, compact to store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braggwatch.sim.sadp.model import PatternFacts, SpotPattern
 
 
 class StructureFacts(BaseModel):
-    """What a set of patterns says of one of its structures; fields as in ``model.PatternFacts``."""
+    """Facts of one of a set's structures; fields as in ``model.PatternFacts``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,18 +27,18 @@ class StructureFacts(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PatternSet:
-    """P patterns of S spots in all.
+    """P patterns with S spots in total.
 
     Attributes
     ----------
     structures
-        That the patterns are of.
+        Structures of the patterns.
     offsets
         (P + 1,) int64: the spots of pattern i are those from ``offsets[i]`` to ``offsets[i + 1]``, brightest first.
     g_inv_A, intensity, hkl
         (S, 2) float32 1/Å, (S,) float32, (S, 3) int16: as in ``SpotPattern``.
     structure
-        (P,) int32, place in ``structures``.
+        (P,) int32, index into ``structures``.
     zone, class_label
         (P, 3) int8, (P,) int16.
     voltage_kV, camera_length_mm, inv_A_per_px, thickness_A, tilt_deg
@@ -76,13 +76,13 @@ class PatternSet:
 
     def facts(self, index: int) -> PatternFacts:
         """Return the facts of one pattern."""
-        of = self.structures[int(self.structure[index])]
+        structure = self.structures[int(self.structure[index])]
         zone = self.zone[index]
         return PatternFacts(
-            structure=of.id,
-            prototype=of.prototype,
-            space_group=of.space_group,
-            effective_group=of.effective_group,
+            structure=structure.id,
+            prototype=structure.prototype,
+            space_group=structure.space_group,
+            effective_group=structure.effective_group,
             zone=(int(zone[0]), int(zone[1]), int(zone[2])),
             class_label=int(self.class_label[index]),
             voltage_kV=float(self.voltage_kV[index]),
@@ -95,77 +95,77 @@ class PatternSet:
 
     def of_structures(self, identities: Sequence[str] | frozenset[str]) -> NDArray[np.int64]:
         """Return the numbers of the patterns of some structures."""
-        wanted = np.array([one.id in set(identities) for one in self.structures], dtype=np.bool_)
-        return np.flatnonzero(wanted[self.structure]) if len(wanted) else np.empty(0, dtype=np.int64)
+        selected = np.array([structure.id in set(identities) for structure in self.structures], dtype=np.bool_)
+        return np.flatnonzero(selected[self.structure]) if len(selected) else np.empty(0, dtype=np.int64)
 
 
 def pack(structures: Sequence[StructureFacts], patterns: Sequence[tuple[SpotPattern, PatternFacts]]) -> PatternSet:
-    """Make the columns.
+    """Pack patterns into columns.
 
     Raises
     ------
     ValueError
         If a pattern's structure is not among ``structures``.
     """
-    places = {one.id: i for i, one in enumerate(structures)}
+    index = {structure.id: i for i, structure in enumerate(structures)}
     spots = [spots for spots, _ in patterns]
-    facts = [one for _, one in patterns]
+    facts = [facts for _, facts in patterns]
     try:
-        structure = np.array([places[one.structure] for one in facts], dtype=np.int32)
+        structure = np.array([index[f.structure] for f in facts], dtype=np.int32)
     except KeyError as error:
-        raise ValueError(f"a pattern of {error}, which is not among the structures") from None
+        raise ValueError(f"a pattern's structure, {error}, is not among the structures") from None
     return PatternSet(
         structures=tuple(structures),
-        offsets=np.concatenate([[0], np.cumsum([len(one) for one in spots])]).astype(np.int64),
-        g_inv_A=np.concatenate([np.empty((0, 2)), *(one.g_inv_A for one in spots)]).astype(np.float32),
-        intensity=np.concatenate([np.empty(0), *(one.intensity for one in spots)]).astype(np.float32),
-        hkl=np.concatenate([np.empty((0, 3)), *(one.hkl for one in spots)]).astype(np.int16),
+        offsets=np.concatenate([[0], np.cumsum([len(s) for s in spots])]).astype(np.int64),
+        g_inv_A=np.concatenate([np.empty((0, 2)), *(s.g_inv_A for s in spots)]).astype(np.float32),
+        intensity=np.concatenate([np.empty(0), *(s.intensity for s in spots)]).astype(np.float32),
+        hkl=np.concatenate([np.empty((0, 3)), *(s.hkl for s in spots)]).astype(np.int16),
         structure=structure,
-        zone=np.array([one.zone for one in facts], dtype=np.int8).reshape(-1, 3),
-        class_label=np.array([one.class_label for one in facts], dtype=np.int16),
-        voltage_kV=np.array([one.voltage_kV for one in facts], dtype=np.float32),
-        camera_length_mm=np.array([one.camera_length_mm for one in facts], dtype=np.float32),
-        inv_A_per_px=np.array([one.inv_A_per_px for one in facts], dtype=np.float32),
-        thickness_A=np.array([one.thickness_A for one in facts], dtype=np.float32),
-        tilt_deg=np.array([one.tilt_deg for one in facts], dtype=np.float32).reshape(-1, 2),
-        dynamical=np.array([one.dynamical for one in facts], dtype=np.bool_),
+        zone=np.array([f.zone for f in facts], dtype=np.int8).reshape(-1, 3),
+        class_label=np.array([f.class_label for f in facts], dtype=np.int16),
+        voltage_kV=np.array([f.voltage_kV for f in facts], dtype=np.float32),
+        camera_length_mm=np.array([f.camera_length_mm for f in facts], dtype=np.float32),
+        inv_A_per_px=np.array([f.inv_A_per_px for f in facts], dtype=np.float32),
+        thickness_A=np.array([f.thickness_A for f in facts], dtype=np.float32),
+        tilt_deg=np.array([f.tilt_deg for f in facts], dtype=np.float32).reshape(-1, 2),
+        dynamical=np.array([f.dynamical for f in facts], dtype=np.bool_),
     )
 
 
 def join(sets: Sequence[PatternSet]) -> PatternSet:
-    """Put sets one after another; a structure that several have stays one structure.
+    """Concatenate sets; a structure in several sets is stored once.
 
     Raises
     ------
     ValueError
-        If there is none, or two sets say different things of one structure.
+        If there are no sets, or two sets have different facts for the same structure.
     """
     if not sets:
         raise ValueError("no patterns")
-    known: dict[str, StructureFacts] = {}
-    for one in sets:
-        for facts in one.structures:
-            if known.setdefault(facts.id, facts) != facts:
+    by_id: dict[str, StructureFacts] = {}
+    for patterns in sets:
+        for facts in patterns.structures:
+            if by_id.setdefault(facts.id, facts) != facts:
                 raise ValueError(f"two different structures are called {facts.id}")
-    place = {identity: i for i, identity in enumerate(known)}
-    starts = np.concatenate([[0], np.cumsum([one.offsets[-1] for one in sets])])
+    index = {identity: i for i, identity in enumerate(by_id)}
+    starts = np.concatenate([[0], np.cumsum([s.offsets[-1] for s in sets])])
     return PatternSet(
-        structures=tuple(known.values()),
-        offsets=np.concatenate([[0], *(one.offsets[1:] + at for one, at in zip(sets, starts, strict=False))]).astype(
+        structures=tuple(by_id.values()),
+        offsets=np.concatenate([[0], *(s.offsets[1:] + at for s, at in zip(sets, starts, strict=False))]).astype(
             np.int64
         ),
         structure=np.concatenate(
-            [np.array([place[of.id] for of in one.structures], dtype=np.int32)[one.structure] for one in sets]
+            [np.array([index[facts.id] for facts in s.structures], dtype=np.int32)[s.structure] for s in sets]
         ),
-        g_inv_A=np.concatenate([one.g_inv_A for one in sets]),
-        intensity=np.concatenate([one.intensity for one in sets]),
-        hkl=np.concatenate([one.hkl for one in sets]),
-        zone=np.concatenate([one.zone for one in sets]),
-        class_label=np.concatenate([one.class_label for one in sets]),
-        voltage_kV=np.concatenate([one.voltage_kV for one in sets]),
-        camera_length_mm=np.concatenate([one.camera_length_mm for one in sets]),
-        inv_A_per_px=np.concatenate([one.inv_A_per_px for one in sets]),
-        thickness_A=np.concatenate([one.thickness_A for one in sets]),
-        tilt_deg=np.concatenate([one.tilt_deg for one in sets]),
-        dynamical=np.concatenate([one.dynamical for one in sets]),
+        g_inv_A=np.concatenate([s.g_inv_A for s in sets]),
+        intensity=np.concatenate([s.intensity for s in sets]),
+        hkl=np.concatenate([s.hkl for s in sets]),
+        zone=np.concatenate([s.zone for s in sets]),
+        class_label=np.concatenate([s.class_label for s in sets]),
+        voltage_kV=np.concatenate([s.voltage_kV for s in sets]),
+        camera_length_mm=np.concatenate([s.camera_length_mm for s in sets]),
+        inv_A_per_px=np.concatenate([s.inv_A_per_px for s in sets]),
+        thickness_A=np.concatenate([s.thickness_A for s in sets]),
+        tilt_deg=np.concatenate([s.tilt_deg for s in sets]),
+        dynamical=np.concatenate([s.dynamical for s in sets]),
     )

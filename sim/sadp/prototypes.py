@@ -1,4 +1,4 @@
-"""Prototypes: which structures are one arrangement with other elements."""
+"""Prototypes: structures with the same arrangement of different elements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 # Exchanges of Wyckoff letters by the shift of origin that maps the group onto itself (Euclidean normaliser,
-# International Tables A, 15.2.1.4): one arrangement can be described either way.
+# International Tables A, 15.2.1.4): the same arrangement can be described either way.
 _EXCHANGES: Mapping[int, str] = {
     213: "ab",
     221: "ab cd ef ij kl",
@@ -17,15 +17,15 @@ _EXCHANGES: Mapping[int, str] = {
 
 
 def prototype_label(space_group: int, sites: Iterable[tuple[str, str]]) -> str:
-    """Name the prototype: space group, then the sites of each element, elements in the order of their letters.
+    """Return the prototype's label: space group, then the sites of each element, sorted by Wyckoff letter.
 
-    Two structures with one label fill the same Wyckoff positions in the same pattern of elements; free coordinates
+    Two structures with the same label fill the same Wyckoff positions in the same pattern of elements; free coordinates
     may differ. NaCl and MgO are both ``225:a_b``, CaF2 and Li2O both ``225:a_c``.
 
     Parameters
     ----------
     sites
-        (element, Wyckoff letter) of the asymmetric unit; on a site of several elements each has its own row.
+        (element, Wyckoff letter) of the asymmetric unit; on a site with several elements each has its own row.
     """
     letters: dict[str, list[str]] = defaultdict(list)
     for element, letter in sites:

@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 from braggwatch.sim.sadp.model import SpotPattern
 
 _REACH_SIGMA = 4.0
-"""Beyond this a Gaussian is below 4e-4 of its peak, and not drawn."""
+"""Radius in standard deviations beyond which a Gaussian, below 4e-4 of its peak, is not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderSettings:
-    """How spots become a picture.
+    """Settings for drawing spots as a picture.
 
     Attributes
     ----------
     size_px
         Side of the square picture.
     inv_A_per_px
-        Scale: 1/Å a pixel.
+        Scale, 1/Å per pixel.
     spot_sigma_px
-        Width of a spot, standard deviation.
+        Standard deviation of a spot, pixels.
     exponent
-        The peak of a spot is its relative intensity to this power: 1 as measured, 0.25 to see weak spots too.
+        The peak of a spot is its relative intensity to this power: 1 as measured, 0.25 to show weak spots too.
     direct_beam
-        Peak of the spot at 000; 0 leaves it out.
+        Peak of the spot at 000; 0: not drawn.
     centre_px
-        Where 000 is, (x, y) with the first pixel's centre at (0, 0); None for the middle of the picture.
+        Position of 000, (x, y) with the first pixel's centre at (0, 0); None: the middle of the picture.
     rotation_deg, mirrored
-        The pattern is mirrored in x where wanted, then turned, positive from x to y (clockwise on the screen).
+        The pattern is mirrored in x if ``mirrored``, then rotated, positive from x to y (clockwise on the screen).
     """
 
     size_px: int = 256
@@ -57,7 +57,7 @@ def render(pattern: SpotPattern, settings: RenderSettings) -> NDArray[np.float32
     Returns
     -------
     NDArray
-        (size_px, size_px) float32, rows downwards: Gaussian spots of peak ``intensity ** exponent``, added up.
+        (size_px, size_px) float32, rows downwards: sum of Gaussian spots with peak ``intensity ** exponent``.
     """
     turn = radians(settings.rotation_deg)
     scale = 1.0 / settings.inv_A_per_px

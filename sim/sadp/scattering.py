@@ -1,7 +1,7 @@
 """Electron structure factors.
 
 Atomic factors are the five Gaussians of International Tables C, table 4.3.2.2 (Peng, Ren, Dudarev and Whelan 1996,
-sin θ/λ up to 2 1/Å), as gemmi has them; isotropic Debye-Waller factors.
+sin θ/λ up to 2 1/Å) from gemmi; Debye-Waller factors are isotropic.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from braggwatch.sim.sadp.structure import CrystalStructure, StructureError, require_gemmi
 
 ABSENT = 1e-5
-"""Below this share of the largest |F| a structure factor is rounding of the coordinates."""
+"""Share of the largest |F| below which a structure factor is a rounding error of the coordinates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reflections:
-    """Reflections of a crystal within a sphere, without 000, weakest dropped.
+    """Reflections of a crystal within a sphere, without 000 and without absent ones.
 
     Attributes
     ----------
     hkl
         (N, 3) int32.
     g_inv_A
-        (N, 3) on the crystal's Cartesian axes, 1/Å.
+        (N, 3) in the crystal's Cartesian axes, 1/Å.
     factor_A
-        (N,) complex structure factor in Å, at rest mass: sums of electron scattering factors.
+        (N,) complex structure factor in Å for the electron's rest mass: sums of electron scattering factors.
     """
 
     hkl: NDArray[np.int32]
@@ -55,7 +55,7 @@ def atomic_coefficients(elements: tuple[str, ...]) -> NDArray[np.float64]:
 
     rows: list[list[float]] = []
     for name in elements:
-        coefficients = cast("gemmi.C4322Coef | None", gemmi.Element(name).c4322)  # the stubs deny the None
+        coefficients = cast("gemmi.C4322Coef | None", gemmi.Element(name).c4322)  # gemmi's stubs omit the None
         if coefficients is None or not any(coefficients.get_coefs()):
             raise StructureError(f"no electron scattering factor of {name!r}")
         rows.append([float(value) for value in coefficients.get_coefs()])
@@ -63,7 +63,7 @@ def atomic_coefficients(elements: tuple[str, ...]) -> NDArray[np.float64]:
 
 
 def structure_factors(structure: CrystalStructure, hkl: NDArray[np.int32]) -> NDArray[np.complex128]:
-    """Structure factors F(hkl) = Σ o f(s) exp(-B s²) exp(2πi h·r), in Å, for electrons at rest mass.
+    """Return the structure factors F(hkl) = Σ o f(s) exp(-B s²) exp(2πi h·r), in Å, for the electron's rest mass.
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ def reflections(
     g_max_inv_A: float,
     wanted: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None,
 ) -> Reflections:
-    """Return all reflections of at most ``g_max_inv_A``, absent ones left out, shortest first.
+    """Return all reflections up to ``g_max_inv_A``, without absent ones, shortest first.
 
     Parameters
     ----------
     wanted
-        Says of reciprocal lattice vectors (N, 3), 1/Å on the crystal's axes, which to keep; None: all. Near the Ewald
-        sphere there are a twentieth of those in a wide ball.
+        Selects from reciprocal lattice vectors (N, 3), 1/Å in the crystal's axes; None: all. Only about 5 % of a large
+        sphere's reflections are near the Ewald sphere.
     """
     lengths = np.linalg.norm(structure.cell_A, axis=1)
     reach = np.ceil(g_max_inv_A * lengths).astype(int)

@@ -20,20 +20,20 @@ def validation_structures(
     share: float = 0.15,
     seed: int = 1,
 ) -> frozenset[str]:
-    """Choose the structures to validate on; the others train.
+    """Choose the validation structures; the others are for training.
 
     Parameters
     ----------
     by
-        'structure': each on its own, as in Ra et al. (8.5 to 1.5), so that the same arrangement with other elements
-        may be on both sides. 'prototype': all structures of a prototype are on one side.
+        'structure': each independently, as in Ra et al. (8.5 to 1.5), so that the same arrangement with other elements
+        may be on both sides. 'prototype': all structures of a prototype are on the same side.
     share
-        Of each space group's structures; by prototype as near to it as whole prototypes allow.
+        Share of each space group's structures; by prototype as close as whole prototypes allow.
 
     Returns
     -------
     frozenset
-        Ids. Each space group has some on both sides where it has two structures (prototypes) or more.
+        Ids. Each space group with at least two structures (prototypes) has some on both sides.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def validation_structures(
     if not 0 < share < 1:
         raise ValueError(f"a share of {share:g} leaves one side empty")
     groups: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for one in structures:
-        groups[one.space_group][one.id if by == "structure" else one.prototype].append(one.id)
+    for facts in structures:
+        groups[facts.space_group][facts.id if by == "structure" else facts.prototype].append(facts.id)
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
     for number in sorted(groups):
@@ -56,11 +56,11 @@ def validation_structures(
 def _chosen(units: list[list[str]], share: float, rng: np.random.Generator) -> set[str]:
     if len(units) < 2:
         return set()
-    wanted = share * sum(map(len, units))
-    taken: set[str] = set()
-    for place in rng.permutation(len(units)):
-        unit = units[int(place)]
-        # whole units: one that overshoots by more than is still lacking would make the share worse
-        if abs(len(taken) + len(unit) - wanted) < abs(len(taken) - wanted):
-            taken |= set(unit)
-    return taken or set(min(units, key=len))
+    target = share * sum(map(len, units))
+    chosen: set[str] = set()
+    for index in rng.permutation(len(units)):
+        unit = units[int(index)]
+        # units are indivisible: add one only if that brings the share closer to its target
+        if abs(len(chosen) + len(unit) - target) < abs(len(chosen) - target):
+            chosen |= set(unit)
+    return chosen or set(min(units, key=len))

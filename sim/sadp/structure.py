@@ -1,4 +1,4 @@
-"""A crystal as electrons see it: cell, atoms of the whole cell, and what scatters there."""
+"""A crystal structure for electron diffraction: cell and all atoms of the cell."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_B_ISO_A2 = 0.5
-"""Debye-Waller B where a source gives none: usual for hard crystals at room temperature."""
+"""Default Debye-Waller B, Å²: typical of hard crystals at room temperature."""
 _SAME_PLACE_A = 0.05
 
 
 class StructureError(ValueError):
-    """A structure that can't be used; the message says which and why."""
+    """The structure can't be used; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,21 @@ class CrystalStructure:
     Attributes
     ----------
     id, formula, prototype
-        ``prototype`` is '' where nobody asked for it.
+        Names; ``prototype`` is '' if not given.
     space_group
-        Number; 0 where not known.
+        Number of the space group; 0 if unknown.
     cell_A
         (3, 3) rows are a, b and c in Å.
     elements
-        Each once.
+        Chemical symbols, each once.
     species
-        (M,) place of each atom's element in ``elements``.
+        (M,) index of each atom's element in ``elements``.
     positions
         (M, 3) fractional, in [0, 1).
     occupancy, b_iso_A2
         (M,).
     source
-        Where the facts come from.
+        Source of the data.
     """
 
     id: str
@@ -68,7 +68,7 @@ class CrystalStructure:
 
     @property
     def volume_A3(self) -> float:
-        """Of the cell."""
+        """Volume of the cell, Å³."""
         return float(abs(np.linalg.det(self.cell_A)))
 
     @property
@@ -78,12 +78,12 @@ class CrystalStructure:
 
 
 def require_gemmi() -> None:
-    """Say how to get gemmi where it is missing.
+    """Check that gemmi is installed.
 
     Raises
     ------
     ImportError
-        If it is not installed.
+        If it isn't; the message says how to install it.
     """
     if find_spec("gemmi") is None:
         raise ImportError("electron diffraction needs gemmi: pip install 'braggwatch[sadp]'")
@@ -109,8 +109,8 @@ def expand(
     Raises
     ------
     StructureError
-        If there is no site, an element is unknown, an occupancy lies outside 0 to 1, or two different sites fill the
-        same place more than once.
+        If there are no sites, an element is unknown, an occupancy is outside 0 to 1, or the occupancies at one position
+        add up to more than 1.
     """
     if not sites:
         raise StructureError(f"{identity}: no atom sites")
@@ -129,7 +129,7 @@ def expand(
         b_iso += [site.b_iso_A2] * len(orbit)
     positions = np.concatenate(places)
     filled = np.asarray(occupancy)
-    _refuse_overfull(identity, positions, filled, cell_A)
+    _check_occupancies(identity, positions, filled, cell_A)
     kinds = np.asarray(species)
     amounts = [float(filled[kinds == i].sum()) for i in range(len(elements))]
     return CrystalStructure(
@@ -154,11 +154,11 @@ def _orbit(
 ) -> NDArray[np.float64]:
     images = np.array([rotation @ position + shift for rotation, shift in operations])
     images -= np.floor(images)
-    kept: list[NDArray[np.float64]] = []
+    distinct: list[NDArray[np.float64]] = []
     for image in images:
-        if not kept or np.min(_distances_A(image, np.array(kept), cell_A)) > _SAME_PLACE_A:
-            kept.append(image)
-    return np.array(kept)
+        if not distinct or np.min(_distances_A(image, np.array(distinct), cell_A)) > _SAME_PLACE_A:
+            distinct.append(image)
+    return np.array(distinct)
 
 
 def _distances_A(
@@ -169,20 +169,20 @@ def _distances_A(
     return np.linalg.norm(apart @ cell_A, axis=1)
 
 
-def _refuse_overfull(
+def _check_occupancies(
     identity: str, positions: NDArray[np.float64], occupancy: NDArray[np.float64], cell_A: NDArray[np.float64]
 ) -> None:
     for place in positions:
         if occupancy[_distances_A(place, positions, cell_A) < _SAME_PLACE_A].sum() > 1.01:
-            where = ", ".join(f"{x:.3f}" for x in place)
-            raise StructureError(f"{identity}: atoms lie on one another at ({where}): wrong symmetry or occupancies")
+            at = ", ".join(f"{x:.3f}" for x in place)
+            raise StructureError(f"{identity}: atoms overlap at ({at}): wrong symmetry or occupancies")
 
 
 def _formula(elements: tuple[str, ...], amounts: list[float]) -> str:
-    whole = [round(amount) for amount in amounts]
-    if min(whole) > 0 and all(abs(a - w) < 1e-3 for a, w in zip(amounts, whole, strict=True)):
-        divisor = gcd(*whole)
-        counts = [f"{w // divisor}" for w in whole]
+    integers = [round(amount) for amount in amounts]
+    if min(integers) > 0 and all(abs(a - n) < 1e-3 for a, n in zip(amounts, integers, strict=True)):
+        divisor = gcd(*integers)
+        counts = [f"{n // divisor}" for n in integers]
     else:
         counts = [f"{amount / min(amounts):.3g}" for amount in amounts]
     return "".join(e if c == "1" else e + c for e, c in zip(elements, counts, strict=True))

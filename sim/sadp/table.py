@@ -1,4 +1,4 @@
-"""The cubic structures that come with the project."""
+"""The cubic structures shipped with the project."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class TabulatedStructure(BaseModel):
     Attributes
     ----------
     prototype
-        As ``prototypes.prototype_label`` names it.
+        Label from ``prototypes.prototype_label``.
     a_A
-        Lattice parameter.
+        Lattice parameter, Å.
     sites
-        Element, Wyckoff letter, x, y, z, and the occupancy where below 1.
+        Element, Wyckoff letter, x, y, z, and the occupancy if below 1.
     source
-        Where the facts come from.
+        Source of the data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class TabulatedStructure(BaseModel):
     source: str
 
     def build(self) -> CrystalStructure:
-        """Fill the cell; needs gemmi for the symmetry."""
+        """Return the structure with all atoms of the cell; needs gemmi for the symmetry."""
         sites = [
             Site(row[0], (row[2], row[3], row[4]), row[5] if len(row) == 6 else 1.0, wyckoff=row[1])
             for row in self.sites
@@ -63,8 +63,8 @@ class TabulatedStructure(BaseModel):
 def structures() -> tuple[TabulatedStructure, ...]:
     """Return the table: at least 50 structures of each of 213, 221, 225, 227 and 229, sorted by group and prototype."""
     text = files("braggwatch.sim.sadp").joinpath("structures/cubic.json").read_text(encoding="utf-8")
-    whole = TypeAdapter(dict[str, object]).validate_json(text)
-    return TypeAdapter(tuple[TabulatedStructure, ...]).validate_python(whole["structures"])
+    table = TypeAdapter(dict[str, object]).validate_json(text)
+    return TypeAdapter(tuple[TabulatedStructure, ...]).validate_python(table["structures"])
 
 
 def structure_named(identity: str) -> TabulatedStructure:
@@ -73,11 +73,11 @@ def structure_named(identity: str) -> TabulatedStructure:
     Raises
     ------
     StructureError
-        If there is none of that id.
+        If there is no structure with that id.
     """
     for row in structures():
         if row.id == identity:
             return row
     near = [row.id for row in structures() if row.formula in identity or identity in row.id]
-    hint = f"; near it: {', '.join(near[:5])}" if near else ""
+    hint = f"; similar: {', '.join(near[:5])}" if near else ""
     raise StructureError(f"no structure {identity!r} in the table{hint}")

@@ -1,4 +1,4 @@
-"""Which patterns show enough of their zone to tell it."""
+"""Find the patterns that show enough of their zone to identify it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from braggwatch.sim.sadp.pattern_set import PatternSet
 
 VISIBLE = 1e-3
-"""Share of the brightest spot from which on a spot counts."""
+"""Share of the brightest spot from which a spot counts."""
 MIN_SPOTS = 8
-"""Visible spots of the zero layer; half as many of them beside one row."""
+"""Least number of visible spots in the zero layer; half as many must lie outside a single row."""
 
 
 def shows_lattice(patterns: PatternSet, visible: float = VISIBLE) -> NDArray[np.bool_]:
-    """Say which patterns show the plane lattice of their zone, (P,).
+    """Return which patterns show the plane lattice of their zone, (P,) bool.
 
-    Along a zone of high indices of a small cell, in a thick foil, no more than one row of spots may be in sight, and
-    others of higher layers: such a picture tells no zone to anybody, and at a microscope one would tilt on.
+    Along a high-index zone of a small cell in a thick foil, possibly only one row of spots and spots of higher-order
+    Laue zones are visible: such a pattern doesn't identify its zone, and at a microscope one would tilt further.
     """
     return _shows(
         patterns.offsets, patterns.intensity, patterns.hkl.astype(np.int64), patterns.zone.astype(np.int64), visible
@@ -45,15 +45,15 @@ def _shows(
                 row, shortest = n, size
         if row < 0:
             continue
-        there, beside = 0, 0
+        visible_spots, outside_row = 0, 0
         for n in range(offsets[p], offsets[p + 1]):
             if intensity[n] < visible or (hkl[n] * zone[p]).sum() != 0:
                 continue
-            there += 1
+            visible_spots += 1
             for i in range(3):
                 j = (i + 1) % 3
                 if hkl[row, i] * hkl[n, j] != hkl[row, j] * hkl[n, i]:
-                    beside += 1
+                    outside_row += 1
                     break
-        result[p] = there >= MIN_SPOTS and 2 * beside >= MIN_SPOTS
+        result[p] = visible_spots >= MIN_SPOTS and 2 * outside_row >= MIN_SPOTS
     return result

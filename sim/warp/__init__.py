@@ -1,4 +1,4 @@
-"""NVIDIA Warp behind types: its arrays and its start.
+"""Typed access to NVIDIA Warp: its arrays and its initialisation.
 
-The relaxation engine and the device preprocessing import it.
+Used by the relaxation engine and the device preprocessing.
 """

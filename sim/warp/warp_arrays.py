@@ -1,4 +1,4 @@
-"""Arrays on a Warp device, behind one static type: Warp's stubs know few of its own element types."""
+"""Arrays on a Warp device under one static type: Warp's stubs cover few of its own element types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 WarpArray: TypeAlias = "wp.array[Any, Any]"
 WarpStruct: TypeAlias = Any
-"""An instance of a `warp.struct`: made at run time, without a static type."""
+"""An instance of a `warp.struct`, which is created at run time and has no static type."""
 
 
 def ints(values: NDArray[Any], device: wp.Device) -> WarpArray:
@@ -25,5 +25,5 @@ def vectors(values: NDArray[np.float64], device: wp.Device) -> WarpArray:
 
 
 def zeros(count: int, kind: Any, device: wp.Device) -> WarpArray:
-    """Make ``count`` elements of 0."""
+    """Return ``count`` zeros."""
     return wp.zeros(count, dtype=kind, device=device)

@@ -1,4 +1,4 @@
-"""Warp's start: what it prints there goes to the log."""
+"""Initialise Warp; what it prints goes to the log."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ _NO_DRIVER = "Could not find or load the NVIDIA CUDA driver"
 
 @cache
 def start_warp() -> None:
-    """Start Warp, once a process: no list of devices, and no line on stderr where there is no CUDA driver."""
-    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # else devices and every compilation are told
-    # the missing driver is told by native code, whatever the log level
+    """Initialise Warp once per process, without printing devices or, without a CUDA driver, a warning to stderr."""
+    # otherwise devices and every compilation are printed
+    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+    # native code reports the missing driver whatever the log level
     with _stderr_to_log():
         wp.init()
 
 
 @contextmanager
 def _stderr_to_log() -> Generator[None]:
-    with TemporaryFile() as told:
-        kept = os.dup(_STDERR)
-        os.dup2(told.fileno(), _STDERR)
+    with TemporaryFile() as captured:
+        saved_stderr = os.dup(_STDERR)
+        os.dup2(captured.fileno(), _STDERR)
         try:
             yield
         finally:
-            os.dup2(kept, _STDERR)
-            os.close(kept)
-            told.seek(0)
-            for line in told.read().decode(errors="replace").splitlines():
+            os.dup2(saved_stderr, _STDERR)
+            os.close(saved_stderr)
+            captured.seek(0)
+            for line in captured.read().decode(errors="replace").splitlines():
                 level = logging.DEBUG if _NO_DRIVER in line else logging.WARNING
                 logger.log(level, "%s", line.strip())

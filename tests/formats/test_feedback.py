@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from braggwatch.services.feedback import derived_run as result_run
+from braggwatch.services.cxdp.live import derived_run as result_run
 from braggwatch.services.feedback.pvs import VerdictPvs
 from braggwatch.services.feedback.pvs_values import PvTable
 from braggwatch.services.sadp.live import derived_run as patterns_run

@@ -26,6 +26,7 @@ from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page import create_app
 from braggwatch.services.sadp.live.page_routes import add_pattern_routes
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import MODEL, bare_result, full_result, particle, provisional
@@ -86,7 +87,7 @@ class Page:
         metrics.backend(MODEL)
         board = ProvisionalBoard(self.broker)
         board.put(provisional())
-        desk = PatternDesk(self.store.patterns, self.particles)
+        desk = PatternDesk(PatternStore.of(self.store), self.particles)
         parts = (
             lambda app: add_curve_routes(app, self.store, self.broker, board, None, ("perfect", "screw", "edge")),
             lambda app: add_pattern_routes(app, desk),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from braggwatch.services.sadp.live.pattern_picture import unpack_picture
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import (
     bare_result,
@@ -46,11 +47,11 @@ def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: 
         assert store.pending_deliveries("stream") == [full_result(), bare_result()]
         assert store.epoch == 2
         run_uid = particle().run_uid
-        assert store.patterns.particle(run_uid, "grain 7/a") == particle()
-        assert store.patterns.all_patterns(run_uid) == patterns()
-        assert store.patterns.run(run_uid) == pattern_run()
-        assert [one.record for one in store.patterns.undelivered("stream")] == [*patterns(), pattern_run()]
-        found = unpack_picture(store.patterns.picture(run_uid, "grain 7/a"))
+        assert PatternStore.of(store).particle(run_uid, "grain 7/a") == particle()
+        assert PatternStore.of(store).all_patterns(run_uid) == patterns()
+        assert PatternStore.of(store).run(run_uid) == pattern_run()
+        assert [one.record for one in PatternStore.of(store).undelivered("stream")] == [*patterns(), pattern_run()]
+        found = unpack_picture(PatternStore.of(store).picture(run_uid, "grain 7/a"))
         assert np.array_equal(found.pixels, picture().pixels)
         assert np.array_equal(found.spots, picture().spots)
         facts = (found.seq_num, found.centre, found.inv_nm_per_px)

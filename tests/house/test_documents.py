@@ -158,7 +158,7 @@ def documented(page: str) -> set[str]:
 
 def test_the_derived_run_page_names_every_field() -> None:
     from braggwatch.models.verdict import Outcome
-    from braggwatch.services.feedback.derived_run import flat_fields
+    from braggwatch.services.cxdp.live.derived_run import flat_fields
 
     classified, silent = (flat_fields(result, epoch=1) for result in example_results())
     named = documented("documents.md")

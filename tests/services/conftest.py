@@ -21,7 +21,7 @@ import zmq
 import zmq.auth
 from bluesky.callbacks.zmq import Publisher
 
-from braggwatch.services.settings import CurveKeys
+from braggwatch.services.stream.stream_settings import CurveKeys
 
 _SPEC = importlib.util.spec_from_file_location("service_process", Path(__file__).with_name("service_process.py"))
 _QUICK = importlib.util.module_from_spec(_SPEC)

@@ -17,12 +17,13 @@ from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.cxdp.live.modality import CurveModality
-from braggwatch.services.feedback.dispatch import FeedbackDispatcher
+from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
 from braggwatch.services.live.instruments import Instruments
 from braggwatch.services.live.screening_service import ScreeningService
 from braggwatch.services.live.supervision import stop_on_signal
-from braggwatch.services.settings import QueueSettings, ScreeningSettings, Settings, StreamSettings
+from braggwatch.services.settings import QueueSettings, ScreeningSettings, Settings
 from braggwatch.services.storage.result_store import ResultStore
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.sim.geometry import load_preset
 
 EDGE = 24

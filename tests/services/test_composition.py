@@ -16,7 +16,8 @@ from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.feedback.registry import SINKS
 from braggwatch.services.sadp.live.modality import PatternModality, open_patterns
 from braggwatch.services.serving import serve
-from braggwatch.services.settings import FeedbackSettings, Settings, SettingsError, load_settings
+from braggwatch.services.settings import FeedbackSettings, Settings, load_settings
+from braggwatch.services.settings_error import SettingsError
 from support.quick_bundle import write_quick_registry
 from tests.support.patterns import net, pattern_run
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from braggwatch.sim.unlocked_hdf5 import HeldByWriterError, held_by_writer, open_foreign, refuse_if_held
+from braggwatch.sim.unlocked_hdf5 import HeldByWriterError, check_not_being_written, held_by_writer, open_unlocked
 
 APPEND = """
 import h5py, sys
@@ -61,10 +61,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("swmr", [False, True])
 def test_a_writer_can_open_what_is_being_read(path: Path, swmr: bool) -> None:
-    with open_foreign(path, swmr=swmr) as file:
+    with open_unlocked(path, swmr=swmr) as file:
         subprocess.run([sys.executable, "-c", APPEND, str(path), "next"], check=True)
         np.testing.assert_array_equal(file["d"][:], 1)
-    with open_foreign(path) as file:
+    with open_unlocked(path) as file:
         assert "next" in file
 
 
@@ -73,8 +73,8 @@ def test_a_file_that_its_writer_holds_is_refused(tmp_path: Path) -> None:
     with another(HOLD, path):
         for swmr in (False, True):
             with pytest.raises(HeldByWriterError, match="holds it open"):
-                open_foreign(path, swmr=swmr)
-    with open_foreign(path) as file:
+                open_unlocked(path, swmr=swmr)
+    with open_unlocked(path) as file:
         np.testing.assert_array_equal(file["d"][:], 1)
 
 
@@ -88,10 +88,10 @@ def test_a_part_that_its_writer_holds_is_refused(tmp_path: Path, virtual: bool) 
             file.create_virtual_dataset("d", layout)
         else:
             file["d"] = h5py.ExternalLink("part.h5", "d")
-    with another(HOLD, part), open_foreign(master) as file, pytest.raises(HeldByWriterError, match=r"part\.h5"):
-        refuse_if_held(file["d"])
-    with open_foreign(master) as file:
-        refuse_if_held(file["d"])
+    with another(HOLD, part), open_unlocked(master) as file, pytest.raises(HeldByWriterError, match=r"part\.h5"):
+        check_not_being_written(file["d"])
+    with open_unlocked(master) as file:
+        check_not_being_written(file["d"])
         np.testing.assert_array_equal(file["d"][:], 1)
 
 
@@ -105,13 +105,13 @@ def test_what_this_process_writes_itself_can_be_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "own.h5", "w", libver="latest") as file:
         file.create_dataset("d", data=np.ones(3), maxshape=(None,))
         file.swmr_mode = True
-        with open_foreign(tmp_path / "own.h5", swmr=True) as again:
+        with open_unlocked(tmp_path / "own.h5", swmr=True) as again:
             np.testing.assert_array_equal(again["d"][:], 1)
 
 
 def test_an_absent_file_and_one_of_another_kind_are_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        open_foreign(tmp_path / "absent.h5")
+        open_unlocked(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(OSError, match="signature"):
-        open_foreign(tmp_path / "text.h5")
+        open_unlocked(tmp_path / "text.h5")

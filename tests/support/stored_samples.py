@@ -8,6 +8,7 @@ from pathlib import Path
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport
 from braggwatch.services.sadp.live.pattern_picture import pack_picture
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import (
     bare_result,
@@ -29,9 +30,9 @@ def fill(path: Path) -> None:
         store.put(report(classified_result()))
         store.put(ScreeningReport(result=bare_result(), model_input=None))
         store.mark_delivered("stream", classified_result())
-        assert store.patterns.undelivered("stream") == []
+        assert PatternStore.of(store).undelivered("stream") == []
         state = particle()
-        store.patterns.put(
+        PatternStore.of(store).put(
             [*patterns(), pattern_run()], [state], {(state.run_uid, state.particle): pack_picture(picture())}
         )
 

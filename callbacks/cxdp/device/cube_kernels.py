@@ -150,10 +150,10 @@ def find_plane_peaks(intensity: wp.array3d[wp.float32], peaks: wp.array[wp.float
             best = smooth
             at = plane * edge * edge + v
     top = wp.tile_max(wp.tile(best))[0]
-    mine = wp.int32(_NOWHERE)
+    candidate = wp.int32(_NOWHERE)
     if best == top:
-        mine = at
-    first = wp.tile_min(wp.tile(mine))[0]
+        candidate = at
+    first = wp.tile_min(wp.tile(candidate))[0]
     if lane == 0:
         peaks[plane] = top
         places[plane] = first
@@ -179,10 +179,10 @@ def find_centre(
             best = peaks[p]
             at = places[p]
     top = wp.tile_max(wp.tile(best))[0]
-    mine = wp.int32(_NOWHERE)
+    candidate = wp.int32(_NOWHERE)
     if best == top:
-        mine = at
-    first = wp.tile_min(wp.tile(mine))[0]
+        candidate = at
+    first = wp.tile_min(wp.tile(candidate))[0]
     middle = wp.float64(size // 2)
     c0 = middle
     c1 = middle

@@ -125,10 +125,10 @@ def survey_rows(
                     peak = value
                     column = c
     top = wp.tile_max(wp.tile(peak))[0]
-    mine = wp.int32(_NOWHERE)
+    candidate = wp.int32(_NOWHERE)
     if peak == top:
-        mine = column
-    first = wp.tile_min(wp.tile(mine))[0]
+        candidate = column
+    first = wp.tile_min(wp.tile(candidate))[0]
     row_total = wp.tile_sum(wp.tile(total))[0]
     row_special = wp.tile_max(wp.tile(special))[0]
     row_saturated = wp.tile_sum(wp.tile(saturated))[0]
@@ -169,15 +169,15 @@ def reduce_rows(found: RowFindings, table: wp.array2d[wp.float64]):
             special_peak = here
             special_row = r
     top = wp.tile_max(wp.tile(peak))[0]
-    mine = wp.int32(_NOWHERE)
+    candidate = wp.int32(_NOWHERE)
     if peak == top:
-        mine = row
-    first = wp.tile_min(wp.tile(mine))[0]
+        candidate = row
+    first = wp.tile_min(wp.tile(candidate))[0]
     special_top = wp.tile_max(wp.tile(special_peak))[0]
-    mine = wp.int32(_NOWHERE)
+    candidate = wp.int32(_NOWHERE)
     if special_peak == special_top:
-        mine = special_row
-    special_first = wp.tile_min(wp.tile(mine))[0]
+        candidate = special_row
+    special_first = wp.tile_min(wp.tile(candidate))[0]
     all_total = wp.tile_sum(wp.tile(total))[0]
     all_saturated = wp.tile_sum(wp.tile(saturated))[0]
     all_invalid = wp.tile_sum(wp.tile(invalid))[0]

@@ -213,7 +213,7 @@ class DeviceFrameStore:
         fitting = sorted((slab for slab in self._spare if slab.capacity >= needed), key=lambda slab: slab.capacity)
         if fitting:
             slab = fitting[0]
-            self._spare = [one for one in self._spare if one is not slab]
+            self._spare = [spare for spare in self._spare if spare is not slab]
         else:
             # Whatever is spare is too small: it makes room.
             self.ring.wait()

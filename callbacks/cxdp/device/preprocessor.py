@@ -20,6 +20,7 @@ from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import Preproce
 from braggwatch.callbacks.cxdp.preprocess.scan_plan import DetectorImages, InvalidDataError, detector_images, plan_scan
 from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.models.runtimes.device_input import DeviceBatch
+from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.warp.warp_arrays import WarpArray
 
@@ -66,7 +67,7 @@ class DevicePreprocessor:
         self._device = wp.get_device(device)
         self._workspace = Workspace(self._device)
         self._store = DeviceFrameStore(self._device, max_bytes, slots)
-        self._images: dict[tuple[object, ...], tuple[DetectorImages, DeviceImages]] = {}
+        self._images = Bounded[tuple[object, ...], tuple[DetectorImages, DeviceImages]](_IMAGES_KEPT)
         self._on_cpu = CpuPreprocessor(settings)
         self._on_takeover = on_takeover
         self._lost = False
@@ -120,19 +121,8 @@ class DevicePreprocessor:
 
     def _preprocess(self, curve: RockingCurve) -> ModelInput:
         cube = readable(curve.frames)
-        shape = (cube.shape[0], cube.shape[1], cube.shape[2])
-        plan = plan_scan(
-            shape,
-            curve.angles_deg,
-            curve.present,
-            curve.geometry,
-            self.settings,
-            curve.crop_origin,
-            curve.monitor,
-            curve.transmission,
-            self._host_images,
-        )
-        images = self._images[_images_key(curve.geometry, curve.crop_origin, (shape[1], shape[2]))][1]
+        plan = plan_scan(curve, self.settings, self._host_images)
+        images = self._images[_images_key(curve.geometry, curve.crop_origin, (cube.shape[1], cube.shape[2]))][1]
         frames = self._store.take(curve.run_uid, cube, plan.usable)
         try:
             surveyed = SurveyedOnDevice(frames, plan, images, self.settings, self._workspace)
@@ -158,8 +148,6 @@ class DevicePreprocessor:
         key = _images_key(geometry, crop_origin, shape)
         if key not in self._images:
             made = detector_images(settings, geometry, crop_origin, shape)
-            while len(self._images) >= _IMAGES_KEPT:
-                self._images.pop(next(iter(self._images)))
             self._images[key] = made, DeviceImages(self._upload(made.gain), self._upload(made.dark))
         return self._images[key][0]
 

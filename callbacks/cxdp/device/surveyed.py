@@ -13,7 +13,8 @@ from braggwatch.callbacks.cxdp.device.frame_store import DeviceFrames, marker
 from braggwatch.callbacks.cxdp.device.launch import download, launch, launch_blocks, upload, zeroed
 from braggwatch.callbacks.cxdp.device.workspace import Workspace
 from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics, valid_range
-from braggwatch.callbacks.cxdp.preprocess.orthonormalise import CUBE, MINIMUM_WEIGHT, IndexPolynomial
+from braggwatch.callbacks.cxdp.preprocess.gather_kernel import MINIMUM_WEIGHT
+from braggwatch.callbacks.cxdp.preprocess.orthonormalise import CUBE, IndexPolynomial
 from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
 from braggwatch.callbacks.cxdp.preprocess.scale import SizeEstimate, size_from_profile
 from braggwatch.callbacks.cxdp.preprocess.scan_plan import ScanPlan

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.preprocess.corrections import PixelCorrections
+from braggwatch.callbacks.cxdp.preprocess.gather_kernel import KernelOrder, KernelPixels, gather_cube
 from braggwatch.sim.geometry.q import RockingMap
 
 CUBE = 64
@@ -24,8 +24,6 @@ CENTRE = CUBE // 2
 
 _FIT_NODES = np.array([-1.0, -0.9, -0.6, -0.2, 0.2, 0.6, 0.9, 1.0])
 _POWERS = tuple((a, b, c) for a in range(4) for b in range(4 - a) for c in range(4 - a - b))
-MINIMUM_WEIGHT = 0.25
-"""Covered fraction below which a voxel counts as not measured."""
 _SUPERSAMPLE_FROM = 1.6
 
 
@@ -207,11 +205,8 @@ def gather(
     """
     intensity = np.empty((CUBE, CUBE, CUBE), dtype=np.float32)
     coverage = np.empty((CUBE, CUBE, CUBE), dtype=np.float32)
-    _gather(
+    pixels = KernelPixels(
         frames,
-        order.angles_deg,
-        order.frames,
-        order.trust,
         corrections.gain,
         corrections.dark,
         corrections.frame_scale,
@@ -219,138 +214,7 @@ def gather(
         corrections.outlier_pixel,
         corrections.valid_from,
         corrections.valid_below,
-        polynomial.coefficients,
-        samples[0],
-        samples[1],
-        samples[2],
-        intensity,
-        coverage,
     )
+    ordered = KernelOrder(order.angles_deg, order.frames, order.trust)
+    gather_cube(pixels, ordered, polynomial.coefficients, samples, intensity, coverage)
     return intensity, coverage
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gather(  # pragma: no cover - compiled
-    frames: NDArray[np.generic],
-    angles: NDArray[np.float64],
-    frame_of: NDArray[np.int64],
-    trust: NDArray[np.float64],
-    gain: NDArray[np.float32],
-    dark: NDArray[np.float32],
-    frame_scale: NDArray[np.float64],
-    outlier_start: NDArray[np.int64],
-    outlier_pixel: NDArray[np.int64],
-    valid_from: float,
-    valid_below: float,
-    poly: NDArray[np.float64],
-    n0: int,
-    n1: int,
-    n2: int,
-    intensity: NDArray[np.float32],
-    coverage: NDArray[np.float32],
-) -> None:
-    size = intensity.shape[0]
-    half = size / 2.0
-    last_frame = angles.shape[0] - 1
-    n_rows = frames.shape[1]
-    n_columns = frames.shape[2]
-    has_dark = dark.shape[0] > 0
-    total = np.zeros(size)
-    weight = np.zeros(size)
-    line = np.zeros((3, 4))
-    per_voxel = 1.0 / (n0 * n1 * n2)
-    low = angles[0]
-    high = angles[last_frame]
-    h = 0
-    for i in range(size):
-        for j in range(size):
-            total[:] = 0.0
-            weight[:] = 0.0
-            for si in range(n0):
-                x = (i + (si + 0.5) / n0 - 0.5 - half) / half
-                for sj in range(n1):
-                    y = (j + (sj + 0.5) / n1 - 0.5 - half) / half
-                    for o in range(3):
-                        for c in range(4):
-                            outer = 0.0
-                            for a in range(3 - c, -1, -1):
-                                inner = 0.0
-                                for b in range(3 - a - c, -1, -1):
-                                    inner = inner * y + poly[o, a, b, c]
-                                outer = outer * x + inner
-                            line[o, c] = outer
-                    for k in range(size):
-                        for sk in range(n2):
-                            z = (k + (sk + 0.5) / n2 - 0.5 - half) / half
-                            angle = line[0, 0] + z * (line[0, 1] + z * (line[0, 2] + z * line[0, 3]))
-                            if not (angle >= low and angle <= high):
-                                continue
-                            row = line[1, 0] + z * (line[1, 1] + z * (line[1, 2] + z * line[1, 3]))
-                            column = line[2, 0] + z * (line[2, 1] + z * (line[2, 2] + z * line[2, 3]))
-                            if not (row >= 0.0 and column >= 0.0):
-                                continue
-                            r = int(row)
-                            s = int(column)
-                            if r >= n_rows - 1 or s >= n_columns - 1:
-                                continue
-                            while h > 0 and angle < angles[h]:
-                                h -= 1
-                            while h < last_frame - 1 and angle > angles[h + 1]:
-                                h += 1
-                            trusted = trust[h]
-                            if trusted == 0.0:
-                                continue
-                            width = angles[h + 1] - angles[h]
-                            t = (angle - angles[h]) / width if width > 0.0 else 0.5
-                            fr = row - r
-                            fc = column - s
-                            g00 = gain[r, s]
-                            g01 = gain[r, s + 1]
-                            g10 = gain[r + 1, s]
-                            g11 = gain[r + 1, s + 1]
-                            w00 = (1.0 - fr) * (1.0 - fc) if g00 > 0.0 else 0.0
-                            w01 = (1.0 - fr) * fc if g01 > 0.0 else 0.0
-                            w10 = fr * (1.0 - fc) if g10 > 0.0 else 0.0
-                            w11 = fr * fc if g11 > 0.0 else 0.0
-                            for side in range(2):
-                                n = frame_of[h + side]
-                                wt = (t if side == 1 else 1.0 - t) * trusted
-                                v00 = float(frames[n, r, s])
-                                v01 = float(frames[n, r, s + 1])
-                                v10 = float(frames[n, r + 1, s])
-                                v11 = float(frames[n, r + 1, s + 1])
-                                u00, u01, u10, u11 = w00, w01, w10, w11
-                                # A NaN fails both comparisons, so it leaves here too.
-                                if not (v00 >= valid_from and v00 < valid_below):
-                                    v00, u00 = 0.0, 0.0
-                                if not (v01 >= valid_from and v01 < valid_below):
-                                    v01, u01 = 0.0, 0.0
-                                if not (v10 >= valid_from and v10 < valid_below):
-                                    v10, u10 = 0.0, 0.0
-                                if not (v11 >= valid_from and v11 < valid_below):
-                                    v11, u11 = 0.0, 0.0
-                                for e in range(outlier_start[n], outlier_start[n + 1]):
-                                    off = outlier_pixel[e] - (r * n_columns + s)
-                                    if off == 0:
-                                        u00 = 0.0
-                                    elif off == 1:
-                                        u01 = 0.0
-                                    elif off == n_columns:
-                                        u10 = 0.0
-                                    elif off == n_columns + 1:
-                                        u11 = 0.0
-                                if has_dark:
-                                    v00 -= dark[r, s]
-                                    v01 -= dark[r, s + 1]
-                                    v10 -= dark[r + 1, s]
-                                    v11 -= dark[r + 1, s + 1]
-                                signal = u00 * v00 * g00 + u01 * v01 * g01 + u10 * v10 * g10 + u11 * v11 * g11
-                                total[k] += wt * frame_scale[n] * signal
-                                weight[k] += wt * (u00 + u01 + u10 + u11)
-            for k in range(size):
-                covered = weight[k] * per_voxel
-                coverage[i, j, k] = min(covered, 1.0)
-                if covered >= MINIMUM_WEIGHT:
-                    intensity[i, j, k] = max(total[k] / weight[k], 0.0)
-                else:
-                    intensity[i, j, k] = 0.0

@@ -21,7 +21,14 @@ from braggwatch.callbacks.cxdp.preprocess.warm_up import artificial_curve
 from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.sim.geometry.model import RockingGeometry
 
-__all__ = ["CpuPreprocessor", "PreprocessingSettings", "Preprocessor", "preprocess_arrays", "warm_up"]
+__all__ = [
+    "CpuPreprocessor",
+    "PreprocessingSettings",
+    "Preprocessor",
+    "preprocess_arrays",
+    "preprocess_curve",
+    "warm_up",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +48,8 @@ class CpuPreprocessor:
         self.settings = settings
 
     def __call__(self, curve: RockingCurve) -> ModelInput:
-        """Preprocess one curve; see `preprocess_arrays`."""
-        return preprocess_arrays(
-            curve.frames,
-            curve.angles_deg,
-            curve.present,
-            curve.geometry,
-            self.settings,
-            crop_origin=curve.crop_origin,
-            monitor=curve.monitor,
-            transmission=curve.transmission,
-            run_uid=curve.run_uid,
-        )
+        """Preprocess one curve; see `preprocess_curve`."""
+        return preprocess_curve(curve, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,37 +82,8 @@ class _Frames:
         return _Cube(*gather(self.frames, self.plan.order, self.corrections, polynomial, samples))
 
 
-def preprocess_arrays(
-    frames: NDArray[np.generic],
-    angles_deg: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    geometry: RockingGeometry,
-    settings: PreprocessingSettings,
-    crop_origin: tuple[int, int] = (0, 0),
-    monitor: NDArray[np.float64] | None = None,
-    transmission: NDArray[np.float64] | None = None,
-    run_uid: str = "",
-) -> ModelInput:
-    """Preprocess one rocking curve given as arrays: the numeric entry, single-threaded and free of documents.
-
-    Parameters
-    ----------
-    frames
-        (N, R, C) counts in scan order, any real dtype; read in place, never written.
-    angles_deg
-        (N,) readings of the scanned circle in degrees, without the geometry's offset.
-    present
-        (N,) bool, which frames arrived.
-    geometry
-        Geometry of the delivered frames.
-    settings
-        Corrections and limits.
-    crop_origin
-        First (row, column) of ``frames`` within the delivered frame.
-    monitor, transmission
-        (N,) readings or None.
-    run_uid
-        Copied to the result.
+def preprocess_curve(curve: RockingCurve, settings: PreprocessingSettings) -> ModelInput:
+    """Preprocess one rocking curve, single-threaded; its frames are read in place, never written.
 
     Returns
     -------
@@ -124,9 +92,8 @@ def preprocess_arrays(
         is of it). Nothing is raised for bad data.
     """
     try:
-        cube = readable(frames)
-        shape = (cube.shape[0], cube.shape[1], cube.shape[2])
-        plan = plan_scan(shape, angles_deg, present, geometry, settings, crop_origin, monitor, transmission)
+        cube = readable(curve.frames)
+        plan = plan_scan(curve, settings)
         corrections, statistics = survey(
             cube,
             plan.usable,
@@ -137,9 +104,45 @@ def preprocess_arrays(
             settings.hot_ratio,
             settings.hot_counts,
         )
-        return make_model_input(_Frames(cube, plan, corrections, statistics), geometry, settings, run_uid)
+        return make_model_input(_Frames(cube, plan, corrections, statistics), curve.geometry, settings, curve.run_uid)
     except InvalidDataError as error:
-        return unusable_input(run_uid, str(error))
+        return unusable_input(curve.run_uid, str(error))
+
+
+def preprocess_arrays(
+    frames: NDArray[np.generic],
+    angles_deg: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    geometry: RockingGeometry,
+    settings: PreprocessingSettings,
+    run_uid: str = "",
+) -> ModelInput:
+    """Preprocess whole frames given as arrays, without monitor or transmission; see `preprocess_curve`.
+
+    Parameters
+    ----------
+    frames
+        (N, R, C) counts in scan order, any real dtype.
+    angles_deg
+        (N,) readings of the scanned circle in degrees, without the geometry's offset.
+    present
+        (N,) bool, which frames arrived.
+    geometry
+        Geometry of the frames.
+    run_uid
+        Copied to the result.
+    """
+    curve = RockingCurve(
+        run_uid=run_uid,
+        frames=frames,
+        angles_deg=angles_deg,
+        present=present,
+        monitor=None,
+        transmission=None,
+        crop_origin=(0, 0),
+        geometry=geometry,
+    )
+    return preprocess_curve(curve, settings)
 
 
 def unusable_input(run_uid: str, reason: str) -> ModelInput:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.cxdp.preprocess.corrections import frame_normalisation, in_array_layout, pixel_gain
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import FrameOrder, order_frames
 from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
+from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import RockingMap, rocking_map
 
@@ -81,25 +82,13 @@ def detector_images(
     )
 
 
-def plan_scan(
-    frames_shape: tuple[int, int, int],
-    angles_deg: NDArray[np.float64],
-    present: NDArray[np.bool_],
-    geometry: RockingGeometry,
-    settings: PreprocessingSettings,
-    crop_origin: tuple[int, int],
-    monitor: NDArray[np.float64] | None,
-    transmission: NDArray[np.float64] | None,
-    images: ImageMaker = detector_images,
-) -> ScanPlan:
+def plan_scan(curve: RockingCurve, settings: PreprocessingSettings, images: ImageMaker = detector_images) -> ScanPlan:
     """Check a curve's readings against its frames and order the frames.
 
     Parameters
     ----------
-    frames_shape
-        (N, R, C).
-    angles_deg, present, geometry, settings, crop_origin, monitor, transmission
-        See `braggwatch.callbacks.cxdp.preprocess.preprocessing.preprocess_arrays`.
+    curve
+        Its frames are an (N, R, C) cube, of which only the shape counts here.
     images
         Where the detector's images come from; a cache stands in here.
 
@@ -108,9 +97,10 @@ def plan_scan(
     InvalidDataError
         Where no class may be given.
     """
-    count, rows, columns = frames_shape
-    angles = np.asarray(angles_deg, dtype=np.float64)
-    here = np.asarray(present, dtype=np.bool_)
+    count, rows, columns = curve.frames.shape
+    geometry, crop_origin = curve.geometry, curve.crop_origin
+    angles = np.asarray(curve.angles_deg, dtype=np.float64)
+    here = np.asarray(curve.present, dtype=np.bool_)
     if angles.shape != (count,) or here.shape != (count,):
         raise InvalidDataError(f"{count} frames, but angles of shape {angles.shape} and presence of {here.shape}")
     if (
@@ -139,7 +129,7 @@ def plan_scan(
         made = images(settings, geometry, crop_origin, (rows, columns))
     except ValueError as error:
         raise InvalidDataError(str(error)) from error
-    scale, unusable = frame_normalisation(count, monitor, transmission)
+    scale, unusable = frame_normalisation(count, curve.monitor, curve.transmission)
     if unusable:
         flags.append(f"{unusable} monitor or transmission readings are unusable")
     return ScanPlan(usable, order, mapping, made, scale, tuple(flags))

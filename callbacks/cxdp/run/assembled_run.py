@@ -13,17 +13,6 @@ from braggwatch.callbacks.cxdp.records import GeometryOrigin, RockingCurve
 from braggwatch.callbacks.cxdp.run.reflection import NOT_STATED, StatedReflection
 
 
-class RunState(StrEnum):
-    """Where a run stands."""
-
-    WAITING = "waiting"
-    """Known by its uid; no descriptor with the detector's field yet."""
-    OPEN = "open"
-    """Frames are expected or arriving."""
-    STOPPED = "stopped"
-    """The stop document is there; documents or files it promises may still be missing."""
-
-
 class Ending(StrEnum):
     """How a run ended."""
 
@@ -69,4 +58,3 @@ class AssembledRun:
     origins: tuple[GeometryOrigin, ...] = ()
     reflection: StatedReflection = NOT_STATED
     rocking_curve: NDArray[np.float64] | None = None
-    extras: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.records import FrameRecord, GeometryOrigin, RockingCurve
+from braggwatch.callbacks.cxdp.records import GeometryOrigin, RockingCurve
 from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     BASELINE,
-    GeometrySources,
     ResolvedGeometry,
     UnresolvedGeometry,
     fly_angles,
     resolve_geometry,
 )
-from braggwatch.callbacks.cxdp.run.reflection import StatedReflection
+from braggwatch.callbacks.cxdp.run.scan_documents import ScanDocuments
 from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
-from braggwatch.callbacks.documents.frames import FrameFields, FrameSource
-from braggwatch.callbacks.documents.readings import StreamReadings
-from braggwatch.sim.geometry.model import GeometryPreset
+from braggwatch.callbacks.documents.frame_record import FrameRecord
+from braggwatch.callbacks.documents.frames import FrameSource
 
 PASSED_BELOW = 0.1
 """The peak is behind once a frame has no more than this share of the brightest one's counts."""
@@ -30,34 +28,24 @@ PASSED_BELOW = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CurveMaterials:
-    """What a run's documents gave, frames apart.
+    """What a curve of a certain length is made of, frames apart.
 
     Attributes
     ----------
-    streams
-        Readings, the detector's stream first.
-    counts
-        Stream → events as the stop document counts them.
+    documents
+        What the run's documents say.
+    source
+        Values in files.
     beside
         Index → readings of each frame that arrived (their ``frame`` is empty).
     length
         Number of frames of the curve, missing ones included.
-    reflection
-        The reflection, whoever stated it.
     """
 
-    run_uid: str
-    preset: GeometryPreset
-    settings: AssemblySettings
-    fields: FrameFields
-    start: Mapping[str, object]
-    configuration: Mapping[str, float]
-    streams: Sequence[StreamReadings]
-    counts: Mapping[str, int]
-    beside: Mapping[int, FrameRecord]
+    documents: ScanDocuments
     source: FrameSource
+    beside: Mapping[int, FrameRecord]
     length: int
-    reflection: StatedReflection
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +81,30 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
     UnresolvedGeometry
         Where none of these has them.
     """
-    signal, length = materials.fields.angle, materials.length
+    documents, length = materials.documents, materials.length
+    signal, streams, promised = documents.fields.angle, documents.streams, documents.promised
     own = {index: r.angle_deg for index, r in materials.beside.items() if r.angle_deg is not None}
     if own:
         return joined(own, length), f"event:{signal}"
     rejected: list[str] = []
-    for stream in materials.streams:
+    for stream in streams:
         if stream.name == BASELINE:
             continue
         series = stream.series(signal) or materials.source.scalars(stream.name, signal)
         if not series:
             continue
-        count = materials.counts.get(stream.name, max(series))
-        ahead = so_far and count > length and stream is materials.streams[0]
+        count = promised.get(stream.name, max(series))
+        ahead = so_far and count > length and stream is streams[0]
         if count != length and not ahead:
             rejected.append(f"stream {stream.name!r} has {count} readings for {length} frames")
             continue
-        scaled = {seq_num - 1: value * materials.fields.angle_scale for seq_num, value in series.items()}
+        scaled = {seq_num - 1: value * documents.fields.angle_scale for seq_num, value in series.items()}
         return joined(scaled, length), f"event:{stream.name}/{signal}"
-    stated = fly_angles(materials.start, length)
+    stated = fly_angles(documents.start or {}, length)
     if stated is not None:
         return stated, "start:fly"
     looked = "; ".join(rejected) or "looked in the events of every stream, in stream resources and in start['fly']"
-    raise UnresolvedGeometry(f"no readback of the scanned circle {materials.preset.scanned!r} ({signal!r}): {looked}")
+    raise UnresolvedGeometry(f"no readback of the scanned circle {documents.preset.scanned!r} ({signal!r}): {looked}")
 
 
 def find_angles_so_far(whole: CurveMaterials, begun: CurveMaterials) -> tuple[NDArray[np.float64], str]:
@@ -134,7 +123,7 @@ def find_angles_so_far(whole: CurveMaterials, begun: CurveMaterials) -> tuple[ND
 
 
 def find_geometry(
-    materials: CurveMaterials, frame_shape: tuple[int, int], angles_deg: NDArray[np.float64], angle_origin: str
+    documents: ScanDocuments, frame_shape: tuple[int, int], angles_deg: NDArray[np.float64], angle_origin: str
 ) -> ResolvedGeometry:
     """Resolve the preset's geometry from a run's documents.
 
@@ -144,13 +133,13 @@ def find_geometry(
         As `resolve_geometry`.
     """
     return resolve_geometry(
-        materials.preset,
-        GeometrySources(materials.start, materials.configuration, materials.streams),
+        documents.preset,
+        documents.sources,
         frame_shape,
         angles_deg,
         angle_origin,
-        materials.settings.stationary_tolerance,
-        materials.reflection,
+        documents.settings.stationary_tolerance,
+        documents.reflection,
     )
 
 
@@ -176,7 +165,8 @@ def build_curve(
     InconsistentFrame
         Where no frame arrived, or the length exceeds the limits.
     """
-    settings, length = materials.settings, materials.length
+    documents, length = materials.documents, materials.length
+    settings = documents.settings
     discarded = volume.discarded
     if so_far and (volume.view(length) is None or not np.isfinite(angles_deg).all()):
         raise InconsistentFrame(f"the first {length} frames are not all there yet")
@@ -192,7 +182,7 @@ def build_curve(
     if blind.any():
         frames[blind] = 0
     curve = RockingCurve(
-        run_uid=materials.run_uid,
+        run_uid=documents.uid,
         frames=frames,
         angles_deg=np.where(present, angles_deg, np.nan),
         present=present,
@@ -217,20 +207,21 @@ def build_curve(
     if discarded:
         parts.append(f"{discarded} given up because the peak left the region first found: state the region")
     if blind.any():
-        parts.append(f"{int(blind.sum())} without a readback of {materials.fields.angle!r}")
+        parts.append(f"{int(blind.sum())} without a readback of {documents.fields.angle!r}")
     if materials.source.problem is not None and materials.source.pending:
         parts.append(materials.source.problem)
     enough = curve.completeness >= settings.min_completeness
-    if not enough and _ended_early(materials, present, plotted):
+    if not enough and _ended_early(documents, present, plotted):
         parts.insert(0, "the plan ended it with the peak behind")
         enough = curve.completeness >= settings.min_completeness_ended_early
     classifiable = not guarded and enough
     return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
 
 
-def _ended_early(materials: CurveMaterials, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:
+def _ended_early(documents: ScanDocuments, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:
     """Tell whether the frames that lack are those after an end that the stop document states, none before it."""
-    stated = materials.counts.get(materials.streams[0].name) if materials.streams else None
+    streams = documents.streams
+    stated = documents.promised.get(streams[0].name) if streams else None
     if stated is None or not 0 < stated < present.size or not present[:stated].all():
         return False
     return peak_is_behind(rocking_curve[:stated])
@@ -240,15 +231,16 @@ def _beside_frames(
     materials: CurveMaterials, own: Mapping[int, float | None], kind: str, present: NDArray[np.bool_]
 ) -> NDArray[np.float64] | None:
     """Return (N,) monitor or transmission; None where the preset names none or a present frame lacks it."""
-    field = materials.fields.monitor if kind == "monitor" else materials.fields.transmission
+    documents = materials.documents
+    field = documents.fields.monitor if kind == "monitor" else documents.fields.transmission
     if field is None:
         return None
     values = {index: value for index, value in own.items() if value is not None}
-    for stream in materials.streams:
+    for stream in documents.streams:
         if values or stream.name == BASELINE:
             continue
         series = stream.series(field) or materials.source.scalars(stream.name, field)
-        if series and materials.counts.get(stream.name, max(series)) == present.size:
+        if series and documents.promised.get(stream.name, max(series)) == present.size:
             values = {seq_num - 1: value for seq_num, value in series.items()}
     result = joined(values, present.size)
     result[~present] = np.nan

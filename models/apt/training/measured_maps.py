@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from braggwatch.sim.unlocked_hdf5 import open_foreign
+from braggwatch.sim.unlocked_hdf5 import open_unlocked
 
 SEVENFOLD = 7
 _FOLDERS = ("fcc", "l12")
@@ -98,7 +98,7 @@ def _turned(one: NDArray[np.float32], angle_deg: float) -> NDArray[np.float32]:
 
 def _of_hdf5(path: Path) -> list[tuple[str, NDArray[np.float32], int]]:
     try:
-        with open_foreign(path) as file:
+        with open_unlocked(path) as file:
             maps = np.asarray(file["maps"], dtype=np.float32)
             labels = np.asarray(file["ordered"], dtype=np.float32)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

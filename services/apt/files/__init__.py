@@ -1,6 +1,6 @@
 """Files of atom probe tomography: reconstructions (.pos, .epos, .apt) and ranges (.rrng, .rng).
 
-Scanning and the command line import it.
+Used by scanning and the command line.
 """
 
 from braggwatch.services.apt.files.error import AptFileError

@@ -1,4 +1,4 @@
-"""``.apt``, the sectioned format of AP Suite 6, read by the FAIRmat library."""
+"""Read ``.apt``, the sectioned format of AP Suite 6, with the FAIRmat library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_apt(path: Path) -> IonCloud:
     Raises
     ------
     AptFileError
-        If it is no such file, is cut short, or lacks the sections ``Position`` and ``Mass``.
+        If it is not such a file, is truncated, or lacks the sections ``Position`` and ``Mass``.
     ImportError
         If the library isn't installed.
     OSError
@@ -40,7 +40,7 @@ def read_apt(path: Path) -> IonCloud:
             position, mass = reader.get_reconstructed_positions(), reader.get_mass_to_charge_state_ratio()
         except (TypeError, ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
             raise AptFileError(
-                f"{path} is no .apt file of AP Suite 6, or is cut short ({error}). Copy it again, or export .pos"
+                f"{path} is not an .apt file of AP Suite 6, or is cut short ({error}). Copy it again, or export .pos"
             ) from error
     if position is None or mass is None:
         raise AptFileError(
@@ -56,9 +56,9 @@ def read_apt(path: Path) -> IonCloud:
 
 @contextmanager
 def _quiet_library() -> Generator[None]:
-    """Keep the library's log to itself: on import it would write a file into the current folder, and log there."""
+    """Prevent the library from creating a log file in the current folder on import."""
     root, log = logging.getLogger(), logging.getLogger(_LIBRARY_LOG)
-    # its basicConfig does nothing where there is a handler already
+    # its basicConfig does nothing if there is already a handler
     stand_in = logging.NullHandler()
     root.addHandler(stand_in)
     level = log.level

@@ -1,4 +1,4 @@
-"""Ranged ions from two files, and whether the ranges fit the reconstruction."""
+"""Range a reconstruction's ions with a range file, and check that the two belong together."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LEAST_RANGED = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RangedShare:
-    """How many ions each species has.
+    """Number of ions of each species.
 
     Attributes
     ----------
     ions
-        All ions of the reconstruction.
+        Number of all ions in the reconstruction.
     by_name
         Ions of each species, in the order of the range file.
     """
@@ -44,7 +44,7 @@ class RangedShare:
 
 
 def label_checked(cloud: IonCloud, ranges: Sequence[MassRange], *, least_ranged: float = _LEAST_RANGED) -> LabelledIons:
-    """Range the ions and check that the ranges belong to them.
+    """Assign species to the ions and check that the ranges fit them.
 
     Raises
     ------
@@ -64,6 +64,6 @@ def label_checked(cloud: IonCloud, ranges: Sequence[MassRange], *, least_ranged:
 
 
 def read_labelled(reconstruction: Path, ranges: Path) -> LabelledIons:
-    """Read a reconstruction and its ranges; raises what `read_ions`, `read_ranges` and `label_checked` raise."""
+    """Read a reconstruction and its ranges; errors as `read_ions`, `read_ranges` and `label_checked`."""
     found = read_ranges(ranges)
     return label_checked(read_ions(reconstruction), found)

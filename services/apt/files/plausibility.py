@@ -1,4 +1,4 @@
-"""Whether numbers can be an atom probe reconstruction at all."""
+"""Check that positions and masses are plausible for an atom probe reconstruction."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _LARGEST_ABSURD_SHARE = 0.01
 
 
 def check_plausible(cloud: IonCloud, path: Path) -> IonCloud:
-    """Return the ions unchanged, or say what is absurd about them.
+    """Return the ions unchanged if they are plausible.
 
-    Up to 1 % of mass-to-charge ratios outside 0 to 2000 Da pass with a warning: they lie in no range.
+    Up to 1 % of mass-to-charge ratios outside 0 to 2000 Da only give a warning: they lie in no range.
 
     Raises
     ------
     AptFileError
-        If there are none, a number isn't finite, positions reach 0.1 mm or all coincide, or more masses are absurd.
+        If there are no ions, a number isn't finite, positions reach 0.1 mm or all coincide, or more masses are outside.
     """
     if len(cloud) == 0:
-        raise AptFileError(f"{path} holds no ions: export it again")
-    bad = ~np.isfinite(cloud.positions_nm).all(axis=1) | ~np.isfinite(cloud.mass_to_charge_Da)
-    if bad.any():
+        raise AptFileError(f"{path} contains no ions: export it again")
+    not_finite = ~np.isfinite(cloud.positions_nm).all(axis=1) | ~np.isfinite(cloud.mass_to_charge_Da)
+    if not_finite.any():
         raise AptFileError(
-            f"{path}: {int(bad.sum())} of {len(cloud)} ions have a position or mass that is no finite number, the "
-            f"first is ion {int(bad.argmax())}. Is it a {path.suffix.lower()} file? Else export it again"
+            f"{path}: {int(not_finite.sum())} of {len(cloud)} ions have a position or mass that is not finite, the "
+            f"first is ion {int(not_finite.argmax())}. Is it a {path.suffix.lower()} file? If so, export it again"
         )
     low, high = cloud.positions_nm.min(axis=0), cloud.positions_nm.max(axis=0)
     if max(abs(float(low.min())), abs(float(high.max()))) >= PLAUSIBLE_POSITION_NM:
@@ -42,7 +42,7 @@ def check_plausible(cloud: IonCloud, path: Path) -> IonCloud:
             "nanometres; is the file damaged or in other units?"
         )
     if len(cloud) > 1 and float((high - low).max()) == 0.0:
-        raise AptFileError(f"{path}: all {len(cloud)} ions lie at one place: no reconstruction")
+        raise AptFileError(f"{path}: all {len(cloud)} ions are at the same position: this is not a reconstruction")
     absurd = (cloud.mass_to_charge_Da <= 0) | (cloud.mass_to_charge_Da > PLAUSIBLE_MASS_DA)
     share = float(absurd.mean())
     if share > _LARGEST_ABSURD_SHARE:
@@ -51,5 +51,5 @@ def check_plausible(cloud: IonCloud, path: Path) -> IonCloud:
             f"{path.suffix.lower()} file with masses in dalton?"
         )
     if share:
-        logger.warning("%s: %d ions have an absurd mass and stay unranged", path, int(absurd.sum()))
+        logger.warning("%s: %d ions have an implausible mass and stay unranged", path, int(absurd.sum()))
     return cloud

@@ -1,7 +1,7 @@
-"""``.pos`` and ``.epos``: big-endian records of fixed length, one an ion, without a header.
+"""Read ``.pos`` and ``.epos``: big-endian records of fixed length, one per ion, without a header.
 
-A ``.pos`` record is x, y, z (nm) and the mass-to-charge ratio (Da) as four 32-bit floats; an ``.epos`` record begins
-with the same four and goes on with time of flight, voltages, detector position, pulses and multiplicity: 44 bytes.
+A ``.pos`` record is x, y, z (nm) and the mass-to-charge ratio (Da) as four 32-bit floats; an ``.epos`` record starts
+with the same four, followed by time of flight, voltages, detector position, pulses and multiplicity: 44 bytes.
 Source: D. J. Larson et al., Local Electrode Atom Probe Tomography, Springer 2013, appendix A.
 """
 
@@ -24,12 +24,12 @@ _LOOKED_AT = 20_000
 def read_records(path: Path) -> IonCloud:
     """Read a ``.pos`` or ``.epos`` file.
 
-    Memory is that of the result (16 bytes an ion) and one block: the file itself is mapped.
+    Memory use is the result (16 bytes per ion) plus one block: the file is memory-mapped.
 
     Raises
     ------
     AptFileError
-        If the file is empty, cut short, in the other byte order, or holds numbers that are no reconstruction.
+        If the file is empty, truncated, in the other byte order, or not a plausible reconstruction.
     OSError
         If it can't be read.
     """
@@ -42,7 +42,7 @@ def read_records(path: Path) -> IonCloud:
         raise AptFileError(f"{path} is empty: export or copy it again")
     if size % record:
         raise AptFileError(
-            f"{path} is cut short or no {kind} file: {size} bytes are {size // record} ions of {record} bytes and "
+            f"{path} is cut short or not a {kind} file: {size} bytes are {size // record} ions of {record} bytes and "
             f"{size % record} bytes more. Copy it again and compare the sizes"
         )
     rows = np.memmap(path, dtype=">f4", mode="r").reshape(-1, floats)
@@ -58,11 +58,11 @@ def read_records(path: Path) -> IonCloud:
 
 
 def _sane_share(rows: NDArray[np.float32]) -> float:
-    """Fraction of (N, 4) records that an atom probe could have measured."""
+    """Return the fraction of (N, 4) records that are plausible for an atom probe."""
     with np.errstate(invalid="ignore"):
         x = np.abs(rows[:, :3])
         sane = np.isfinite(rows).all(axis=1) & (x < PLAUSIBLE_POSITION_NM).all(axis=1)
-        # the other byte order makes subnormal numbers of everyday ones: a nanometre or dalton is none of them
+        # in the wrong byte order typical values become subnormal numbers, which no position or mass is
         sane &= (rows[:, 3] > 1e-3) & (rows[:, 3] < PLAUSIBLE_MASS_DA) & (x.max(axis=1) > 1e-6)
     return float(sane.mean())
 

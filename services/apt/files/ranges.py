@@ -1,7 +1,7 @@
-"""Range files: ``.rrng`` (IVAS, AP Suite) and ``.rng`` (Oak Ridge, Oxford).
+"""Read range files: ``.rrng`` (IVAS, AP Suite) and ``.rng`` (Oak Ridge, Oxford).
 
-An ion of several atoms is a species of its own under its formula, e.g. ``AlO``; its atoms aren't told apart in space.
-Commas are taken for decimal points, as spreadsheets and the instruments' software of some countries write them.
+A molecular ion is a separate species named by its formula, e.g. ``AlO``; it isn't decomposed into atoms. Commas are
+read as decimal points, as some locales of spreadsheets and instrument software write them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def read_ranges(path: Path) -> tuple[MassRange, ...]:
     Raises
     ------
     AptFileError
-        If the file is empty, cut short or of another format, a line can't be read, or two ranges of different ions
-        overlap. Overlapping ranges are refused, not resolved by their order: which of two species an ion is would
-        depend on the software. Ranges of one species that overlap are as good as one.
+        If the file is empty, truncated or in another format, a line can't be read, or two ranges of different ions
+        overlap. Such overlaps are an error rather than resolved by order, since the species of an ion would depend on
+        the software. Overlapping ranges of the same species are merged.
     OSError
         If it can't be read.
     """
@@ -37,15 +37,15 @@ def read_ranges(path: Path) -> tuple[MassRange, ...]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AptFileError(f"{path} is no text: is it a range file?") from error
+        raise AptFileError(f"{path} is not a text file: is it a range file?") from error
     lines = [line.strip() for line in text.replace(",", ".").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise AptFileError(f"{path} is empty: export the ranges again")
     ranges = _rrng(lines, path) if kind == ".rrng" else _rng(lines, path)
     if not ranges:
-        raise AptFileError(f"{path} holds no ranges: export them again")
-    return _merge_own(_refuse_overlap(ranges, path))
+        raise AptFileError(f"{path} contains no ranges: export them again")
+    return _without_overlaps(_check_overlap(ranges, path))
 
 
 def _range(
@@ -76,12 +76,12 @@ def _rrng(lines: list[str], path: Path) -> list[MassRange]:
                 continue
             found = _RRNG_RANGE.fullmatch(line)
             if found is None:
-                raise AptFileError(f"{path}: {line!r} under [Ranges] is no line like 'Range1=26.9 27.1 Vol:0.017 Al:1'")
+                raise AptFileError(f"{path}: {line!r} under [Ranges] is not like 'Range1=26.9 27.1 Vol:0.017 Al:1'")
             ranges.append(_rrng_range(found[2], line, path))
     if not section:
         raise AptFileError(f"{path} has no [Ranges]: is it a .rrng file?")
     if expected is not None and expected != len(ranges):
-        raise AptFileError(f"{path} is cut short: {expected} ranges are announced, {len(ranges)} are there")
+        raise AptFileError(f"{path} is cut short: {expected} ranges are announced, {len(ranges)} found")
     return ranges
 
 
@@ -107,7 +107,7 @@ def _rrng_range(body: str, line: str, path: Path) -> MassRange:
             case _:
                 atom = _ATOMS.fullmatch(word)
                 if atom is None or not colon:
-                    raise AptFileError(f"{path}: {word!r} in {line!r} is no 'Element:count'")
+                    raise AptFileError(f"{path}: {word!r} in {line!r} is not 'Element:count'")
                 atoms.append((atom[1], int(atom[2])))
     label = _formula(atoms) or name
     if not label:
@@ -119,50 +119,50 @@ def _rng(lines: list[str], path: Path) -> list[MassRange]:
     head = lines[0].split()
     if len(head) < 2 or not (head[0].isdecimal() and head[1].isdecimal()):
         raise AptFileError(
-            f"{path}: {lines[0][:60]!r} doesn't begin with the numbers of ions and ranges: no .rng file?"
+            f"{path}: {lines[0][:60]!r} doesn't start with the numbers of ions and ranges: is it an .rng file?"
         )
     species, expected = int(head[0]), int(head[1])
     at = next((n for n, line in enumerate(lines) if line.startswith(("--", ". "))), len(lines))
     if at == len(lines) or lines[at].startswith("."):
-        raise AptFileError(f"{path} has no line of dashes that names the ions: cut short, or no .rng file")
+        raise AptFileError(f"{path} has no line of dashes that names the ions: it is cut short, or not an .rng file")
     names = lines[at].split()[1:]
     if len(names) != species:
         raise AptFileError(f"{path}: {species} ions are announced, {len(names)} are named")
     ranges: list[MassRange] = []
-    # what follows the ranges is IVAS's own extension for molecules, which repeats them
+    # the ranges may be followed by IVAS's extension for molecular ions, which repeats them
     for line in lines[at + 1 : at + 1 + expected]:
         words = line.split()
         if len(words) != species + 3 or words[0] != "." or not all(word.isdecimal() for word in words[3:]):
-            raise AptFileError(f"{path}: {line!r} is no range of {species} ions, e.g. '. 26.9 27.1 1 0'")
+            raise AptFileError(f"{path}: {line!r} is not a range of {species} ions, e.g. '. 26.9 27.1 1 0'")
         label = _formula([(name, int(count)) for name, count in zip(names, words[3:], strict=True)])
-        if label:  # a range that counts for nothing
+        if label:  # a range without atoms has no species
             ranges.append(_range(words[1], words[2], label, path, line))
     if len(lines) < at + 1 + expected:
-        raise AptFileError(f"{path} is cut short: {expected} ranges are announced, {len(lines) - at - 1} are there")
+        raise AptFileError(f"{path} is cut short: {expected} ranges are announced, {len(lines) - at - 1} found")
     return ranges
 
 
-def _refuse_overlap(ranges: list[MassRange], path: Path) -> list[MassRange]:
-    ordered = sorted(ranges, key=lambda one: one.low_Da)
-    reach = ordered[0]
-    for one in ordered[1:]:
-        if one.low_Da < reach.high_Da and one.name != reach.name:
+def _check_overlap(ranges: list[MassRange], path: Path) -> list[MassRange]:
+    ordered = sorted(ranges, key=lambda r: r.low_Da)
+    farthest = ordered[0]
+    for r in ordered[1:]:
+        if r.low_Da < farthest.high_Da and r.name != farthest.name:
             raise AptFileError(
-                f"{path}: the ranges of {reach.name} ({reach.low_Da:g} to {reach.high_Da:g} Da) and {one.name} "
-                f"({one.low_Da:g} to {one.high_Da:g} Da) overlap. Change one: an ion there would be both"
+                f"{path}: the ranges of {farthest.name} ({farthest.low_Da:g} to {farthest.high_Da:g} Da) and {r.name} "
+                f"({r.low_Da:g} to {r.high_Da:g} Da) overlap. Change one: an ion in both would have two species"
             )
-        reach = max(reach, one, key=lambda other: other.high_Da)
+        farthest = max(farthest, r, key=lambda other: other.high_Da)
     return ranges
 
 
-def _merge_own(ranges: list[MassRange]) -> tuple[MassRange, ...]:
-    """Cut ranges of one species where they overlap: the later ones begin where the earlier end."""
-    ordered = sorted(ranges, key=lambda one: one.low_Da)
-    kept = {ordered[0]: ordered[0]}
+def _without_overlaps(ranges: list[MassRange]) -> tuple[MassRange, ...]:
+    """Cut overlapping ranges of the same species: each starts where the previous one ends."""
+    ordered = sorted(ranges, key=lambda r: r.low_Da)
+    trimmed = {ordered[0]: ordered[0]}
     end = ordered[0].high_Da
-    for one in ordered[1:]:
-        if one.high_Da <= end:
+    for r in ordered[1:]:
+        if r.high_Da <= end:
             continue
-        kept[one] = one if one.low_Da >= end else MassRange(end, one.high_Da, one.name, one.volume_nm3, one.color)
-        end = one.high_Da
-    return tuple(kept[one] for one in dict.fromkeys(ranges) if one in kept)
+        trimmed[r] = r if r.low_Da >= end else MassRange(end, r.high_Da, r.name, r.volume_nm3, r.color)
+        end = r.high_Da
+    return tuple(trimmed[r] for r in dict.fromkeys(ranges) if r in trimmed)

@@ -1,4 +1,4 @@
-"""A reconstruction from a file of any of the formats."""
+"""Read a reconstruction in any supported format."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ READERS = {".pos": read_records, ".epos": read_records, ".apt": read_apt}
 
 
 def read_ions(path: Path) -> IonCloud:
-    """Read a reconstruction; the ending of the name tells the format.
+    """Read a reconstruction; the file name's suffix determines the format.
 
     Raises
     ------
     AptFileError
-        If the ending is unknown, or the content isn't what it says.
+        If the suffix is unknown, or the content doesn't match it.
     OSError
-        If the file isn't there or can't be read.
+        If the file doesn't exist or can't be read.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise AptFileError(f"{path}: a reconstruction ends in {', '.join(READERS)}")
+        raise AptFileError(f"{path}: a reconstruction's file name must end in {', '.join(READERS)}")
     return reader(path)

@@ -1,4 +1,4 @@
 """From a reconstruction to precipitates: maps, scores, outputs, report.
 
-The command line and the scripts in docs import it.
+Used by the command line and the scripts in docs.
 """

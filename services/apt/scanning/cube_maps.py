@@ -1,4 +1,4 @@
-"""The maps of one cube of a reconstruction, as a network takes them."""
+"""Count the maps of one cube of a reconstruction as network input."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def cube_maps(
     host: str | None = None,
     solute: str | None = None,
 ) -> NDArray[np.float32]:
-    """Count the maps of the cube about a point.
+    """Count the maps of the cube around a point.
 
     Parameters
     ----------
     ions
-        Ranged, as read; they are levelled first, as for a scan.
+        Ranged ions as read; they are levelled first, as for a scan.
     at_nm
-        Middle of the cube, in the data's own coordinates.
+        Centre of the cube, nm, in the data's coordinates.
     host, solute
         Elements; None: the most and the second most abundant.
 
@@ -39,9 +39,9 @@ def cube_maps(
     Raises
     ------
     UnresolvedPlanesError
-        If the data show no lattice planes.
+        If the data don't resolve lattice planes.
     ValueError
-        If an element isn't there, or the cube holds no pair of ions.
+        If an element is absent, or the cube contains no pair of ions.
     """
     host, solute = chosen_elements(ions, host, solute)
     level = fit_levelling(require_planes(map_planes(ions.positions_nm)), sdm.plane_spacing_nm)
@@ -53,5 +53,5 @@ def cube_maps(
     grid = VoxelGrid(corner, (k, k, k), sdm.voxel_nm)
     maps = scan_sdm(as_host_and_solute(flat, host, solute), sdm.pairs, sdm.scan_settings(), grid=grid).maps[0, 0, 0]
     if maps.max(initial=0) <= 0:
-        raise ValueError(f"the cube of {2 * half:g} nm about {at_nm} holds no pair of ions: is it inside the data?")
+        raise ValueError(f"the cube of {2 * half:g} nm around {at_nm} contains no pair of ions: is it inside the data?")
     return maps

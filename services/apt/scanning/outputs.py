@@ -1,4 +1,4 @@
-"""What a scan leaves in its folder: HDF5, VTK, labelled ions, tables, a summary."""
+"""Write a scan's output files: HDF5, VTK, labelled ions, tables, a summary."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SUMMARY_FILE = "summary.json"
 
 
 def write_outputs(scan: OrderScan, mass_to_charge_Da: NDArray[np.float32], folder: Path) -> dict[str, Path]:
-    """Write all files; each appears complete or not at all.
+    """Write all files; each is written completely or not at all.
 
     Returns
     -------
-    Paths by what they hold.
+    Paths by content.
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = ion_labels(scan)
@@ -65,7 +65,7 @@ def write_outputs(scan: OrderScan, mass_to_charge_Da: NDArray[np.float32], folde
 
 
 def ion_labels(scan: OrderScan) -> NDArray[np.int32]:
-    """(N,) number of the precipitate that each ion lies in, -1 for the matrix and what wasn't scored."""
+    """Return the number of each ion's precipitate, (N,); -1 for the matrix and for regions without a score."""
     flat = scan.grid.flat_index(scan.level.apply(scan.ions.positions_nm))
     labels = np.full(len(flat), -1, dtype=np.int32)
     labels[flat >= 0] = scan.found.label.ravel()[flat[flat >= 0]]
@@ -73,7 +73,7 @@ def ion_labels(scan: OrderScan) -> NDArray[np.int32]:
 
 
 def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
-    """Write the groups of NeXus's atom probe results (NXapm_paraprobe style): NXdata with axes where there are any."""
+    """Write groups in the style of NeXus's atom probe results (NXapm_paraprobe): NXdata, with axes if any."""
     grid = scan.grid
     centers = [
         np.array([grid.origin_nm[a] + (n + 0.5) * grid.voxel_nm for n in range(grid.shape[a])]) for a in range(3)
@@ -123,10 +123,10 @@ def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
         level.attrs["meaning"] = "z' = scale (z + a x + b y + c x^2/2 + d y^2/2 + e x y), x and y from the middle, nm"
         level["middle_nm"], level["slope"] = scan.level.middle_nm, scan.level.slope
         level["bend_per_nm"], level["scale"] = scan.level.bend_per_nm, scan.level.scale
-        for one in scan.phases:
-            sdm = _group(entry, f"zsdm_{one.phase}_{one.pair[0]}_{one.pair[1]}", "NXdata")
+        for phase_sdm in scan.phases:
+            sdm = _group(entry, f"zsdm_{phase_sdm.phase}_{phase_sdm.pair[0]}_{phase_sdm.pair[1]}", "NXdata")
             sdm.attrs["signal"], sdm.attrs["axes"] = "counts", ["dz"]
-            sdm["counts"], sdm["dz"] = one.counts, one.z_nm
+            sdm["counts"], sdm["dz"] = phase_sdm.counts, phase_sdm.z_nm
             sdm["dz"].attrs["units"] = "nm"
 
 

@@ -1,4 +1,4 @@
-"""A scan as one HTML page that needs nothing else: a turnable 3D view, sizes, maps of both phases, controls."""
+"""Write a scan as one self-contained HTML page: a rotatable 3D view, sizes, maps of both phases, controls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class ScanRecord:
-    """What the page needs of a scan's HDF5 file."""
+    """The part of a scan's HDF5 file that the page uses."""
 
     summary: dict[str, object]
     label: NDArray[np.int32]
@@ -50,11 +50,11 @@ class ScanRecord:
         Raises
         ------
         ValueError
-            If it isn't there or isn't such a file.
+            If the file doesn't exist or isn't a scan.
         """
         path = folder / SCAN_FILE
         if not path.exists():
-            raise ValueError(f"{folder} holds no {SCAN_FILE}: run 'braggwatch apt scan' with --out {folder} first")
+            raise ValueError(f"{folder} contains no {SCAN_FILE}: run 'braggwatch apt scan' with --out {folder} first")
         try:
             with h5py.File(path, "r") as file:
                 entry = _group(file, "entry1")
@@ -62,8 +62,8 @@ class ScanRecord:
                 z = _values(order, "z")
                 names = [name for name in map(str, entry) if name.startswith("zsdm_")]
                 phases = tuple(
-                    (name.removeprefix("zsdm_").replace("_", " "), _values(one, "dz"), _values(one, "counts"))
-                    for name, one in ((name, _group(entry, name)) for name in names)
+                    (name.removeprefix("zsdm_").replace("_", " "), _values(phase, "dz"), _values(phase, "counts"))
+                    for name, phase in ((name, _group(entry, name)) for name in names)
                 )
                 return cls(
                     json.loads(str(_dataset(entry, "summary").asstr()[()])),
@@ -80,14 +80,14 @@ class ScanRecord:
 def _group(parent: h5py.Group, name: str) -> h5py.Group:
     found = parent[name]
     if not isinstance(found, h5py.Group):
-        raise ValueError(f"{name} is no group")
+        raise ValueError(f"{name} is not a group")
     return found
 
 
 def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
     found = parent[name]
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is no dataset")
+        raise ValueError(f"{name} is not a dataset")
     return found
 
 
@@ -99,13 +99,13 @@ def view_data(record: ScanRecord) -> dict[str, object]:
     """Return the surface voxels of ordered and of solute-rich regions for the 3D view, bytes as base64."""
     shape = record.label.shape
     rich_cut = 1.0
-    for one in _dicts(record.summary.get("isoconcentration")):
-        if one.get("name") == "otsu":
-            rich_cut = float(str(one["part"]))
-    known = np.isfinite(record.log_odds)
+    for surface in _dicts(record.summary.get("isoconcentration")):
+        if surface.get("name") == "otsu":
+            rich_cut = float(str(surface["part"]))
+    scored = np.isfinite(record.log_odds)
     groups = {
         "ordered": _surface(record.label >= 0),
-        "solute": _surface(known & (np.nan_to_num(record.solute_part) > rich_cut)),
+        "solute": _surface(scored & (np.nan_to_num(record.solute_part) > rich_cut)),
     }
     out: dict[str, object] = {"shape": list(shape), "voxel_nm": record.voxel_nm}
     for name, mask in groups.items():
@@ -119,7 +119,7 @@ def view_data(record: ScanRecord) -> dict[str, object]:
 
 
 def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of a mask that have a face outside it."""
+    """Return the voxels of a mask that have a face outside it."""
     padded = np.pad(mask, 1)
     inner = np.ones_like(mask)
     for axis in range(3):
@@ -129,7 +129,7 @@ def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _dicts(value: object) -> list[dict[str, object]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def report_page(record: ScanRecord, title: str) -> str:
@@ -138,10 +138,10 @@ def report_page(record: ScanRecord, title: str) -> str:
     script = files("braggwatch.services.apt.scanning").joinpath("apt_view.js").read_text(encoding="utf-8")
     data = json.dumps(view_data(record))
     sizes = summary.get("precipitates")
-    ways = [("order", sizes)] if isinstance(sizes, dict) else []
-    ways += [(_surface_name(summary, one), one) for one in _dicts(summary.get("isoconcentration"))]
+    methods = [("order", sizes)] if isinstance(sizes, dict) else []
+    methods += [(_surface_name(summary, surface), surface) for surface in _dicts(summary.get("isoconcentration"))]
     histograms = "".join(
-        f"<figure><figcaption>{escape(name)}</figcaption>{_histogram(one)}</figure>" for name, one in ways
+        f"<figure><figcaption>{escape(name)}</figcaption>{_histogram(found)}</figure>" for name, found in methods
     )
     curves = "".join(
         f"<figure><figcaption>{escape(name)}</figcaption>{_curve(z, counts)}</figure>"
@@ -168,27 +168,27 @@ def _number(value: object, form: str = ".2f") -> str:
     return format(value, form) if isinstance(value, int | float) else "none"
 
 
-def _surface_name(summary: dict[str, object], one: dict[str, object]) -> str:
-    how = _SURFACES.get(str(one.get("name")), str(one.get("name")))
-    return f"{summary.get('solute')} above {_number(one.get('part'), '.1%')} ({how})"
+def _surface_name(summary: dict[str, object], surface: dict[str, object]) -> str:
+    rule = _SURFACES.get(str(surface.get("name")), str(surface.get("name")))
+    return f"{summary.get('solute')} above {_number(surface.get('part'), '.1%')} ({rule})"
 
 
 def _table(summary: dict[str, object]) -> str:
-    found = summary.get("precipitates")
-    rows = [("order", found)] if isinstance(found, dict) else []
-    rows += [(_surface_name(summary, one), one) for one in _dicts(summary.get("isoconcentration"))]
+    sizes = summary.get("precipitates")
+    rows = [("order", sizes)] if isinstance(sizes, dict) else []
+    rows += [(_surface_name(summary, surface), surface) for surface in _dicts(summary.get("isoconcentration"))]
     body = "".join(
-        f"<tr><td>{escape(name)}</td><td>{one.get('precipitates')}</td><td>{one.get('at_edge')}</td>"
-        f"<td>{_number(one.get('mean_nm'))}</td><td>{_number(one.get('sd_nm'))}</td>"
-        f"<td>{_number(one.get('volume_fraction'), '.1%')}</td>"
-        f"<td>{_number(one.get('density_per_m3'), '.2e')}</td></tr>"
-        for name, one in rows
+        f"<tr><td>{escape(name)}</td><td>{found.get('precipitates')}</td><td>{found.get('at_edge')}</td>"
+        f"<td>{_number(found.get('mean_nm'))}</td><td>{_number(found.get('sd_nm'))}</td>"
+        f"<td>{_number(found.get('volume_fraction'), '.1%')}</td>"
+        f"<td>{_number(found.get('density_per_m3'), '.2e')}</td></tr>"
+        for name, found in rows
     )
     return (
         "<table><thead><tr><th>by</th><th>precipitates</th><th>at the edge</th><th>mean radius, nm</th>"
         f"<th>spread, nm</th><th>volume</th><th>per m³</th></tr></thead><tbody>{body}</tbody></table>"
-        "<p class=note>Order and composition are two different maps: solute may gather without order, and order may "
-        "be there without a difference in composition.</p>"
+        "<p class=note>Order and composition are different maps: solute may cluster without ordering, and order may "
+        "exist without a difference in composition.</p>"
     )
 
 
@@ -212,7 +212,7 @@ def _facts(summary: dict[str, object]) -> str:
     if isinstance(limit, dict):
         shares = zip(limit["radii_nm"], limit["found"], limit["injected"], strict=True)
         lines.append(
-            "Precipitates injected into these data, found of all: "
+            "Precipitates injected into these data, found of injected: "
             + ", ".join(f"{radius:g} nm {hits}/{of}" for radius, hits, of in shares)
             + "."
         )
@@ -222,7 +222,7 @@ def _facts(summary: dict[str, object]) -> str:
             + ("above the largest injected." if smallest is None else f"{_number(smallest)} nm.")
         )
     lines.append(
-        f"{_number(summary.get('far_from_training_share'), '.1%')} of the voxels look like nothing trained on."
+        f"{_number(summary.get('far_from_training_share'), '.1%')} of the voxels are unlike the training data."
     )
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
@@ -230,8 +230,8 @@ def _facts(summary: dict[str, object]) -> str:
 def _histogram(sizes: dict[str, object]) -> str:
     counts, edges = sizes.get("counts"), sizes.get("edges_nm")
     if not isinstance(counts, list | tuple) or not isinstance(edges, list | tuple) or not any(counts):
-        return "<p class=note>none that doesn't touch the edge</p>"
-    # one that spans the volume makes the axis long, and is not among the counts
+        return "<p class=note>all touch the edge</p>"
+    # a precipitate that spans the volume lengthens the axis but is not counted
     counts = counts[: max(n for n, c in enumerate(counts) if c) + 1]
     top = max(counts)
     width = 24
@@ -261,5 +261,5 @@ def _curve(z_nm: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
 
 
 def write_report(folder: Path, path: Path, title: str | None = None) -> None:
-    """Make the page of a scan's folder."""
+    """Return the page of a scan's folder."""
     path.write_text(report_page(ScanRecord.read(folder), title or folder.name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A reconstruction from file to precipitates: planes, level, scores, threshold, sizes, controls."""
+"""Scan a reconstruction for precipitates: planes, levelling, scores, threshold, sizes, controls."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ _PLACES = 10
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """What a user can choose.
+    """Options of a scan.
 
     Attributes
     ----------
     host, solute
         Elements; None: the most and the second most abundant.
     threshold
-        Log odds above which a voxel is ordered; None: the bundle's, or what the control asks for
+        Log odds above which a voxel is ordered; None: the bundle's, or higher if the control requires it
         (`braggwatch.models.apt.threshold.cut_log_odds`).
     least_voxels
-        Smallest precipitate kept.
+        Voxels of the smallest precipitate kept.
     isoconcentration
-        Solute part of the baseline's given surface, e.g. 0.08; Otsu's is shown in any case.
+        Solute fraction of an additional isoconcentration surface, e.g. 0.08; Otsu's is always shown.
     pole_only
-        Score only regions whose planes are resolved.
+        Score only regions with resolved planes.
     controls
-        Run the randomised-label control.
+        Run the control with randomised labels.
     injected
         Measure the detection limit.
     search
-        Planes that are looked for.
+        Planes to search for.
     """
 
     host: str | None = None
@@ -70,18 +70,18 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True)
 class ControlResult:
-    """The same scan of a part of the data whose species were shuffled among the ions: what is found there is false.
+    """The same scan of a part of the data with species shuffled among the ions: everything found there is false.
 
     Attributes
     ----------
     voxels
-        Scored voxels of the part.
+        Number of scored voxels.
     above
         Fraction of them above the threshold.
     precipitates
-        False ones.
+        Number of false precipitates.
     log_odds
-        (n,) float32.
+        (n,) float32 log odds of the scored voxels.
     """
 
     voxels: int
@@ -92,7 +92,7 @@ class ControlResult:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Precipitates by an isoconcentration surface."""
+    """Precipitates found by an isoconcentration surface."""
 
     name: str
     part: float
@@ -104,8 +104,8 @@ class Baseline:
 class OrderScan:
     """Everything that a scan found. The grid is in levelled coordinates: z is depth across the planes.
 
-    ``log_odds``, (nx, ny, nz) float32, is what was cut: those of order given a voxel's neighbourhood, NaN where there
-    is no score.
+    ``log_odds``, (nx, ny, nz) float32, is what the threshold applies to: the log odds of order given a voxel's
+    neighbourhood, NaN without a score.
     """
 
     host: str
@@ -147,20 +147,20 @@ def scan_reconstruction(
     Parameters
     ----------
     ions
-        Ranged, as read.
+        Ranged ions as read.
     work
-        Folder for finished slices: the same data, elements and network go on from them.
+        Folder for finished slices: a scan with the same data, elements and network resumes from them.
     say
-        Called with (what is being done, done, all).
+        Called with (step, units done, units in total).
 
     Raises
     ------
     UnresolvedPlanesError
-        If the data show no lattice planes.
+        If the data don't resolve lattice planes.
     ValueError
-        If an element isn't there, or the data are too few to scan.
+        If an element is absent, or there are too few data to scan.
     """
-    tell = say or (lambda _what, _done, _of: None)
+    tell = say or (lambda _step, _done, _total: None)
     host, solute = chosen_elements(ions, options.host, options.solute)
     tell("lattice planes", 0, 1)
     planes = require_planes(map_planes(ions.positions_nm, search=options.search))
@@ -177,7 +177,7 @@ def scan_reconstruction(
     log_odds = scorer.log_odds(scores)
     known = scores.known
     if not known.any():
-        raise ValueError("no voxel holds enough ions for a score: is the host the element that most ions are of?")
+        raise ValueError("no voxel contains enough ions for a score: is the host the most abundant element?")
     null = _shuffled_log_odds(scorer, pair, grid, least_ions, tell) if options.controls else None
     cut = cut_log_odds(log_odds, given=options.threshold, stated=scorer.threshold, null=null)
     ordered = np.nan_to_num(log_odds, nan=-np.inf) > cut.threshold
@@ -236,22 +236,22 @@ def _scored(
     parts: list[NDArray[np.float32]] = []
     for first, part in slices_along_x(grid, _SLICE):
         tell("order, voxel by voxel", first, grid.shape[0])
-        kept = None if work is None else work / f"slice-{first:05d}-{fingerprint[:16]}.npy"
-        found = kept_slice(kept, (SCORE_FIELDS, *part.shape))
-        if found is None:
+        path = None if work is None else work / f"slice-{first:05d}-{fingerprint[:16]}.npy"
+        scores = kept_slice(path, (SCORE_FIELDS, *part.shape))
+        if scores is None:
             low = part.origin_nm[0] - 2.5
             high = part.origin_nm[0] + part.shape[0] * part.voxel_nm + 2.5
             near = (pair.positions_nm[:, 0] >= low) & (pair.positions_nm[:, 0] < high)
             local = LabelledIons(pair.positions_nm[near], pair.species[near], pair.names)
-            found = scorer.score(local, part, least_ions=least_ions).stacked()
-            keep_slice(kept, found)
-        parts.append(found)
+            scores = scorer.score(local, part, least_ions=least_ions).stacked()
+            keep_slice(path, scores)
+        parts.append(scores)
     tell("order, voxel by voxel", grid.shape[0], grid.shape[0])
     return VoxelScores.joined(parts)
 
 
 def _within_pole(scores: VoxelScores, planes: PlaneMap, level: Levelling, grid: VoxelGrid) -> VoxelScores:
-    """Take the scores away where planes aren't resolved; the regions are in the data's own coordinates."""
+    """Remove the scores where planes aren't resolved; the regions are in the data's own coordinates."""
     index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     middles = (np.array(grid.origin_nm) + (index + 0.5) * grid.voxel_nm).astype(np.float32)
     inside = planes.contains(level.undo(middles)).reshape(grid.shape)
@@ -261,7 +261,7 @@ def _within_pole(scores: VoxelScores, planes: PlaneMap, level: Levelling, grid: 
 def _shuffled_log_odds(
     scorer: OrderScorer, pair: LabelledIons, grid: VoxelGrid, least: float, tell: Say
 ) -> NDArray[np.float32]:
-    """Log odds of slices about the middle with the species drawn at random."""
+    """Return the log odds of slices around the middle with randomly permuted species."""
     tell("control with random labels", 0, 1)
     thickness = max(4, min(grid.shape[0], _CONTROL_VOXELS // (grid.shape[1] * grid.shape[2])))
     first = (grid.shape[0] - thickness) // 2 if thickness < grid.shape[0] else 0

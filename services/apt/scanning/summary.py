@@ -1,4 +1,4 @@
-"""What a script wants to know of a scan, in a few numbers."""
+"""Summarise a scan in a few numbers, for scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braggwatch.services.apt.scanning.scan import OrderScan
 
 
 def summary(scan: OrderScan) -> dict[str, object]:
-    """Return what a script wants to know of a scan, as JSON values."""
+    """Return the summary of a scan as JSON values."""
     resolved = scan.planes.resolved
     return {
         "schema": 1,

@@ -1,4 +1,4 @@
-"""A reconstruction scanned the way of Li et al. 2021: cubes of 4 nm called one by one, 62 votes of 64 make a voxel."""
+"""Scan a reconstruction as in Li et al. 2021: cubes of 4 nm are classified, and 62 of 64 votes make a voxel ordered."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SLICE = 8
 
 @dataclass(frozen=True, slots=True)
 class PaperScan:
-    """What the published rule finds. The grid is in levelled coordinates: z is depth across the planes.
+    """Result of the published rule. The grid is in levelled coordinates: z is depth across the planes.
 
     Attributes
     ----------
     calls
-        (nx - 3, ny - 3, nz - 3) float32 probability of L1₂ of each cube, NaN where it holds too few ions.
+        (nx - 3, ny - 3, nz - 3) float32 probability of L1₂ of each cube, NaN if it contains too few ions.
     votes
-        (nx, ny, nz) int64 cubes called L1₂ that hold a voxel, 0 to 64.
+        (nx, ny, nz) int64 number of cubes classified as L1₂ that contain the voxel, 0 to 64.
     """
 
     host: str
@@ -65,24 +65,24 @@ def scan_by_votes(
     Parameters
     ----------
     ions
-        Ranged, as read; they are levelled first.
+        Ranged ions as read; they are levelled first.
     host, solute
         Elements; None: the most and the second most abundant.
     threshold
         Votes from which a voxel is ordered.
     search
-        Planes that are looked for.
+        Planes to search for.
     work
-        Folder for finished slices: the same data and bundle go on from them.
+        Folder for finished slices: a scan with the same data and bundle resumes from them.
     progress
-        Called with (slabs of cubes done, all).
+        Called with (slabs of cubes done, slabs in total).
 
     Raises
     ------
     UnresolvedPlanesError
-        If the data show no lattice planes.
+        If the data don't resolve lattice planes.
     ValueError
-        If an element isn't there, or no cube fits into the data.
+        If an element is absent, or no cube fits into the data.
     """
     host, solute = chosen_elements(ions, host, solute)
     planes = require_planes(map_planes(ions.positions_nm, search=search or PlaneSearch()))
@@ -105,16 +105,16 @@ def call_cubes(
     work: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Judge all cubes of a grid, slice by slice along x; finished slices are kept in ``work`` and read again.
+    """Classify all cubes of a grid, slice by slice along x; finished slices are stored in ``work`` and reused.
 
     Parameters
     ----------
     pair
-        Named host and solute, levelled.
+        Levelled ions, with species named host and solute.
 
     Returns
     -------
-    As `CubeCaller.call`; cubes with less than 0.3 of the median voxel's ions a voxel aren't judged.
+    As `CubeCaller.call`; cubes with less than 0.3 of the median number of ions per voxel aren't classified.
     """
     k = caller.sdm.cube_voxels
     least = typical_ions(pair, grid, k) * 0.3
@@ -144,7 +144,7 @@ def call_cubes(
 
 
 def paper_summary(scan: PaperScan, bundle: str) -> dict[str, object]:
-    """Return the figures of a scan, as JSON values."""
+    """Return the summary of a scan as JSON values."""
     return {
         "schema": 1,
         "bundle": bundle,

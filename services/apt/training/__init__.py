@@ -1,4 +1,4 @@
 """From simulated volumes to a tested order bundle.
 
-The command line and the scripts in docs import it.
+Used by the command line and the scripts in docs.
 """

@@ -1,4 +1,4 @@
-"""Labelled maps of a simulated library, counted as a bundle wants them, and what the bundle says of each."""
+"""Labelled maps of a simulated library, counted as a bundle needs them, and the bundle's classification of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class JudgedMaps:
-    """What a bundle says of maps of whole cubes.
+    """A bundle's classification of maps of whole cubes.
 
     Attributes
     ----------
@@ -32,19 +32,19 @@ class JudgedMaps:
 
     @property
     def called_ordered(self) -> NDArray[np.bool_]:
-        """Which are called L1₂."""
+        """(N,) bool: classified as L1₂."""
         return self.log_odds > 0
 
 
 def counted_for(spec: LibrarySpec, sdm: SdmInput) -> LibrarySpec:
-    """Return a library of the same cubes' centres and crystals, its maps counted as a network wants them.
+    """Return a library of the same cube centres and crystals, with maps counted as a network needs them.
 
     Raises
     ------
     ValueError
-        If the network's window is none of those with a name.
+        If the network's window is not one of the named windows.
     """
-    window = next((name for name, one in WINDOWS.items() if one == sdm.window), None)
+    window = next((name for name, window in WINDOWS.items() if window == sdm.window), None)
     if window is None:
         raise ValueError(f"no library has the window {sdm.window}")
     names = load_alloy(spec.alloy).names
@@ -62,15 +62,15 @@ def counted_for(spec: LibrarySpec, sdm: SdmInput) -> LibrarySpec:
 def library_cubes(
     spec: LibrarySpec, sdm: SdmInput, seed: int, numbers: range
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Simulate maps (N, pairs, bins_z, bins_x) and say which are L1₂; parameters are the same for every ``sdm``."""
+    """Simulate maps (N, pairs, bins_z, bins_x) and labels (N,), True for L1₂; the crystals don't depend on ``sdm``."""
     counted = counted_for(spec, sdm)
-    made = [make_sample(counted, seed, number) for number in numbers]
-    return np.stack([one.maps for one in made]), np.array([one.ordered > 0.5 for one in made])
+    samples = [make_sample(counted, seed, number) for number in numbers]
+    return np.stack([sample.maps for sample in samples]), np.array([sample.ordered > 0.5 for sample in samples])
 
 
 def judge_maps(
     runtime: Runtime, temperature: float, maps: NDArray[np.float32], ordered: NDArray[np.bool_]
 ) -> JudgedMaps:
-    """Ask a bundle's runtime about maps."""
+    """Classify maps with a bundle's runtime."""
     logits = np.concatenate([runtime.run(maps[at : at + _BATCH]).logits for at in range(0, len(maps), _BATCH)])
     return JudgedMaps(((logits[:, 1] - logits[:, 0]) / temperature).astype(np.float32), ordered)

@@ -1,4 +1,4 @@
-"""From nothing to an order bundle: simulate maps, train the ensemble, calibrate on other volumes, write the bundle."""
+"""Make an order bundle: simulate maps, train the ensemble, calibrate on other volumes, write the bundle."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ CLASSES = ("fcc", "l12")
 HELD_OUT_FROM = 1_000_000
 """Number of the first held-out volume: training volumes have smaller ones."""
 RULE_FROM = 2_000_000
-"""The same of the volumes that the rule is fitted to."""
+"""Number of the first volume that the rule is fitted to."""
 _GOLDEN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRecipe:
-    """What goes into an order bundle.
+    """Recipe of an order bundle.
 
     Attributes
     ----------
     volumes, held_out
-        Small volumes to learn from; other ones, half of which calibrate and half of which test.
+        Small volumes for training; others, half for calibration and half for testing.
     rule_volumes
-        Whole volumes, again others, that the rule for a map of scores is fitted to.
+        Further, whole volumes that the rule for a map of scores is fitted to.
     """
 
     name: str
@@ -60,11 +60,13 @@ class OrderRecipe:
 
     def __post_init__(self) -> None:
         if not self.members <= self.volumes < HELD_OUT_FROM:
-            raise ValueError(f"{self.volumes} volumes: at least one a member is needed")
+            raise ValueError(f"{self.volumes} volumes: at least one per member is needed")
         if self.held_out < 8:
-            raise ValueError(f"{self.held_out} held-out volumes are too few to calibrate and test on: at least 8")
+            raise ValueError(
+                f"{self.held_out} held-out volumes are too few for calibration and testing: at least 8 are needed"
+            )
         if self.rule_volumes < 5:
-            raise ValueError(f"{self.rule_volumes} volumes are too few for a rule: at least 5")
+            raise ValueError(f"{self.rule_volumes} volumes are too few for a rule: at least 5 are needed")
 
 
 def make_order_bundle(
@@ -74,16 +76,16 @@ def make_order_bundle(
     on_volume: Callable[[int, int], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Path:
-    """Make a bundle; run again with the same folder it goes on where it stopped.
+    """Make a bundle; called again with the same folder it resumes.
 
     Parameters
     ----------
     root
         Folder of bundles.
     work
-        Receives the samples and each member's log and checkpoint.
+        Folder for the samples and each member's log and checkpoint.
     on_volume
-        Called with (volumes simulated, all).
+        Called with (volumes simulated, volumes in total).
     on_step
         Called with (member, step, loss).
 
@@ -92,7 +94,7 @@ def make_order_bundle(
     FileExistsError
         If that version exists.
     ValueError
-        If the folder holds another recipe's samples or checkpoints.
+        If the folder contains another recipe's samples or checkpoints.
     """
     if (root / recipe.name / recipe.version).exists():
         raise FileExistsError(f"{root / recipe.name / recipe.version} exists; give a new version")
@@ -208,29 +210,29 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
     scores = (
         ""
         if metrics is None
-        else f"{metrics.accuracy:.1%} of {tested} atoms' phases right in {metrics.configurations} volumes that neither "
-        f"training nor calibration saw; expected calibration error {metrics.expected_calibration_error:.3f}. A voxel "
-        "at a precipitate's surface holds atoms of both phases, so not all can be right.\n"
+        else f"{metrics.accuracy:.1%} of {tested} atoms get the correct phase, in {metrics.configurations} volumes not "
+        f"used in training or calibration; expected calibration error {metrics.expected_calibration_error:.3f}. A "
+        "voxel at a precipitate's surface contains atoms of both phases, so 100 % is impossible.\n"
     )
     rule = order_rule(manifest)
     if rule is not None and rule.precision is not None and rule.recall is not None:
         scores += (
-            f"\nA voxel is called ordered by a rule over its neighbourhood, fitted to {rule.volumes} whole simulated "
-            f"volumes; in {rule.tested_volumes} others, {rule.precision:.1%} of the voxels it calls ordered are, and "
-            f"it finds {rule.recall:.1%} of those that are.\n"
+            f"\nVoxels are classified by a rule over their neighbourhood, fitted to {rule.volumes} whole simulated "
+            f"volumes; in {rule.tested_volumes} others the precision for ordered voxels is {rule.precision:.1%}, the "
+            f"recall {rule.recall:.1%}.\n"
         )
     notes = "\n".join(f"- {note}" for note in manifest.valid_domain.notes)
     return (
-        f"# {manifest.id}\n\nTells for the central voxel of a {recipe.sdm.cube_voxels}-nm cube of an atom probe "
-        "reconstruction whether it is L1₂-ordered, from the spatial distribution maps of host and solute. Used by "
+        f"# {manifest.id}\n\nDetermines whether the central voxel of a {recipe.sdm.cube_voxels}-nm cube of an atom "
+        "probe reconstruction is L1₂-ordered, from the spatial distribution maps of host and solute. Used by "
         "`braggwatch apt scan`.\n\n"
-        f"## What it learnt from\n\n{samples} cubes of {recipe.volumes} simulated volumes of "
+        f"## Training data\n\n{samples} cubes of {recipe.volumes} simulated volumes of "
         f"{recipe.world.edge_nm:g} nm with precipitates of {recipe.world.radius_nm[0]} to {recipe.world.radius_nm[1]} "
-        "nm. Every nuisance has one range for both phases; a part of the volumes has order without a difference in "
-        "composition, another clusters without order.\n\n"
+        "nm. Every nuisance parameter has the same range in both phases; some volumes have order without a difference "
+        "in composition, others clusters without order.\n\n"
         f"{notes}\n\n## Scores\n\n{scores}\n## Limits\n\nSimulated crystals only: no dislocations, no grain "
-        "boundaries, one host and one solute, spherical precipitates, planes {022} of an fcc host across z. What it "
-        "says of data whose planes aren't resolved is a guess; `apt scan` refuses these.\n\n"
+        "boundaries, one host and one solute, spherical precipitates, planes {022} of an fcc host across z. Its "
+        "results are unreliable without resolved planes; `apt scan` rejects such data.\n\n"
         f"## Made by\n\n`braggwatch apt train --name {recipe.name} --version {recipe.version} --volumes "
         f"{recipe.volumes} --held-out {recipe.held_out} --rule-volumes {recipe.rule_volumes} "
         f"--steps {recipe.config.steps} --members {recipe.members} "

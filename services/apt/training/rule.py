@@ -1,4 +1,4 @@
-"""The rule of an order bundle: simulate whole volumes, let its network score them, fit."""
+"""Fit the rule of an order bundle: simulate whole volumes, score them with its network, fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def find_rule(
     bundle: Path,
     world: TrainingWorld,
     volumes: range,
-    kept: Path,
+    folder: Path,
     *,
     seed: int = 1,
     on_volume: Callable[[int, int], None] | None = None,
@@ -29,13 +29,13 @@ def find_rule(
     bundle
         An order bundle, with or without a rule.
     world
-        That its network learnt from; what of tilt and spacing levelling takes away is taken away here, too.
+        The world that its network was trained on; the tilt and spacing that levelling removes are removed here too.
     volumes
-        Numbers of the volumes, best ones that neither training nor calibration saw.
-    kept
-        Folder for the scores, read again where they are of the same network.
+        Numbers of the volumes, preferably ones not used in training or calibration.
+    folder
+        Folder for the scores, which are reused for the same network.
     on_volume
-        Called with (volumes scored, all).
+        Called with (volumes scored, volumes in total).
 
     Raises
     ------
@@ -49,7 +49,7 @@ def find_rule(
     level = levelled_world(world)
     scored = []
     for done, number in enumerate(volumes, 1):
-        scored.append(score_volume(scorer, level, seed, number, kept / f"volume-{number:07d}.npz"))
+        scored.append(score_volume(scorer, level, seed, number, folder / f"volume-{number:07d}.npz"))
         if on_volume is not None:
             on_volume(done, len(volumes))
     return fit_rule(scored, seed=seed)

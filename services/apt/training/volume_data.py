@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from braggwatch.services.batch.executors import run_shards
-from braggwatch.services.cxdp.training.shard_making import ShardDone
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.sim.apt.files import write_pos, write_rrng, write_truth
 from braggwatch.sim.apt.library import LibrarySpec, make_sample
 from braggwatch.sim.apt.sdm_shards import check_sdm_shard, write_sdm_shard
 from braggwatch.sim.apt.volume import SimulatedVolume, VolumeSpec, simulate_volume
-from braggwatch.sim.cxdp.shards import ShardError
+from braggwatch.sim.shard_errors import ShardError
 from braggwatch.sim.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ class VolumeFiles:
     Attributes
     ----------
     pos, rrng
-        As an instrument's program writes them.
+        In the formats of the instrument's software.
     truth
         HDF5, see `braggwatch.sim.apt.files.write_truth`.
     precipitates
         CSV: number, centre, radius, ions.
     parameters
-        JSON: the world, its seed, and what came of it.
+        JSON: the world, its seed, and a summary of the result.
     """
 
     pos: Path
@@ -53,14 +53,14 @@ class VolumeFiles:
 def make_volume(
     folder: Path, name: str, spec: VolumeSpec, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> VolumeFiles:
-    """Simulate a reconstruction and write its files; the same specification and seed give the same bytes of data.
+    """Simulate a reconstruction and write its files; the same specification and seed give identical data.
 
     Parameters
     ----------
     name
         Stem of the files.
     progress
-        Called with (slabs done, slabs in all).
+        Called with (slabs done, slabs in total).
 
     Raises
     ------
@@ -69,7 +69,7 @@ def make_volume(
     """
     folder.mkdir(parents=True, exist_ok=True)
     volume = simulate_volume(spec, seed, progress)
-    made = VolumeFiles(
+    paths = VolumeFiles(
         pos=folder / f"{name}.pos",
         rrng=folder / f"{name}.rrng",
         truth=folder / f"{name}-truth.h5",
@@ -77,24 +77,24 @@ def make_volume(
         parameters=folder / f"{name}.json",
         ions=len(volume.cloud),
     )
-    with whole_file(made.pos) as path:
+    with whole_file(paths.pos) as path:
         write_pos(path, volume.cloud)
-    with whole_file(made.rrng) as path:
+    with whole_file(paths.rrng) as path:
         write_rrng(path, spec.resolved_alloy().ranges())
-    with whole_file(made.truth) as path:
+    with whole_file(paths.truth) as path:
         write_truth(path, volume.truth, spec, seed)
-    with whole_file(made.precipitates) as path:
+    with whole_file(paths.precipitates) as path:
         _write_precipitates(path, volume)
-    with whole_file(made.parameters) as path:
+    with whole_file(paths.parameters) as path:
         facts = {
             "seed": seed,
-            "ions": made.ions,
+            "ions": paths.ions,
             "precipitates": len(volume.truth.radii_nm),
             "ordered_fraction": round(float(volume.truth.ordered.mean()), 6),
             "spec": spec.model_dump(mode="json"),
         }
         path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return made
+    return paths
 
 
 def _write_precipitates(path: Path, volume: SimulatedVolume) -> None:
@@ -103,8 +103,8 @@ def _write_precipitates(path: Path, volume: SimulatedVolume) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["precipitate", "x_nm", "y_nm", "z_nm", "radius_nm", "ions"])
-        for n, (center, radius, count) in enumerate(zip(truth.centers_nm, truth.radii_nm, ions, strict=True)):
-            writer.writerow([n, *(f"{float(v):.4f}" for v in (*center, radius)), int(count)])
+        for n, (centre, radius, count) in enumerate(zip(truth.centers_nm, truth.radii_nm, ions, strict=True)):
+            writer.writerow([n, *(f"{float(v):.4f}" for v in (*centre, radius)), int(count)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +128,15 @@ def sdm_shard_tasks(
     part: tuple[int, int] = (1, 1),
     shard_size: int = SDMS_PER_SHARD,
 ) -> list[SdmShardTask]:
-    """List the shards of samples ``first`` to ``first + samples - 1``, or the i-th of n parts of them.
+    """Return the shards to make for samples ``first`` to ``first + samples - 1``, or the i-th of n parts of them.
 
     Raises
     ------
     ValueError
-        If a shard would hold nothing.
+        If ``shard_size`` is less than one.
     """
     if shard_size < 1:
-        raise ValueError(f"a shard of {shard_size} samples")
+        raise ValueError(f"a shard needs at least one sample, not {shard_size}")
     stop = first + samples
     tasks = [
         SdmShardTask(
@@ -148,12 +148,12 @@ def sdm_shard_tasks(
 
 
 def make_sdm_shard(task: SdmShardTask) -> ShardDone:
-    """Make one shard. One that is there is read through: left alone where sound, made again where damaged or short.
+    """Make one shard; an existing one is checked, kept if sound, and made again if damaged or incomplete.
 
     Raises
     ------
     ForeignShardError
-        If a good shard of something else stands in its place.
+        If the path holds a sound shard of other samples.
     """
     numbers = range(task.start, task.stop)
     problem = ""
@@ -164,8 +164,8 @@ def make_sdm_shard(task: SdmShardTask) -> ShardDone:
             problem = str(error)
         else:
             return ShardDone(task.path, len(numbers), (), kept=True)
-    made = [make_sample(task.spec, task.seed, number) for number in numbers]
-    write_sdm_shard(task.path, task.spec, task.seed, task.start, made)
+    samples = [make_sample(task.spec, task.seed, number) for number in numbers]
+    write_sdm_shard(task.path, task.spec, task.seed, task.start, samples)
     return ShardDone(task.path, len(numbers), (), problem=problem)
 
 
@@ -187,16 +187,16 @@ def make_sdm_library(
     Parameters
     ----------
     workers, executor
-        As `run_shards` takes them.
+        See `run_shards`.
     on_shard
         Called in this process as shards finish, in any order.
 
     Raises
     ------
     ValueError
-        As `sdm_shard_tasks`, or if a sound shard of something else stands in the way.
+        As `sdm_shard_tasks`, or if a shard's path holds a sound shard of other samples.
     ChildProcessError
-        If processes die again and again.
+        If processes die repeatedly.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From nothing to the bundle of Li et al. 2021: simulate maps, cross-validate, train, calibrate, write."""
+"""Make the bundle of Li et al. 2021: simulate maps, cross-validate, train, calibrate, write."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
 from braggwatch.services.apt.training.order_training import CLASSES, sdm_input_spec, sdm_metrics
 from braggwatch.services.apt.training.volume_data import make_sdm_library
-from braggwatch.services.cxdp.training.shard_making import ShardDone
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.recording.recordings import tool_version
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
 from braggwatch.sim.whole_file import whole_file
 
 HELD_OUT_FROM = 10_000_000
-"""Number of the first held-out map of a library: those learnt from have smaller ones."""
+"""Number of the first held-out map of a library: training maps have smaller numbers."""
 _GOLDEN = 4
 _PRECISION = {True: ", products in half precision (bfloat16), weights and updates in single", False: ""}
 
 
 @dataclass(frozen=True, slots=True)
 class PaperRecipe:
-    """What goes into a bundle of the published network.
+    """Recipe of a bundle with the published network.
 
     Attributes
     ----------
     library
-        Of cubes of one phase in the paper's window.
+        Library of cubes of one phase in the paper's window.
     disordered, ordered
-        Simulated maps of each class.
+        Number of simulated maps of each class.
     held_out
-        Other maps, half to calibrate and half to test on.
+        Number of other maps, half for calibration and half for testing.
     folds
-        Of the cross-validation; 0: none.
+        Folds of the cross-validation; 0: none.
     measured
-        Labelled measured maps to add, sevenfold (`models.apt.training.measured_maps`); None: simulated ones only.
+        Labelled measured maps to add, each in seven variants (`models.apt.training.measured_maps`); None: none.
     bf16
-        Products in half precision.
+        Matrix products in half precision (bfloat16).
     """
 
     name: str
@@ -84,16 +84,18 @@ class PaperRecipe:
 
     def __post_init__(self) -> None:
         if self.library.map_shape != SdmInput.paper().shape:
-            raise ValueError("the published network learns from maps of one pair in the window 'paper'")
+            raise ValueError("the published network needs maps of one pair in the window 'paper'")
         if min(self.disordered, self.ordered) < 32:
             raise ValueError("at least 32 maps of each class are needed")
         if self.held_out < 40:
-            raise ValueError(f"{self.held_out} held-out maps are too few to calibrate and test on: at least 40")
+            raise ValueError(
+                f"{self.held_out} held-out maps are too few for calibration and testing: at least 40 are needed"
+            )
         if self.folds == 1:
-            raise ValueError("cross-validation needs at least two folds; 0 for none")
+            raise ValueError("cross-validation needs at least two folds, or 0 for none")
 
     def config(self, samples: int) -> TrainingConfig:
-        """Return the knobs of a network's training on so many samples."""
+        """Return the configuration of a network's training on this number of samples."""
         return paper_sdm_config(
             samples,
             epochs=self.epochs,
@@ -111,25 +113,25 @@ def make_paper_bundle(
     on_maps: Callable[[int], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Path:
-    """Make a bundle; run again with the same folder it goes on where it stopped.
+    """Make a bundle; called again with the same folder it resumes.
 
     Parameters
     ----------
     root
         Folder of bundles.
     work
-        Receives the maps, each network's log and checkpoint, and ``folds.json``.
+        Folder for the maps, each network's log and checkpoint, and ``folds.json``.
     on_maps
-        Called with the number of maps that were simulated or found since the last call.
+        Called with the number of maps simulated or found since the last call.
     on_step
-        Called with (number of the network, step, loss): the folds', then the final one's.
+        Called with (number of the network, step, loss): first for the folds, then for the final network.
 
     Raises
     ------
     FileExistsError
         If that version exists.
     ValueError
-        If the folder holds other maps or checkpoints, or the measured maps can't be read.
+        If the folder contains other maps or checkpoints, or the measured maps can't be read.
     """
     if (root / recipe.name / recipe.version).exists():
         raise FileExistsError(f"{root / recipe.name / recipe.version} exists; give a new version")
@@ -169,7 +171,7 @@ def library_maps(
     samples: int,
     on_maps: Callable[[int], None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Make some maps of a library of single phases, or read those that are there.
+    """Make maps of a library of single phases, or read existing ones.
 
     Returns
     -------
@@ -182,29 +184,29 @@ def library_maps(
 def simulated_pictures(
     recipe: PaperRecipe, folder: Path, on_maps: Callable[[int], None] | None = None
 ) -> PictureSamples:
-    """Make as many pictures of each class as the recipe asks for; the library has both in turn, a rest is left out."""
+    """Make the recipe's number of pictures of each class; the library alternates classes, surplus ones are left out."""
     samples = 2 * max(recipe.disordered, recipe.ordered)
     parts: list[PictureSamples] = []
     for path in _shards(folder, recipe.library, recipe.seed, 0, samples, on_maps):
         shard = read_sdm_shard(path)
         parts.append(PictureSamples.of_maps(shard.maps[:, 0], shard.ordered.astype(np.int64)))
     both = PictureSamples.joined(parts)
-    kept = np.concatenate(
+    selected = np.concatenate(
         [np.flatnonzero(both.labels == label)[:n] for label, n in enumerate((recipe.disordered, recipe.ordered))]
     )
-    return both.of(np.sort(kept))
+    return both.of(np.sort(selected))
 
 
 def measured_pictures(measured: MeasuredMaps, seed: int) -> PictureSamples:
-    """Draw measured maps, each sevenfold; the seven share their origin."""
+    """Draw measured maps as pictures, each in seven variants that share their origin."""
     return PictureSamples.joined(
         [
             PictureSamples.of_maps(
-                np.stack(sevenfold(one, seed * 100_000 + number)),
+                np.stack(sevenfold(measured_map, seed * 100_000 + number)),
                 np.full(7, label, dtype=np.int64),
                 np.zeros(7, dtype=np.int64),
             )
-            for number, (one, label) in enumerate(zip(measured.maps, measured.labels.tolist(), strict=True))
+            for number, (measured_map, label) in enumerate(zip(measured.maps, measured.labels.tolist(), strict=True))
         ]
     )
 
@@ -238,14 +240,14 @@ def write_paper_bundle(
     Parameters
     ----------
     maps, labels
-        Held-out ones, classes in turn.
+        Held-out maps with alternating classes.
     """
     sdm = SdmInput.paper()
     number = np.arange(len(maps))
     held_out = SdmSamples(np.minimum(maps, np.iinfo(np.uint16).max).astype(np.uint16), labels, number // 2)
     calibration, test = held_out.of(held_out.volume % 2 == 0), held_out.of(held_out.volume % 2 == 1)
     with torch.no_grad():
-        # 96 % of all weights: in half precision they make a bundle of half the size
+        # 96 % of all weights: half precision halves the size of the bundle
         network.dense.weight.copy_(network.dense.weight.half().float())
     graph = calibrated_graph(
         DrawnSdmNet(network, sdm.window.shape),
@@ -291,7 +293,7 @@ def write_paper_bundle(
 
 
 def _stored(network: PaperSdmNet) -> dict[str, Tensor]:
-    """Return the weights as they are kept: those of the dense layer were rounded to half precision."""
+    """Return the weights as stored: those of the dense layer were rounded to half precision."""
     state = network.state_dict()
     return {**state, "dense.weight": state["dense.weight"].half()}
 
@@ -305,7 +307,9 @@ def _hashes(path: Path) -> dict[str, str]:
 def _card(manifest: Manifest, recipe: PaperRecipe, trained_on: int, folds: list[Fold]) -> str:
     metrics = manifest.metrics
     scores = (
-        "" if metrics is None else f"{metrics.accuracy:.2%} of {metrics.samples} held-out maps of its kind right.\n"
+        ""
+        if metrics is None
+        else f"{metrics.accuracy:.2%} of {metrics.samples} held-out maps of this kind are classified correctly.\n"
     )
     rows = "".join(
         f"| {n + 1} | {fold.trained_on} | {fold.tested_on} | {fold.loss:.4f} | {fold.accuracy:.4f} |\n"
@@ -314,18 +318,18 @@ def _card(manifest: Manifest, recipe: PaperRecipe, trained_on: int, folds: list[
     if rows:
         rows = f"\n| fold | trained on | tested on | loss, nats | accuracy |\n|---|---|---|---|---|\n{rows}"
     notes = "\n".join(f"- {note}" for note in manifest.valid_domain.notes)
-    added = "" if recipe.measured is None else ", the user's measured maps sevenfold among them"
+    added = "" if recipe.measured is None else ", including the user's measured maps in seven variants each"
     return (
-        f"# {manifest.id}\n\nThe network of Li et al., npj Comput. Mater. 7, 8 (2021), trained their way: tells of a "
-        "cube of 4 nm of an atom probe reconstruction whether it is L1₂-ordered, from the picture of the "
-        "host's zx-map. For comparison: `apt-l12` is the one to use.\n\n"
-        f"## What it learnt from\n\n{trained_on} pictures{added}; simulated: {recipe.disordered} disordered, "
+        f"# {manifest.id}\n\nThe network of Li et al., npj Comput. Mater. 7, 8 (2021), trained as published: "
+        "determines whether a cube of 4 nm of an atom probe reconstruction is L1₂-ordered, from the picture of the "
+        "host's zx-map. For comparison only: use `apt-l12`.\n\n"
+        f"## Training data\n\n{trained_on} pictures{added}; simulated: {recipe.disordered} disordered, "
         f"{recipe.ordered} L1₂ (the publication: {PUBLISHED_DISORDERED} and {PUBLISHED_ORDERED}). "
         f"{recipe.epochs} epochs of RMSprop at 1e-3, batches of 32{_PRECISION[recipe.bf16]}. The dense layer's weights "
         f"were then rounded to half precision.\n\n{notes}\n\n## Scores\n\n{scores}{rows}\n"
         "## Limits\n\nIf the ranges of the blur along z differ by class, as in the published table, the network may "
-        "learn blur for order, and by that table it does: docs/explanation/published-order-network.md. It saw no cube "
-        "that a precipitate fills in part.\n\n"
+        "take blur for order, and with that table it does: docs/explanation/published-order-network.md. It was trained "
+        "without cubes that a precipitate fills partly.\n\n"
         f"## Made by\n\n`braggwatch apt train-paper --name {recipe.name} --version {recipe.version} --disordered "
         f"{recipe.disordered} --ordered {recipe.ordered} --held-out {recipe.held_out} --folds {recipe.folds} --epochs "
         f"{recipe.epochs}{' --bf16' if recipe.bf16 else ''} --seed {recipe.seed}`, library "

@@ -1,4 +1,4 @@
 """Commands on atom probe reconstructions.
 
-Only the command line's root imports it.
+Imported only by the root of the command line.
 """

@@ -1,4 +1,4 @@
-"""``braggwatch apt explain``: which part of a map of distances a call of order rests on."""
+"""``braggwatch apt explain``: the parts of a spatial distribution map that a classification depends on."""
 
 from __future__ import annotations
 
@@ -19,28 +19,35 @@ if TYPE_CHECKING:
 
 def explain(
     reconstruction: Annotated[
-        Path | None, typer.Argument(help="Reconstruction: .pos, .epos or .apt; else a simulated cube.")
+        Path | None, typer.Argument(help="Reconstruction: .pos, .epos or .apt; default: a simulated cube.")
     ] = None,
     ranges: Annotated[Path | None, typer.Option("--ranges", help="Its ranges: .rrng or .rng.")] = None,
     at: Annotated[
-        tuple[float, float, float] | None, typer.Option(help="Middle of the cube in the reconstruction, nm.")
+        tuple[float, float, float] | None, typer.Option(help="Centre of the cube in the reconstruction, nm.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Element of the matrix; else the most abundant.")] = None,
-    solute: Annotated[str | None, typer.Option(help="Element on the corner sites; else the second.")] = None,
-    library: Annotated[Library, typer.Option(help="Without a reconstruction: what to simulate.")] = Library.PUBLISHED,
-    number: Annotated[int, typer.Option(min=0, help="Which simulated cube; odd numbers are L1₂.")] = 1,
+    host: Annotated[str | None, typer.Option(help="Element of the matrix; default: the most abundant.")] = None,
+    solute: Annotated[
+        str | None, typer.Option(help="Element on the corner sites; default: the second most abundant.")
+    ] = None,
+    library: Annotated[
+        Library, typer.Option(help="Library to simulate from, without a reconstruction.")
+    ] = Library.PUBLISHED,
+    number: Annotated[int, typer.Option(min=0, help="Number of the simulated cube; odd numbers are L1₂.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated cubes.")] = 0,
     bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt-l12-paper",
-    label: Annotated[str | None, typer.Option(help="Class to explain, fcc or l12; else the more probable.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Class to explain, fcc or l12; default: the more probable one.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Picture to write (.png).")] = None,
     registry: Annotated[
-        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as one JSON object.")] = False,
 ) -> None:
-    """Show what speaks for a call: Grad-CAM over the map, and what each convolution makes of it.
+    """Show the evidence for a classification: Grad-CAM over the map, and the output of each convolution.
 
-    Needs the extra 'train'. The picture has the map, the map below the evidence, then a block of tiles a convolution.
+    Needs the extra 'train'. The picture shows the map, the map overlaid with the evidence, then a block of tiles per
+    convolution.
 
     Example: **braggwatch apt explain R76.pos --ranges R76.rrng --at 12 8 40 --out why.png** or **braggwatch apt explain
     --library published --number 3 --out why.png**

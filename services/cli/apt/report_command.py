@@ -12,12 +12,14 @@ from braggwatch.services.cli.console import clear_errors, error_console
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder that 'braggwatch apt scan' wrote.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The page; else report.html in the folder.")] = None,
-    title: Annotated[str | None, typer.Option(help="Its title; else the folder's name.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page to write; default: report.html in the folder.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page; default: the folder's name.")] = None,
 ) -> None:
-    """Make one HTML page of a scan: turnable 3D view, sizes, isoconcentration, controls, z-SDM of each phase.
+    """Make one HTML page of a scan: rotatable 3D view, sizes, isoconcentration, controls, z-SDM of each phase.
 
-    It needs nothing but itself: send it by mail.
+    The page is self-contained and can be sent by mail.
 
     Example: **braggwatch apt report R76**
     """

@@ -13,21 +13,23 @@ from braggwatch.services.cli.console import clear_errors, console, counted_progr
 def scan_by_votes(
     reconstruction: Annotated[Path, typer.Argument(help="Reconstruction: .pos, .epos or .apt.")],
     ranges: Annotated[Path, typer.Option("--ranges", help="Its ranges: .rrng or .rng.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; resumed where there.")],
-    host: Annotated[str | None, typer.Option(help="Element of the matrix; else the most abundant.")] = None,
-    solute: Annotated[str | None, typer.Option(help="Element on the corner sites; else the second.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; an existing scan is resumed.")],
+    host: Annotated[str | None, typer.Option(help="Element of the matrix; default: the most abundant.")] = None,
+    solute: Annotated[
+        str | None, typer.Option(help="Element on the corner sites; default: the second most abundant.")
+    ] = None,
     bundle: Annotated[str, typer.Option("--bundle", help="Bundle of 'apt train-paper'.")] = "apt-l12-paper",
     threshold: Annotated[int, typer.Option(min=1, max=64, help="Votes from which a voxel is ordered.")] = 62,
-    threads: Annotated[int, typer.Option(min=1, help="Cores of the network.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU cores for the network.")] = 1,
     registry: Annotated[
-        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Find ordered voxels by the published rule: each cube of 4 nm is called, a voxel needs 62 of its 64 cubes.
+    """Find ordered voxels by the published rule: each cube of 4 nm is classified, a voxel needs 62 of its 64 cubes.
 
-    For comparison with **braggwatch apt scan**, which finds far smaller precipitates: 62 votes need a neighbourhood of
-    7 nm that looks ordered. Leaves votes.h5 and summary.json. An interrupted scan goes on where it stopped.
+    For comparison with **braggwatch apt scan**, which finds far smaller precipitates: 62 votes need an ordered
+    neighbourhood of 7 nm. Writes votes.h5 and summary.json. An interrupted scan can be resumed.
 
     Example: **braggwatch apt scan-by-votes R76.pos --ranges R76.rrng --host Al --solute Li --out R76-votes**
     """
@@ -65,6 +67,6 @@ def scan_by_votes(
             write_json(facts)
             return
         console().print(
-            f"{facts['cubes_called_ordered']} of {facts['cubes']} cubes called L1₂; {facts['voxels_ordered']} voxels "
+            f"{facts['cubes_called_ordered']} of {facts['cubes']} cubes are L1₂; {facts['voxels_ordered']} voxels "
             f"with at least {threshold} votes, in {found.sizes.precipitates} precipitates; written to {out}"
         )

@@ -13,40 +13,44 @@ from braggwatch.services.cli.console import clear_errors, console, counted_progr
 def scan(
     reconstruction: Annotated[Path, typer.Argument(help="Reconstruction: .pos, .epos or .apt.")],
     ranges: Annotated[Path, typer.Option("--ranges", help="Its ranges: .rrng or .rng.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results; resumed where there.")],
-    host: Annotated[str | None, typer.Option(help="Element of the matrix; else the most abundant.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results; an existing scan is resumed.")],
+    host: Annotated[str | None, typer.Option(help="Element of the matrix; default: the most abundant.")] = None,
     solute: Annotated[
-        str | None, typer.Option(help="Element that takes the corner sites; else the second most abundant.")
+        str | None, typer.Option(help="Element on the corner sites; default: the second most abundant.")
     ] = None,
     bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt",
     threshold: Annotated[
-        float | None, typer.Option(help="Log odds above which a voxel is ordered; else the bundle's.")
+        float | None, typer.Option(help="Log odds above which a voxel is ordered; default: the bundle's.")
     ] = None,
     isoconcentration: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Solute part of the surface shown beside, e.g. 0.08; Otsu's is in any case."
+            min=0.0,
+            max=1.0,
+            help="Solute fraction of an additional isoconcentration surface, e.g. 0.08; Otsu's is always shown.",
         ),
     ] = None,
-    everywhere: Annotated[bool, typer.Option("--everywhere", help="Score also where planes aren't resolved.")] = False,
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Also score regions without resolved planes.")
+    ] = False,
     spacing: Annotated[
-        tuple[float, float], typer.Option(help="Smallest and largest spacing of planes looked for, nm.")
+        tuple[float, float], typer.Option(help="Smallest and largest plane spacing to search for, nm.")
     ] = (0.12, 0.24),
     controls: Annotated[
-        bool, typer.Option(help="Scan a part again with random labels: what is found there is false.")
+        bool, typer.Option(help="Scan a part again with random labels, where everything found is false.")
     ] = True,
     injected: Annotated[
         bool, typer.Option(help="Measure the detection limit by precipitates injected into these data.")
     ] = True,
-    threads: Annotated[int, typer.Option(min=1, help="Cores of the network.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU cores for the network.")] = 1,
     registry: Annotated[
-        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Find L1₂-ordered precipitates: map, sizes, detection limit, and the isoconcentration surface beside them.
+    """Find L1₂-ordered precipitates: map, sizes, detection limit, and isoconcentration surfaces for comparison.
 
-    Data without resolved lattice planes across z are refused with the reason. Leaves scan.h5, scan.vti (ParaView),
+    Data without resolved lattice planes across z are rejected with the reason. Writes scan.h5, scan.vti (ParaView),
     ordered-ions.pos, precipitates.csv, summary.json; 'braggwatch apt report' makes a page of them.
 
     Example: **braggwatch apt scan R76.pos --ranges R76.rrng --host Al --solute Li --isoconcentration 0.08 --out R76**

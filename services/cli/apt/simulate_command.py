@@ -13,7 +13,7 @@ from braggwatch.services.cli.console import clear_errors, counted_progress, erro
 
 
 class World(StrEnum):
-    """The worlds that come with the package."""
+    """The package's worlds."""
 
     A = "A"
     B = "B"
@@ -22,7 +22,7 @@ class World(StrEnum):
 
 
 class Library(StrEnum):
-    """The libraries of single maps that come with the package."""
+    """The package's libraries of single maps."""
 
     PUBLISHED = "published"
     EQUAL = "equal"
@@ -37,19 +37,19 @@ def simulate(
             "varying efficiency and local magnification; D: order without composition contrast."
         ),
     ] = World.A,
-    ions: Annotated[float, typer.Option(min=1000, help="About how many ions are detected, e.g. 2.7e6.")] = 2.7e6,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another specimen, or other maps.")] = 0,
+    ions: Annotated[float, typer.Option(min=1000, help="Approximate number of detected ions, e.g. 2.7e6.")] = 2.7e6,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the specimen or maps.")] = 0,
     sdms: Annotated[
-        int | None, typer.Option("--sdms", min=1, help="Make so many labelled maps (SDMs) instead of a volume.")
+        int | None, typer.Option("--sdms", min=1, help="Make this many labelled maps (SDMs) instead of a volume.")
     ] = None,
     library: Annotated[
         Library,
         typer.Option(
-            help="What the maps are of: cubes of one phase, by the 'published' parameter table or with 'equal' "
-            "nuisance for both phases."
+            help="Library of the maps: cubes of one phase, with the 'published' parameter table or with 'equal' "
+            "nuisance parameters for both phases."
         ),
     ] = Library.EQUAL,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first map: other numbers are other maps.")] = 0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first map; other numbers give other maps.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes for maps, one core each.")] = 2,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Make only the I-th of N parts of the maps' files, for job arrays.")
@@ -62,8 +62,7 @@ def simulate(
     """Simulate atom probe data of an alloy with L1₂ precipitates.
 
     A volume is written as .pos and .rrng, with the truth of each ion in HDF5, the precipitates in CSV and the
-    parameters in JSON. Maps are written in HDF5 shards; run again, they go on where they stopped. Both are
-    deterministic by seed.
+    parameters in JSON. Maps are written in HDF5 shards; run again, it resumes. Both are deterministic by seed.
 
     Example: **braggwatch apt simulate --kind A --ions 2.7e6 --seed 7 --out volume** or **braggwatch apt simulate --sdms
     20000 --library equal --out maps**
@@ -108,8 +107,8 @@ def _maps(
     as_json: bool,
 ) -> None:
     from braggwatch.services.apt.training.volume_data import make_sdm_library, sdm_shard_tasks
+    from braggwatch.services.batch.shards import part_of
     from braggwatch.services.cli.shard_progress import shard_progress
-    from braggwatch.services.cxdp.training.relaxed_libraries import part_of
     from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 
     spec = load_library_spec(library.value) if config is None else LibrarySpec.model_validate_json(config)
@@ -129,4 +128,6 @@ def _maps(
             }
         )
     else:
-        error_console().print(f"{progress.done} maps in {len(paths)} shards under {out} ({progress.kept} were there)")
+        error_console().print(
+            f"{progress.done} maps in {len(paths)} shards under {out} ({progress.kept} already existed)"
+        )

@@ -1,4 +1,4 @@
-"""``braggwatch apt train``: simulate maps, train the network of order, write its bundle."""
+"""``braggwatch apt train``: simulate maps, train the order network, write its bundle."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from braggwatch.services.cli.console import clear_errors, counted_progress, erro
 def train(
     version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 1.0.0.")],
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "apt-l12",
-    volumes: Annotated[int, typer.Option(min=5, help="Small simulated volumes to learn from.")] = 420,
-    held_out: Annotated[int, typer.Option(min=8, help="Other volumes, to calibrate and to test on.")] = 40,
+    volumes: Annotated[int, typer.Option(min=5, help="Small simulated volumes for training.")] = 420,
+    held_out: Annotated[int, typer.Option(min=8, help="Other volumes, for calibration and testing.")] = 40,
     rule_volumes: Annotated[
-        int, typer.Option(min=5, help="Again others, to find the rule on by which a voxel counts as ordered.")
+        int, typer.Option(min=5, help="Further volumes, to fit the rule that classifies voxels.")
     ] = 200,
-    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps of each member.")] = 500,
+    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps per member.")] = 500,
     members: Annotated[int, typer.Option(min=2, help="Networks, each trained on all folds but one.")] = 5,
-    work: Annotated[Path, typer.Option("--work", help="Samples, logs and checkpoints; resumed where there.")] = Path(
-        "runs/apt-train"
-    ),
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder of samples, logs and checkpoints; an existing run is resumed.")
+    ] = Path("runs/apt-train"),
     config: Annotated[
-        Path | None, typer.Option(help="JSON file with ranges of the training world, else those for Al and Ni alloys.")
+        Path | None,
+        typer.Option(help="JSON file with the ranges of the training world; default: those for Al and Ni alloys."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 1,
-    device: Annotated[str, typer.Option("--device", help="'cpu', or 'cuda', which takes in the whole set.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Seed of volumes, weights and order.")] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="'cpu', or 'cuda', which loads the whole set into GPU memory.")
+    ] = "cpu",
+    seed: Annotated[int, typer.Option(help="Seed of volumes, weights and order of samples.")] = 1,
     registry: Annotated[
-        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print where the bundle is as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's path as one JSON object.")] = False,
 ) -> None:
-    """Train the network that tells L1₂ from fcc voxel by voxel: volumes, maps, five members, calibration, bundle.
+    """Train the network that distinguishes L1₂ from fcc voxel by voxel: volumes, maps, members, calibration, bundle.
 
-    Needs no data: it simulates small volumes with every nuisance in the same range for both phases. Run again, it goes
-    on where it stopped.
+    Needs no data: it simulates small volumes with the same range of every nuisance parameter in both phases. Run again,
+    it resumes.
 
     Example: **braggwatch apt train --version 1.0.0 --registry my-bundles**
     """
@@ -76,4 +79,6 @@ def train(
         if as_json:
             write_json({"bundle": str(path), "metrics": None if metrics is None else metrics.model_dump()})
         elif metrics is not None:
-            error_console().print(f"{path}: {metrics.accuracy:.1%} of {metrics.samples} held-out atoms' phases right")
+            error_console().print(
+                f"{path}: {metrics.accuracy:.1%} of {metrics.samples} held-out atoms have the correct phase"
+            )

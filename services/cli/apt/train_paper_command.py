@@ -1,4 +1,4 @@
-"""``braggwatch apt train-paper``: the network of Li et al. 2021, trained their way."""
+"""``braggwatch apt train-paper``: the network of Li et al. 2021, trained as published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braggwatch.services.cli.console import clear_errors, counted_progress, erro
 
 
 class PaperLibrary(StrEnum):
-    """What the simulated maps are drawn from."""
+    """Libraries of the simulated maps."""
 
     PUBLISHED = "published"
     EQUAL = "equal"
@@ -27,35 +27,39 @@ def train_paper(
     ] = PaperLibrary.PUBLISHED,
     disordered: Annotated[int, typer.Option(min=32, help="Simulated maps of disordered cubes.")] = 9866,
     ordered: Annotated[int, typer.Option(min=32, help="Simulated maps of L1₂ cubes.")] = 8550,
-    held_out: Annotated[int, typer.Option(min=40, help="Other maps, to calibrate and to test on.")] = 600,
+    held_out: Annotated[int, typer.Option(min=40, help="Other maps, for calibration and testing.")] = 600,
     measured: Annotated[
         Path | None,
         typer.Option(
-            help="Your labelled measured maps, added sevenfold (the paper's case 2): an HDF5 file of 'maps' and "
-            "'ordered', or a folder of the folders fcc and l12 of .npy, .csv or .txt files."
+            help="Your labelled measured maps, in seven variants each (the paper's case 2): an HDF5 file of 'maps' and "
+            "'ordered', or a folder with subfolders fcc and l12 of .npy, .csv or .txt files."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=0, help="Of the cross-validation before; 0: none.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the maps.")] = 7,
-    work: Annotated[Path, typer.Option("--work", help="Maps, logs and checkpoints; resumed where there.")] = Path(
-        "runs/apt-train-paper"
-    ),
+    folds: Annotated[int, typer.Option(min=0, help="Folds of the preceding cross-validation; 0: none.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs: passes through the maps.")] = 7,
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder of maps, logs and checkpoints; an existing run is resumed.")
+    ] = Path("runs/apt-train-paper"),
     config: Annotated[
         Path | None, typer.Option(help="JSON file with a library's specification, instead of --library.")
     ] = None,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Products in half precision: faster where there is.")] = False,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Matrix products in half precision (bfloat16): faster if supported.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 1,
-    device: Annotated[str, typer.Option("--device", help="'cpu', or 'cuda', which takes in the whole set.")] = "cpu",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of maps, weights and order.")] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="'cpu', or 'cuda', which loads the whole set into GPU memory.")
+    ] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of maps, weights and order of samples.")] = 1,
     registry: Annotated[
-        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print where the bundle is as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's path as one JSON object.")] = False,
 ) -> None:
     """Train the published network (Li et al., npj Comput. Mater. 7, 8, 2021), for comparison with the default one.
 
-    Four convolutions, pictures of 150 x 150, RMSprop, seven epochs, fivefold cross-validation, then once on everything.
-    Run again, it goes on where it stopped.
+    Four convolutions, pictures of 150 x 150, RMSprop, seven epochs, fivefold cross-validation, then a final training on
+    all maps. Run again, it resumes.
 
     Example: **braggwatch apt train-paper --version 1.0.0 --measured my-maps --registry my-bundles**
     """
@@ -104,4 +108,6 @@ def train_paper(
         if as_json:
             write_json({"bundle": str(path), "metrics": None if metrics is None else metrics.model_dump()})
         elif metrics is not None:
-            error_console().print(f"{path}: {metrics.accuracy:.2%} of {metrics.samples} held-out maps right")
+            error_console().print(
+                f"{path}: {metrics.accuracy:.2%} of {metrics.samples} held-out maps classified correctly"
+            )

@@ -28,7 +28,8 @@ def relax(
     Example: **braggwatch sim relax --n 300 --out data/relaxed** then **braggwatch sim cxdp --library data/relaxed**
     """
     with clear_errors():
-        from braggwatch.services.cxdp.training.relaxed_libraries import make_library, part_of
+        from braggwatch.services.batch.shards import part_of
+        from braggwatch.services.cxdp.training.relaxed_libraries import make_library
         from braggwatch.sim.cxdp.relaxation.configuration import RelaxationSpec
         from braggwatch.sim.cxdp.relaxation.library import read_entries
 

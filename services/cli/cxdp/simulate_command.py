@@ -82,9 +82,9 @@ def cxdp(
     """
     with clear_errors():
         from braggwatch.services.batch.executors import dask_executor
+        from braggwatch.services.batch.shards import part_of
         from braggwatch.services.cli.shard_progress import shard_progress
         from braggwatch.services.cxdp.training.dataset_card import CARD_FILE, write_card
-        from braggwatch.services.cxdp.training.relaxed_libraries import part_of
         from braggwatch.services.cxdp.training.shard_making import make_dataset, open_library, shard_tasks
         from braggwatch.sim.cxdp.datasets import DatasetSpec
 

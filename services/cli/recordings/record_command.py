@@ -33,7 +33,7 @@ def record(
         from braggwatch.services.live.supervision import stop_on_signal
         from braggwatch.services.recording.recorder import Recorder
         from braggwatch.services.recording.recordings import RecordingWriter
-        from braggwatch.services.settings import StreamSettings
+        from braggwatch.services.stream.stream_settings import StreamSettings
 
         settings = StreamSettings(address=from_, prefix=prefix)
         with stop_on_signal() as stop, RecordingWriter(out, source=settings.address, overwrite=overwrite) as writer:

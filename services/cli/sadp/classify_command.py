@@ -23,14 +23,17 @@ _Files = Annotated[
     typer.Argument(help="Pictures (tif, png, mrc, dm3, dm4, mib, hdf5) or folders of them.", metavar="FILE..."),
 ]
 _Model = Annotated[str, typer.Option("--model", help="Bundle name with version, alias or folder.")]
-_Registry = Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")]
-_Crystal = Annotated[bool, typer.Option("--crystal", help="All pictures are of one crystal: say its space group.")]
+_Registry = Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; default: those of the package.")]
+_Crystal = Annotated[
+    bool, typer.Option("--crystal", help="All pictures are of one crystal: determine its space group.")
+]
 _Dataset = Annotated[str | None, typer.Option(help="HDF5: dataset of the pictures.")]
 _Scale = Annotated[
-    float | None, typer.Option(min=1e-6, help="1/Å a pixel, for the lattice parameter; else the file's own.")
+    float | None,
+    typer.Option(min=1e-6, help="Scale in 1/Å per pixel, for the lattice parameter; default: the file's own."),
 ]
 _Centre = Annotated[
-    tuple[float, float] | None, typer.Option(help="Direct beam, x and y in pixels; else found by Friedel pairs.")
+    tuple[float, float] | None, typer.Option(help="Direct beam, x and y in pixels; default: found from Friedel pairs.")
 ]
 DEFAULT_MODEL = "sadp"
 
@@ -45,13 +48,13 @@ def classify(
     centre: _Centre = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report with indexed pictures here.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON record a picture, and one for the crystal.")
+        bool, typer.Option("--json", help="Print one JSON record per picture, and one for the crystal.")
     ] = False,
 ) -> None:
-    """Judge zone-axis patterns of cubic crystals: the class of look-alike patterns, P(space group), or why not.
+    """Classify zone-axis patterns of cubic crystals: class of look-alike patterns and P(space group), or why not.
 
-    Any size, depth, turn and camera length; bright on dark. Exit code 1 where no picture got a class or, with
-    --crystal, none could be used.
+    Any picture size, bit depth, rotation and camera length; bright spots on dark background. Exit code 1 if no picture
+    got a class or, with --crystal, none was usable.
 
     Example: **braggwatch sadp classify grain7_001.tif grain7_002.tif --crystal --report grain7.html**
     """
@@ -133,7 +136,7 @@ def _bundle_folder(model: str, bundles: Registry) -> Path:
         return bundles.resolve(model)
     into = "" if bundles.root == default_root() else f" --registry {bundles.root}"
     raise RegistryError(
-        f"no bundle goes by {model!r} in {bundles.root}. To make one: 'braggwatch sadp simulate --out data/sadp', then "
+        f"no bundle named {model!r} in {bundles.root}. To make one: 'braggwatch sadp simulate --out data/sadp', then "
         f"'braggwatch sadp train --data data/sadp --version 1.0.0{into}'; then name it: --model sadp-cubic/1.0.0, or "
         "--model and its folder"
     )

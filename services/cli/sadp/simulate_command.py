@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def simulate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     per_structure: Annotated[
-        int, typer.Option("--n-per-structure", min=1, help="Patterns of each structure, shared evenly by the zones.")
+        int, typer.Option("--n-per-structure", min=1, help="Patterns per structure, divided evenly among the zones.")
     ] = 320,
     zones: Annotated[
-        str | None, typer.Option("--zones", help="Zone axes, e.g. 001,011,111; the sixteen shortest where absent.")
+        str | None, typer.Option("--zones", help="Zone axes, e.g. 001,011,111; default: the sixteen shortest.")
     ] = None,
     groups: Annotated[
         list[int] | None, typer.Option("--group", help="Only structures of this space group; may be repeated.")
@@ -32,11 +32,13 @@ def simulate(
     dynamical: Annotated[
         bool, typer.Option("--dynamical", help="Bloch waves instead of kinematic intensities.")
     ] = False,
-    thickness: Annotated[tuple[float, float], typer.Option("--thickness", help="Thinnest and thickest foil in Å.")] = (
+    thickness: Annotated[
+        tuple[float, float], typer.Option("--thickness", help="Smallest and largest foil thickness in Å.")
+    ] = (
         50.0,
         500.0,
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of voltages, camera lengths, thicknesses and tilts.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of voltages, camera lengths, thicknesses and tilts.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes, one core each.")] = 2,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with a whole specification, instead of the options above.")
@@ -46,9 +48,8 @@ def simulate(
 ) -> None:
     """Simulate zone-axis patterns of the tabulated cubic structures as lists of spots, without pictures.
 
-    Voltage, camera length, thickness and a small tilt change from pattern to pattern. Deterministic by seed and
-    structure; run again, it goes on where it stopped and makes damaged files anew. At the end it writes the data set's
-    card, CARD.md and dataset.json.
+    Voltage, camera length, thickness and a small tilt vary between patterns. Deterministic by seed and structure. Run
+    again, it resumes and replaces damaged files. At the end it writes the data set's card, CARD.md and dataset.json.
 
     Example: **braggwatch sadp simulate --out data/sadp** then **braggwatch sadp simulate --dynamical --n-per-structure
     64 --thickness 50 1000 --out data/sadp-thick**
@@ -87,7 +88,7 @@ def simulate(
             )
         else:
             kept = sum(one.kept for one in done)
-            error_console().print(f"{patterns} patterns in {len(paths)} files under {out} ({kept} were there)")
+            error_console().print(f"{patterns} patterns in {len(paths)} files under {out} ({kept} already existed)")
             for line in remade:
                 error_console().print(f"made again: {line}")
 
@@ -101,7 +102,7 @@ def _spec(
     chosen = ZONES if zones is None else tuple(_zone(word) for word in zones.split(","))
     if per_structure % len(chosen):
         raise ValueError(
-            f"{per_structure} patterns a structure can't be shared evenly by {len(chosen)} zones: "
+            f"{per_structure} patterns per structure can't be divided evenly among {len(chosen)} zones: "
             f"try {(per_structure // len(chosen) + 1) * len(chosen)}"
         )
     if not 0 < thickness[0] <= thickness[1]:

@@ -16,32 +16,38 @@ def train(
     ],
     version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 0.1.0.")],
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "sadp-cubic",
-    work: Annotated[Path, typer.Option("--work", help="Log and checkpoint; resumed where there.")] = Path("runs/sadp"),
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder of log and checkpoint; an existing run is resumed.")
+    ] = Path("runs/sadp"),
     split: Annotated[
         str,
         typer.Option(
-            help="What divides test from training: 'structure', as published, or 'prototype', which keeps the same "
-            "arrangement with other elements from both sides."
+            help="How test and training are separated: 'structure', as published, or 'prototype', which keeps the same "
+            "arrangement with other elements on one side."
         ),
     ] = "structure",
     width: Annotated[int, typer.Option(min=8, help="Width of the network.")] = 384,
     blocks: Annotated[int, typer.Option(min=1, help="Residual blocks of the network.")] = 2,
     start: Annotated[
-        Path | None, typer.Option("--start", help="Weights to go on from: weights.safetensors of a bundle.")
+        Path | None, typer.Option("--start", help="Weights to start from: weights.safetensors of a bundle.")
     ] = None,
     steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 26000,
-    batch: Annotated[int, typer.Option(min=2, help="Patterns a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, help="Peak of the one-cycle schedule.")] = 2e-3,
+    batch: Annotated[int, typer.Option(min=2, help="Patterns per step.")] = 128,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-6, help="Peak learning rate of the one-cycle schedule.")
+    ] = 2e-3,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 1,
     device: Annotated[str, typer.Option("--device", help="'cpu' or 'cuda'.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
-    registry: Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; else the package's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order of patterns.")] = 1,
+    registry: Annotated[
+        Path | None, typer.Option("--registry", help="Folder of bundles; default: the package's.")
+    ] = None,
 ) -> None:
     """Train the lattice map network on simulated patterns, calibrate it, test it and write its bundle.
 
-    Patterns are spoilt as a microscope does it, anew at each showing. With patterns of thick foils (simulate
-    --dynamical) beside the kinematic ones it learns both. Resumes after an interruption. Writes evaluation.json into
-    the work folder, too.
+    Patterns get a microscope's disturbances, drawn anew each time. Add patterns of thick foils (simulate --dynamical)
+    to the kinematic ones to train on both. Resumes after an interruption. Also writes evaluation.json into the work
+    folder.
 
     Example: **braggwatch sadp train --data data/sadp --data data/sadp-thick --version 1.0.0**
     """

@@ -17,30 +17,36 @@ def train_resnet(
     data: Annotated[
         list[Path], typer.Option("--data", help="File of patterns, or folder of such files; may be repeated.")
     ],
-    work: Annotated[Path, typer.Option("--work", help="Log, checkpoint, weights, score; resumed where there.")],
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder of log, checkpoint, weights and score; an existing run is resumed.")
+    ],
     kind: Annotated[str, typer.Option("--network", help="resnet18, 34, 50, 101 or 152.")] = "resnet18",
     width: Annotated[int, typer.Option(min=4, help="Channels of the first stage: 64 as published.")] = 64,
     augmentation: Annotated[
         str,
         typer.Option(
-            help="'paper': camera length, 0 to 30° and a random cut. 'microscope': any turn, mirrors, halo, noise, "
+            help="'paper': camera length, 0 to 30° rotation, random crop; 'microscope': rotation, mirror, halo, noise, "
             "beam stops, intensities to the power 0.25."
         ),
     ] = "paper",
     split: Annotated[str, typer.Option(help="'structure', as published, or 'prototype'.")] = "structure",
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the training patterns.")] = 25,
-    batch: Annotated[int, typer.Option(min=2, help="Pictures a step.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs: passes through the training patterns.")] = 25,
+    batch: Annotated[int, typer.Option(min=2, help="Pictures per step.")] = 64,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Safetensors with torchvision's names, e.g. of ImageNet; else from scratch.")
+        Path | None,
+        typer.Option(
+            help="Weights to start from, safetensors with torchvision's names, e.g. of ImageNet; default: random."
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores.")] = 1,
     device: Annotated[str, typer.Option("--device", help="'cpu' or 'cuda'.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order of pictures.")] = 1,
 ) -> None:
-    """Train a residual network on 224 x 224 pictures by the schedule of Ra et al. (2021), to compare with.
+    """Train a residual network on 224 x 224 pictures with the schedule of Ra et al. (2021), for comparison.
 
-    SGD with momentum 0.9 at 0.001, divided by ten every 7 epochs. Pictures are drawn anew at each showing. Writes
-    weights.safetensors and validation.json into the work folder; what 'sadp classify' runs is trained by 'sadp train'.
+    SGD with momentum 0.9 at 0.001, divided by ten every 7 epochs. Pictures are drawn anew each time. Writes
+    weights.safetensors and validation.json into the work folder; the networks of 'sadp classify' are trained by 'sadp
+    train'.
 
     Example: **braggwatch sadp train-resnet --data data/sadp --network resnet101 --device cuda --work runs/resnet101**
     """

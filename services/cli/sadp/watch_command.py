@@ -1,4 +1,4 @@
-"""``braggwatch sadp watch`` and ``braggwatch sadp merlin``: pictures and detectors that know no Bluesky, made live."""
+"""``braggwatch sadp watch`` and ``braggwatch sadp merlin``: publish sources without Bluesky as live data."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from braggwatch.services.sadp.sources.pattern_documents import PatternSource
 
 _To = Annotated[str, typer.Option(help="The proxy's in-address.")]
-_Prefix = Annotated[str, typer.Option(help="Prefix of the documents, no blank.")]
+_Prefix = Annotated[str, typer.Option(help="Prefix of the documents; no spaces.")]
 _Wait = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a subscriber.")]
 _Sample = Annotated[str | None, typer.Option(help="Sample name, for the start document.")]
 _Scale = Annotated[
     float | None,
-    typer.Option("--inv-nm-per-px", min=1e-9, help="Scale in 1/nm a pixel; else the file's own, else unknown."),
+    typer.Option("--inv-nm-per-px", min=1e-9, help="Scale in 1/nm per pixel; default: the file's own, if any."),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Report as one JSON object at the end.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print a report as one JSON object at the end.")]
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures, with its folders.", metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, including subfolders.", metavar="FOLDER")],
     to: _To = "127.0.0.1:5577",
     inv_nm_per_px: _Scale = None,
     name_pattern: Annotated[
         str | None,
         typer.Option(
             "--name-pattern",
-            help="Regular expression on the relative path with groups particle, visit and zone; else a picture's "
-            "folder names its particle, and each picture is a zone visit of its own.",
+            help="Regular expression on the relative path with groups particle, visit and zone; by default a picture's "
+            "folder is its particle, and each picture is a separate zone visit.",
         ),
     ] = None,
     sample: _Sample = None,
     dataset: Annotated[str | None, typer.Option(help="HDF5: dataset of the pictures.")] = None,
-    settle: Annotated[float, typer.Option(min=0.0, help="Seconds a file must stand still before it is read.")] = 1.0,
+    settle: Annotated[float, typer.Option(min=0.0, help="Seconds a file must be unchanged before it is read.")] = 1.0,
     idle: Annotated[
         float,
         typer.Option(
@@ -52,20 +52,20 @@ def watch(
             "service's assembly.run_timeout_s.",
         ),
     ] = 300.0,
-    once: Annotated[bool, typer.Option("--once", help="Publish what is there, then end.")] = False,
-    afresh: Annotated[bool, typer.Option("--afresh", help="Forget what was published before.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Publish existing pictures, then end.")] = False,
+    afresh: Annotated[bool, typer.Option("--afresh", help="Ignore what was published before.")] = False,
     journal: Annotated[
-        Path | None, typer.Option(help="What was published is kept here; else in the folder itself.")
+        Path | None, typer.Option(help="File that records what was published; default: in the folder itself.")
     ] = None,
     prefix: _Prefix = "",
     wait: _Wait = 10.0,
     as_json: _Json = False,
 ) -> None:
-    """Publish the pictures (tif, png, mrc, dm3, dm4, mib, hdf5) of a folder as they come, for the service to judge.
+    """Publish a folder's pictures (tif, png, mrc, dm3, dm4, mib, hdf5) as they arrive, for the service to classify.
 
-    A file still being written is left until it stands still and can be read. Runs until Ctrl-C or SIGTERM; started
-    again, it goes on with what is new. The odds of a particle are those of one run. Exit code 1 where a file was
-    given up.
+    A file still being written is left until it is unchanged and can be read. Runs until Ctrl-C or SIGTERM; started
+    again, it continues with new pictures. The odds of a particle are those of one run. Exit code 1 if a file was given
+    up.
 
     Example: **braggwatch sadp watch session/ --name-pattern "(?P<particle>grain[0-9]+)_(?P<visit>[0-9]+)"**
     """
@@ -108,18 +108,18 @@ def merlin(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its data port.")] = 6342,
     to: _To = "127.0.0.1:5577",
     inv_nm_per_px: _Scale = None,
-    particle: Annotated[str | None, typer.Option(help="Whose patterns they are; else the sample's.")] = None,
+    particle: Annotated[str | None, typer.Option(help="Particle of the patterns; default: the sample's.")] = None,
     sample: _Sample = None,
-    every: Annotated[int, typer.Option(min=1, help="Publish each so-manieth frame of an acquisition.")] = 1,
-    acquisitions: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Publish every n-th frame of an acquisition.")] = 1,
+    acquisitions: Annotated[int | None, typer.Option(min=1, help="End after this many acquisitions.")] = None,
     prefix: _Prefix = "",
     wait: _Wait = 10.0,
     as_json: _Json = False,
 ) -> None:
-    """Publish the frames of a Merlin detector, or of LiberTEM-live's simulated one, for the service to judge.
+    """Publish the frames of a Merlin detector, or of LiberTEM-live's simulated one, for the service to classify.
 
-    It listens at the data port and leaves control to the detector's own software. One run; each acquisition is a zone
-    visit. Runs until the connection ends, Ctrl-C or SIGTERM. Exit code 1 where frames are missing.
+    It reads the data port and leaves control to the detector's own software. All acquisitions are one run, each a zone
+    visit. Runs until the connection ends, Ctrl-C or SIGTERM. Exit code 1 if frames are missing.
 
     Example: **braggwatch sadp merlin 127.0.0.1 --inv-nm-per-px 0.1 --particle grain7**
     """
@@ -180,7 +180,7 @@ def _watch(
     idle_s: float,
     once: bool,
 ) -> list[str]:
-    """Publish runs until told to stop, or until nothing waits where once is enough; return their uids."""
+    """Publish runs until stopped or, with ``once``, until no file is waiting; return their uids."""
     import time
 
     from braggwatch.services.sadp.sources.pattern_documents import PatternRunWriter

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.cxdp.explain.occlusion import Fill, Occlusion, occlude
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.runtimes.onnx import OnnxRuntime
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Explainer:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._open: dict[_Key, Future[ExplanationRecord]] = {}
-        self._done: OrderedDict[_Key, ExplanationRecord] = OrderedDict()
+        self._done = Bounded[_Key, ExplanationRecord](_REMEMBERED)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="braggwatch-explain", initializer=_give_way)
 
     def submit(
@@ -137,8 +137,6 @@ class Explainer:
             self._open.pop(key, None)
             if not ended.cancelled() and ended.exception() is None:
                 self._done[key] = ended.result()
-                while len(self._done) > _REMEMBERED:
-                    self._done.popitem(last=False)
 
 
 def _record(key: _Key, found: Occlusion, model_id: str, *, same: bool) -> ExplanationRecord:

@@ -11,6 +11,7 @@ from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningReport
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.runtimes.factory import standing_in
@@ -20,7 +21,7 @@ from braggwatch.services.cxdp.live.outbox import ResultOutbox
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.cxdp.preprocessing import live_preprocessor
-from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
+from braggwatch.services.live.modality import Arrival, LiveContext, LiveModality, WorkerLinks
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.storage.result_store import ResultStore

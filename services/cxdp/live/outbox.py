@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from braggwatch.services.feedback.outbox import Offer, Outbox
-from braggwatch.services.feedback.sink import Sink
+from braggwatch.services.live.outbox import Offer, Outbox
+from braggwatch.services.live.sink import Sink
 from braggwatch.services.storage.result_store import ResultStore
 
 

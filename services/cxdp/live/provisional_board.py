@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,13 @@ class ProvisionalBoard:
     def __init__(self, broker: ResultBroker[LiveRecord], metrics: ServiceMetrics | None = None) -> None:
         self._broker = broker
         self._metrics: ServiceMetrics = metrics or NoMetrics()
-        self._newest: OrderedDict[str, ProvisionalVerdict] = OrderedDict()
+        self._newest = Bounded[str, ProvisionalVerdict](_KEPT)
         self._lock = threading.Lock()
 
     def put(self, provisional: ProvisionalVerdict) -> None:
         """Keep one verdict and tell whoever watches."""
         with self._lock:
             self._newest[provisional.run_uid] = provisional
-            self._newest.move_to_end(provisional.run_uid)
-            while len(self._newest) > _KEPT:
-                self._newest.popitem(last=False)
         self._broker.publish(provisional)
         self._metrics.provisional_made(provisional)
         logger.info("run %s so far: %s", provisional.run_uid, provisional.in_words)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 
 from braggwatch.callbacks.cxdp.records import LiveRecord
+from braggwatch.services.cxdp.live.event_routes import live_router
 from braggwatch.services.cxdp.live.explainer import Explainer
+from braggwatch.services.cxdp.live.explanation_routes import explanation_router
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.result_source import ResultSource
+from braggwatch.services.cxdp.live.run_routes import runs_router
 from braggwatch.services.live.result_broker import ResultBroker
-from braggwatch.services.page.api import runs_router
-from braggwatch.services.page.explanation import explanation_router
-from braggwatch.services.page.live import live_router
-from braggwatch.services.page.sources import ResultSource
 from braggwatch.services.page.static_pages import add_page
 
 

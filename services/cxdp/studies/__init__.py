@@ -1,4 +1,4 @@
-"""Measurements of how far a CXDP bundle reaches: the gap to real data, training regimes, phased scans.
+"""Studies of how well a CXDP bundle generalises: the gap to real data, training regimes, phased scans.
 
-The command line and the scripts in docs import it; the live service doesn't.
+Used by the command line and the scripts in docs; the live service doesn't import it.
 """

@@ -1,7 +1,7 @@
-"""The gap to real data as a number: what a bundle says of crystals that are harder than, or other than, its training.
+"""Measure the gap to real data: how a bundle classifies crystals unlike those it was trained on.
 
-Every case goes through the preprocessing of live data and a bundle's whole judgement, thresholds included. A measured
-scan is a test here: nothing is trained on it and no model is chosen by it.
+Every case goes through the preprocessing of live data and the bundle's full decision, thresholds included. A measured
+scan is used for testing only: nothing is trained on it and no model is selected by it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
 from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
 from braggwatch.models.verdict import Outcome
@@ -27,7 +27,7 @@ from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, Res
 from braggwatch.sim.cxdp.hard_perfect import HARDNESSES, Hardness, HardPerfect
 
 OVERSAMPLINGS = (3.2, 3.5, 3.8)
-"""Fringe periods in voxels at which objects are looked at: the one trained for, and one to either side."""
+"""Fringe periods, in voxels, at which objects are classified: the one trained for, one below and one above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Case:
     Attributes
     ----------
     group
-        Which of the sets it belongs to.
+        Set of cases that it belongs to.
     condition
-        The row it is counted in.
+        Row of the report that it counts in.
     truth
-        The class that is right.
+        The correct class.
     intensity
-        (64, 64, 64) counts, or None where the preprocessing refused the scan.
+        (64, 64, 64) float32 counts, or None if the preprocessing rejected the scan.
     """
 
     group: str
@@ -53,29 +53,29 @@ class Case:
 
 
 class GapRow(BaseModel):
-    """What a bundle said of one condition."""
+    """How a bundle classified the cases of one condition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: str
     condition: str
     truth: str
-    named: dict[str, int] = Field(description="Verdicts: a class where one was named, else the outcome.")
+    named: dict[str, int] = Field(description="Verdicts: the class if one was named, else the outcome.")
     likeliest: dict[str, int] = Field(description="Most probable classes, whether or not they were named.")
-    truth_probability: FiniteFloat = Field(description="Mean probability of the truth over all that a network judged.")
+    truth_probability: FiniteFloat = Field(description="Mean probability of the truth over all classified cases.")
 
     @property
     def cases(self) -> int:
-        """How many patterns."""
+        """Number of patterns."""
         return sum(self.named.values())
 
     @property
     def right(self) -> int:
-        """How many were named rightly."""
+        """Number of patterns given the correct class."""
         return self.named.get(self.truth, 0)
 
     def wrong(self, classes: Sequence[str]) -> int:
-        """How many got another class's name."""
+        """Return the number of patterns given a wrong class."""
         return sum(count for name, count in self.named.items() if name in classes and name != self.truth)
 
 
@@ -86,28 +86,30 @@ class GapReport(BaseModel):
 
     bundle: str
     classes: tuple[str, ...]
-    particle: str | None = Field(description="Where the object came from; None without one.")
+    particle: str | None = Field(description="Where the particle came from; None if there is none.")
     rows: tuple[GapRow, ...]
 
     def group(self, name: str) -> tuple[GapRow, ...]:
-        """Rows of one set."""
+        """Return the rows of one set."""
         return tuple(row for row in self.rows if row.group == name)
 
 
 def score_cases(
     cases: Iterable[Case], classifiers: Sequence[BundleClassifier], particle: str | None = None
 ) -> list[GapReport]:
-    """Judge every case with every bundle; one report a bundle, rows in the order of first appearance.
+    """Classify every case with every bundle; one report per bundle, rows in order of first appearance.
 
     Raises
     ------
     ValueError
-        If a bundle was trained for another fringe period than the cases are made at.
+        If a bundle was trained for a fringe period other than that of the cases.
     """
     for classifier in classifiers:
         period = classifier.bundle.manifest.input.fringe_period_voxels
         if abs(period - OVERSAMPLINGS[1]) > 0.01:
-            raise ValueError(f"{classifier.identity.id} takes fringes of {period} voxels, the cases {OVERSAMPLINGS[1]}")
+            raise ValueError(
+                f"{classifier.identity.id} needs a fringe period of {period} voxels, the cases have {OVERSAMPLINGS[1]}"
+            )
     tallies: list[dict[tuple[str, str, str], _Tally]] = [{} for _ in classifiers]
     for case in cases:
         for tally, classifier in zip(tallies, classifiers, strict=True):
@@ -117,7 +119,7 @@ def score_cases(
             bundle=classifier.identity.id,
             classes=classifier.classes,
             particle=particle,
-            rows=tuple(found.row(*key) for key, found in tally.items()),
+            rows=tuple(counts.row(*key) for key, counts in tally.items()),
         )
         for tally, classifier in zip(tallies, classifiers, strict=True)
     ]
@@ -152,36 +154,36 @@ class _Tally:
 
 
 def shard_cases(paths: Sequence[Path], most: int | None = None) -> Iterator[Case]:
-    """Yield the patterns of test shards, at most so many of each class.
+    """Yield the patterns of test shards, at most ``most`` of each class.
 
     Raises
     ------
     ValueError
-        If a file is no shard.
+        If a file is not a shard.
     """
-    taken: Counter[str] = Counter()
+    yielded: Counter[str] = Counter()
     for path in paths:
         volumes, infos = read_shard(path)
         for volume, info in zip(volumes, infos, strict=True):
-            if most is not None and taken[info.label] >= most:
+            if most is not None and yielded[info.label] >= most:
                 continue
-            taken[info.label] += 1
+            yielded[info.label] += 1
             yield Case("default", info.label, info.label, np.expm1(volume.astype(np.float32)))
 
 
 def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> Iterator[Case]:
-    """Yield strained and odd-shaped perfect crystals, made once and kept in ``folder`` as shards.
+    """Yield strained and odd-shaped perfect crystals, simulated once and stored in ``folder`` as shards.
 
     Parameters
     ----------
     folder
-        For the shards; a second bundle scored with the same folder sees the same patterns.
+        Folder of the shards; another bundle scored with the same folder gets the same patterns.
     samples
         Crystals of each hardness.
     workers
         Processes.
     seed
-        Decides every draw; another than any training set's.
+        Seed of the simulation; must differ from that of any training set.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spec = DatasetSpec(classes=("perfect",), seed=seed)
@@ -192,15 +194,15 @@ def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> 
             for path, hardness in zip(paths, HARDNESSES, strict=True)
         ]
         for path, hardness, job in zip(paths, HARDNESSES, jobs, strict=True):
-            refused = job.result()
+            rejected = job.result()
             for volume in read_shard(path)[0]:
                 yield Case("hard", hardness.name, "perfect", np.expm1(volume.astype(np.float32)))
-            yield from (Case("hard", hardness.name, "perfect", None) for _ in range(refused))
+            yield from (Case("hard", hardness.name, "perfect", None) for _ in range(rejected))
 
 
 def _make_hard(path: Path, spec: DatasetSpec, hardness: Hardness, samples: int) -> int:
-    made = write_shard(path, spec, range(samples), live_preprocessing, HardPerfect(hardness))
-    for _ in made:
+    results = write_shard(path, spec, range(samples), live_preprocessing, HardPerfect(hardness))
+    for _ in results:
         pass
     return samples - len(read_shard(path)[0])
 
@@ -208,33 +210,25 @@ def _make_hard(path: Path, spec: DatasetSpec, hardness: Hardness, samples: int) 
 def scan_cases(curve: RockingCurve, settings: PreprocessingSettings, truth: str) -> Iterator[Case]:
     """Yield a measured scan at several oversamplings."""
     for period in OVERSAMPLINGS:
-        made = preprocess_arrays(
-            curve.frames,
-            curve.angles_deg,
-            curve.present,
-            curve.geometry,
-            settings.model_copy(update={"fringe_period_voxels": period, "facets": False}),
-            crop_origin=curve.crop_origin,
-            monitor=curve.monitor,
-            transmission=curve.transmission,
-        )
-        usable = made.quality.invalid_reason is None
-        yield Case("scan", "the measured scan", truth, made.intensity if usable else None)
+        chosen = settings.model_copy(update={"fringe_period_voxels": period, "facets": False})
+        preprocessed = preprocess_curve(curve, chosen)
+        usable = preprocessed.quality.invalid_reason is None
+        yield Case("scan", "the measured scan", truth, preprocessed.intensity if usable else None)
 
 
 class ParticleCases:
-    """Patterns of one particle, scanned again in its own measurement.
+    """Patterns of one particle, simulated with the geometry and counts of its own measurement.
 
     Parameters
     ----------
     particle, measurement
         What scatters, and how it is measured.
     name
-        For the rows, e.g. 'retrieved object' or 'fitted polyhedron'.
+        Name in the rows, e.g. 'retrieved object' or 'fitted polyhedron'.
     thinning
-        Every n-th point of the scan is taken: a fine scan costs time and tells nothing more.
+        Only every n-th point of the scan is simulated: a finer scan takes longer and adds no information.
     seed
-        Of the counting noise.
+        Seed of the counting noise.
     """
 
     def __init__(
@@ -246,29 +240,35 @@ class ParticleCases:
         self._rng = np.random.default_rng(seed)
 
     def frames(self, particle: ParticleObject) -> NDArray[np.int32]:
-        """Measure a particle: (frames, rows, columns) counts with Poisson noise."""
+        """Return a simulated scan of a particle: (frames, rows, columns) int32 counts with Poisson noise."""
         return self._rng.poisson(self._rescan.expected_counts(particle)).astype(np.int32)
 
     def as_it_is(self, truth: str) -> Iterator[Case]:
-        """Yield the particle with its own strain, and without any, at several oversamplings."""
+        """Yield the particle with its own strain and without strain, at several oversamplings."""
         variants = [("without its strain", self._particle.without_phase())]
         if self._particle.phase_spread_rad > 0:
             variants.insert(0, ("with its strain", self._particle))
-        for words, particle in variants:
+        for variant, particle in variants:
             frames = self.frames(particle)
             for period in OVERSAMPLINGS:
-                yield Case("object", f"{self._name}, {words}", truth, self._volume(frames, period))
+                yield Case("object", f"{self._name}, {variant}", truth, self._volume(frames, period))
 
     def with_lines(self, offsets: tuple[float, ...] = (0.0, 0.1, 0.2)) -> Iterator[Case]:
-        """Yield the particle with screw and edge lines: every visible Burgers vector, near the centre and off it."""
+        """Yield the particle with screw and edge dislocations of every visible Burgers vector, on and off its centre.
+
+        Parameters
+        ----------
+        offsets
+            Distances of the line from the centre, see `visible_lines`.
+        """
         variants = [("without its strain", self._particle.without_phase())]
         if self._particle.phase_spread_rad > 0:
             variants.insert(0, ("with its strain", self._particle))
-        for words, particle in variants:
+        for variant, particle in variants:
             for line in visible_lines(particle.hkl, offsets):
                 distance = float(np.hypot(*line.offset))
                 order = abs(g_dot_b(particle.hkl, line.burgers))
-                condition = f"{self._name}, {words}, {line.character} {distance:.1f} off, |g·b| = {order:g}"
+                condition = f"{self._name}, {variant}, {line.character} {distance:.1f} off, |g·b| = {order:g}"
                 frames = self.frames(particle.with_line(line))
                 yield Case("dislocated", condition, line.character, self._volume(frames, OVERSAMPLINGS[1]))
 

@@ -1,4 +1,4 @@
-"""A recorded scan's peak on a fine orthogonal grid, ready for phase retrieval."""
+"""Put a recorded scan's Bragg peak on a fine orthogonal grid and retrieve its phase."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from braggwatch.callbacks.cxdp.preprocess.orthonormalise import (
     subsamples,
     zoom,
 )
-from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
 from braggwatch.callbacks.cxdp.preprocess.quality import invalid_quality
 from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
@@ -40,22 +40,22 @@ _COVERED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One peak on an orthogonal grid.
+    """One Bragg peak on an orthogonal grid.
 
     Attributes
     ----------
     intensity
         (n, n, n) float32 counts per raw pixel; voxel (n // 2, n // 2, n // 2) is the peak's centre.
     measured
-        (n, n, n) bool.
+        (n, n, n) bool: True for voxels that the scan covers.
     basis
         (3, 3) orthonormal rows, sample frame: directions of the array's axes, the first along Q.
     center_inv_A
-        (3,) Q of the middle voxel.
+        (3,) Q of the middle voxel, 1/Å, sample frame.
     voxel_size_inv_A
-        Edge of a voxel.
+        Edge of a voxel, 1/Å.
     peak_counts, background
-        Of the raw frames: the largest count, and the mean of a pixel far from the peak.
+        Of the raw frames: the largest count, and the mean count of a pixel far from the peak.
     """
 
     intensity: NDArray[np.float32]
@@ -68,13 +68,13 @@ class Pattern:
 
     @property
     def object_voxel_nm(self) -> float:
-        """Edge of a voxel of the object that belongs to this grid."""
+        """Edge of a voxel of the object retrieved from this grid, nm."""
         return 2 * np.pi / (self.intensity.shape[0] * self.voxel_size_inv_A) / 10
 
 
 @dataclass(frozen=True, slots=True)
 class PhasedScan:
-    """A scan's particle, how it was measured, and how well the phases were found."""
+    """A scan's particle, how it was measured, and the result of the phase retrieval."""
 
     particle: ParticleObject
     measurement: Measurement
@@ -82,7 +82,7 @@ class PhasedScan:
 
 
 class _CurveKeeper:
-    """Stands in for the preprocessing: keeps the curve that the live path has put together."""
+    """Takes the place of the preprocessing and keeps the rocking curve assembled by the live path."""
 
     def __init__(self) -> None:
         self.curve: RockingCurve | None = None
@@ -106,12 +106,12 @@ class _NoClassifier:
 
 
 def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) -> RockingCurve:
-    """Put the first rocking curve of a recording together, as the live path does.
+    """Assemble the first rocking curve of a recording, as the live path does.
 
     Raises
     ------
     ValueError
-        If the documents hold no rocking curve that could be put together; the message says why.
+        If no rocking curve can be assembled from the documents; the message says why.
     """
     keeper = _CurveKeeper()
     reasons: list[str] = []
@@ -119,13 +119,13 @@ def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) 
         if keeper.curve is not None:
             return keeper.curve
         reasons.append(report.result.verdict.reason or "no reason given")
-    raise ValueError("no rocking curve in the recording: " + ("; ".join(reasons) or "it holds no run"))
+    raise ValueError("no rocking curve in the recording: " + ("; ".join(reasons) or "it contains no run"))
 
 
 def phasing_pattern(
     curve: RockingCurve, settings: PreprocessingSettings, *, points: int = 96, fringe_period_voxels: float = 3.2
 ) -> Pattern:
-    """Gather a scan onto a cube for phase retrieval, with the corrections of the live path.
+    """Interpolate a scan onto a cube for phase retrieval, with the corrections of the live path.
 
     Parameters
     ----------
@@ -134,30 +134,23 @@ def phasing_pattern(
     settings
         Mask, flat and dark; its fringe period is not used.
     points
-        Edge of the cube, a multiple of 32.
+        Edge of the cube in voxels, a multiple of 32.
     fringe_period_voxels
-        Voxels to a fringe of the estimated size: above two by as much as the particle is longer than that.
+        Voxels per fringe of the estimated particle size. Must exceed 2 by the factor by which the particle is longer
+        than the estimate.
 
     Raises
     ------
     ValueError
-        If the scan can't be preprocessed, or ``points`` is no multiple of 32.
+        If the scan can't be preprocessed, or ``points`` is not a multiple of 32.
     """
     if points % 32 != 0 or points <= 0:
-        raise ValueError(f"the phasing grid has an edge of a multiple of 32 voxels, not {points}")
-    seen = preprocess_arrays(
-        curve.frames,
-        curve.angles_deg,
-        curve.present,
-        curve.geometry,
-        settings,
-        crop_origin=curve.crop_origin,
-        monitor=curve.monitor,
-        transmission=curve.transmission,
-    )
-    if seen.quality.invalid_reason is not None or seen.quality.size_nm is None:
-        raise ValueError(f"the scan can't be phased: {seen.quality.invalid_reason or 'its size is unknown'}")
-    step = 2 * np.pi / (fringe_period_voxels * seen.quality.size_nm * 10)
+        raise ValueError(f"the edge of the phasing grid must be a multiple of 32 voxels, not {points}")
+    preprocessed = preprocess_curve(curve, settings)
+    quality = preprocessed.quality
+    if quality.invalid_reason is not None or quality.size_nm is None:
+        raise ValueError(f"the scan can't be phased: {quality.invalid_reason or 'the particle size is unknown'}")
+    step = 2 * np.pi / (fringe_period_voxels * quality.size_nm * 10)
     shape = (curve.frames.shape[1], curve.frames.shape[2])
     mask, flat, dark = (
         None if image is None else in_array_layout(image, curve.geometry, curve.crop_origin, shape)
@@ -178,8 +171,8 @@ def phasing_pattern(
     order = order_frames(curve.angles_deg, curve.present)
     mapping = rocking_map(curve.geometry, curve.crop_origin)
     near = float(curve.angles_deg[statistics.peak_index[0]])
-    whole = QGrid(seen.center_inv_A, seen.basis, step)
-    # the gather fills cubes of a fixed edge: overlapping ones are laid over the wanted grid
+    grid = QGrid(preprocessed.center_inv_A, preprocessed.basis, step)
+    # the gather kernel fills cubes of a fixed edge: the grid is covered by overlapping ones
     starts = (
         sorted({*range(0, points - CUBE + 1, CUBE // 2), points - CUBE}) if points > CUBE else [(points - CUBE) // 2]
     )
@@ -187,20 +180,26 @@ def phasing_pattern(
     coverage = np.zeros_like(intensity)
     for corner in product(starts, repeat=3):
         middle = np.asarray(corner, dtype=np.float64) + CENTRE - points // 2
-        tile = QGrid(whole.q(CENTRE + middle), seen.basis, step)
+        tile = QGrid(grid.q(CENTRE + middle), preprocessed.basis, step)
         polynomial = fit_index(tile, mapping, near)
         values, covered = gather(frames, order, corrections, polynomial, subsamples(zoom(polynomial, order)))
-        into, part = _overlap(corner, points)
-        intensity[into] = values[part]
-        coverage[into] = covered[part]
+        in_grid, in_tile = _overlap(corner, points)
+        intensity[in_grid] = values[in_tile]
+        coverage[in_grid] = covered[in_tile]
     background = _background(statistics.total_image / max(int(curve.present.sum()), 1))
     return Pattern(
-        intensity, coverage >= _COVERED, seen.basis, seen.center_inv_A, step, statistics.peak_counts, background
+        intensity=intensity,
+        measured=coverage >= _COVERED,
+        basis=preprocessed.basis,
+        center_inv_A=preprocessed.center_inv_A,
+        voxel_size_inv_A=step,
+        peak_counts=statistics.peak_counts,
+        background=background,
     )
 
 
 def _background(mean_image: NDArray[np.float64]) -> float:
-    """Mean of the pixels between a fifth and three fifths of all: without dead ones, without streaks."""
+    """Return the mean of the pixels between the 20th and 60th percentiles, which excludes dead pixels and streaks."""
     ordered = np.sort(mean_image, axis=None)
     return float(ordered[ordered.size // 5 : 3 * ordered.size // 5].mean())
 
@@ -208,27 +207,29 @@ def _background(mean_image: NDArray[np.float64]) -> float:
 def phase_scan(
     curve: RockingCurve, settings: PreprocessingSettings, phasing: PhasingSettings | None = None, *, points: int = 96
 ) -> PhasedScan:
-    """Retrieve a scan's object and find how its crystal lies.
+    """Retrieve a scan's object and find the orientation of its crystal.
 
     Parameters
     ----------
     curve
-        The scan; its geometry has to name material and reflection.
+        The scan; its geometry must name material and reflection.
     settings
         Mask, flat and dark.
     phasing
-        How to iterate; None for the defaults.
+        Iterations and their parameters; None for the defaults.
     points
-        Edge of the grid.
+        Edge of the grid in voxels, a multiple of 32.
 
     Raises
     ------
     ValueError
-        If the scan can't be preprocessed or phased, or its geometry names no fcc metal of ours or no reflection.
+        If the scan can't be preprocessed or phased, or its geometry lacks a supported fcc metal or the reflection.
     """
     material, hkl = curve.geometry.material, curve.geometry.hkl
     if material not in ELEMENTS or hkl is None:
-        raise ValueError(f"material {material} and hkl {hkl}: an object needs one of {', '.join(ELEMENTS)} and its hkl")
+        raise ValueError(
+            f"material {material} and hkl {hkl}: the geometry must name one of {', '.join(ELEMENTS)} and the hkl"
+        )
     pattern = phasing_pattern(curve, settings, points=points)
     found = retrieve(pattern.intensity, pattern.measured, phasing)
     orientation, _ = orientation_from_streaks(
@@ -250,7 +251,7 @@ def phase_scan(
 
 
 def _overlap(corner: tuple[int, ...], points: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of the whole grid and of the tile that cover each other."""
-    into = tuple(slice(max(c, 0), min(c + CUBE, points)) for c in corner)
-    part = tuple(slice(i.start - c, i.stop - c) for i, c in zip(into, corner, strict=True))
-    return into, part
+    """Return the slices of the grid and of the tile where they overlap."""
+    in_grid = tuple(slice(max(c, 0), min(c + CUBE, points)) for c in corner)
+    in_tile = tuple(slice(i.start - c, i.stop - c) for i, c in zip(in_grid, corner, strict=True))
+    return in_grid, in_tile

@@ -1,8 +1,8 @@
-"""Which training regime transfers: the same network learnt from each library of relaxed crystals, asked about others.
+"""Compare training regimes: train the same network on each library of relaxed crystals and test it on others.
 
-Rebuilds Table 1 of Lim, Bellec, Dupraz et al., npj Comput. Mater. 7, 115 (2021), on what this project simulates. Every
-regime gives the same number of crystals of each class and of patterns; training and its noise are the same; tests are
-patterns as measured, of crystals that no regime holds. Each step is resumed where its files are there.
+Reproduces Table 1 of Lim, Bellec, Dupraz et al., npj Comput. Mater. 7, 115 (2021), with this project's simulations.
+Every regime has the same number of crystals per class and of patterns, the same training and the same noise; the tests
+are noisy patterns of crystals that no regime contains. A step whose files exist is resumed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from braggwatch.models.cxdp.unclassed import UnclassedScore, score_unclassed
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.factory import make_network
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.cxdp.training.labelled_shards import LabelledShards
-from braggwatch.services.cxdp.training.shard_making import ShardDone, make_dataset
+from braggwatch.services.cxdp.training.shard_making import make_dataset
 from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.datasets import DatasetSpec
 from braggwatch.sim.cxdp.labels import CLASSES
@@ -33,12 +34,12 @@ from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary, LibraryEntry,
 
 REFLECTIONS = (((1, 1, 1), 0.6), ((2, 0, 0), 0.25), ((2, 2, 0), 0.15))
 UNSTRAINED = PopulationSpec(reflections=REFLECTIONS, unstrained_fraction=1.0, strong_fraction=0.0)
-"""Members of these families that see the line; sizes as ever; no smooth strain but what the relaxation made."""
+"""Reflections of these families in which the line is visible; usual sizes; no smooth strain beyond the relaxation's."""
 TRAINING_SPEC = DatasetSpec(population=UNSTRAINED, seed=31, nuisance="none")
 HELD_OUT_SPEC = DatasetSpec(population=UNSTRAINED, seed=32)
 MIXED_SPEC = DatasetSpec(population=UNSTRAINED, seed=32, classes=("mixed",))
 STRAINED_SPEC = DatasetSpec()
-"""As live scans are simulated: smooth strain, {311} too."""
+"""The simulation of live scans: with smooth strain, and with {311}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Regime:
     library
         Folder of relaxed crystals.
     per_class
-        Crystals of each class, held-out ones among them; fewer where the library has fewer.
+        Crystals of each class, held-out ones included; fewer if the library has fewer.
     """
 
     name: str
@@ -59,8 +60,8 @@ class Regime:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSet:
-    """Crystals to test every regime on; all of the library that are of the specification's classes."""
+class CommonTestSet:
+    """Crystals on which every regime is tested: all of the library that belong to the specification's classes."""
 
     name: str
     library: Path
@@ -70,14 +71,14 @@ class ForeignSet:
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What is the same for all regimes.
+    """Settings that all regimes share.
 
     Attributes
     ----------
     patterns_per_crystal
-        Of training and held-out crystals.
+        Patterns of each training or held-out crystal.
     held_out_share
-        Of a regime's crystals, class by class, rounded up.
+        Share of a regime's crystals that is held out, per class, rounded up.
     """
 
     patterns_per_crystal: int = 10
@@ -90,12 +91,12 @@ class StudyPlan:
     workers: int = 1
 
     def config(self, seed: int) -> TrainingConfig:
-        """Return the training's knobs."""
+        """Return the training configuration."""
         return TrainingConfig(
             steps=self.steps,
             batch=self.batch,
             learning_rate=self.learning_rate,
-            # weights are averaged over the last tenth of so short a run, not over 500 steps
+            # in a run this short, weights are averaged over its last tenth instead of 500 steps
             ema=1 - 10 / self.steps,
             threads=self.threads,
             seed=seed,
@@ -105,17 +106,17 @@ class StudyPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Crystals of a regime by number, class by class in the order of their numbers, the last ones held out."""
+class ChosenCrystals:
+    """Numbers of a regime's crystals; in each class the highest numbers are held out."""
 
     training: frozenset[int]
     held_out: frozenset[int]
 
 
 class RegimeRecord(BaseModel):
-    """What one regime's network said.
+    """Result of one regime's network.
 
-    Attributes are in patterns and crystals; ``held_out`` is of the regime's own crystals, ``tests`` of the others.
+    ``held_out`` scores the regime's own held-out crystals, ``tests`` the common test sets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,16 +125,18 @@ class RegimeRecord(BaseModel):
     seed: int
     steps: int
     batch: int
-    crystals: int = Field(description="Learnt from.")
-    patterns: int = Field(description="Learnt from.")
+    crystals: int = Field(description="Crystals trained on.")
+    patterns: int = Field(description="Patterns trained on.")
     training_seconds: float
     held_out: Evaluation
     tests: dict[str, Evaluation]
-    mixed: dict[str, tuple[UnclassedScore, ...]] = Field(description="Of test sets whose lines have no class.")
+    mixed: dict[str, tuple[UnclassedScore, ...]] = Field(
+        description="Scores of test sets of mixed dislocations, which no class describes."
+    )
 
 
-def choose_crystals(entries: Sequence[LibraryEntry], per_class: int, held_out_share: float) -> Chosen:
-    """Choose as many crystals of each class, by what was found in them after relaxation.
+def choose_crystals(entries: Sequence[LibraryEntry], per_class: int, held_out_share: float) -> ChosenCrystals:
+    """Choose the same number of crystals of each class, labelled by what was found in them after relaxation.
 
     Raises
     ------
@@ -146,11 +149,11 @@ def choose_crystals(entries: Sequence[LibraryEntry], per_class: int, held_out_sh
     each = min(len(numbers) for numbers in counts.values())
     if each < 2:
         raise ValueError(f"a class has only {each} crystals: relax more, so that some can be held out")
-    kept = each - ceil(each * held_out_share)
+    trained = each - ceil(each * held_out_share)
     for numbers in counts.values():
-        training.update(numbers[:kept])
-        held_out.update(numbers[kept:each])
-    return Chosen(frozenset(training), frozenset(held_out))
+        training.update(numbers[:trained])
+        held_out.update(numbers[trained:each])
+    return ChosenCrystals(frozenset(training), frozenset(held_out))
 
 
 def library_entries(library: Path) -> list[LibraryEntry]:
@@ -170,11 +173,11 @@ def library_entries(library: Path) -> list[LibraryEntry]:
 def regime_patterns(
     regime: Regime, plan: StudyPlan, folder: Path, on_shard: Callable[[ShardDone], None] | None = None
 ) -> tuple[list[Path], list[Path]]:
-    """Make a regime's patterns: clean ones to learn from, and measured ones of the crystals held out."""
+    """Make a regime's patterns: noiseless ones for training, and noisy ones of the held-out crystals."""
     chosen = choose_crystals(library_entries(regime.library), regime.per_class, plan.held_out_share)
-    made: list[list[Path]] = []
+    datasets: list[list[Path]] = []
     for spec, only in ((TRAINING_SPEC, chosen.training), (HELD_OUT_SPEC, chosen.held_out)):
-        made.append(
+        datasets.append(
             make_dataset(
                 folder,
                 spec,
@@ -186,29 +189,29 @@ def regime_patterns(
                 on_shard=on_shard,
             )
         )
-    return made[0], made[1]
+    return datasets[0], datasets[1]
 
 
 def count_regime_patterns(regime: Regime, plan: StudyPlan) -> int:
-    """Say how many patterns `regime_patterns` makes."""
+    """Return how many patterns `regime_patterns` makes."""
     chosen = choose_crystals(library_entries(regime.library), regime.per_class, plan.held_out_share)
     return (len(chosen.training) + len(chosen.held_out)) * plan.patterns_per_crystal
 
 
-def count_foreign_patterns(test: ForeignSet) -> int:
-    """Say how many patterns `foreign_patterns` makes."""
+def count_common_patterns(test: CommonTestSet) -> int:
+    """Return how many patterns `common_patterns` makes."""
     library = CrystalLibrary(test.library, labels=test.spec.classes, population=test.spec.population)
     return len(library) * test.patterns_per_crystal
 
 
-def foreign_patterns(
-    test: ForeignSet, workers: int, folder: Path, on_shard: Callable[[ShardDone], None] | None = None
+def common_patterns(
+    test: CommonTestSet, workers: int, folder: Path, on_shard: Callable[[ShardDone], None] | None = None
 ) -> list[Path]:
-    """Make a test set's patterns."""
+    """Make the patterns of a common test set."""
     return make_dataset(
         folder,
         test.spec,
-        count_foreign_patterns(test),
+        count_common_patterns(test),
         workers=workers,
         library=test.library,
         patterns_per_crystal=test.patterns_per_crystal,
@@ -226,22 +229,22 @@ def study_regime(
     work: Path,
     on_step: Callable[[int, float], None] | None = None,
 ) -> RegimeRecord:
-    """Train on one regime's patterns and ask about its own crystals and about others.
+    """Train on one regime's patterns and test on its held-out crystals and on the common test sets.
 
     Parameters
     ----------
     tests
         Shards of each test set.
     work
-        Folder of the training's log and checkpoint, from which it goes on.
+        Folder of the training's log and checkpoint; an interrupted training resumes from there.
     """
     torch.manual_seed(seed)
-    source, own = LabelledShards(training), LabelledShards(held_out)
+    source, held_out_samples = LabelledShards(training), LabelledShards(held_out)
     log = work / "log.jsonl"
     network = train(
         make_network("foveated", len(CLASSES)),
         source,
-        own,
+        held_out_samples,
         plan.config(seed),
         work,
         on_step,
@@ -252,12 +255,13 @@ def study_regime(
     model = f"{name}, seed {seed}"
     for test, shards in tests.items():
         samples = LabelledShards(shards, unclassed=True)
-        found = predict_with_network(network, samples.labelled(), CLASSES)
-        if any(one.label in CLASSES for one in found):
-            labelled[test] = _summary([one for one in found if one.label in CLASSES], model)
-        apart = score_unclassed(found, CLASSES)
-        if apart:
-            mixed[test] = apart
+        predictions = predict_with_network(network, samples.labelled(), CLASSES)
+        of_classes = [prediction for prediction in predictions if prediction.label in CLASSES]
+        if of_classes:
+            labelled[test] = _summary(of_classes, model)
+        unclassed = score_unclassed(predictions, CLASSES)
+        if unclassed:
+            mixed[test] = unclassed
     return RegimeRecord(
         regime=name,
         seed=seed,
@@ -266,7 +270,7 @@ def study_regime(
         crystals=len({(info.source, info.config) for info in source.infos}),
         patterns=len(source),
         training_seconds=_seconds(log),
-        held_out=_summary(predict_with_network(network, own.labelled(), CLASSES), model),
+        held_out=_summary(predict_with_network(network, held_out_samples.labelled(), CLASSES), model),
         tests=labelled,
         mixed=mixed,
     )

@@ -1,4 +1,4 @@
 """From simulated crystals to a tested CXDP bundle: shards, training, cards.
 
-The command line and studies import it; the live service doesn't.
+Used by the command line and the studies; the live service doesn't import it.
 """

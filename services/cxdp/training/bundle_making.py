@@ -1,4 +1,4 @@
-"""From shards to a bundle: train, export, calibrate on crystals that training never saw, test on others, write."""
+"""From shards to a bundle: train, export, calibrate on crystals not used in training, test on others, write."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ class BundleRecipe:
     Attributes
     ----------
     training, outliers
-        Shards to learn from; the outliers are shown as an extra class (outlier exposure). There may be no outliers.
-        One that is named twice counts twice.
+        Shards to train on; outliers are an extra class (outlier exposure) and may be empty. A shard named twice counts
+        twice.
     calibration
-        Shards of other crystals, for temperature, conformal scores and the distance's threshold.
+        Shards of other crystals, for temperature, conformal scores and the distance threshold.
     test, test_outliers
-        Shards of yet other crystals and outliers, for the scores in the manifest.
+        Shards of further crystals and outliers, for the scores in the manifest.
     split
-        Where training, calibration and test are the same shards: divides them by crystal.
+        Divides the shards by crystal, if training, calibration and test are the same shards.
     largest_line_offset
-        Learn from and calibrate with lines up to this far from the centre, in cube roots of the crystal's volume; None:
-        all. The test keeps all.
+        Train and calibrate with dislocations up to this distance from the centre, in cube roots of the crystal's
+        volume; None: all. The test always uses all.
     start_from
-        A bundle's folder whose weights to train further; None: from random ones.
+        A bundle's folder to start training from its weights; None: random weights.
     confidence, ood_quantile, outlier_quantile
-        Threshold of ``unsure``; shares of good patterns that pass the gate of the features' distance, and the gate of
-        what the network learnt to refuse.
+        Probability below which the verdict is ``unsure``; shares of in-distribution patterns that pass the gate on
+        feature distance and the gate on the outlier class.
     test_workers
         Processes of the test.
     """
@@ -106,12 +106,12 @@ class BundleRecipe:
     test_workers: int = 1
 
     def part(self, name: PartName) -> Part | None:
-        """Return which crystals of the shards serve a purpose; None: all."""
+        """Return the part of the shards' crystals with this purpose; None: all."""
         return None if self.split is None else Part(self.split, name)
 
 
 def training_samples(recipe: BundleRecipe) -> LabelledShards:
-    """Read a recipe's training set into memory, outliers as one more class where there are any."""
+    """Open a recipe's training set, with any outliers as an extra class."""
     return LabelledShards(
         [*recipe.training, *recipe.outliers],
         outlier_class=bool(recipe.outliers),
@@ -121,16 +121,16 @@ def training_samples(recipe: BundleRecipe) -> LabelledShards:
 
 
 def calibration_samples(recipe: BundleRecipe, shards: Sequence[Path]) -> LabelledShards:
-    """Read crystals of the calibration into memory.
+    """Open the calibration crystals of some shards.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there are none.
     """
     samples = LabelledShards(shards, part=recipe.part("calibration"), largest_line_offset=recipe.largest_line_offset)
     if not len(samples):
-        raise ValueError("there is no crystal to calibrate with: make more, or give a folder of them")
+        raise ValueError("there are no crystals for calibration: make more, or give a folder of them")
     return samples
 
 
@@ -140,7 +140,7 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
     Raises
     ------
     ValueError
-        If the weights to start from are of another network.
+        If the weights to start from belong to another network.
     """
     torch.manual_seed(recipe.config.seed)
     network = make_network(recipe.network, len(CLASSES) + bool(recipe.outliers))
@@ -148,9 +148,9 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
         try:
             network.load_state_dict(load_safetensors((recipe.start_from / WEIGHTS_FILE).read_bytes()))
         except RuntimeError as error:
-            raise ValueError(f"the weights of {recipe.start_from} are of another network") from error
-    watched = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
-    validation = calibration_samples(recipe, watched)
+            raise ValueError(f"the weights of {recipe.start_from} belong to another network") from error
+    monitored = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
+    validation = calibration_samples(recipe, monitored)
     return train(
         network,
         training_samples(recipe),
@@ -172,11 +172,11 @@ def make_bundle(
     network
         As `train_network` returns it.
     facts
-        What it learnt from.
+        What its training set covers.
     root
         Folder of bundles.
     metrics, card
-        What the test said, for the manifest and for people.
+        Test results, for the manifest and for readers.
     """
     calibration = calibration_samples(recipe, recipe.calibration)
 
@@ -223,7 +223,7 @@ def make_bundle(
 
 
 def _outlier_head(network: nn.Module) -> OutlierHead:
-    """Return the output that outliers were shown as: the one behind the named classes."""
+    """Return the output of the outlier class, which follows the named classes."""
     weights = network.state_dict()
     row = weights["head.weight"][len(CLASSES)].double().numpy()
     return OutlierHead(row, float(weights["head.bias"][len(CLASSES)]))
@@ -241,7 +241,7 @@ def write_tested_bundle(
     Parameters
     ----------
     on_shard
-        Called with (test shards done, all of them).
+        Called with (test shards done, test shards in total).
     """
     facts = training_facts(tuple(dict.fromkeys(recipe.training)), recipe.part("training"))
     with TemporaryDirectory(dir=work) as folder:

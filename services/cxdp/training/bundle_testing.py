@@ -1,4 +1,4 @@
-"""Test a bundle as it is deployed, over shards of crystals and of outliers, in as many processes as wanted."""
+"""Test a bundle as deployed, on shards of crystals and of outliers, in one or more processes."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ def run_test(
     Parameters
     ----------
     shards, outliers
-        Of crystals, and of what is to be refused, of which there may be none. Good crystals that no class describes
-        are told of apart; samples of any other label that is none of the classes count as outliers, wherever they are.
+        Shards of crystals, and of scans that should be rejected (may be empty). Good crystals that no class describes
+        are reported separately; samples with any other label outside the classes count as outliers in either.
     part
         Only these crystals.
     workers
         Processes, one core each; with more than one, they run the bundle on the CPU, whatever ``classifier`` uses.
     on_shard
-        Called with (shards done, all of them).
+        Called with (shards done, shards in total).
     """
     tasks = [(path, part) for path in (*shards, *outliers)]
     by_shard: dict[Path, list[Prediction]] = {}
-    results = _here(classifier, tasks) if workers < 2 else _in_processes(classifier.bundle.path, tasks, workers)
-    for path, found in results:
-        by_shard[path] = found
+    results = (
+        _in_this_process(classifier, tasks) if workers < 2 else _in_processes(classifier.bundle.path, tasks, workers)
+    )
+    for path, shard_predictions in results:
+        by_shard[path] = shard_predictions
         if on_shard is not None:
             on_shard(len(by_shard), len(tasks))
-    predictions = [one for path, _ in tasks for one in by_shard[path]]
+    predictions = [prediction for path, _ in tasks for prediction in by_shard[path]]
     identity = classifier.identity
     runtime = identity.runtime if workers < 2 else _CPU_RUNTIME
     return summarise_all(predictions, classifier.classes, identity.id, runtime)
@@ -53,7 +55,7 @@ _CPU_RUNTIME = "onnxruntime-cpu"
 _Task = tuple[Path, Part | None]
 
 
-def _here(classifier: BundleClassifier, tasks: Sequence[_Task]) -> Iterator[tuple[Path, list[Prediction]]]:
+def _in_this_process(classifier: BundleClassifier, tasks: Sequence[_Task]) -> Iterator[tuple[Path, list[Prediction]]]:
     for path, part in tasks:
         yield path, _predictions(classifier, path, part)
 
@@ -69,11 +71,11 @@ def _in_processes(bundle: Path, tasks: Sequence[_Task], workers: int) -> Iterato
 
 
 def _predict_shard(bundle: Path, path: Path, part: Part | None) -> list[Prediction]:
-    return _predictions(_opened(bundle), path, part)
+    return _predictions(_load_once(bundle), path, part)
 
 
 @lru_cache(maxsize=1)
-def _opened(bundle: Path) -> BundleClassifier:
+def _load_once(bundle: Path) -> BundleClassifier:
     return BundleClassifier.load(bundle, threads=1, prefer=_CPU_RUNTIME)
 
 

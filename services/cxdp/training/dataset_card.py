@@ -1,4 +1,4 @@
-"""The card of a data set: what the shards of a folder hold, their hashes, and how to make them again."""
+"""The card of a data set: the contents of a folder's shards, their hashes, and how to make them again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ShardRecord(_Record):
     name: str
     sha256: str
     size_bytes: int
-    modified_ns: int = Field(description="Its time stamp when hashed: an unchanged file is not hashed again.")
+    modified_ns: int = Field(description="Time stamp when hashed: an unchanged file is not hashed again.")
     samples: int
 
 
@@ -42,9 +42,9 @@ class SetRecord(_Record):
     spec: DatasetSpec
     seed: int
     nuisance: NuisanceWord
-    crystals: str = Field(description="'' where they are built, else the library they come from.")
+    crystals: str = Field(description="Library of relaxed crystals; '' for continuum crystals.")
     code_versions: tuple[str, ...]
-    ranges: tuple[tuple[int, int], ...] = Field(description="Numbers: first, one past the last.")
+    ranges: tuple[tuple[int, int], ...] = Field(description="Sample numbers: first, one past the last.")
     shards: int
     samples: int
     configurations: int = Field(description="Different crystals.")
@@ -52,38 +52,38 @@ class SetRecord(_Record):
     elements: dict[str, int]
     reflections: dict[str, int]
     strain_rad: tuple[float, float, float] | None = Field(
-        default=None, description="Smooth strain's phase, rms: least, median and largest; None where it isn't known."
+        default=None, description="Rms phase of the smooth strain: smallest, median and largest; None if unknown."
     )
     refused: dict[str, int]
-    commands: tuple[str, ...] = Field(description="To be run in the folder, to make it again.")
+    commands: tuple[str, ...] = Field(description="Commands that make it again, run in the folder.")
 
 
 class DatasetRecord(_Record):
-    """What ``dataset.json`` holds."""
+    """Content of ``dataset.json``."""
 
     card_schema: int = CARD_SCHEMA
     sets: tuple[SetRecord, ...]
     shards: tuple[ShardRecord, ...]
-    unreadable: dict[str, str] = Field(description="File: what is wrong with it.")
+    unreadable: dict[str, str] = Field(description="By file: what is wrong with it.")
 
     @property
     def samples(self) -> int:
-        """Samples of all sets."""
+        """Number of samples in all sets."""
         return sum(s.samples for s in self.sets)
 
 
 @dataclass(frozen=True, slots=True)
 class CardCheck:
-    """What a check of the hashes found; all empty where a folder is as its card says.
+    """Result of checking the hashes; all empty if the folder matches its card.
 
     Attributes
     ----------
     changed
-        Files that are not what was hashed.
+        Files whose hash differs.
     missing
-        Files on the card that are not there.
+        Files on the card that don't exist.
     unlisted
-        Shards that are there and not on the card.
+        Shards in the folder that are not on the card.
     """
 
     checked: int
@@ -93,22 +93,22 @@ class CardCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether the folder is as its card says."""
+        """Whether the folder matches its card."""
         return not (self.changed or self.missing or self.unlisted)
 
 
 def write_card(folder: Path, *, hash_again: bool = False) -> DatasetRecord:
-    """Write ``dataset.json`` and ``CARD.md`` from the shards that are there, and the specifications as files.
+    """Write ``dataset.json`` and ``CARD.md`` from the folder's shards, and the specifications as files.
 
     Parameters
     ----------
     hash_again
-        Hash files too that have the size and time stamp of the last time.
+        Also hash files whose size and time stamp haven't changed.
 
     Raises
     ------
     FileNotFoundError
-        If the folder holds no shard.
+        If the folder contains no shards.
     """
     known = {} if hash_again else {record.name: record for record in _last_shards(folder)}
     paths = _shards(folder)
@@ -130,9 +130,9 @@ def write_card(folder: Path, *, hash_again: bool = False) -> DatasetRecord:
         shards=tuple(shards),
         unreadable=unreadable,
     )
-    for made in record.sets:
-        if made.spec != DatasetSpec():
-            _write(folder / _spec_file(made.digest), made.spec.model_dump_json(indent=2) + "\n")
+    for dataset in record.sets:
+        if dataset.spec != DatasetSpec():
+            _write(folder / _spec_file(dataset.digest), dataset.spec.model_dump_json(indent=2) + "\n")
     _write(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
     _write(folder / CARD_FILE, card_text(record))
     return record
@@ -146,7 +146,7 @@ def check_card(folder: Path) -> CardCheck:
     FileNotFoundError
         If there is no card.
     ValueError
-        If it can't be read.
+        If the card can't be read.
     """
     path = folder / RECORD_FILE
     try:
@@ -154,28 +154,28 @@ def check_card(folder: Path) -> CardCheck:
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch sim card'") from None
     except ValidationError as error:
-        raise ValueError(f"{path} is no data set card: {error.errors()[0]['msg']}") from error
+        raise ValueError(f"{path} is not a data set card: {error.errors()[0]['msg']}") from error
     listed = {shard.name: shard.sha256 for shard in record.shards}
-    here = {shard.name: shard for shard in _shards(folder)}
+    present = {shard.name: shard for shard in _shards(folder)}
     return CardCheck(
         checked=len(listed),
-        changed=tuple(name for name, sha256 in listed.items() if name in here and _sha256(here[name]) != sha256),
-        missing=tuple(name for name in listed if name not in here),
-        unlisted=tuple(name for name in here if name not in listed),
+        changed=tuple(name for name, sha256 in listed.items() if name in present and _sha256(present[name]) != sha256),
+        missing=tuple(name for name in listed if name not in present),
+        unlisted=tuple(name for name in present if name not in listed),
     )
 
 
 def card_text(record: DatasetRecord) -> str:
-    """Tell a data set in Markdown."""
+    """Return the data set's card in Markdown."""
     lines = [
         "# Data set",
         "",
         f"{record.samples} simulated patterns in {len(record.shards)} shards. Written by `braggwatch sim cxdp` from "
-        f"the files that are there; `{RECORD_FILE}` says the same for programs, `braggwatch sim card . --verify` "
+        f"the files in this folder; `{RECORD_FILE}` is the machine-readable version, `braggwatch sim card . --verify` "
         "checks the hashes.",
     ]
-    for made in record.sets:
-        lines += ["", f"## {made.name}", "", *_set_lines(made)]
+    for dataset in record.sets:
+        lines += ["", f"## {dataset.name}", "", *_set_lines(dataset)]
     if record.unreadable:
         lines += ["", "## Unreadable", ""]
         lines += [f"- {problem}" for problem in record.unreadable.values()]
@@ -184,41 +184,45 @@ def card_text(record: DatasetRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _set_lines(made: SetRecord) -> list[str]:
+def _set_lines(dataset: SetRecord) -> list[str]:
     volumes = (
-        "counts as measured, with noise, gaps and the rest"
-        if made.nuisance == "measured"
-        else "expected intensities without noise or gaps, scaled to a peak of 1e6: to be spoilt while training"
+        "counts as measured, with noise, detector gaps and other disturbances"
+        if dataset.nuisance == "measured"
+        else "expected intensities without noise or gaps, scaled to a peak of 1e6: noise is added during training"
     )
-    spec = "the default" if made.spec == DatasetSpec() else f"[{_spec_file(made.digest)}]({_spec_file(made.digest)})"
+    spec = (
+        "the default"
+        if dataset.spec == DatasetSpec()
+        else f"[{_spec_file(dataset.digest)}]({_spec_file(dataset.digest)})"
+    )
     return [
-        f"- {made.samples} samples of {made.configurations} different crystals in {made.shards} shards; split by "
-        "`config`, never by sample",
+        f"- {dataset.samples} samples of {dataset.configurations} different crystals in {dataset.shards} shards; "
+        "split them by `config`, never by sample",
         f"- volumes: log1p of {volumes}",
-        f"- specification: {spec}, digest `{made.digest}`, seed {made.seed}",
-        f"- crystals: {made.crystals or 'continuum'}",
-        f"- made with braggwatch {', '.join(made.code_versions)}",
+        f"- specification: {spec}, digest `{dataset.digest}`, seed {dataset.seed}",
+        f"- crystals: {dataset.crystals or 'continuum'}",
+        f"- made with braggwatch {', '.join(dataset.code_versions)}",
         "",
         "| | |",
         "|---|---|",
-        f"| label | {_counts(made.labels)} |",
-        f"| element | {_counts(made.elements)} |",
-        f"| reflections | {_counts(made.reflections)} |",
-        *_strain_line(made),
-        f"| refused | {_counts(made.refused) or 'none'} |",
+        f"| label | {_counts(dataset.labels)} |",
+        f"| element | {_counts(dataset.elements)} |",
+        f"| reflections | {_counts(dataset.reflections)} |",
+        *_strain_line(dataset),
+        f"| rejected | {_counts(dataset.refused) or 'none'} |",
         "",
         "Make it again:",
         "",
         "```console",
-        *(f"$ {command}" for command in made.commands),
+        *(f"$ {command}" for command in dataset.commands),
         "```",
     ]
 
 
-def _strain_line(made: SetRecord) -> list[str]:
-    if made.strain_rad is None:
+def _strain_line(dataset: SetRecord) -> list[str]:
+    if dataset.strain_rad is None:
         return []
-    least, median, largest = made.strain_rad
+    least, median, largest = dataset.strain_rad
     return [f"| smooth strain, rms | {least:.2f} to {largest:.2f} rad, median {median:.2f} |"]
 
 
@@ -287,7 +291,7 @@ def _strain_range(infos: Sequence[SampleInfo]) -> tuple[float, float, float] | N
 
 
 def _ranges(samples: Sequence[range]) -> tuple[tuple[int, int], ...]:
-    """Join neighbours, but not behind a short shard: one command over it would cut the files elsewhere."""
+    """Join adjacent ranges, but not after a short shard: a single command would divide the files differently."""
     joined: list[tuple[int, int]] = []
     may_join = False
     for numbers in sorted(samples, key=lambda r: r.start):

@@ -1,4 +1,4 @@
-"""From weights, wherever they lie, to the deployable graph in a file."""
+"""Export trained weights, from a bundle, a training folder or a file, as a deployable graph."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExportDone:
     classes
         Names of the outputs.
     golden_difference
-        Largest deviation of a logit from a bundle's golden ones; None without a bundle.
+        Largest deviation of a logit from the bundle's golden logits; None without a bundle.
     """
 
     path: Path
@@ -44,25 +44,25 @@ class ExportDone:
 
 
 def export_network(source: str, to: Path, registry: Registry, temperature: float | None = None) -> ExportDone:
-    """Write the graph of trained weights; the file is whole or absent.
+    """Write the graph of trained weights; the file is written completely or not at all.
 
     Parameters
     ----------
     source
         Bundle (alias, id or folder), training folder, checkpoint or weights.
     temperature
-        Of the softmax; None: the bundle's, or 1.
+        Softmax temperature; None: the bundle's, or 1.
 
     Raises
     ------
     ValueError
-        If the weights are of no known network or the source is none of these.
+        If the weights belong to no known network, or the source is none of the above.
     RegistryError
-        If the source is no file or folder and no bundle goes by that name.
+        If the source is not a file or folder and no bundle has that name.
     BundleError
-        If the bundle isn't sound, or of another task: only the CXDP networks are exported.
+        If the bundle is damaged, or for another task: only CXDP networks can be exported.
     ExportError
-        If the graph doesn't give what the network gives.
+        If the graph's outputs differ from the network's.
     """
     weights, bundle = _weights(source, registry)
     network, kind = network_from_weights(weights)
@@ -101,4 +101,4 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_safetensors(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} holds no weights: {error}") from error
+        raise ValueError(f"{path} contains no weights: {error}") from error

@@ -1,4 +1,4 @@
-"""Libraries of relaxed crystals, many processes at once."""
+"""Make libraries of relaxed crystals in several processes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,6 @@ from braggwatch.services.batch.executors import run_shards
 from braggwatch.sim.cxdp.relaxation.configuration import RelaxationSpec
 from braggwatch.sim.cxdp.relaxation.library import CONFIGURATIONS_PER_SHARD, relaxed_shard_path, write_relaxed_shard
 from braggwatch.sim.cxdp.shards import remove_partial
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """Understand 'i/n', counted from 1.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    try:
-        part, parts = (int(word) for word in text.split("/"))
-    except ValueError as error:
-        raise ValueError(f"a part is written i/n, e.g. 3/8, not {text!r}") from error
-    if not 1 <= part <= parts:
-        raise ValueError(f"part {part} of {parts} does not exist: i runs from 1 to n")
-    return part, parts
 
 
 def make_library(
@@ -46,9 +29,9 @@ def make_library(
     Parameters
     ----------
     workers, executor
-        As `run_shards` takes them.
+        See `run_shards`.
     part
-        (i, n): only every n-th shard, beginning with the i-th.
+        (i, n): only every n-th shard, starting with the i-th.
     on_shard
         Called in this process with the number of crystals of each finished shard, in any order.
     """

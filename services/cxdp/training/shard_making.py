@@ -1,4 +1,4 @@
-"""Data sets for training: the simulated world of `sim` through the live path's preprocessing, many shards at once."""
+"""Make training data sets: scans simulated by `sim`, preprocessed like live data, many shards at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
 from braggwatch.services.batch.executors import run_shards
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS
 from braggwatch.sim.cxdp.datasets import (
     CrystalSource,
@@ -63,12 +64,12 @@ def live_preprocessing(
     dead: NDArray[np.bool_],
     fringe_period_voxels: float,
 ) -> tuple[NDArray[np.float32] | None, str]:
-    """Preprocess simulated frames with the very code that live scans go through (see `sim.datasets.Preprocess`)."""
+    """Preprocess simulated frames with the same code as live scans (see `sim.datasets.Preprocess`)."""
     settings = PreprocessingSettings(mask=dead, fringe_period_voxels=fringe_period_voxels, facets=False)
-    made = preprocess_arrays(frames, angles_deg, present, geometry, settings)
-    if made.quality.invalid_reason is not None:
-        return None, made.quality.invalid_reason
-    return made.intensity, ""
+    preprocessed = preprocess_arrays(frames, angles_deg, present, geometry, settings)
+    if preprocessed.quality.invalid_reason is not None:
+        return None, preprocessed.quality.invalid_reason
+    return preprocessed.intensity, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,13 @@ class ShardTask:
     Attributes
     ----------
     start, stop
-        First sample, one past the last.
+        First sample, and one past the last.
     kinds
-        Outliers of these kinds in turn; None: crystals.
+        Kinds of outliers, made in turn; None: crystals.
     library
-        Folder of relaxed crystals; None: they are built.
+        Folder of relaxed crystals; None: continuum crystals are built.
     only
-        Numbers of the library's crystals to take; None: all.
+        Numbers of the library's crystals to use; None: all.
     """
 
     path: Path
@@ -97,34 +98,15 @@ class ShardTask:
     only: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShardDone:
-    """One finished shard: how many samples were asked for, and why some were refused.
-
-    Attributes
-    ----------
-    kept
-        It was there already and sound.
-    problem
-        Why one that was there had to be made again; '' where none had to.
-    """
-
-    path: Path
-    asked: int
-    refused: tuple[str, ...]
-    kept: bool = False
-    problem: str = ""
-
-
 def open_library(
     folder: Path, spec: DatasetSpec, patterns_per_crystal: int, only: frozenset[int] | None = None
 ) -> LibraryCrystals:
-    """Open a folder of relaxed crystals, or ``only`` those of some numbers, as a source of samples.
+    """Open a folder of relaxed crystals, or ``only`` the crystals with these numbers, as a source of samples.
 
     Raises
     ------
     FileNotFoundError
-        If it holds no crystal of the specification's classes.
+        If it contains no crystals of the specification's classes.
     """
     from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary
 
@@ -138,12 +120,12 @@ def open_library(
 
 
 def make_shard(task: ShardTask) -> ShardDone:
-    """Make one shard. One that is there is read through: left alone where sound, made again where damaged or short.
+    """Make one shard; an existing one is checked, kept if sound, and made again if damaged or incomplete.
 
     Raises
     ------
     ForeignShardError
-        If a sound shard of another data set stands in its place.
+        If the path holds a sound shard of another data set.
     """
     numbers = range(task.start, task.stop)
     crystals: CrystalSource | None = (
@@ -153,11 +135,11 @@ def make_shard(task: ShardTask) -> ShardDone:
     problem = ""
     if task.path.exists():
         try:
-            there = check_shard(task.path, task.spec, numbers, name)
+            existing = check_shard(task.path, task.spec, numbers, name)
         except ShardError as error:
             problem = str(error)
         else:
-            refused = tuple(reason for reason, count in there.refused.items() for _ in range(count))
+            refused = tuple(reason for reason, count in existing.refused.items() for _ in range(count))
             return ShardDone(task.path, len(numbers), refused, kept=True)
     kinds = task.kinds
     if kinds is None:
@@ -185,28 +167,28 @@ def shard_tasks(
     shard: tuple[int, int] = (1, 1),
     shard_size: int = SHARD_SIZE,
 ) -> list[ShardTask]:
-    """List the shards of a data set, or of one part of it.
+    """Return the shards to make for a data set, or for one part of it.
 
     Parameters
     ----------
     samples, first
         Samples ``first`` to ``first + samples - 1``.
     outliers
-        A word of `outlier_kinds` for scans to be refused instead of crystals of the classes.
+        A group of `outlier_kinds`: make outliers instead of crystals of the classes.
     library, patterns_per_crystal
-        Relaxed crystals, each in so many samples in a row.
+        Folder of relaxed crystals, and the number of consecutive samples of each.
     only
-        Numbers of the library's crystals to take; None: all.
+        Numbers of the library's crystals to use; None: all.
     shard
-        (i, n): the i-th of n parts, i from 1; together the parts are the whole, each file in one of them.
+        (i, n): the i-th of n parts, i from 1; each file is in exactly one part.
     shard_size
-        Samples in a file.
+        Samples per file.
 
     Raises
     ------
     ValueError
-        If the library has fewer crystals, ``first`` would split one crystal over two data sets, or the part or the
-        outliers' word makes no sense.
+        If the library has too few crystals, ``first`` would split one crystal over two data sets, or the part or the
+        group of outliers doesn't exist.
     """
     part, parts = shard
     if not 1 <= part <= parts:
@@ -220,7 +202,7 @@ def shard_tasks(
         if first % patterns_per_crystal:
             raise ValueError(
                 f"starting at sample {first} would split a crystal over two data sets: with {patterns_per_crystal} "
-                f"patterns a crystal, start at a multiple of {patterns_per_crystal}"
+                f"patterns per crystal, start at a multiple of {patterns_per_crystal}"
             )
         crystals = open_library(library, spec, patterns_per_crystal, only)
         crystals.configuration(first + samples - 1)
@@ -242,7 +224,7 @@ def shard_tasks(
     return tasks[part - 1 :: parts]
 
 
-_OUTLIER_WORDS: dict[str, tuple[OutlierKind, ...]] = {
+_OUTLIER_GROUPS: dict[str, tuple[OutlierKind, ...]] = {
     "exposed": EXPOSED_KINDS,
     "all": OUTLIER_KINDS,
     "defects": EXPOSED_DEFECTS,
@@ -250,23 +232,23 @@ _OUTLIER_WORDS: dict[str, tuple[OutlierKind, ...]] = {
 }
 
 
-def outlier_kinds(which: str) -> tuple[OutlierKind, ...]:
-    """Return the kinds behind a word.
+def outlier_kinds(group: str) -> tuple[OutlierKind, ...]:
+    """Return the kinds of outliers in a group.
 
     Parameters
     ----------
-    which
-        'exposed': aliens that are shown in training; 'all' aliens. 'defects': crystals with defects that are none of
-        the classes and are shown in training; 'all-defects'.
+    group
+        'exposed': aliens used in training; 'all': all aliens. 'defects': crystals with defects outside the classes,
+        used in training; 'all-defects': all of those.
 
     Raises
     ------
     ValueError
-        For any other word.
+        If there is no such group.
     """
-    if which not in _OUTLIER_WORDS:
-        raise ValueError(f"outliers are one of {', '.join(_OUTLIER_WORDS)}, not {which!r}")
-    return _OUTLIER_WORDS[which]
+    if group not in _OUTLIER_GROUPS:
+        raise ValueError(f"outliers are one of {', '.join(_OUTLIER_GROUPS)}, not {group!r}")
+    return _OUTLIER_GROUPS[group]
 
 
 def make_dataset(
@@ -290,20 +272,20 @@ def make_dataset(
     Parameters
     ----------
     workers
-        Processes where no ``executor`` is given; where one of them dies, its shards are done again in fresh ones.
+        Processes, if no ``executor`` is given; if one dies, its shards are repeated in new ones.
     executor
-        Runs the shards; doing again what was on a lost worker is up to it.
+        Runs the shards; it must itself repeat the tasks of a lost worker.
     on_shard
         Called in this process as shards finish, in any order.
 
     Raises
     ------
     ValueError
-        As `shard_tasks`, or if a sound shard of another data set stands in the way.
+        As `shard_tasks`, or if a shard's path holds a sound shard of another data set.
     ChildProcessError
-        If processes die again and again.
+        If processes die repeatedly.
     """
-    folder = folder.resolve()  # workers may live elsewhere
+    folder = folder.resolve()  # workers may have another working directory
     folder.mkdir(parents=True, exist_ok=True)
     tasks = shard_tasks(
         folder,
@@ -332,7 +314,7 @@ def make_dataset(
 
 
 class ShardSource:
-    """Samples of several shards, half precision, mapped from their files: a `models.training_data.Source`."""
+    """Samples of several shards, float16, memory-mapped from their files: a `models.training_data.Source`."""
 
     def __init__(self, paths: Sequence[Path], classes: Sequence[str]) -> None:
         infos: list[SampleInfo] = []
@@ -351,11 +333,11 @@ class ShardSource:
         return len(self.infos)
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
-        """Return log1p counts (B, 64, 64, 64) and class indices (B,)."""
+        """Return log1p counts, (B, 64, 64, 64) float16, and class indices, (B,) int64; -1 for other labels."""
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         volumes = [self._volumes[s][int(i - self._starts[s])] for s, i in zip(shards, indices, strict=True)]
         return np.stack(volumes), self.labels[indices]
 
     def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which samples are expected intensities, to be spoilt while training, (B,)."""
+        """Return which samples are expected intensities, which get noise during training, (B,) bool."""
         return self._clean[indices]

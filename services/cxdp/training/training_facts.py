@@ -1,4 +1,4 @@
-"""What a set of training shards covers, read from the shards themselves."""
+"""What a set of training shards covers, read from the shards."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, c
 from braggwatch.sim.cxdp.datasets import shard_facts
 
 _VOXEL_OVER_PIXEL = 0.2
-"""The brightest voxel, over the brightest pixel's expected counts, at least: the preprocessing averages."""
+"""Smallest ratio of the brightest voxel to the brightest pixel's expected counts: the preprocessing averages."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What there is to learn from.
+    """What a training set covers.
 
     Attributes
     ----------
     patterns, crystals
-        How many.
+        Numbers of patterns and of crystals.
     elements, reflections
         Chemical symbols, and families such as '{111}', that occur.
     peak_counts
-        Least and largest counts of the brightest pixel that the specifications allow.
+        Smallest and largest counts of the brightest pixel that the specifications allow.
     fringe_period_voxels
-        The preprocessing's target.
+        The preprocessing's target fringe period, in voxels.
     specifications
-        Shards by digest of their specification, sorted.
+        Number of shards by digest of their specification, sorted.
     relaxed
-        Patterns of relaxed crystals.
+        Number of patterns of relaxed crystals.
     clean
-        Patterns that get their noise while training.
+        Number of patterns that get their noise during training.
     hashes
         SHA-256 by file name.
     """
@@ -54,7 +54,7 @@ class TrainingFacts:
     hashes: Mapping[str, str]
 
     def valid_domain(self) -> ValidDomain:
-        """Return what a bundle says that it was trained for."""
+        """Return the domain that a bundle declares itself valid for."""
         kind = "fcc crystals, one straight line" + (
             "; relaxed crystals among those learnt from" if self.relaxed else ", unrelaxed"
         )
@@ -68,7 +68,7 @@ class TrainingFacts:
 
 
 def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingFacts:
-    """Read what shards cover.
+    """Read what a set of shards covers.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
     Raises
     ------
     ValueError
-        If there is nothing in them, or they were made for different fringe periods.
+        If they are empty, or were made for different fringe periods.
     """
     specifications: Counter[str] = Counter()
     hashes: dict[str, str] = {}
@@ -107,7 +107,7 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
         relaxed += sum(info.source != CONTINUUM for info in infos)
         clean += len(infos) if is_clean else 0
     if not patterns:
-        raise ValueError("there is no pattern in the training shards")
+        raise ValueError("there are no patterns in the training shards")
     if len(periods) > 1:
         raise ValueError(f"the shards were made for different fringe periods, {sorted(periods)} voxels: use one")
     return TrainingFacts(
@@ -125,5 +125,5 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
 
 
 def count_patterns(paths: Sequence[Path], part: Part | None = None) -> int:
-    """Count the patterns in shards, or of a part of their crystals."""
+    """Count the patterns in shards, or those of a part of their crystals."""
     return sum(1 for path in paths for info in shard_facts(path).infos if part is None or part.holds(info))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from braggwatch.callbacks.sadp.records import CrystalSoFar, ParticleState, PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity
-from braggwatch.services.feedback.composing import DerivedRun, DerivedStream, Document, Fields, uid_of
+from braggwatch.services.live.derived_documents import DerivedRun, DerivedStream, Document, Fields, uid_of
 
 PATTERNS = "primary"
 PARTICLES = "particles"

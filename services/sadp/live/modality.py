@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
+from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState, PatternReport, PatternRunReport
-from braggwatch.services.live.modality import Arrival, DocumentStream, LiveContext, LiveModality, WorkerLinks
+from braggwatch.services.live.modality import Arrival, LiveContext, LiveModality, WorkerLinks
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.sadp.live.outbox import PatternOutbox
@@ -101,7 +102,8 @@ def open_patterns(context: LiveContext) -> PatternModality:
 
     A bundle that is absent or can't be used is no error: patterns are then counted and set aside.
     """
-    settings, screening, store = context.settings, context.settings.screening, context.store
+    settings, screening = context.settings, context.settings.screening
+    store = PatternStore.of(context.store)
     metrics = context.instruments.metrics
     model = load_pattern_model(
         screening.sadp_bundle,
@@ -111,7 +113,7 @@ def open_patterns(context: LiveContext) -> PatternModality:
         context.instruments.fallbacks.tell,
     )
     metrics.pattern_model_loaded(isinstance(model, PatternModel))
-    end_unfinished(store.patterns)
+    end_unfinished(store)
 
     def make_stream(on_report: Callable[[PatternReport | PatternRunReport], None]) -> PatternCallback:
         return PatternCallback(model, on_report, settings.assembly, settings.sadp)
@@ -121,8 +123,8 @@ def open_patterns(context: LiveContext) -> PatternModality:
         return () if shortcoming is None else (shortcoming,)
 
     return PatternModality(
-        store.patterns,
-        store.epoch,
+        store,
+        context.store.epoch,
         make_stream,
         classes=model.judge.table.groups if isinstance(model, PatternModel) else (),
         metrics=metrics,

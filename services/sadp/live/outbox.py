@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from braggwatch.callbacks.sadp.records import PatternResult
-from braggwatch.services.feedback.outbox import Offer, Outbox
-from braggwatch.services.feedback.sink import PatternSink, Sink
+from braggwatch.services.live.outbox import Offer, Outbox
+from braggwatch.services.live.sink import PatternSink, Sink
 from braggwatch.services.sadp.live.pattern_store import JournalEntry, PatternStore
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
-from braggwatch.services.live.result_broker import SlowClientError
-from braggwatch.services.page.live import PING_S
-from braggwatch.services.page.sources import RunUid
+from braggwatch.services.page.event_stream import event_stream
+from braggwatch.services.page.run_uid import RunUid
 from braggwatch.services.page.static_pages import add_page
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 
@@ -101,7 +98,7 @@ def _router(desk: PatternDesk) -> APIRouter:
     @router.get("/events", response_class=EventSourceResponse)
     async def events(request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
         """Stream particles as they change: ``event: particle`` with the record, ``event: reset`` asks to read anew."""
-        return EventSourceResponse(_stream(desk, request.headers.get("last-event-id")), ping=PING_S)
+        return event_stream(desk.broker, request, lambda _: "particle")
 
     return router
 
@@ -121,15 +118,3 @@ def _history(patterns: list[PatternResult]) -> OddsHistory:
         product={name: tuple(one.crystal.product.get(name, 0.0) for one in patterns) for name in names},
         mean={name: tuple(one.crystal.mean.get(name, 0.0) for one in patterns) for name in names},
     )
-
-
-async def _stream(desk: PatternDesk, last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
-    async with contextlib.aclosing(desk.broker.subscribe(last_event_id)) as events:
-        try:
-            async for event in events:
-                if event.result is None:
-                    yield ServerSentEvent(data="{}", event="reset", id=event.id)
-                else:
-                    yield ServerSentEvent(data=event.result.model_dump_json(), event="particle", id=event.id)
-        except SlowClientError:
-            return

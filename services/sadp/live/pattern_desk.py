@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
 from braggwatch.services.sadp.live.pattern_picture import PatternPicture, draw, pack_picture, unpack_picture
 from braggwatch.services.sadp.live.pattern_store import ParticleKey, PatternStore
+from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         self._waiting: list[_Waiting] = []
         self._runs: list[PatternRunReport] = []
         self._refused: list[tuple[PatternResult | PatternRunResult, tuple[ParticleState, ...]]] = []
-        self._latest: OrderedDict[ParticleKey, PatternReport] = OrderedDict()
+        # The newest particles' frames; of the others the store has a picture.
+        self._latest = Bounded[ParticleKey, PatternReport](most_bytes=_LARGEST_FRAMES_BYTES, size_of=_frame_bytes)
         self._drawn_at: dict[ParticleKey, float] = {}
         self._lock = threading.Lock()
 
@@ -96,10 +97,7 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         self._waiting.append(_Waiting(whole, arrived))
         with self._lock:
             if report.frame is not None:
-                key = (result.run_uid, result.particle)
-                self._latest[key] = whole
-                self._latest.move_to_end(key)
-                self._forget_old_frames()
+                self._latest[result.run_uid, result.particle] = whole
 
     def _store(self, force: bool) -> None:
         # Time to: enough of it, long enough, or a run's end.
@@ -129,13 +127,6 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
             self._hold(records, tuple(changed.values()))
         self._metrics.stage("sadp_store", self._clock() - began)
         self._tell(waiting, runs, changed)
-
-    def _forget_old_frames(self) -> None:
-        """Keep the newest particles' frames; of the others the store has a picture."""
-        held = sum(r.frame.nbytes for r in self._latest.values() if r.frame is not None)
-        while held > _LARGEST_FRAMES_BYTES and len(self._latest) > 1:
-            _, oldest = self._latest.popitem(last=False)
-            held -= oldest.frame.nbytes if oldest.frame is not None else 0
 
     def _last_of(self, state: ParticleState) -> PatternResult:
         # The desk measures latency from the document's arrival: a run's end must not bring the shorter figure back.
@@ -194,3 +185,7 @@ class PatternDesk(ReportDesk[PatternReport | PatternRunReport]):
         particles = {(p.run_uid, p.particle): p for _, group in self._refused for p in group}
         if self.store.put([record for record, _ in self._refused], tuple(particles.values()), {}):
             self._refused.clear()
+
+
+def _frame_bytes(report: PatternReport) -> int:
+    return 0 if report.frame is None else report.frame.nbytes

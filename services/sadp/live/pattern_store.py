@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
+from braggwatch.services.storage.result_store import ResultStore
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ class PatternStore:
     def __init__(self, database: sqlite3.Connection, changed: threading.Condition) -> None:
         self._database = database
         self._changed = changed
+
+    @classmethod
+    def of(cls, store: ResultStore) -> PatternStore:
+        """Return the tables of patterns in a result store's file."""
+        return cls(store.database, store.changed)
 
     def put(
         self,

@@ -1,4 +1,4 @@
-"""Where diffraction pictures come from: files, a watched folder, a Merlin detector, as Bluesky documents.
+"""Sources of diffraction patterns: files, a watched folder, a Merlin detector, as Bluesky documents.
 
-The command line imports it.
+Used by the command line.
 """

@@ -1,7 +1,7 @@
-"""Watches a folder for diffraction pictures and hands each over once it is whole, across restarts.
+"""Watch a folder for diffraction pictures and publish each once it is complete, across restarts.
 
-A file counts as whole once its size and time of change have stood still for `WatchOptions.settle_s` and it can be read;
-one that can't be read yet is tried again, for it may be a slow copy, and told once it is given up.
+A file counts as complete once its size and modification time have not changed for `WatchOptions.settle_s` and it can be
+read; a file that can't be read yet is tried again, since it may be a slow copy, and is reported when given up.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ _GROUPS = frozenset({"particle", "visit", "zone"})
 
 
 class WatchOptions(BaseModel):
-    """How a folder is watched."""
+    """Settings for watching a folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recursive: bool = Field(default=True, description="Folders within the folder too.")
-    settle_s: FiniteFloat = Field(default=1.0, ge=0, description="A file must stand still so long.")
-    give_up_s: FiniteFloat = Field(default=30.0, ge=0, description="A still file that can't be read is given up then.")
-    poll_s: FiniteFloat = Field(default=0.25, gt=0, description="How often the folder is looked at.")
+    recursive: bool = Field(default=True, description="Include subfolders.")
+    settle_s: FiniteFloat = Field(default=1.0, ge=0, description="Seconds that a file must be unchanged.")
+    give_up_s: FiniteFloat = Field(
+        default=30.0, ge=0, description="Seconds after which an unchanged file that can't be read is given up."
+    )
+    poll_s: FiniteFloat = Field(default=0.25, gt=0, description="Seconds between scans of the folder.")
     name_pattern: str | None = Field(
-        default=None, description="Regular expression on the relative path; groups particle, visit and zone are taken."
+        default=None,
+        description="Regular expression on the relative path; its groups particle, visit and zone are used.",
     )
     dataset: str | None = Field(default=None, description="HDF5: dataset of the pictures.")
 
@@ -46,7 +49,7 @@ class WatchOptions(BaseModel):
         try:
             groups = set(re.compile(pattern).groupindex)
         except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"not a regular expression: {error}") from error
         if not groups or groups - _GROUPS:
             raise ValueError(
                 "needs groups named particle, visit or zone, e.g. (?P<particle>grain[0-9]+)_(?P<visit>[0-9]+)"
@@ -55,7 +58,7 @@ class WatchOptions(BaseModel):
 
 
 class JournalLine(BaseModel):
-    """One file that was published: a file whose size or time of change differs is a new one."""
+    """One published file: a file with another size or modification time counts as new."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +69,7 @@ class JournalLine(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class WatchReport:
-    """What was done so far; ``given_up`` are files and why."""
+    """Progress so far; ``given_up`` maps files to the reason."""
 
     files: int
     frames: int
@@ -82,17 +85,17 @@ class _Candidate:
 
 
 class FolderWatch:
-    """Finds new pictures; `step` publishes those that are whole.
+    """Finds new pictures; `step` publishes the complete ones.
 
     Parameters
     ----------
     journal
-        Where to keep what was published; None: `JOURNAL_FILE` in the folder.
+        File that records what was published; None: `JOURNAL_FILE` in the folder.
 
     Raises
     ------
     ValueError
-        Where the journal can't be read.
+        If the journal can't be read.
     NotADirectoryError
         If there is no such folder.
     """
@@ -106,7 +109,7 @@ class FolderWatch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is no folder")
+            raise NotADirectoryError(f"{folder} is not a folder")
         self._folder = folder
         self._options = options
         self._journal_path = journal or folder / JOURNAL_FILE
@@ -115,33 +118,35 @@ class FolderWatch:
         self._given_up: dict[str, str] = {}
         self._files = 0
         self._frames = 0
-        self._done = self._read_journal()
+        self._published = self._read_journal()
 
     @property
     def report(self) -> WatchReport:
-        """What was done so far."""
+        """Progress so far."""
         return WatchReport(self._files, self._frames, len(self._candidates), dict(self._given_up))
 
     def has_new(self) -> bool:
-        """Tell whether there is a file that was neither published nor given up."""
-        return any(self._done.get(name) != stamp and name not in self._given_up for name, _, stamp in self._found())
+        """Return whether there is a file that was neither published nor given up."""
+        return any(
+            self._published.get(name) != stamp and name not in self._given_up for name, _, stamp in self._pictures()
+        )
 
     def step(self, writer: PatternRunWriter, *, stop: Callable[[], bool] | None = None) -> int:
-        """Look once, publish every file that is whole, oldest first; return the number of frames published.
+        """Scan the folder once, publish every complete file, oldest first, and return the number of frames published.
 
         Parameters
         ----------
         stop
-            Asked before each file; True ends the step.
+            Called before each file; True ends the step.
         """
         now = self._clock()
         seen: set[str] = set()
         published = 0
-        for name, path, stamp in sorted(self._found(), key=lambda found: (found[2][1], found[0])):
+        for name, path, stamp in sorted(self._pictures(), key=lambda picture: (picture[2][1], picture[0])):
             seen.add(name)
             if stop is not None and stop():
                 return published
-            if self._done.get(name) == stamp:
+            if self._published.get(name) == stamp:
                 continue
             candidate = self._candidates.get(name)
             if candidate is None or candidate.stamp != stamp:
@@ -159,7 +164,7 @@ class FolderWatch:
             pictures = list(read_pictures(path, self._options.dataset))
         except (PictureFileError, OSError, ImportError) as error:
             if str(error) != candidate.problem:
-                logger.info("%s is left for now: %s", name, error)
+                logger.info("%s will be tried again: %s", name, error)
                 candidate.problem = str(error)
             if isinstance(error, ImportError) or now - candidate.since >= self._options.give_up_s:
                 self._given_up[name] = str(error)
@@ -172,12 +177,12 @@ class FolderWatch:
         del self._candidates[name]
         self._files += 1
         self._frames += len(pictures)
-        # Published first, noted then: a crash between the two repeats a file rather than losing it.
-        self._done[name] = candidate.stamp
+        # Publish first, record afterwards: a crash in between repeats a file rather than losing it.
+        self._published[name] = candidate.stamp
         self._note(name, candidate.stamp)
         return len(pictures)
 
-    def _found(self) -> Iterator[tuple[str, Path, tuple[int, int]]]:
+    def _pictures(self) -> Iterator[tuple[str, Path, tuple[int, int]]]:
         pattern = "**/*" if self._options.recursive else "*"
         for path in self._folder.glob(pattern):
             if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
@@ -205,25 +210,25 @@ class FolderWatch:
         )
 
     def _read_journal(self) -> dict[str, tuple[int, int]]:
-        done: dict[str, tuple[int, int]] = {}
+        published: dict[str, tuple[int, int]] = {}
         try:
             lines = self._journal_path.read_bytes().split(b"\n")
         except FileNotFoundError:
-            return done
-        # What follows the last line's end was cut off by a crash: its file is published once more.
+            return published
+        # An incomplete last line was cut off by a crash: its file is published again.
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 entry = JournalLine.model_validate_json(line)
             except ValidationError as error:
                 raise ValueError(
-                    f"{self._journal_path}, line {number}, is no entry of a watch's journal: mend or remove the file; "
+                    f"{self._journal_path}, line {number}, is not a journal entry: repair or remove the file; "
                     "without it every picture is published again"
                 ) from error
-            done[entry.name] = (entry.size, entry.mtime_ns)
+            published[entry.name] = (entry.size, entry.mtime_ns)
         if lines[-1]:
             with self._journal_path.open("r+b") as file:
                 file.truncate(sum(len(line) + 1 for line in lines[:-1]))
-        return done
+        return published
 
     def _note(self, name: str, stamp: tuple[int, int]) -> None:
         line = JournalLine(name=name, size=stamp[0], mtime_ns=stamp[1]).model_dump_json()

@@ -1,4 +1,4 @@
-"""The frames of a Merlin detector as one Bluesky run: each acquisition a zone visit, missing frames counted."""
+"""Publish a Merlin detector's frames as one Bluesky run: one zone visit per acquisition, missing frames counted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ class MerlinReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_uid: str | None = Field(default=None, description="None where no frame came.")
+    run_uid: str | None = Field(default=None, description="None if no frame arrived.")
     acquisitions: int = 0
-    frames: int = Field(default=0, description="Frames that came.")
+    frames: int = Field(default=0, description="Frames received.")
     published: int = 0
-    missing: int = Field(
-        default=0, description="Frames that the numbers or the announcement tell of and that never came."
-    )
+    missing: int = Field(default=0, description="Frames missing according to frame numbers or announced counts.")
     problem: str | None = Field(default=None, description="Why it ended early.")
 
 
@@ -37,14 +35,14 @@ def publish_merlin(
     acquisitions: int | None = None,
     progress: Callable[[MerlinReport], None] | None = None,
 ) -> MerlinReport:
-    """Publish frames until the messages end, or so many acquisitions are whole.
+    """Publish frames until the messages end, or ``acquisitions`` announced acquisitions are complete.
 
-    A stream that breaks off ends the run as failed, with what was published kept; the report says why.
+    If the stream breaks off, the run ends as failed with the frames published so far, and the report says why.
 
     Parameters
     ----------
     every
-        Publish the first frame of each so many of an acquisition.
+        Publish only every n-th frame of an acquisition, starting with the first.
     """
     counter = _Counter(publish, source, every)
     try:
@@ -52,7 +50,7 @@ def publish_merlin(
             counter.take(message)
             if progress is not None:
                 progress(counter.report)
-            if acquisitions is not None and counter.whole >= acquisitions:
+            if acquisitions is not None and counter.complete >= acquisitions:
                 break
     except MerlinError as error:
         return counter.end(str(error))
@@ -74,7 +72,7 @@ class _Counter:
         self.acquisitions = 0
         self.frames = 0
         self.published = 0
-        self.whole = 0
+        self.complete = 0
 
     @property
     def report(self) -> MerlinReport:
@@ -91,16 +89,16 @@ class _Counter:
             self._begin(message.frames)
             return
         if self.acquisitions == 0:
-            # Joined in the middle: how many came before isn't known.
+            # Joined in the middle: the number of earlier frames is unknown.
             self._begin(None)
             self._last = message.number - 1
         if message.number <= self._last:
-            # The count began anew without a header: another acquisition.
+            # The count restarted without a header: another acquisition.
             self._begin(None)
-        gap = message.number - self._last - 1
-        if gap:
+        skipped = message.number - self._last - 1
+        if skipped:
             logger.warning("frames %d to %d are missing", self._last + 1, message.number - 1)
-            self._missing += gap
+            self._missing += skipped
         self._last = message.number
         if (message.number - 1) % self._every == 0:
             if self._writer is None:
@@ -112,7 +110,7 @@ class _Counter:
             self.published += 1
         self.frames += 1
         if self._announced is not None and message.number >= self._announced:
-            self.whole += 1
+            self.complete += 1
             self._announced = None
 
     def end(self, problem: str | None) -> MerlinReport:

@@ -1,4 +1,4 @@
-"""The data socket of a Merlin detector (Quantum Detectors) over TCP, as its readout software and simulators speak it.
+"""Read the TCP data socket of a Merlin detector (Quantum Detectors), as served by its software and simulators.
 
 Each message is ``MPX,`` and ten digits, then as many bytes, the comma after the digits being the first of them. A
 payload that begins with ``HDR`` opens an acquisition, one that begins with ``MQ1`` is a frame in the MIB form.
@@ -30,12 +30,12 @@ _RECEIVE_BYTES = 1 << 20
 
 
 class MerlinError(ConnectionError):
-    """The other side does not speak as a Merlin does, or went away; the message says where."""
+    """The other side doesn't follow the Merlin protocol, or closed the connection; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """An acquisition begins; ``frames`` is how many it announces, None where it goes on until it is stopped."""
+    """Start of an acquisition; ``frames`` is the announced number, None if it runs until stopped."""
 
     frames: int | None
 
@@ -47,9 +47,9 @@ class MerlinFrame:
     Attributes
     ----------
     number
-        As the detector counts, from 1 within an acquisition.
+        The detector's frame number, from 1 in each acquisition.
     counts
-        (rows, columns).
+        (rows, columns) counts.
     """
 
     number: int
@@ -57,9 +57,9 @@ class MerlinFrame:
 
 
 class MessageReader:
-    """Takes a byte stream apart into payloads; bytes may come in pieces of any size.
+    """Divides a byte stream into payloads; bytes may arrive in pieces of any size.
 
-    What comes before the first message (a client that joins in the middle) is skipped.
+    Bytes before the first message (if the client joins in the middle) are skipped.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class MessageReader:
         self.skipped_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add bytes and yield the payloads that are whole.
+        """Add bytes and yield the complete payloads.
 
         Raises
         ------
         MerlinError
-            Where no message begins after another has ended, or one is larger than any frame.
+            If a message isn't followed by another, or is larger than any frame.
         """
         self._buffer += data
         while (payload := self._next()) is not None:
@@ -86,7 +86,7 @@ class MessageReader:
             return None
         head = _HEAD.match(self._buffer)
         if head is None:
-            raise MerlinError(f"no message begins with {bytes(self._buffer[:_HEAD_BYTES])!r}")
+            raise MerlinError(f"not the start of a message: {bytes(self._buffer[:_HEAD_BYTES])!r}")
         length = int(head[1])
         if not 1 <= length <= _LARGEST_MESSAGE:
             raise MerlinError(f"a message states {length} bytes")
@@ -100,10 +100,10 @@ class MessageReader:
     def _find_first(self) -> bool:
         found = re.search(rb"MPX,\d{10},(?:HDR|MQ1)", self._buffer)
         if found is None:
-            # A message may have begun in what is here: its head and the first letters are kept.
-            gone = max(0, len(self._buffer) - _HEAD_BYTES - 3)
-            self.skipped_bytes += gone
-            del self._buffer[:gone]
+            # A message may have started in these bytes: keep its head and first letters.
+            skipped = max(0, len(self._buffer) - _HEAD_BYTES - 3)
+            self.skipped_bytes += skipped
+            del self._buffer[:skipped]
             return False
         self.skipped_bytes += found.start()
         del self._buffer[: found.start()]
@@ -112,12 +112,12 @@ class MessageReader:
 
 
 def read_payload(payload: bytes) -> Acquisition | MerlinFrame | None:
-    """Read one payload; None for a kind that says nothing of patterns.
+    """Read one payload; None for kinds that contain no pattern.
 
     Raises
     ------
     MerlinError
-        Where a frame is damaged or of a form that isn't read.
+        If a frame is damaged or in an unsupported format.
     """
     if payload.startswith(b"HDR"):
         text = payload.decode("latin1")
@@ -125,14 +125,14 @@ def read_payload(payload: bytes) -> Acquisition | MerlinFrame | None:
         frames = int(found[1]) if found is not None else 0
         return Acquisition(frames or None)
     if not payload.startswith(b"MQ"):
-        logger.debug("message of kind %r left out", payload[:8])
+        logger.debug("skipped a message of kind %r", payload[:8])
         return None
     try:
         frames = parse_mib(payload)
     except MibError as error:
         raise MerlinError(str(error)) from error
     if len(frames.frames) != 1:
-        raise MerlinError(f"one message holds {len(frames.frames)} frames")
+        raise MerlinError(f"one message contains {len(frames.frames)} frames")
     return MerlinFrame(int(frames.numbers[0]), frames.frames[0])
 
 
@@ -142,7 +142,7 @@ class MerlinConnection:
     Raises
     ------
     MerlinError
-        Where nobody listens there.
+        If nothing listens at the address.
     """
 
     def __init__(self, host: str, port: int = DATA_PORT, timeout_s: float = 10.0) -> None:
@@ -162,12 +162,12 @@ class MerlinConnection:
         self._socket.close()
 
     def messages(self, stop: threading.Event) -> Iterator[Acquisition | MerlinFrame]:
-        """Yield what comes until the other side ends or ``stop`` is set.
+        """Yield messages until the other side ends or ``stop`` is set.
 
         Raises
         ------
         MerlinError
-            Where what comes can't be read.
+            If a message can't be read.
         """
         reader = MessageReader()
         while not stop.is_set():

@@ -1,6 +1,6 @@
-"""MIB files of Merlin detectors: frames one after another, each behind a text header of its own.
+"""MIB files of Merlin detectors: consecutive frames, each preceded by its own text header.
 
-Header fields after the manual of the Merlin detector (Quantum Detectors): ``MQ1,frame number,header length,chips,
+Header fields as in the manual of the Merlin detector (Quantum Detectors): ``MQ1,frame number,header length,chips,
 width,height,depth,...``, comma-separated, padded with zeros to its own length; pixels big-endian.
 """
 
@@ -19,7 +19,7 @@ _DEPTHS = {"U08": ">u1", "U16": ">u2", "U32": ">u4"}
 
 
 class MibError(ValueError):
-    """A file that is no whole MIB file; the message says why."""
+    """The file is not a complete MIB file; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class MibFile:
     Attributes
     ----------
     frames
-        (N, H, W) as counted.
+        (N, H, W) counts.
     numbers
-        (N,) int64, as the headers give them.
+        (N,) int64 frame numbers from the headers.
     """
 
     frames: NDArray[np.generic]
@@ -59,10 +59,10 @@ def _header(data: bytes, at: int) -> _Header:
     try:
         number, length, width, height = (int(fields[place]) for place in (1, 2, 4, 5))
     except ValueError:
-        raise MibError(f"the header at byte {at} has no whole numbers where they belong: {line[:60]!r}") from None
+        raise MibError(f"the header at byte {at} lacks integers where they belong: {line[:60]!r}") from None
     depth = fields[6].strip()
     if depth not in _DEPTHS:
-        raise MibError(f"pixels of depth {depth!r} (raw mode?) are not read: save as U08, U16 or U32")
+        raise MibError(f"pixels of depth {depth!r} (raw mode?) are not supported: save as U08, U16 or U32")
     if not (0 < length <= _LONGEST_HEADER and 0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
         raise MibError(f"the header at byte {at} states {length} bytes and {width} x {height} pixels")
     return _Header(number, length, width, height, np.dtype(_DEPTHS[depth]))
@@ -74,7 +74,7 @@ def parse_mib(data: bytes) -> MibFile:
     Raises
     ------
     MibError
-        If a header is none, frames differ in size, or the last one is cut short.
+        If a header is invalid, frames differ in size, or the last one is truncated.
     """
     frames: list[NDArray[np.generic]] = []
     numbers: list[int] = []

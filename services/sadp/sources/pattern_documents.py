@@ -1,4 +1,4 @@
-"""Frames from somewhere else as a Bluesky run of diffraction patterns, by the contract of the live stream."""
+"""Publish frames from any source as a Bluesky run of diffraction patterns, following the live stream's contract."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Publish = Callable[[str, dict[str, object]], object]
 
 
 class PatternSource(BaseModel):
-    """What is known of the patterns before the first one comes."""
+    """What is known about the patterns before the first one arrives."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    inv_nm_per_px: FiniteFloat | None = Field(description="Scale, 1/nm a pixel; None: unknown.")
+    inv_nm_per_px: FiniteFloat | None = Field(description="Scale, 1/nm per pixel; None: unknown.")
     sample: str | None = None
-    origin: str = Field(description="Where they come from, for the descriptor, e.g. 'folder:/data/grain7'.")
-    metadata: dict[str, object] = Field(default_factory=dict, description="Into the start document.")
+    origin: str = Field(description="Source of the patterns, for the descriptor, e.g. 'folder:/data/grain7'.")
+    metadata: dict[str, object] = Field(default_factory=dict, description="Added to the start document.")
 
 
 @dataclass(frozen=True, slots=True)
 class PatternFacts:
-    """What belongs to one frame; empty text where it isn't known."""
+    """Metadata of one frame; empty text if unknown."""
 
     particle: str = ""
     visit: str = ""
@@ -39,7 +39,7 @@ class PatternFacts:
 
 
 class PatternRunWriter:
-    """Publishes one run; frames may differ in shape, each shape gets a descriptor of its own.
+    """Publishes one run; frames may differ in shape, each shape gets its own descriptor.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class PatternRunWriter:
         frame
             (rows, columns).
         inv_nm_per_px
-            Where the frame states its own scale; the source's goes before it.
+            Scale stated by the frame; the source's takes precedence.
         """
         stated = self._source.inv_nm_per_px
         scale = stated if stated is not None else inv_nm_per_px
@@ -113,6 +113,6 @@ class PatternRunWriter:
             "zone": words,
             "name": words,
         }
-        # A stream of a new shape takes a name of its own: one stream has one shape.
+        # Each shape needs its own stream name: a stream has one shape.
         name = "primary" if not self._streams else f"primary_{len(self._streams) + 1}"
         return self._run.compose_descriptor(name=name, data_keys=keys, hints={})  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Diffraction pictures from files: tif, png, mrc, dm3, dm4, mib, hdf5, with their scale where the file tells it."""
+"""Read diffraction pictures from files (tif, png, mrc, dm3, dm4, mib, hdf5), with their scale if the file has it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from braggwatch.services.sadp.sources.mib_file import MibError, read_mib
-from braggwatch.sim.unlocked_hdf5 import open_foreign
+from braggwatch.sim.unlocked_hdf5 import open_unlocked
 
 SUFFIXES = (".tif", ".tiff", ".png", ".mrc", ".dm3", ".dm4", ".mib", ".h5", ".hdf5", ".nxs")
-"""Of the formats that can be read."""
+"""Suffixes of the supported formats."""
 
 
 class PictureFileError(ValueError):
-    """A file that holds no diffraction picture; the message names it and says why."""
+    """The file contains no diffraction picture; the message names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Picture:
     Attributes
     ----------
     name
-        File name, with the number in the file where it holds several.
+        File name, with the picture's number if the file has several.
     pixels
-        (H, W), its own number type.
+        (H, W), in the file's dtype.
     inv_A_per_px
-        Scale, where the file tells it in reciprocal length.
+        Scale, 1/Å per pixel, if the file gives it in reciprocal length.
     """
 
     name: str
@@ -42,19 +42,19 @@ class Picture:
 
 
 def find_pictures(path: Path) -> tuple[Path, ...]:
-    """List a file, or the pictures of a folder by name.
+    """Return a file, or the picture files of a folder sorted by name.
 
     Raises
     ------
     PictureFileError
-        If there is none.
+        If there are none.
     FileNotFoundError
         If there is no such path.
     """
     if path.is_dir():
-        found = tuple(sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()))
+        found = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()))
         if not found:
-            raise PictureFileError(f"{path} holds no picture: {', '.join(SUFFIXES)} are read")
+            raise PictureFileError(f"{path} contains no pictures: {', '.join(SUFFIXES)} are supported")
         return found
     if not path.exists():
         raise FileNotFoundError(f"no file {path}")
@@ -67,18 +67,18 @@ def read_pictures(path: Path, dataset: str | None = None) -> Iterator[Picture]:
     Parameters
     ----------
     dataset
-        HDF5: which one; None: the only one with two or three axes.
+        HDF5: dataset of the pictures; None: the only one with two or three axes.
 
     Raises
     ------
     PictureFileError
-        If it can't be read, or what it holds is no picture.
+        If the file can't be read or contains no picture.
     ImportError
         If the package for its format isn't installed.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise PictureFileError(f"{path.name}: {suffix or 'no suffix'} is no format that is read: {', '.join(SUFFIXES)}")
+        raise PictureFileError(f"{path.name}: {suffix or 'no suffix'} is not supported, only {', '.join(SUFFIXES)}")
     try:
         if suffix in {".tif", ".tiff"}:
             array, scale = np.asarray(tifffile.imread(path)), None
@@ -110,7 +110,7 @@ def read_pictures(path: Path, dataset: str | None = None) -> Iterator[Picture]:
 
 def _frames(path: Path, array: NDArray[np.generic], scale: float | None) -> Iterator[Picture]:
     if array.ndim == 3 and array.shape[-1] in {3, 4} and array.dtype == np.uint8:
-        # colours of a screen shot: their mean, without the transparency
+        # colour screenshot: mean of the channels, without transparency
         array = array[..., :3].mean(axis=-1)
     if array.ndim == 2:
         yield Picture(path.name, array, scale)
@@ -118,7 +118,9 @@ def _frames(path: Path, array: NDArray[np.generic], scale: float | None) -> Iter
         for number, frame in enumerate(array):
             yield Picture(f"{path.name}#{number}", frame, scale)
     else:
-        raise PictureFileError(f"{path.name} holds an array of shape {array.shape}, no picture or stack of pictures")
+        raise PictureFileError(
+            f"{path.name} contains an array of shape {array.shape}, not a picture or stack of pictures"
+        )
 
 
 def _png(path: Path) -> NDArray[np.generic]:
@@ -137,8 +139,8 @@ def _mrc(path: Path) -> NDArray[np.generic]:
         raise ImportError("MRC files need mrcfile: install braggwatch[sadp]") from error
     with mrcfile.open(path, mode="r") as file:
         if file.data is None:
-            raise PictureFileError(f"{path.name} holds no data")
-        # rows of an MRC image count upwards
+            raise PictureFileError(f"{path.name} contains no data")
+        # rows of an MRC image are numbered upwards
         return np.asarray(file.data)[..., ::-1, :].copy()
 
 
@@ -155,7 +157,7 @@ def _dm(path: Path) -> tuple[NDArray[np.generic], float | None]:
 
 
 def _hdf5(path: Path, dataset: str | None) -> NDArray[np.generic]:
-    with open_foreign(path) as file:
+    with open_unlocked(path) as file:
         if dataset is not None:
             found = file.get(dataset)
             if not isinstance(found, h5py.Dataset):
@@ -170,8 +172,8 @@ def _hdf5(path: Path, dataset: str | None) -> NDArray[np.generic]:
         file.visititems(note)
         if len(pictures) != 1:
             what = "no picture" if not pictures else f"several: {', '.join(pictures[:5])}"
-            raise PictureFileError(f"{path.name} holds {what}: say which with --dataset")
+            raise PictureFileError(f"{path.name} contains {what}: choose one with --dataset")
         found = file[pictures[0]]
         if not isinstance(found, h5py.Dataset):
-            raise PictureFileError(f"{path.name}: {pictures[0]} is no dataset")
+            raise PictureFileError(f"{path.name}: {pictures[0]} is not a dataset")
         return np.asarray(found[()])

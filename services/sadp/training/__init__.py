@@ -1,4 +1,4 @@
 """From simulated diffraction patterns to a tested SADP bundle.
 
-The command line and the scripts in docs import it; the live service doesn't.
+Used by the command line and the scripts in docs; the live service doesn't import it.
 """

@@ -1,4 +1,4 @@
-"""From sets of simulated patterns to a bundle: train, export, calibrate on other structures, test on yet others."""
+"""From simulated patterns to a bundle: train, export, calibrate on other structures, test on further structures."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from braggwatch.sim.sadp.visibility import shows_lattice
 
 COPIES = 8
 UNEXPLAINED = 0.6
-"""Share of the amplitude off one lattice, from which on a picture is no single zone."""
+"""Share of the amplitude off one lattice above which a picture is not a single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5, aligned_share=0.3, lean=1.5)
-"""Half of the showings spoilt as microscopes do it, half only cut off at a floor; in three of ten mates are alike."""
+"""Half of the samples get a microscope's disturbances, half only a floor; in 30 % Friedel mates are made equal."""
 _OUTLIER_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
 _FEWEST_A_CLASS = 60
-"""Two showings of these make the smallest p-value 0.008: with fewer than fifty no class could ever be ruled out."""
+"""Used twice each, these give a smallest p-value of 0.008: with fewer than fifty no class could ever be excluded."""
 _FEWEST_OWN = 6
 _MOST_A_CLASS = 75
 _OUTLIERS = 200
@@ -57,20 +57,21 @@ class SadpRecipe:
     Attributes
     ----------
     patterns
-        Simulated, of all structures.
+        Simulated patterns of all structures.
     files
-        That they were read from, for the hashes.
+        Files that they were read from, for the hashes.
     split_by
-        'structure' (as published) or 'prototype' (the honest one); 15 % of the structures are the test, 15 % of the
-        rest the calibration.
+        'structure' (as published) or 'prototype' (stricter); 15 % of the structures are the test set, 15 % of the
+        rest the calibration set.
     width, blocks
-        Of the network.
+        Size of the network.
     start
-        Weights to go on from, safetensors as in a bundle; None: from scratch.
+        Weights to start from, safetensors as in a bundle; None: random weights.
     microscope
-        How patterns are spoilt while learning and calibrating.
+        Disturbances of the patterns in training and calibration.
     confidence, ood_quantile
-        Threshold of ``unsure``; share of good patterns that pass the out-of-distribution gate.
+        Probability below which the verdict is ``unsure``; share of good patterns that pass the out-of-distribution
+        gate.
     """
 
     name: str
@@ -88,15 +89,15 @@ class SadpRecipe:
     ood_quantile: float = 0.995
 
     def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return numbers of the patterns to learn from, to calibrate with and to test on: those that show a lattice."""
+        """Return the numbers of the training, calibration and test patterns: only those that show a lattice."""
         structures = self.patterns.structures
         test = validation_structures(structures, self.split_by)
-        rest = [one for one in structures if one.id not in test]
-        calibration = validation_structures(rest, self.split_by, seed=2)
-        learn = frozenset(one.id for one in rest if one.id not in calibration)
-        shown = shows_lattice(self.patterns)
-        first, second, third = (self.patterns.of_structures(part) for part in (learn, calibration, test))
-        return first[shown[first]], second[shown[second]], third[shown[third]]
+        remaining = [structure for structure in structures if structure.id not in test]
+        calibration = validation_structures(remaining, self.split_by, seed=2)
+        training = frozenset(structure.id for structure in remaining if structure.id not in calibration)
+        usable = shows_lattice(self.patterns)
+        first, second, third = (self.patterns.of_structures(part) for part in (training, calibration, test))
+        return first[usable[first]], second[usable[second]], third[usable[third]]
 
 
 def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
@@ -105,8 +106,8 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     Raises
     ------
     ValueError
-        If there are fewer patterns than one batch, the folder's checkpoint is of another run, or the weights to start
-        from are of another network.
+        If there are fewer patterns than one batch, the folder's checkpoint belongs to another run, or the weights to
+        start from belong to another network.
     """
     table, names = computed_table()
     learn, calibration, _ = recipe.parts()
@@ -115,13 +116,13 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     if recipe.start is not None:
         _start_from(network, recipe.start)
     outliers = outlier_spots(max(1, int(_OUTLIER_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
-    watched = outlier_spots(max(1, int(_OUTLIER_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
+    validation_outliers = outlier_spots(max(1, int(_OUTLIER_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
-    some = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
+    validation = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
     return train(
         network,
         PatternSamples(recipe.patterns, learn, outliers=outliers, classes=len(names)),
-        PatternSamples(recipe.patterns, some, outliers=watched, classes=len(names)),
+        PatternSamples(recipe.patterns, validation, outliers=validation_outliers, classes=len(names)),
         recipe.config,
         folder,
         on_step,
@@ -134,7 +135,7 @@ def _start_from(network: nn.Module, weights: Path) -> None:
         network.load_state_dict(load_safetensors(weights.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(
-            f"{weights} holds no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
+            f"{weights} contains no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -210,7 +211,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
     Raises
     ------
     ValueError
-        If a class has no pattern at all to calibrate with.
+        If there are no patterns for calibration.
     FileExistsError
         If this version exists.
     """
@@ -257,7 +258,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             expected_calibration_error=evaluation.calibration_error,
         ),
     )
-    parts = {"learnt from": learn, "calibrated on": calibration, "tested on": test}
+    parts = {"training": learn, "calibration": calibration, "test": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
     folder = finish_bundle(
         root,

@@ -1,4 +1,4 @@
-"""Scores of a network for electron diffraction patterns: classes, space groups from several patterns, refusals."""
+"""Score a network for electron diffraction patterns: classes, space groups from several patterns, rejections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COPIES = 8
 _OUTLIERS = 400
 _DRAWS = 4
 _LARGEST_TEST = 4000
-_THICK = "Patterns of thick foils by Bloch waves, floor 0.1 %: {:.1%} of the classes."
+_THICK = "Patterns of thick foils by Bloch waves, floor 0.1 %: class accuracy {:.1%}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class ConditionScore:
     Attributes
     ----------
     class_accuracy
-        Share of patterns whose most probable class is right.
+        Share of patterns whose most probable class is correct.
     group_by_product, group_by_mean
-        Share of crystals whose most probable space group is right, by number of patterns along different zones, fewer
-        where fewer zones show their lattice; a tie counts as the share of the right one.
+        Share of crystals whose most probable space group is correct, by number of patterns along different zones (fewer
+        if fewer zones show the lattice); in a tie of n groups the correct one counts as 1/n.
     """
 
     class_accuracy: float
@@ -52,28 +52,28 @@ class ConditionScore:
 
 @dataclass(frozen=True, slots=True)
 class SadpEvaluation:
-    """What a test said.
+    """Result of a test.
 
     Attributes
     ----------
     split_by
         'structure' or 'prototype'.
     samples, structures
-        Of the test.
+        Numbers of patterns and structures in the test set.
     clean
-        By the floor below which spots are not seen, share of the brightest: nothing else is spoilt.
+        Scores without disturbances, by the intensity floor (share of the brightest spot) below which spots are lost.
     microscope
-        Spoilt as in training.
+        Score with the disturbances used in training.
     calibration_error
-        Of the classes' probabilities under the microscope's condition.
+        Expected calibration error of the class probabilities in the microscope condition.
     dynamical
-        Class accuracy on patterns of thick foils at a floor of 0.1 %; None: there were none.
+        Class accuracy on patterns of thick foils at a floor of 0.1 %; None if there were none.
     thick_learnt
-        Share of those in what was learnt from.
+        Share of thick-foil patterns in the training set.
     wrongly_refused
-        Share of the test's patterns taken for none of the classes.
+        Share of the test patterns rejected as none of the classes.
     refused
-        Share of patterns of lattices that no cubic zone has that were taken for none.
+        Share of rejected patterns among those of lattices that no cubic zone has.
     """
 
     split_by: str
@@ -88,7 +88,7 @@ class SadpEvaluation:
     thick_learnt: float = 0.0
 
     def to_json(self) -> str:
-        """Plain values, indented."""
+        """Return the result as indented JSON."""
         return json.dumps(asdict(self), indent=2)
 
 
@@ -103,21 +103,21 @@ def evaluate_patterns(
     split_by: str,
     thick_learnt: float = 0.0,
 ) -> SadpEvaluation:
-    """Test a network on patterns it never saw.
+    """Test a network on patterns not used in training.
 
     Parameters
     ----------
     runtime
-        With the calibrated temperature.
+        Runtime of the network with the calibrated temperature.
     chosen
-        Numbers of the test's patterns.
+        Numbers of the test patterns.
     classes
-        Number of classes; the network has one output more, for what is none of them.
+        Number of classes; the network has one more output, for patterns of no class.
     """
     rng = np.random.default_rng(5)
     thick = chosen[patterns.dynamical[chosen]]
     chosen = chosen[~patterns.dynamical[chosen]] if len(thick) < len(chosen) else chosen
-    some = np.sort(rng.permutation(chosen)[:_LARGEST_TEST])
+    sample = np.sort(rng.permutation(chosen)[:_LARGEST_TEST])
     thick = np.sort(rng.permutation(thick)[:_LARGEST_TEST])
     dynamical: float | None = None
     if len(thick):
@@ -125,43 +125,43 @@ def evaluate_patterns(
         dynamical = float((probabilities.argmax(axis=1) == patterns.class_label[thick]).mean())
     clean: dict[str, ConditionScore] = {}
     for floor in (4e-3, 1e-3, 1e-4):
-        probabilities, _ = _run(runtime, padded_spots(patterns, some), undisturbed(floor))
-        clean[f"{floor:g}"] = _score(probabilities, patterns, some, table, classes)
-    probabilities, features = _run(runtime, padded_spots(patterns, some), MicroscopeSettings())
+        probabilities, _ = _run(runtime, padded_spots(patterns, sample), undisturbed(floor))
+        clean[f"{floor:g}"] = _score(probabilities, patterns, sample, table, classes)
+    probabilities, features = _run(runtime, padded_spots(patterns, sample), MicroscopeSettings())
     outliers, outlier_features = _run(
         runtime, outlier_spots(_OUTLIERS, MOST_SPOTS, table, seed=6), MicroscopeSettings()
     )
-    labels = patterns.class_label[some].astype(np.int64)
+    labels = patterns.class_label[sample].astype(np.int64)
     return SadpEvaluation(
         split_by=split_by,
-        samples=len(some),
-        structures=len(np.unique(patterns.structure[some])),
+        samples=len(sample),
+        structures=len(np.unique(patterns.structure[sample])),
         clean=clean,
-        microscope=_score(probabilities, patterns, some, table, classes),
+        microscope=_score(probabilities, patterns, sample, table, classes),
         calibration_error=expected_calibration_error(probabilities, labels),
-        wrongly_refused=float(_refused(probabilities, features, fit, classes).mean()),
+        wrongly_refused=float(_rejected(probabilities, features, fit, classes).mean()),
         dynamical=dynamical,
         thick_learnt=thick_learnt,
-        refused=float(_refused(outliers, outlier_features, fit, classes).mean()),
+        refused=float(_rejected(outliers, outlier_features, fit, classes).mean()),
     )
 
 
 def _run(
     runtime: Runtime, spots: NDArray[np.float32], settings: MicroscopeSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Mean probabilities (N, K + 1) and features (N, copies, F)."""
+    """Return mean probabilities (N, K + 1) and features (N, copies, F)."""
     probabilities, features = [], []
     for at in range(0, len(spots), 128):
-        part = spots[at : at + 128]
-        maps = measured_maps(part, np.arange(at, at + len(part)) + 777_000, settings, _COPIES)
+        batch = spots[at : at + 128]
+        maps = measured_maps(batch, np.arange(at, at + len(batch)) + 777_000, settings, _COPIES)
         output = runtime.run(np.ascontiguousarray(maps.reshape(-1, *MAP_SHAPE)))
-        each = output.probabilities.astype(np.float64).reshape(len(part), _COPIES, -1).mean(axis=1)
+        each = output.probabilities.astype(np.float64).reshape(len(batch), _COPIES, -1).mean(axis=1)
         probabilities.append(each / each.sum(axis=1, keepdims=True))
-        features.append(output.features.reshape(len(part), _COPIES, -1))
+        features.append(output.features.reshape(len(batch), _COPIES, -1))
     return np.concatenate(probabilities), np.concatenate(features)
 
 
-def _refused(
+def _rejected(
     probabilities: NDArray[np.float64], features: NDArray[np.float32], fit: FittedTrust, classes: int
 ) -> NDArray[np.bool_]:
     scores = sample_scores(fit.arrays.detector, features)
@@ -181,15 +181,15 @@ def _score(
     rng = np.random.default_rng(8)
     zones = patterns.zone[chosen]
     for number in np.unique(patterns.structure[chosen]):
-        own = np.flatnonzero(patterns.structure[chosen] == number)
+        of_structure = np.flatnonzero(patterns.structure[chosen] == number)
         truth = table.groups.index(str(patterns.structures[int(number)].space_group))
         for _ in range(_DRAWS):
-            # along different zones first, as one would tilt
-            shuffled = rng.permutation(own)
+            # one pattern per zone, as in a tilt series
+            shuffled = rng.permutation(of_structure)
             _, first = np.unique(zones[shuffled], axis=0, return_index=True)
             walk = shuffled[rng.permutation(first)]
             for count in ENSEMBLES:
-                # a small cell shows its lattice along fewer zones: all that there are
+                # a small cell shows its lattice along fewer zones: use all of them
                 result = combine(probabilities[walk[: min(count, len(walk))], : classes + 1], table)
                 product[count].append(_share_right(result.product, truth))
                 mean[count].append(_share_right(result.mean, truth))
@@ -206,12 +206,12 @@ def _share_right(values: NDArray[np.float64], truth: int) -> float:
 
 
 def card_text(manifest: Manifest, evaluation: SadpEvaluation, structures: Mapping[str, int], borrowed: int) -> str:
-    """Write the bundle's card, Markdown.
+    """Return the bundle's card in Markdown.
 
     Parameters
     ----------
     structures
-        How many each part had: learnt from, calibrated on, tested on.
+        Number of structures in each part: training, calibration, test.
     borrowed
         Classes whose calibration needed patterns of training structures.
     """
@@ -219,38 +219,38 @@ def card_text(manifest: Manifest, evaluation: SadpEvaluation, structures: Mappin
     rows = (
         "\n".join(_row(f"floor {float(floor):.2%}", score) for floor, score in evaluation.clean.items())
         + "\n"
-        + _row("as a microscope spoils them", evaluation.microscope)
+        + _row("with a microscope's disturbances", evaluation.microscope)
     )
     thick = "" if evaluation.dynamical is None else f"\n{_THICK.format(evaluation.dynamical)}\n"
-    short = (
-        f" {borrowed} classes had too few calibration structures and were calibrated with patterns of training ones, "
-        "spoilt anew: their p-values are too kind."
+    calibration_note = (
+        f" {borrowed} classes had too few calibration structures and were calibrated with training patterns with new "
+        "disturbances: their p-values are too optimistic."
         if borrowed
         else ""
     )
     return f"""# {manifest.name} {manifest.version}
 
-Tells from zone-axis electron diffraction patterns of a cubic crystal which of {len(manifest.classes) - 1} classes of
-look-alike patterns each is of, and from one or several of them the space group (213, 221, 225, 227, 229).
+Assigns each zone-axis electron diffraction pattern of a cubic crystal to one of {len(manifest.classes) - 1} classes of
+look-alike patterns, and determines the space group (213, 221, 225, 227, 229) from one or several patterns.
 
-**Learnt from** patterns of simulated foils, {evaluation.thick_learnt:.0%} of them by Bloch waves, the others kinematic,
-as lists of spots that are spoilt anew at each showing; no measured pattern. Structures: {counted}, divided by
-{evaluation.split_by}.{short} Patterns that do not show the plane lattice of their zone were left out.
+**Trained on** patterns of simulated foils, {evaluation.thick_learnt:.0%} of them by Bloch waves, the others kinematic,
+as lists of spots with new disturbances each time; no measured patterns. Structures: {counted}, divided by
+{evaluation.split_by}.{calibration_note} Patterns that do not show the plane lattice of their zone were left out.
 
 **Tested on** {evaluation.samples} kinematic patterns of {evaluation.structures} structures used nowhere else.
-Spots weaker than the floor, a share of the brightest, are not seen. Published for comparison: {PAPER_ACCURACY:.1%} of
-60 classes on undisturbed pictures with a split by structure.
+Spots weaker than the floor, a share of the brightest, are lost. Published for comparison: {PAPER_ACCURACY:.1%} for 60
+classes on undisturbed pictures with a split by structure.
 
 | patterns | class | group from 1, product | 4 | 16 | 16, mean |
 |---|---|---|---|---|---|
 {rows}
 {thick}
 Calibration error {evaluation.calibration_error:.3f}. Of patterns of lattices that no cubic zone shows,
-{evaluation.refused:.1%} are refused; of good ones {evaluation.wrongly_refused:.1%}.
+{evaluation.refused:.1%} are rejected; of good ones {evaluation.wrongly_refused:.1%}.
 
-**Limits.** In thick foils double diffraction brings forbidden reflections back, so 227 may come out as 225. Other
-cubic groups come out as the one they look like (212 as 213; 195, 200, 215 as 221; 196, 202, 216 as 225; 197, 199, 204,
-211, 217 as 229). Zones other than the sixteen shortest are not known.
+**Limits.** In thick foils double diffraction brings forbidden reflections back, so 227 may be classified as 225. Other
+cubic groups are classified as the one they look like (212 as 213; 195, 200, 215 as 221; 196, 202, 216 as 225; 197, 199,
+204, 211, 217 as 229). Zones other than the sixteen shortest are not covered.
 """
 
 

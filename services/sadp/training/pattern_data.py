@@ -1,4 +1,4 @@
-"""Make data sets of electron diffraction patterns: files of a few structures each, and a card that names them."""
+"""Make data sets of electron diffraction patterns: files of a few structures each, and a card that lists them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CARD_FILE = "CARD.md"
 
 
 class ForeignPatternsError(ValueError):
-    """A good file of another data set where one's own should be."""
+    """A sound file of another data set occupies the path."""
 
 
 class FileRecord(BaseModel):
@@ -44,7 +44,7 @@ class FileRecord(BaseModel):
 
 
 class PatternCard(BaseModel):
-    """What a folder of patterns holds.
+    """Content of a folder of patterns.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class PatternCard(BaseModel):
     classes_fingerprint
         Changes when any class's number, name or members do.
     patterns_of_group
-        Effective group: how many patterns.
+        Number of patterns by effective group.
     sources
-        Where the structures' facts come from: how many.
+        Number of structures by source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +82,7 @@ class PatternTask:
     structures
         Ids in the table, or paths of CIF files.
     images
-        Folder for pictures of the patterns; None for none.
+        Folder for pictures of the patterns; None: no pictures.
     """
 
     path: Path
@@ -93,14 +93,14 @@ class PatternTask:
 
 @dataclass(frozen=True, slots=True)
 class PatternsDone:
-    """One file that is there now.
+    """One finished file.
 
     Attributes
     ----------
     kept
-        It was there, and right.
+        True if the file already existed and was correct.
     problem
-        Why the one that was there was made again; '' where it wasn't.
+        Why an existing file was made again; '' if it wasn't.
     """
 
     path: Path
@@ -122,37 +122,37 @@ def pattern_tasks(
     Parameters
     ----------
     cifs
-        Structures to simulate; those of the table where there is none.
+        Structures to simulate; empty: those of the table.
     groups
-        Only structures of the table with these space groups; all where empty.
+        Only structures of the table with these space groups; empty: all.
 
     Raises
     ------
     ValueError
-        If no structure is left.
+        If no structure matches.
     """
     chosen = [str(path) for path in cifs] or [row.id for row in structures() if not groups or row.space_group in groups]
     if not chosen:
         raise ValueError(f"the table has no structure of space group {', '.join(map(str, groups))}")
-    parts = [tuple(chosen[i : i + STRUCTURES_PER_FILE]) for i in range(0, len(chosen), STRUCTURES_PER_FILE)]
+    per_file = [tuple(chosen[i : i + STRUCTURES_PER_FILE]) for i in range(0, len(chosen), STRUCTURES_PER_FILE)]
     folder = out / "images" if images else None
-    return [PatternTask(out / f"patterns-{i:04d}.h5", spec, part, folder) for i, part in enumerate(parts)]
+    return [PatternTask(out / f"patterns-{i:04d}.h5", spec, names, folder) for i, names in enumerate(per_file)]
 
 
 def make_patterns(
     tasks: Sequence[PatternTask], *, workers: int = 1, on_done: Callable[[PatternsDone], None] | None = None
 ) -> list[Path]:
-    """Make the files that aren't there, and the card.
+    """Make the missing files and the card.
 
     Returns
     -------
     list of Path
-        All files, those that were there included.
+        All files, including existing ones.
 
     Raises
     ------
     ForeignPatternsError
-        If a good file of another data set stands in the way.
+        If a file's path holds a sound file of another data set.
     ImportError
         If gemmi is not installed.
     OSError
@@ -168,53 +168,53 @@ def make_patterns(
 
 
 def make_file(task: PatternTask) -> PatternsDone:
-    """Make one file, or keep the one that is there and right.
+    """Make one file, or keep an existing correct one.
 
     Raises
     ------
     ForeignPatternsError
-        If a good file of another data set stands in the way.
+        If the path holds a sound file of another data set.
     """
     problem = ""
     if task.path.exists():
         try:
-            found = _checked(task)
+            existing = _checked(task)
         except PatternFileError as error:
             problem = str(error)
         else:
-            _draw(task, found)
-            return PatternsDone(task.path, len(found), kept=True)
-    made: list[CrystalStructure] = [_structure(name) for name in task.structures]
-    patterns = [pattern for structure in made for pattern in patterns_of(structure, task.spec)]
-    whole = pack([facts_of(structure) for structure in made], patterns)
-    store_patterns(task.path, task.spec, whole)
+            _draw(task, existing)
+            return PatternsDone(task.path, len(existing), kept=True)
+    crystals: list[CrystalStructure] = [_structure(name) for name in task.structures]
+    simulated = [pattern for crystal in crystals for pattern in patterns_of(crystal, task.spec)]
+    patterns = pack([facts_of(crystal) for crystal in crystals], simulated)
+    store_patterns(task.path, task.spec, patterns)
     for partial in task.path.parent.glob(f"{task.path.stem}.*partial"):
         partial.unlink(missing_ok=True)
-    _draw(task, whole)
-    return PatternsDone(task.path, len(whole), kept=False, problem=problem)
+    _draw(task, patterns)
+    return PatternsDone(task.path, len(patterns), kept=False, problem=problem)
 
 
 def write_card(folder: Path, spec: PatternSpec, paths: Sequence[Path]) -> PatternCard:
     """Write the data set's card (CARD.md) and record (dataset.json), with a hash of each file."""
     files: dict[str, FileRecord] = {}
     of_group: Counter[str] = Counter()
-    known: dict[str, StructureFacts] = {}
+    by_id: dict[str, StructureFacts] = {}
     for path in paths:
-        found = read_patterns(path)
+        patterns = read_patterns(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        files[path.name] = FileRecord(sha256=digest, size_bytes=path.stat().st_size, patterns=len(found))
-        known.update({one.id: one for one in found.structures})
-        of_group.update(found.structures[int(place)].effective_group for place in found.structure)
+        files[path.name] = FileRecord(sha256=digest, size_bytes=path.stat().st_size, patterns=len(patterns))
+        by_id.update({facts.id: facts for facts in patterns.structures})
+        of_group.update(patterns.structures[int(index)].effective_group for index in patterns.structure)
     card = PatternCard(
         specification=spec.digest(),
         spec=spec,
         made_with=tool_version(),
-        structures=len(known),
-        prototypes=len({one.prototype for one in known.values()}),
+        structures=len(by_id),
+        prototypes=len({facts.prototype for facts in by_id.values()}),
         classes=len(classes()),
         classes_fingerprint=labels_fingerprint(),
         patterns_of_group={name: of_group[name] for name in EFFECTIVE_GROUPS if of_group[name]},
-        sources=dict(Counter(_source(one) for one in known.values()).most_common()),
+        sources=dict(Counter(_source(facts) for facts in by_id.values()).most_common()),
         files=files,
     )
     _replace(folder / RECORD_FILE, card.model_dump_json(indent=1) + "\n")
@@ -224,7 +224,7 @@ def write_card(folder: Path, spec: PatternSpec, paths: Sequence[Path]) -> Patter
 
 def labels_fingerprint() -> str:
     """Return twelve hexadecimal digits that change when any class's number, name or members do."""
-    text = json.dumps([[one.number, one.name, one.members] for one in classes()])
+    text = json.dumps([[cls.number, cls.name, cls.members] for cls in classes()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -237,13 +237,13 @@ def _structure(name: str) -> CrystalStructure:
 
 
 def _checked(task: PatternTask) -> PatternSet:
-    found = read_patterns(task.path)
+    patterns = read_patterns(task.path)
     names = tuple(Path(name).stem if name.lower().endswith(".cif") else name for name in task.structures)
-    if read_spec(task.path).digest() != task.spec.digest() or tuple(one.id for one in found.structures) != names:
+    if read_spec(task.path).digest() != task.spec.digest() or tuple(facts.id for facts in patterns.structures) != names:
         raise ForeignPatternsError(
             f"{task.path.name} belongs to another data set: move it away or choose another folder"
         )
-    return found
+    return patterns
 
 
 def _draw(task: PatternTask, patterns: PatternSet) -> None:

@@ -30,12 +30,12 @@ SCORE_FILE = "validation.json"
 
 @dataclass(frozen=True, slots=True)
 class ResNetScore:
-    """What a trained network gets right on structures it never saw.
+    """Accuracy of a trained network on structures not used in training.
 
     Attributes
     ----------
     accuracy, spoilt_accuracy
-        Of classes, undisturbed pictures and ones spoilt as in training.
+        Class accuracy on undisturbed pictures, and with the disturbances used in training.
     """
 
     kind: str
@@ -49,14 +49,14 @@ class ResNetScore:
 
 @dataclass(frozen=True, slots=True)
 class ResNetRecipe:
-    """What goes into a run.
+    """Settings of a training run.
 
     Attributes
     ----------
     kind, width
-        Which network; width 64 as published, 16 trains on a CPU.
+        Network and its width: 64 as published, 16 can be trained on a CPU.
     pictures
-        How they are drawn; the published way by default.
+        How pictures are drawn; by default as published.
     pretrained
         Weights to start from, safetensors with torchvision's names; None: from scratch.
     """
@@ -78,9 +78,9 @@ def published_schedule(
     Parameters
     ----------
     samples
-        Training patterns: an epoch is once through them.
+        Number of training patterns; an epoch uses each once.
     batch
-        The paper gives none.
+        Patterns per step; not given in the paper.
     """
     epoch = max(1, samples // batch)
     return TrainingConfig(
@@ -104,10 +104,10 @@ def published_schedule(
 
 
 def training_patterns(patterns: PatternSet, split_by: SplitWord) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers of the patterns to learn from and to validate on."""
-    held = validation_structures(patterns.structures, split_by)
-    rest = frozenset(one.id for one in patterns.structures if one.id not in held)
-    return patterns.of_structures(rest), patterns.of_structures(held)
+    """Return the numbers of the training and validation patterns."""
+    validation = validation_structures(patterns.structures, split_by)
+    training = frozenset(facts.id for facts in patterns.structures if facts.id not in validation)
+    return patterns.of_structures(training), patterns.of_structures(validation)
 
 
 def train_resnet(
@@ -118,8 +118,8 @@ def train_resnet(
     Raises
     ------
     ValueError
-        If there are fewer patterns than one batch, the folder's checkpoint is of another run, or the weights to start
-        from are of another network.
+        If there are fewer patterns than one batch, the folder's checkpoint belongs to another run, or the weights to
+        start from belong to another network.
     """
     _, names = computed_table()
     learn, held = training_patterns(recipe.patterns, recipe.split_by)
@@ -129,9 +129,9 @@ def train_resnet(
         try:
             load_pretrained(network, load_safetensors(recipe.pretrained.read_bytes()))
         except SafetensorError as error:
-            raise ValueError(f"{recipe.pretrained} holds no weights: {error}") from error
+            raise ValueError(f"{recipe.pretrained} contains no weights: {error}") from error
     validation = PatternSamples(recipe.patterns, held)
-    shown = PicturePresentation(recipe.pictures)
+    pictures = PicturePresentation(recipe.pictures)
     trained = train(
         network,
         PatternSamples(recipe.patterns, learn),
@@ -139,18 +139,18 @@ def train_resnet(
         recipe.config,
         folder,
         on_step,
-        presentation=shown,
+        presentation=pictures,
     )
-    clean = predict(trained, validation, presentation=shown)
-    spoilt = predict(trained, validation, presentation=shown, nuisance_seed=1)
+    clean = predict(trained, validation, presentation=pictures)
+    disturbed = predict(trained, validation, presentation=pictures, nuisance_seed=1)
     score = ResNetScore(
         kind=recipe.kind,
         width=recipe.width,
-        parameters=sum(one.numel() for one in trained.parameters()),
+        parameters=sum(parameter.numel() for parameter in trained.parameters()),
         split_by=recipe.split_by,
         patterns=len(held),
         accuracy=clean.accuracy,
-        spoilt_accuracy=spoilt.accuracy,
+        spoilt_accuracy=disturbed.accuracy,
     )
     (folder / WEIGHTS_FILE).write_bytes(weights_bytes(trained.state_dict()))
     (folder / SCORE_FILE).write_text(json.dumps(asdict(score), indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Crystals: shapes, dislocations and displacement fields.
 
-Data making, relaxation and the simulated beamline import it; what only states facts is in `sim.crystallography`.
+Used by data set making, relaxation and the simulated beamline; general crystallography is in `sim.crystallography`.
 """
 
 from braggwatch.sim.crystallography.fcc import BURGERS, METALS, Metal, form_factor, g_dot_b, slip_planes

@@ -1,8 +1,8 @@
-"""Crystals made of real atoms: where a relaxation starts, and how its result scatters like a particle of any size.
+"""Crystals of real atoms: the starting point of a relaxation, and its result scaled to a particle of any size.
 
-Around one Bragg peak the pattern depends on positions only through q·r and g·r. Blowing a crystal up by k and shrinking
-q by k changes nothing, so that a relaxed crystal of 10 nm stands for one of 300 nm with the same displacements in units
-of its lattice parameter; only f(q) over the box and the width of the core relative to the particle tell them apart.
+Around one Bragg peak the pattern depends on positions only through q·r and g·r. Scaling a crystal up by k and q down by
+k changes nothing, so a relaxed crystal of 10 nm represents one of 300 nm with the same displacements in units of the
+lattice parameter; only f(q) over the box and the width of the core relative to the particle differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec, strain_pha
 
 
 def atomistic_spec(spec: CrystalSpec, cells_across: int) -> CrystalSpec:
-    """Return a specification whose points are the atoms: so many cubic cells across, no smooth strain."""
+    """Return a specification whose points are the atoms, with the given number of cubic cells across and no strain."""
     size_nm = cells_across * METALS[spec.element].lattice_parameter_nm
     return spec.model_copy(update={"points_across": cells_across, "size_nm": size_nm, "strain": NO_STRAIN})
 
@@ -31,7 +31,7 @@ def initial_atoms(spec: CrystalSpec, lattice_parameter_A: float) -> NDArray[np.f
     spec
         From `atomistic_spec`.
     lattice_parameter_A
-        Of the potential that will relax them.
+        Lattice parameter of the potential that will relax them, Å.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def initial_atoms(spec: CrystalSpec, lattice_parameter_A: float) -> NDArray[np.f
     step_nm = spec.size_nm / spec.points_across
     a_nm = spec.metal.lattice_parameter_nm
     if abs(step_nm / a_nm - 1.0) > 1e-6:
-        raise ValueError(f"points {step_nm:.4f} nm apart are no atoms of {spec.element}: use atomistic_spec")
+        raise ValueError(f"points {step_nm:.4f} nm apart are not atoms of {spec.element}: use atomistic_spec")
     crystal = build_crystal(spec)
     return (crystal.positions_nm + crystal.displacement_nm) * (lattice_parameter_A / a_nm)
 
@@ -61,27 +61,27 @@ def crystal_of_atoms(
     strain: StrainSpec = NO_STRAIN,
     rng: np.random.Generator | None = None,
 ) -> Crystal:
-    """Make scattering points of relaxed atoms, blown up to a particle size.
+    """Make scattering points from relaxed atoms, scaled up to a particle size.
 
     Parameters
     ----------
     positions_A
         (N, 3) Å, crystal axes.
     lattice_parameter_A
-        Of the potential: its reciprocal lattice gives g.
+        Lattice parameter of the potential, Å: its reciprocal lattice gives g.
     spec
         What the atoms were made from (`atomistic_spec`).
     label
-        What was found in them.
+        Label of the defect found in them.
     hkl, size_nm
-        The reflection, and the size that the crystal stands for.
+        The reflection, and the particle size that the crystal represents, nm.
     strain, rng
-        Smooth strain laid over the relaxed one, drawn from ``rng``.
+        Smooth strain added to the relaxed displacements, drawn from ``rng``.
 
     Raises
     ------
     ValueError
-        If strain is asked for without a generator.
+        If strain is given without a generator.
     """
     atoms = np.asarray(positions_A, dtype=np.float64)
     atoms = atoms - atoms.mean(axis=0)
@@ -112,5 +112,5 @@ def crystal_of_atoms(
 
 
 def _facets(spec: CrystalSpec) -> Polyhedron:
-    # the strain field asks for the facets' directions alone: it takes depths from the outermost atom
+    # the strain field only uses the facets' directions: depths are measured from the outermost atom
     return make_polyhedron(spec.shape, np.random.default_rng(spec.seed))

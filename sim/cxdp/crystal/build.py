@@ -1,4 +1,4 @@
-"""From a specification to scattering points: positions, phases and the label that they deserve."""
+"""Build a crystal from its specification: scattering points, their phases, and the label."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CrystalSpec(BaseModel):
     strain: StrainSpec
     hkl: Miller
     seed: int
-    defects: tuple[DefectSpec, ...] = Field(default=(), description="What it holds beside ``line``.")
+    defects: tuple[DefectSpec, ...] = Field(default=(), description="Defects besides ``line``.")
 
     @model_validator(mode="after")
     def _reflection_exists(self) -> CrystalSpec:
@@ -63,12 +63,12 @@ class CrystalSpec(BaseModel):
 
     @property
     def atomic(self) -> bool:
-        """Whether the scattering points are the atoms: as many cells across as the particle really has."""
+        """Whether the scattering points are the atoms: ``points_across`` is the real number of cells."""
         return abs(self.size_nm / self.points_across / self.metal.lattice_parameter_nm - 1.0) < 1e-6
 
     @property
     def all_defects(self) -> tuple[DefectSpec, ...]:
-        """``line``, where there is one, before ``defects``."""
+        """``line``, if there is one, followed by ``defects``."""
         return self.defects if self.line is None else (StraightLineSpec(line=self.line), *self.defects)
 
 
@@ -85,15 +85,15 @@ class Crystal:
     phase_turns
         (N,) float64 g·u in turns: a point scatters with exp(-2πi phase_turns) exp(-2πi q·(r + u)), q from g.
     label
-        What was put in: 'perfect', 'screw', 'edge', 'mixed' or another of `crystal_label`.
+        The defect put in: 'perfect', 'screw', 'edge', 'mixed' or another label of `crystal_label`.
     g_dot_b
-        Of the line; of other defects the g·b or g·R of `contrasts`, the largest of those that are visible. 0 where
-        there is no defect or where this reflection can't see any, except that an invisible fault has a whole number.
+        g·b of the line; for other defects the largest visible g·b or g·R of `contrasts`. 0 without a defect or if none
+        is visible at this reflection, except that g·R of an invisible fault is an integer.
     line_distance
         Distance of the line, plane or loop nearest to the centre of mass, in particle sizes; None without a defect.
     contrasts
-        How this reflection sees each of ``spec.all_defects``, in their order; may be left empty where one line's
-        ``g_dot_b`` says all.
+        Contrast of each of ``spec.all_defects`` at this reflection, in that order; may be empty for a single line,
+        which ``g_dot_b`` describes completely.
     strain_rad
         Root mean square of the smooth strain's phase g·u over the points, radians (`strain_spread`).
     """
@@ -115,7 +115,7 @@ class Crystal:
 
     @property
     def visible(self) -> bool:
-        """Whether this reflection sees any defect (see `Contrast`). True for a crystal without one."""
+        """Whether any defect is visible at this reflection (see `Contrast`); True for a crystal without defects."""
         if self.contrasts:
             return any(seen.visible for seen in self.contrasts)
         return self.label == "perfect" or self.g_dot_b != 0.0
@@ -154,7 +154,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
     Raises
     ------
     ValueError
-        If the shape holds fewer than 100 points.
+        If the shape contains fewer than 100 points.
     """
     from scipy.spatial import ConvexHull  # slow to import
 
@@ -164,7 +164,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
     shape = Polyhedron(shape.normals, shape.distances / size)  # lengths in particle sizes from here on
     points = _fcc_points(shape, 1.0 / spec.points_across, rng)
     if len(points) < 100:
-        raise ValueError(f"the shape holds only {len(points)} points: raise points_across or relax the facet ratios")
+        raise ValueError(f"the shape contains only {len(points)} points: raise points_across or relax the facet ratios")
     centre = points.mean(axis=0)
     points = points - centre
     shape = Polyhedron(shape.normals, shape.distances - shape.normals @ centre)
@@ -196,7 +196,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
 def _with_platelets(
     spec: CrystalSpec, positions_nm: NDArray[np.float64], u_nm: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Leave out and put in the points that defects take away and add."""
+    """Remove the points of vacancies and add those of interstitials."""
     a = spec.metal.lattice_parameter_nm
     keep = np.ones(len(positions_nm), dtype=bool)
     more, more_u = [positions_nm[:0]], [u_nm[:0]]

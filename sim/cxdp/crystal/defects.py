@@ -1,4 +1,4 @@
-"""Every defect that a crystal may hold beside its one straight line: one union, its displacement, its visibility."""
+"""Defects other than a single straight dislocation: their union type, displacement and visibility."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DefectLabel = Literal["line", "shockley_pair", "shockley", "stacking_fault", "tw
 
 
 class StraightLineSpec(BaseModel):
-    """One more straight perfect line."""
+    """An additional straight perfect dislocation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,8 +39,8 @@ class StraightLineSpec(BaseModel):
     line: LineSpec
     opposite: bool = Field(
         default=False,
-        description="Reverse the Burgers vector and keep the line's direction: -u. Reversing LineSpec.burgers turns "
-        "the direction over too, which is the same line.",
+        description="Reverse the Burgers vector but keep the line's direction: -u. Reversing LineSpec.burgers also "
+        "reverses the direction, which gives the same line.",
     )
 
 
@@ -51,18 +51,18 @@ DefectSpec = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How one reflection sees one defect.
+    """Contrast of one defect at one reflection.
 
     Attributes
     ----------
     kind
-        Of the defect.
+        Kind of the defect.
     g_dot_b
         g·b of a line, a pair (both partials together) or a loop; g·R, R = 1/6⟨112⟩, of a fault or a twin.
     visible
-        Lines, partials and loops: g·b ≠ 0. A pair: either partial's g·b ≠ 0, which is the case also for some perfect
-        lines with g·b = 0, whose partials have ±1/3. Faults: a phase of 2π g·R, so that only a whole number hides
-        them. Twins: the same rule, since a whole number means that matrix and twin share the reflection.
+        Lines, partials and loops: g·b ≠ 0. A pair: either partial's g·b ≠ 0, which also holds for some perfect lines
+        with g·b = 0, whose partials have ±1/3. Faults: they shift the phase by 2π g·R, so they are invisible only if
+        g·R is an integer. Twins: the same rule, since then matrix and twin share the reflection.
     """
 
     kind: DefectLabel
@@ -71,7 +71,7 @@ class Contrast:
 
 
 def contrast(hkl: Miller, defect: DefectSpec) -> Contrast:
-    """Return how the reflection ``hkl`` sees a defect."""
+    """Return the contrast of a defect at the reflection ``hkl``."""
     match defect:
         case StraightLineSpec():
             value = g_dot_b(hkl, defect.line.burgers) * (-1.0 if defect.opposite else 1.0)
@@ -91,14 +91,14 @@ def contrast(hkl: Miller, defect: DefectSpec) -> Contrast:
 
 
 def strongest(contrasts: tuple[Contrast, ...]) -> float:
-    """Return the largest |g·b|, with its sign, of the visible defects, of all where none is visible; 0 of none."""
+    """Return the g·b of largest modulus among visible defects, or among all if none is visible; 0 without defects."""
     if not contrasts:
         return 0.0
     return max(contrasts, key=lambda seen: (seen.visible, abs(seen.g_dot_b))).g_dot_b
 
 
 def crystal_label(line: LineSpec | None, defects: tuple[DefectSpec, ...]) -> str:
-    """Name what a crystal holds.
+    """Return the label of a crystal with these defects.
 
     'perfect'; 'screw', 'edge', 'mixed' for one straight line; 'two_lines'; the kind of a single other defect
     ('shockley_pair', 'shockley', 'stacking_fault', 'twin', 'loop'); 'several' for everything else.
@@ -117,14 +117,14 @@ def defect_displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement of one defect by itself; fields of several are added (linear elasticity).
+    """Return the displacement of a single defect; fields of several are added (linear elasticity).
 
     Parameters
     ----------
     points_nm
         (N, 3) about the centre of mass, crystal axes.
     size_nm
-        The particle's size, the unit of the specification's lengths.
+        The particle's size, which is the unit of the specification's lengths.
 
     Returns
     -------
@@ -170,11 +170,11 @@ def kept_points(
     hkl: Miller,
     atomic: bool,
 ) -> NDArray[np.bool_]:
-    """Say which of (N, 3) points stay: (N,) bool.
+    """Return which of (N, 3) points remain: (N,) bool.
 
-    A coarse-grained twin leaves out the lamella's points where the reflection isn't shared: the twin then scatters
-    near g not at all, which a lattice coarser than its layers can't show by itself. Of real atoms, a vacancy loop
-    leaves out the removed platelet: what would overlap once the two sides have moved together.
+    In a coarse-grained twin the lamella's points are removed if the reflection isn't shared: the twin then doesn't
+    scatter near g at all, which a lattice coarser than its layers can't reproduce. With real atoms, a vacancy loop
+    removes its platelet, whose atoms would overlap once the two sides have closed up.
     """
     if isinstance(defect, TwinSpec) and not atomic and contrast(hkl, defect).visible:
         layer, layers = twin_layers(defect, points_nm, size_nm, lattice_parameter_nm)

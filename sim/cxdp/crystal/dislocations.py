@@ -17,29 +17,29 @@ Character = Literal["screw", "edge", "mixed"]
 
 
 class LineSpec(BaseModel):
-    """One straight line.
+    """One straight dislocation.
 
-    Reversing the Burgers vector reverses the line's direction with it (`line_frame`), which is the same dislocation:
-    a population of these lines holds one sign of each character. The other sign (-u, `StraightLineSpec.opposite`)
-    needs no crystals of its own: near the peak its pattern is the inversion q → -q of this one's, one of the mirror
-    images that networks are trained and asked with. Only q·u and the slope of f(q), small within a few fringes, differ.
+    Reversing the Burgers vector also reverses the line's direction (`line_frame`), which gives the same dislocation: a
+    population of these lines has one sign of each character. The other sign (-u, `StraightLineSpec.opposite`) needs no
+    crystals of its own: near the peak its pattern is the inversion q → -q of this one's, and networks are trained and
+    evaluated with mirror images. Only q·u and the slope of f(q), both small within a few fringes, differ.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     burgers: Miller = Field(description="Twice the Burgers vector in lattice parameters, one of the twelve <110>.")
-    plane: Literal[0, 1] = Field(description="Which of the two {111} planes that hold the Burgers vector.")
+    plane: Literal[0, 1] = Field(description="Which of the two {111} planes that contain the Burgers vector.")
     character_deg: float = Field(
         ge=0, le=90, description="Angle between line and Burgers vector in the plane: 0 screw, 90 edge."
     )
     offset: tuple[float, float] = Field(
-        description="Where the line passes, from the crystal's centre of mass, in units of the particle's size: "
+        description="Position of the line relative to the crystal's centre of mass, in units of the particle's size: "
         "(along the slip plane normal, in the plane across the line)."
     )
 
     @property
     def character(self) -> Character:
-        """Screw at 0°, edge at 90°, else mixed."""
+        """Screw at 0°, edge at 90°, otherwise mixed."""
         if self.character_deg == 0:
             return "screw"
         return "edge" if self.character_deg == 90 else "mixed"
@@ -67,7 +67,7 @@ def displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement u of each point.
+    """Return the displacement u of each point.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def straight_displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement of a straight line whose Burgers vector, perfect or partial, lies in the plane of its cut.
+    """Return the displacement of a straight line whose Burgers vector, perfect or partial, lies in its cut plane.
 
     Parameters
     ----------

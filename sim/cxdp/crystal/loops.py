@@ -1,4 +1,4 @@
-"""Dislocation loops: the isotropic displacement field of a closed polygon, and the two loops that fcc forms.
+"""Dislocation loops: the isotropic displacement field of a closed polygon, and the two types of loops in fcc.
 
 Source: D. M. Barnett, Phil. Mag. A 51, 383 (1985): the field of a triangular loop as a solid angle, which carries the
 jump, and two sums over its sides; sides shared by triangles cancel, so any flat polygon is a sum over its own sides.
@@ -18,7 +18,7 @@ from braggwatch.sim.cxdp.crystal.planar import fault_shifts
 
 
 class LoopSpec(BaseModel):
-    """A flat polygonal loop whose Burgers vector is normal to it: of point defects, not of slip."""
+    """A flat polygonal loop whose Burgers vector is normal to it: formed by point defects, not by slip."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,9 +26,11 @@ class LoopSpec(BaseModel):
     burgers: Miller = Field(
         description="The normal: one of <110> (prismatic, b = 1/2<110>) or of <111> (Frank, b = 1/3<111>)."
     )
-    interstitial: bool = Field(description="An inserted platelet; False: a removed one (vacancies).")
-    radius: float = Field(gt=0, le=0.6, description="From the centre to the corners, in particle sizes.")
-    centre: tuple[float, float, float] = Field(description="From the centre of mass, crystal axes, in particle sizes.")
+    interstitial: bool = Field(description="True: an inserted platelet; False: a removed one (vacancies).")
+    radius: float = Field(gt=0, le=0.6, description="Distance from the centre to the corners, in particle sizes.")
+    centre: tuple[float, float, float] = Field(
+        description="Centre relative to the centre of mass, crystal axes, in particle sizes."
+    )
     sides: int = Field(default=6, ge=3, le=64)
 
     @model_validator(mode="after")
@@ -39,12 +41,12 @@ class LoopSpec(BaseModel):
 
     @property
     def frank(self) -> bool:
-        """Whether it is a Frank loop, which holds a stacking fault; else a prismatic one, which holds none."""
+        """Whether it is a Frank loop, which encloses a stacking fault; otherwise it is prismatic, without a fault."""
         return is_allowed(self.burgers)
 
 
 def loop_g_dot_b(hkl: Miller, loop: LoopSpec) -> float:
-    """g·b: whole for prismatic loops, thirds for Frank loops."""
+    """Return g·b: an integer for prismatic loops, a multiple of 1/3 for Frank loops."""
     return float(np.dot(hkl, loop.burgers)) / (3.0 if loop.frank else 2.0) * (1.0 if loop.interstitial else -1.0)
 
 
@@ -60,13 +62,13 @@ def loop_corners(loop: LoopSpec) -> NDArray[np.float64]:
 
 
 def burgers_nm(loop: LoopSpec, lattice_parameter_nm: float) -> NDArray[np.float64]:
-    """Return (3,) b in nm, crystal axes: along the normal where interstitial, against it where not."""
+    """Return (3,) b in nm, crystal axes: along the normal for interstitial loops, against it for vacancy loops."""
     scale = lattice_parameter_nm / (3.0 if loop.frank else 2.0)
     return np.asarray(loop.burgers, dtype=np.float64) * (scale if loop.interstitial else -scale)
 
 
 def solid_angle(corners: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solid angle of a flat convex polygon.
+    """Return the solid angle of a flat convex polygon.
 
     Source: van Oosterom and Strackee, IEEE Trans. Biomed. Eng. 30, 125 (1983), for each triangle of a fan.
 
@@ -75,7 +77,7 @@ def solid_angle(corners: NDArray[np.float64], points: NDArray[np.float64]) -> ND
     corners
         (C, 3), right-handed about the polygon's normal.
     points
-        (N, 3) from where it is seen.
+        (N, 3) points that it is seen from.
 
     Returns
     -------
@@ -101,22 +103,22 @@ def polygon_displacement(
     poisson_ratio: float,
     core_nm: float,
 ) -> NDArray[np.float64]:
-    """Displacement of a polygonal loop in an infinite isotropic medium.
+    """Return the displacement of a polygonal loop in an infinite isotropic medium.
 
     u = b Ω / 4π + Σ_sides [(1 - 2ν) f - g] / (8π (1 - ν)), f = (b × t) ln((R_B + R_B·t) / (R_A + R_A·t)) and
     g = b·(λ_A × λ_B) (λ_A + λ_B) / (1 + λ_A·λ_B), where R_A, R_B lead from the point to a side's corners, λ are their
-    directions and t is the side's (Barnett 1985; all signs turned, since Ω and b are counted the other way here).
+    directions and t is the side's (Barnett 1985; all signs are reversed, since Ω and b have the opposite sense here).
 
     Parameters
     ----------
     corners_nm
         (C, 3) corners of a flat convex polygon, right-handed about its normal.
     burgers
-        (3,) in nm: the jump of u from the side opposite the normal to the normal's side.
+        (3,) in nm: the jump of u across the loop, in the direction of its normal.
     points_nm
         (N, 3), the corners' axes.
     core_nm
-        The logarithm and the quotient of a side are kept finite within this distance of it.
+        Within this distance of a side, its logarithm and quotient are kept finite.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def polygon_displacement(
         along_a, along_b = to_a @ tangent, to_b @ tangent
         across2 = np.maximum(np.einsum("ni,ni->n", to_a, to_a) - along_a**2, core_nm**2)
         ra, rb = np.sqrt(across2 + along_a**2), np.sqrt(across2 + along_b**2)
-        # R + R·t loses all digits where R·t is about -R: there it is across² / (R - R·t)
+        # R + R·t cancels if R·t is about -R: there it is computed as across² / (R - R·t)
         log = np.log(_sum_with_length(along_b, rb, across2)) - np.log(_sum_with_length(along_a, ra, across2))
         f = np.outer(log, np.cross(burgers, tangent))
         la, lb = to_a / ra[:, None], to_b / rb[:, None]
@@ -158,7 +160,7 @@ def loop_displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement of a loop: (N, 3) in nm at (N, 3) points about the centre of mass, crystal axes."""
+    """Return the displacement of a loop: (N, 3) in nm at (N, 3) points about the centre of mass, crystal axes."""
     return polygon_displacement(
         loop_corners(loop) * size_nm,
         burgers_nm(loop, lattice_parameter_nm),
@@ -171,9 +173,9 @@ def loop_displacement(
 def platelet(
     loop: LoopSpec, points_nm: NDArray[np.float64], size_nm: float, lattice_parameter_nm: float, start: float
 ) -> NDArray[np.bool_]:
-    """Say which of (N, 3) points lie in the prism over the loop, one |b| high: (N,) bool.
+    """Return which of (N, 3) points lie in the prism above the loop, one |b| high: (N,) bool.
 
-    ``start`` is its lower face's height over the loop's plane in |b|.
+    ``start`` is the height of its lower face above the loop's plane, in |b|.
     """
     corners = loop_corners(loop) * size_nm
     normal = np.asarray(loop.burgers, dtype=np.float64) / np.linalg.norm(loop.burgers)
@@ -186,10 +188,10 @@ def platelet(
 
 
 def inserted_shift_nm(loop: LoopSpec, lattice_parameter_nm: float) -> NDArray[np.float64]:
-    """Shift (3,) from the platelet above an interstitial loop to the copy of it that fills the gap, nm.
+    """Return the shift (3,), nm, from the platelet above an interstitial loop to the copy of it that fills the loop.
 
-    One Burgers vector down; in a Frank loop also 1/6⟨112⟩ aside, since the layer between must be of the third kind
-    (an extrinsic fault).
+    One Burgers vector down; in a Frank loop also 1/6⟨112⟩ sideways, since the inserted layer must have the third
+    stacking position (an extrinsic fault).
     """
     shift = -burgers_nm(loop, lattice_parameter_nm)
     if loop.frank:

@@ -1,9 +1,9 @@
-"""The crystals of Lim, Bellec, Dupraz et al. (npj Comput. Mater. 7, 115, 2021), whose classes were the first three.
+"""The crystals of Lim, Bellec, Dupraz et al. (npj Comput. Mater. 7, 115, 2021), with its classes perfect, screw, edge.
 
 Wulff shapes with {111}, {100} and {110} facets at distances set by surface energies, cut by a substrate (Winterbottom)
-on one of the eight {111} at 65 to 75 % of the free height; b = 1/2[1-10], the screw line along [1-10], the edge line
-along [11-2] of the plane (111); lines within 10 % of the lateral size of the centre (CD) or anywhere (RPD). The best of
-its models learnt from three quarters of CD and one of RPD ("mix").
+on one of the eight {111} at 65 to 75 % of the free height; b = 1/2[1 -1 0], the screw line along [1 -1 0], the edge
+line along [1 1 -2] in the plane (1 1 1); lines within 10 % of the lateral size of the centre (CD) or anywhere (RPD).
+The best of its models was trained on three quarters CD and one quarter RPD ("mix").
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PaperRegime(BaseModel):
     elements: tuple[Element, ...] = ("Pt",)
     reflections: tuple[Miller, ...] = Field(
         default=((1, -1, 1), (1, -1, -1), (-1, 1, 1), (-1, 1, -1)),
-        description="Drawn from; by default the {111} that see the line (g·b = ±1).",
+        description="Reflections to draw from; by default the {111} with g·b = ±1.",
     )
 
 
@@ -97,7 +97,7 @@ def _line(
 def _interior(
     polyhedron: Polyhedron, rng: np.random.Generator, draws: int = 20_000
 ) -> tuple[NDArray[np.float64], float]:
-    """Points (M, 3) uniform in the volume, and its cube root; {111} distance 1."""
+    """Return points (M, 3) uniform in the volume, and the cube root of the volume; the {111} distance is 1."""
     half = 1.3
     points = rng.uniform(-half, half, size=(draws, 3))
     inside = points[polyhedron.inside(points)]
@@ -105,7 +105,7 @@ def _interior(
 
 
 def _lateral(points: NDArray[np.float64], shape: ShapeSpec) -> float:
-    """Mean width parallel to the interface."""
+    """Return the mean width parallel to the interface."""
     normal = np.asarray(shape.interface, dtype=np.float64) / np.sqrt(3.0)
     first = np.cross(normal, (1.0, 0.0, 0.0))
     first /= np.linalg.norm(first)

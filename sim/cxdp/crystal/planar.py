@@ -23,7 +23,7 @@ class ShockleyPairSpec(BaseModel):
 
     kind: Literal["shockley_pair"] = "shockley_pair"
     line: LineSpec = Field(description="The perfect line; its offset is the middle of the pair.")
-    separation: float = Field(gt=0, le=1.5, description="Between the partials, in particle sizes.")
+    separation: float = Field(gt=0, le=1.5, description="Distance between the partials, in particle sizes.")
 
 
 class ShockleySpec(BaseModel):
@@ -34,9 +34,11 @@ class ShockleySpec(BaseModel):
     kind: Literal["shockley"] = "shockley"
     plane: Miller = Field(description="Normal of the fault, one of {111}.")
     shift: Literal[0, 1, 2] = Field(description="Which of the three shifts that the plane allows (`fault_shifts`).")
-    angle_deg: float = Field(ge=0, lt=360, description="Of the line in the plane, from the shift, about the normal.")
+    angle_deg: float = Field(
+        ge=0, lt=360, description="Angle of the line in the plane, measured from the shift about the normal."
+    )
     offset: tuple[float, float] = Field(
-        description="Where the line passes, as in LineSpec: (along the normal, in the plane across the line)."
+        description="Position of the line, as in LineSpec: (along the normal, in the plane across the line)."
     )
 
 
@@ -48,7 +50,9 @@ class FaultSpec(BaseModel):
     kind: Literal["stacking_fault"] = "stacking_fault"
     plane: Miller = Field(description="Normal of the fault, one of {111}.")
     shift: Literal[0, 1, 2] = Field(description="Which of the three allowed shifts; they differ by lattice vectors.")
-    offset: float = Field(description="Of the plane from the centre of mass along the normal, in particle sizes.")
+    offset: float = Field(
+        description="Distance of the plane from the centre of mass along the normal, in particle sizes."
+    )
 
 
 class TwinSpec(BaseModel):
@@ -59,8 +63,10 @@ class TwinSpec(BaseModel):
     kind: Literal["twin"] = "twin"
     plane: Miller = Field(description="Normal of the boundaries, one of {111}.")
     shift: Literal[0, 1, 2] = Field(description="Which of the three allowed shifts; they differ by lattice vectors.")
-    offset: float = Field(description="Of the lamella's middle from the centre of mass, in particle sizes.")
-    thickness: float = Field(gt=0, le=1.5, description="In particle sizes; a whole number of {111} layers is made.")
+    offset: float = Field(description="Distance of the lamella's middle from the centre of mass, in particle sizes.")
+    thickness: float = Field(
+        gt=0, le=1.5, description="Thickness in particle sizes, rounded to a whole number of {111} layers."
+    )
 
 
 def unit_normal(plane: Miller) -> NDArray[np.float64]:
@@ -79,8 +85,8 @@ def unit_normal(plane: Miller) -> NDArray[np.float64]:
 def fault_shifts(plane: Miller) -> tuple[Miller, Miller, Miller]:
     """Return six times the three shifts 1/6⟨112⟩ that turn perfect stacking into an intrinsic fault.
 
-    They shift the side that the normal points to. The opposite ones would put like layers on top of each other.
-    Differences of the three are lattice vectors: all give the same fault.
+    They shift the side that the normal points to. The opposite shifts would stack like layers on each other (AA).
+    The three differ by lattice vectors, so all give the same fault.
     """
     unit_normal(plane)
     n1, n2, n3 = plane
@@ -88,15 +94,15 @@ def fault_shifts(plane: Miller) -> tuple[Miller, Miller, Miller]:
 
 
 def g_dot_shift(hkl: Miller, shift: Miller) -> float:
-    """g·R of a shift 1/6⟨112⟩ given six times: a fault is invisible where it is a whole number."""
+    """Return g·R of a shift R = 1/6⟨112⟩, given as 6R: a fault is invisible if it is an integer."""
     return float(np.dot(hkl, shift)) / 6.0
 
 
 def split(line: LineSpec) -> tuple[Miller, Miller]:
     """Return six times the partials at +x and -x of `line_frame`; their sum is six times the Burgers vector.
 
-    The one at +x bounds the fault's far end, so it must be a shift that the plane allows (the other order would need
-    like layers on top of each other).
+    The partial at +x bounds the far end of the fault, so it must be a shift that the plane allows (the other order
+    would stack like layers on each other).
     """
     normal = slip_planes(line.burgers)[line.plane]
     for first in fault_shifts(normal):
@@ -114,14 +120,14 @@ def pair_displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement of both partials and, as the difference of their cuts, of the fault between them.
+    """Return the displacement of both partials and, as the difference of their cuts, of the fault between them.
 
     Parameters
     ----------
     points_nm
         (N, 3) about the centre of mass, crystal axes.
     size_nm
-        The particle's size, the unit of the specification's lengths.
+        The particle's size, which is the unit of the specification's lengths.
 
     Returns
     -------
@@ -154,7 +160,7 @@ def partial_displacement(
     lattice_parameter_nm: float,
     poisson_ratio: float,
 ) -> NDArray[np.float64]:
-    """Displacement of a single partial: (N, 3) in nm at (N, 3) points as in `pair_displacement`.
+    """Return the displacement of a single partial: (N, 3) in nm at (N, 3) points as in `pair_displacement`.
 
     The fault is the half-plane x < 0 of `partial_frame`.
     """
@@ -167,7 +173,7 @@ def partial_displacement(
 def fault_displacement(
     fault: FaultSpec, points_nm: NDArray[np.float64], size_nm: float, lattice_parameter_nm: float
 ) -> NDArray[np.float64]:
-    """Shift of the side that the normal points to: (N, 3) in nm at (N, 3) points as in `pair_displacement`."""
+    """Return the shift of the side that the normal points to: (N, 3) in nm at points as in `pair_displacement`."""
     r = np.asarray(fault_shifts(fault.plane)[fault.shift], dtype=np.float64) * (lattice_parameter_nm / 6.0)
     above = points_nm @ unit_normal(fault.plane) > fault.offset * size_nm
     return np.where(above[:, None], r, 0.0)
@@ -180,8 +186,8 @@ def twin_layers(
 
     Returns
     -------
-    (N,) int64 number of the layer of each of (N, 3) points, at most 0 below the lamella, and how many layers the
-    lamella has (at least 1): its own are numbered from 1 to that.
+    (N,) int64 layer number of each of (N, 3) points, and the number of layers in the lamella (at least 1). The
+    lamella's layers are numbered from 1; points below it have numbers of 0 or less.
     """
     spacing = lattice_parameter_nm / np.sqrt(3.0)
     layers = max(1, round(twin.thickness * size_nm / spacing))
@@ -192,10 +198,10 @@ def twin_layers(
 def twin_displacement(
     twin: TwinSpec, points_nm: NDArray[np.float64], size_nm: float, lattice_parameter_nm: float
 ) -> NDArray[np.float64]:
-    """Displacement that makes the twin: (N, 3) in nm at (N, 3) points as in `pair_displacement`.
+    """Return the displacement that makes the twin: (N, 3) in nm at (N, 3) points as in `pair_displacement`.
 
-    Each layer of the lamella is shifted by R = 1/6⟨112⟩ against the layer below. Three shifts are a lattice vector, so
-    layer k is shifted by (k mod 3) R: the same structure without the shear of the shape that a deformation twin has.
+    Each layer of the lamella is shifted by R = 1/6⟨112⟩ relative to the layer below. Three shifts make a lattice
+    vector, so layer k is shifted by (k mod 3) R: the same structure, without a deformation twin's shape change.
     """
     r = np.asarray(fault_shifts(twin.plane)[twin.shift], dtype=np.float64) * (lattice_parameter_nm / 6.0)
     layer, layers = twin_layers(twin, points_nm, size_nm, lattice_parameter_nm)

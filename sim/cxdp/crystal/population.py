@@ -1,4 +1,4 @@
-"""Random crystals: the distribution that training data and the simulated sample are drawn from."""
+"""Random crystals: the distribution of the training data and of the simulated sample."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec
 
 
 class PopulationSpec(BaseModel):
-    """What may be drawn. The defaults are the shipped bundle's training population."""
+    """Distribution of the crystals. The defaults are the shipped bundle's training population."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     elements: tuple[Element, ...] = ("Al", "Ag", "Au", "Pt")
     reflections: tuple[tuple[Miller, float], ...] = Field(
         default=(((1, 1, 1), 0.6), ((2, 0, 0), 0.25), ((2, 2, 0), 0.1), ((3, 1, 1), 0.05)),
-        description="Families and their weights.",
+        description="Families of reflections and their weights.",
     )
     size_nm: tuple[float, float] = (100.0, 600.0)
     points_across: tuple[int, int] = (17, 22)
-    centred_fraction: float = Field(default=0.45, description="Share of lines within 0.1 of the centre (CD).")
-    max_line_offset: float = Field(default=0.22, description="Farthest line from the centre, in particle sizes (RPD).")
+    centred_fraction: float = Field(
+        default=0.45, description="Share of lines within 0.1 particle sizes of the centre (CD)."
+    )
+    max_line_offset: float = Field(
+        default=0.22, description="Largest distance of a line from the centre, in particle sizes (RPD)."
+    )
     unstrained_fraction: float = Field(default=0.15, description="Share of crystals without strain.")
     strain_rad: float = Field(
-        default=0.35, description="Strain phase over the particle, rms: the scale of a half-normal distribution."
+        default=0.35, description="Scale of the half-normal distribution of the rms strain phase, radians."
     )
-    strong_fraction: float = Field(default=0.1, description="Share drawn uniformly from strong_strain_rad instead.")
+    strong_fraction: float = Field(
+        default=0.1, description="Share of crystals whose rms is drawn uniformly from strong_strain_rad."
+    )
     strong_strain_rad: tuple[float, float] = (0.5, 1.1)
     facet_jitter: tuple[float, float] = (0.03, 0.35)
 
@@ -100,7 +106,7 @@ def _line(
 
 
 def random_reflection(population: PopulationSpec, rng: np.random.Generator) -> Miller:
-    """Draw a member of one of the population's families, these by their weights."""
+    """Draw a family of the population by its weight, then one of its members."""
     weights = np.asarray([weight for _, weight in population.reflections])
     members = family(population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0])
     return members[int(rng.integers(len(members)))]
@@ -119,15 +125,15 @@ def random_crystal_spec(
     Parameters
     ----------
     rng
-        Source of every draw.
+        Generator of every draw.
     label
-        What to put in.
+        The class: the defect to put in.
     population
         The distribution.
     hkl
-        The reflection; drawn from the population where None.
+        The reflection; None: drawn from the population.
     visible
-        Whether the line must be seen (g·b ≠ 0) or must not (g·b = 0) at the reflection.
+        Whether the line must be visible (g·b ≠ 0) or invisible (g·b = 0) at the reflection.
     """
     if hkl is None:
         hkl = random_reflection(population, rng)

@@ -14,37 +14,39 @@ from braggwatch.sim.crystallography.fcc import Miller, family
 class ShapeSpec(BaseModel):
     """Facet distances from the centre, relative to the {111} distance.
 
-    Each facet's distance is multiplied by its own factor, drawn uniformly from ``1 ± facet_jitter``, so that grown
-    crystals, where no two facets are alike, are covered. ``interface`` cuts one {111} side at a fraction of the
-    free crystal's height (Winterbottom).
+    Each facet's distance is multiplied by its own factor, drawn uniformly from ``1 ± facet_jitter``, to cover grown
+    crystals, in which no two facets are alike. ``interface`` cuts one {111} side at a fraction of the free crystal's
+    height (Winterbottom).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ratio_100: float = Field(gt=0, description="{100} distance over {111} distance.")
     ratio_110: float = Field(gt=0, description="{110} distance over {111} distance.")
-    facet_jitter: float = Field(ge=0, lt=0.6, description="Half-width of each facet's random factor.")
+    facet_jitter: float = Field(ge=0, lt=0.6, description="Half-width of the facets' random factors.")
     interface: Miller | None = Field(description="Outward normal of the substrate plane, one of {111}; None: free.")
-    height_fraction: float = Field(gt=0, le=1, description="Height kept along the interface normal.")
+    height_fraction: float = Field(
+        gt=0, le=1, description="Fraction of the height that remains along the interface normal."
+    )
     elongation: tuple[float, float, float] = Field(description="Stretch along the crystal's x, y, z.")
 
 
 @dataclass(frozen=True, slots=True)
 class Polyhedron:
-    """A convex body ``normals @ r <= distances``; unit normals (F, 3), distances (F,) in units of choice."""
+    """A convex body ``normals @ r <= distances``; unit normals (F, 3), distances (F,) in any unit."""
 
     normals: NDArray[np.float64]
     distances: NDArray[np.float64]
 
     def inside(self, points: NDArray[np.float64], margin: float = 0.0) -> NDArray[np.bool_]:
-        """Whether each of (N, 3) points lies inside, at least ``margin`` below every facet."""
+        """Return whether each of (N, 3) points lies inside, at least ``margin`` below every facet: (N,) bool."""
         keep = np.ones(len(points), dtype=bool)
         for normal, distance in zip(self.normals, self.distances, strict=True):
             keep &= points @ normal <= distance - margin
         return keep
 
     def depth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Distance of each of (N, 3) points to the nearest facet, positive inside."""
+        """Return the distance of each of (N, 3) points to the nearest facet, (N,) float64, positive inside."""
         return np.min(self.distances[None, :] - points @ self.normals.T, axis=1)
 
 
@@ -56,7 +58,7 @@ def make_polyhedron(spec: ShapeSpec, rng: np.random.Generator) -> Polyhedron:
     spec
         Ratios, jitter and cut.
     rng
-        Draws the facets' own factors.
+        Generator of the facets' random factors.
     """
     normals: list[NDArray[np.float64]] = []
     distances: list[float] = []

@@ -1,4 +1,4 @@
-"""Smooth strain that real perfect crystals carry: without it a classifier learns "asymmetric" as "edge"."""
+"""Smooth strain, as in real perfect crystals: without it a classifier takes every asymmetric pattern for an edge."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from braggwatch.sim.cxdp.crystal.shapes import Polyhedron
 
 
 class StrainSpec(BaseModel):
-    """Random smooth phase fields, in radians of G·u, so that size and element do not matter."""
+    """Random smooth phase fields G·u, in radians, so that they don't depend on size and element."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    random_rad: tuple[float, ...] = Field(description="Root mean square of each Gaussian random field.")
-    correlation: tuple[float, ...] = Field(description="Correlation length of each, in particle sizes.")
-    facet_rad: float = Field(ge=0, description="Amplitude of a field that decays from one facet inwards.")
-    facet_depth: float = Field(gt=0, description="Its decay length in particle sizes.")
-    bend_rad: float = Field(ge=0, description="Amplitude of a quadratic (misfit, bending) field.")
+    random_rad: tuple[float, ...] = Field(description="Rms phase of each Gaussian random field, radians.")
+    correlation: tuple[float, ...] = Field(description="Correlation length of each field, in particle sizes.")
+    facet_rad: float = Field(ge=0, description="Amplitude of a field that decays inwards from one facet, radians.")
+    facet_depth: float = Field(gt=0, description="Decay length of that field, in particle sizes.")
+    bend_rad: float = Field(ge=0, description="Amplitude of a quadratic (misfit, bending) field, radians.")
 
 
 NO_STRAIN = StrainSpec(random_rad=(), correlation=(), facet_rad=0.0, facet_depth=0.1, bend_rad=0.0)
@@ -40,9 +40,9 @@ def _random_field(
 def strain_phase(
     spec: StrainSpec, points: NDArray[np.float64], shape: Polyhedron, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Phase G·u in radians at (N, 3) points given in particle sizes, as is ``shape``.
+    """Return the phase G·u, (N,) float64 in radians, at (N, 3) points in particle sizes; ``shape`` likewise.
 
-    Returns (N,) float64. The mean slope is left in: it only moves the peak, as a real mean strain does.
+    The mean slope is not removed: like a real mean strain, it only moves the peak.
     """
     total = np.zeros(len(points))
     for rms, length in zip(spec.random_rad, spec.correlation, strict=True):
@@ -62,9 +62,10 @@ def strain_phase(
 
 
 def strain_spread(phase_rad: NDArray[np.float64], points: NDArray[np.float64]) -> float:
-    """Root mean square of a phase (N,) over points (N, 3), its mean and its mean slope taken out: they move the peak.
+    """Return the rms of a phase (N,) over points (N, 3), radians, without its mean and mean slope.
 
-    So it compares with the phase of an object retrieved from a measured peak, which is centred.
+    A mean slope only moves the peak, so the result is comparable to the phase of an object retrieved from a centred
+    measured peak.
     """
     rest = phase_rad - phase_rad.mean()
     if not rest.any():

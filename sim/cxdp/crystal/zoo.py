@@ -1,4 +1,4 @@
-"""Random crystals with other defects than one straight perfect line: what the shipped classes do not cover."""
+"""Random crystals with defects other than one straight perfect dislocation, which the shipped classes do not cover."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def random_zoo_spec(
     Parameters
     ----------
     rng
-        Source of every draw.
+        Generator of every draw.
     kind
         ``shockley_pair``: a split screw or edge line, partials 0.06 to 0.4 particle sizes apart. ``shockley``: a
         single partial with its fault. ``stacking_fault``: through the whole crystal. ``twin``: a lamella 0.05 to
         0.35 sizes thick. ``prismatic_loop``, ``frank_loop``: hexagons of radius 0.08 to 0.3, of vacancies or
         interstitials. ``dipole``, ``same_sign_pair``: two parallel lines of one plane family, 0.15 to 0.5 sizes
-        apart, opposite or like. Lengths are in particle sizes: faults as wide as that are rarer in large particles
-        than here, and a pair much narrower than a fringe of the highest order seen looks like its perfect line.
+        apart, opposite or like. Lengths are in particle sizes: faults this wide are rarer in large particles
+        than here, and a pair much narrower than a fringe of the highest visible order looks like its perfect line.
     population
         Shapes, sizes, strain, reflections.
     hkl
-        The reflection; drawn from the population where None.
+        The reflection; None: drawn from the population.
     visible
-        Whether the defect must be seen, by `defects.contrast`, or must not.
+        Whether the defect must be visible or invisible, by `defects.contrast`.
 
     Raises
     ------
     ValueError
-        If the reflection can't see, or can't but see, a defect of this kind.
+        If no defect of this kind has the required visibility at the reflection.
     """
     base = random_crystal_spec(rng, "perfect", population, hkl=hkl)
     for _ in range(1000):

@@ -1,4 +1,4 @@
-"""Relaxed crystals of atoms: configurations and libraries of them.
+"""Atomistically relaxed crystals: configurations and libraries of them.
 
-Data making imports it.
+Used by data set making.
 """

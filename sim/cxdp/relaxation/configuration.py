@@ -1,4 +1,4 @@
-"""One relaxed crystal: what was put in, how it was relaxed, what was found in it."""
+"""One relaxed crystal: the defect put in, how it was relaxed, and what was found afterwards."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _GENERATED = "zhou2004/"
 
 
 class RelaxationSpec(BaseModel):
-    """What a library of relaxed crystals holds; its hash names it."""
+    """Specification of a library of relaxed crystals; its hash identifies it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     population: PopulationSpec = Field(
         default=PopulationSpec(reflections=(((1, 1, 1), 1.0),)),
-        description="Shapes and line positions; elements, sizes, strain and reflections of it are not used.",
+        description="Shapes and line positions; its elements, sizes, strain and reflections are not used.",
     )
     regime: PaperRegime | None = Field(
         default=None,
-        description="The crystals of Lim et al. instead: size and lines of this; elements are the potentials'.",
+        description="Use the crystals of Lim et al., with its sizes and lines; elements come from the potentials.",
     )
     potentials: tuple[str, ...] = Field(
         default=("zhou2004/Al", "zhou2004/Ag", "zhou2004/Au", "zhou2004/Pt"),
         description="'zhou2004/Pt' (generated) or a setfl file.",
     )
     classes: tuple[Label, ...] = CLASSES
-    cells_across: tuple[int, int] = Field(default=(16, 24), description="Cubic cells across: 24 are 55 000 atoms.")
+    cells_across: tuple[int, int] = Field(default=(16, 24), description="Cubic cells across; 24 give 55 000 atoms.")
     settings: RelaxationSettings = RelaxationSettings()
     engine: Engine = "own"
     seed: int = 1
 
     def digest(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the specification."""
-        # names that were given before there were regimes stay
+        # digests from before regimes existed must not change
         later = {"regime"} if self.regime is None else None
         return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()[:12]
 
@@ -64,11 +64,11 @@ class RelaxedConfiguration:
     Attributes
     ----------
     spec
-        What the atoms were made from.
+        Specification of the initial atoms.
     positions_A
         (N, 3) float32 Å, crystal axes.
     label
-        What the census found: a class, or 'lost' where a line was put in and is not there any more.
+        Result of the census: a class, or 'lost' if the line put in has disappeared.
     """
 
     index: int
@@ -87,14 +87,14 @@ class RelaxedConfiguration:
 
 @cache
 def load_potential(name: str) -> EamPotential:
-    """Return a potential by name: 'zhou2004/Pt' is generated, all else is a setfl file.
+    """Return a potential by name: 'zhou2004/Pt' is generated, anything else is a setfl file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the element or the file is not understood.
+        If the element is unknown or the file is malformed.
     """
     if name.startswith(_GENERATED):
         return zhou_potential(name.removeprefix(_GENERATED))
@@ -102,7 +102,7 @@ def load_potential(name: str) -> EamPotential:
 
 
 def make_relaxer(engine: Engine) -> Relaxer:
-    """Return an engine, imported only now."""
+    """Return an engine; it is imported on first use."""
     if engine == "lammps":
         from braggwatch.sim.cxdp.relaxation.engines.lammps import LammpsRelaxer
 
@@ -120,7 +120,7 @@ def draw_configuration(spec: RelaxationSpec, index: int) -> tuple[CrystalSpec, s
     element = load_potential(potential).element
     if spec.regime is not None:
         if label == "mixed":
-            raise ValueError("the paper has no mixed lines: leave them out of 'classes', or 'regime' out")
+            raise ValueError("the paper has no mixed lines: remove 'mixed' from 'classes', or leave out 'regime'")
         return paper_crystal_spec(rng, label, spec.regime.model_copy(update={"elements": (element,)})), potential
     population = spec.population.model_copy(update={"elements": (element,)})
     drawn = random_crystal_spec(rng, label, population)
@@ -129,7 +129,7 @@ def draw_configuration(spec: RelaxationSpec, index: int) -> tuple[CrystalSpec, s
 
 
 def relax_configuration(spec: RelaxationSpec, index: int, relaxer: Relaxer) -> RelaxedConfiguration:
-    """Build crystal number ``index``, relax it and look at what is left in it."""
+    """Build crystal number ``index``, relax it and take the census of the result."""
     crystal, potential_name = draw_configuration(spec, index)
     potential = load_potential(potential_name)
     a = potential.lattice_parameter_A

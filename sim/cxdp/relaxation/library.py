@@ -1,4 +1,4 @@
-"""Relaxed crystals on disk: shards made in any order by any number of processes, and drawn from for data sets."""
+"""Relaxed crystals on disk: shards made in any order by any number of processes, used as a source for data sets."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class LibraryEntry:
     Attributes
     ----------
     label
-        What was found: one of `USABLE`, or what a census says of a crystal whose line is gone.
+        Defect found: one of `USABLE`, or the census label of a crystal that lost its line.
     put_in
-        What it was made with.
+        Defect put in.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class LibraryEntry:
 
 
 def relaxed_shard_path(folder: Path, spec: RelaxationSpec, start: int) -> Path:
-    """Return where the shard that begins with crystal ``start`` lies."""
+    """Return the path of the shard that starts with crystal ``start``."""
     return folder / f"relaxed-{spec.digest()}-{start:06d}.h5"
 
 
@@ -78,21 +78,21 @@ def write_relaxed_shard(folder: Path, spec: RelaxationSpec, start: int, stop: in
     return path
 
 
-def _store(file: h5py.File, made: RelaxedConfiguration) -> None:
-    group = file.create_group(f"{made.index:06d}")
-    atoms = group.create_dataset("positions", data=made.positions_A, compression="gzip", shuffle=True)
+def _store(file: h5py.File, crystal: RelaxedConfiguration) -> None:
+    group = file.create_group(f"{crystal.index:06d}")
+    atoms = group.create_dataset("positions", data=crystal.positions_A, compression="gzip", shuffle=True)
     atoms.attrs["units"] = "angstrom"
     atoms.attrs["axes"] = "crystal: x [100], y [010], z [001]"
-    group.attrs["crystal"] = made.spec.model_dump_json()
-    group.attrs["label"] = made.label
-    group.attrs["census"] = json.dumps(asdict(made.census))
-    group.attrs["potential"] = made.potential
-    group.attrs["lattice_parameter_A"] = made.lattice_parameter_A
-    group.attrs["steps"] = made.steps
-    group.attrs["stopped"] = made.stopped
-    group.attrs["max_force_eV_A"] = made.max_force_eV_A
-    group.attrs["engine"] = made.engine
-    group.attrs["seconds"] = made.seconds
+    group.attrs["crystal"] = crystal.spec.model_dump_json()
+    group.attrs["label"] = crystal.label
+    group.attrs["census"] = json.dumps(asdict(crystal.census))
+    group.attrs["potential"] = crystal.potential
+    group.attrs["lattice_parameter_A"] = crystal.lattice_parameter_A
+    group.attrs["steps"] = crystal.steps
+    group.attrs["stopped"] = crystal.stopped
+    group.attrs["max_force_eV_A"] = crystal.max_force_eV_A
+    group.attrs["engine"] = crystal.engine
+    group.attrs["seconds"] = crystal.seconds
 
 
 class CrystalLibrary:
@@ -101,18 +101,18 @@ class CrystalLibrary:
     Parameters
     ----------
     folder
-        Where `write_relaxed_shard` put them.
+        Folder of the shards of `write_relaxed_shard`.
     labels
-        Which to draw from, by what was found in them.
+        Labels to draw from: the defects found after relaxation.
     population
-        Reflections, sizes and smooth strain that drawn crystals get.
+        Reflections, sizes and smooth strain given to drawn crystals.
     accept
-        Further choice, e.g. of one element; None takes all.
+        Further selection, e.g. of one element; None: all.
 
     Raises
     ------
     FileNotFoundError
-        If no crystal of these labels is there.
+        If there is no crystal with these labels.
     ValueError
         If a shard is of another schema.
     """
@@ -138,16 +138,16 @@ class CrystalLibrary:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name the crystals and the population laid over them."""
+        """Twelve hexadecimal digits that identify the crystals and the population applied to them."""
         names = ",".join(f"{e.path.name}:{e.row}" for e in self.entries)
         return hashlib.sha256((names + self.population.model_dump_json()).encode()).hexdigest()[:12]
 
     def label(self, index: int) -> str:
-        """Return what was found in crystal ``index``."""
+        """Return the label found in crystal ``index``."""
         return self.entries[index].label
 
     def positions_A(self, index: int) -> NDArray[np.float32]:
-        """(N, 3) relaxed positions, Å, crystal axes."""
+        """Return the relaxed positions, (N, 3) Å, crystal axes."""
         entry = self.entries[index]
         with h5py.File(entry.path, "r") as file:
             return np.asarray(file[f"{entry.index:06d}/positions"], dtype=np.float32)
@@ -155,14 +155,14 @@ class CrystalLibrary:
     def crystal(
         self, index: int, rng: np.random.Generator, hkl: Miller | None = None, size_nm: float | None = None
     ) -> Crystal:
-        """Return crystal ``index`` at a reflection that sees its line, with smooth strain of the population.
+        """Return crystal ``index`` at a reflection at which its line is visible, with smooth strain of the population.
 
         Parameters
         ----------
         rng
-            Draws what is not given, and the strain.
+            Generator of the strain and of anything not given.
         hkl, size_nm
-            Reflection and the size that the crystal stands for; drawn where None.
+            Reflection, and the particle size that the crystal represents, nm; None: drawn.
         """
         entry, population = self.entries[index], self.population
         low, high = np.log(population.size_nm)
@@ -180,7 +180,7 @@ class CrystalLibrary:
 
 def _visible_reflection(entry: LibraryEntry, population: PopulationSpec, rng: np.random.Generator) -> Miller:
     line = None if entry.label == "perfect" else entry.spec.line
-    # every family has members that see a given line: this ends
+    # in every family some members make a given line visible, so this ends
     while True:
         hkl = random_reflection(population, rng)
         if line is None or g_dot_b(hkl, line.burgers) != 0:
@@ -202,7 +202,7 @@ def read_entries(path: Path) -> Iterable[LibraryEntry]:
         for row, name in enumerate(sorted(file)):
             group, positions = file[name], file[f"{name}/positions"]
             if not isinstance(positions, h5py.Dataset):
-                raise ValueError(f"{path.name} holds no atoms for crystal {name}: relax the crystals again")
+                raise ValueError(f"{path.name} contains no atoms for crystal {name}: relax the crystals again")
             spec = CrystalSpec.model_validate_json(str(group.attrs["crystal"]))
             entries.append(
                 LibraryEntry(

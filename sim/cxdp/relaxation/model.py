@@ -1,4 +1,4 @@
-"""What goes into a relaxation and what comes out: one record type for each idea, whichever engine does the work."""
+"""Input and output of a relaxation, the same for every engine."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ StopReason = Literal["energy_tolerance", "force_tolerance", "step_limit", "rejec
 
 @dataclass(frozen=True, slots=True)
 class EamPotential:
-    """A one-element embedded-atom potential in tables, as a setfl file (LAMMPS eam/alloy) holds it.
+    """A one-element embedded-atom potential in tables, as in a setfl file (LAMMPS eam/alloy).
 
     E = Σ_i F(ρ_i) + 1/2 Σ_{i≠j} φ(r_ij), ρ_i = Σ_{j≠i} f(r_ij).
 
     Attributes
     ----------
     name
-        Which one, e.g. 'Pt_Zhou04'.
+        Name, e.g. 'Pt_Zhou04'.
     element
         Chemical symbol.
     mass_u
-        Atomic mass.
+        Atomic mass, u.
     lattice_parameter_A
-        Cubic fcc lattice parameter as the file states it.
+        Cubic fcc lattice parameter stated in the file, Å.
     cutoff_A
-        No interaction beyond.
+        Distance beyond which there is no interaction, Å.
     density_step, distance_step_A
-        Spacings of the tables, both from 0.
+        Spacings of the tables, which both start at 0.
     embedding_eV
         (N_rho,) F(ρ).
     density
@@ -40,7 +40,7 @@ class EamPotential:
     pair_eV_A
         (N_r,) r·φ(r).
     source
-        Who published it.
+        Publication.
     """
 
     name: str
@@ -57,23 +57,23 @@ class EamPotential:
 
 
 class RelaxationSettings(BaseModel):
-    """How far to relax.
+    """Relaxation protocol and its limits.
 
-    ``paper``: everything free until the energy's relative change falls under ``energy_tolerance`` (Lim et al. 2021,
-    conjugate gradient, 1e-6). Depends on the crystal's size, since the tolerance is relative to the total energy.
-    ``clamped``: the surface shell held at its initial (Volterra) positions until the largest force of the others is
-    below ``force_tolerance_eV_A``, then everything released for ``release_steps``, in portions of ``check_every``
-    steps; the last portion that the caller's check accepted is kept.
-    ``none``: the atoms stay where the elastic field put them.
+    ``paper``: all atoms are free until the energy's relative change falls below ``energy_tolerance`` (Lim et al. 2021,
+    conjugate gradient, 1e-6). The result depends on the crystal's size, since the tolerance is relative to the total
+    energy. ``clamped``: the surface shell is held at its initial (Volterra) positions until the largest force on the
+    other atoms is below ``force_tolerance_eV_A``, then all atoms are released for ``release_steps``, in portions of
+    ``check_every`` steps; the result is the last portion that the caller's check accepted. ``none``: the atoms stay at
+    the positions of the elastic field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: Literal["paper", "clamped", "none"] = "clamped"
-    energy_tolerance: float = Field(default=1e-6, gt=0, description="Relative, between two steps; 'paper' only.")
+    energy_tolerance: float = Field(default=1e-6, gt=0, description="Relative change between two steps; 'paper' only.")
     force_tolerance_eV_A: float = Field(default=0.01, gt=0, description="Largest force; 'clamped' only.")
     max_steps: int = Field(default=2000, ge=1)
-    clamp_depth_A: float = Field(default=5.0, gt=0, description="Thickness of the held shell, about two layers.")
+    clamp_depth_A: float = Field(default=5.0, gt=0, description="Thickness of the held shell, Å; about two layers.")
     release_steps: int = Field(default=40, ge=0, description="Steps after the release; 'clamped' only.")
     check_every: int = Field(default=20, ge=1, description="Steps between two checks of the released crystal.")
 
@@ -92,7 +92,7 @@ class EnergyAndForces:
 
     @property
     def max_force_eV_A(self) -> float:
-        """Largest norm of a force."""
+        """Largest norm of a force, eV/Å."""
         return float(np.sqrt((self.force_eV_A**2).sum(axis=1).max()))
 
 
@@ -103,13 +103,13 @@ class Relaxation:
     Attributes
     ----------
     positions_A
-        (N, 3) float64, open boundaries, axes and order as they came in.
+        (N, 3) float64 Å, open boundaries, axes and order as in the input.
     steps
-        Force evaluations or iterations, as the engine counts its steps.
+        Force evaluations or iterations, depending on the engine.
     stopped
-        Why it ended; 'rejected_by_check': the last accepted snapshot of a 'clamped' release was kept.
+        Why it ended; 'rejected_by_check': the result is the last accepted snapshot of a 'clamped' release.
     engine
-        Which engine, with its version.
+        Name and version of the engine.
     """
 
     positions_A: NDArray[np.float64]
@@ -122,11 +122,11 @@ class Relaxation:
 
 
 SnapshotCheck = Callable[[NDArray[np.float64]], bool]
-"""Given (N, 3) positions in Å: is what was put in still there?"""
+"""Takes (N, 3) positions in Å and returns whether the defect put in is still there."""
 
 
 class Relaxer(Protocol):
-    """An engine. Open boundaries, zero temperature."""
+    """A relaxation engine, with open boundaries at zero temperature."""
 
     @property
     def name(self) -> str:
@@ -151,9 +151,9 @@ class Relaxer(Protocol):
         Parameters
         ----------
         shell
-            (N,) True for the atoms that 'clamped' holds in its first phase; asked for by that protocol.
+            (N,) bool, True for the atoms that 'clamped' holds in its first phase; required by that protocol.
         accept
-            Asked after each portion of the release; None accepts all.
+            Called after each portion of the release; None accepts all.
 
         Raises
         ------

@@ -58,7 +58,7 @@ def test_ions_without_planes_stay_below_the_limit(seed: int) -> None:
 
 
 def test_a_region_too_small_to_say_is_an_error() -> None:
-    with pytest.raises(ValueError, match="too few to see planes"):
+    with pytest.raises(ValueError, match="too few to detect planes"):
         fit_planes(np.zeros((10, 3), np.float32))
     with pytest.raises(ValueError, match=r"nm thick"):
         fit_planes(np.random.default_rng(0).uniform(0, 0.3, (500, 3)).astype(np.float32))
@@ -78,7 +78,7 @@ def test_the_region_of_the_pole_is_where_planes_are_resolved() -> None:
 def test_data_without_planes_are_refused_with_what_was_seen() -> None:
     with pytest.raises(UnresolvedPlanesError, match=r"resolved in 0% .* median signal .* Cut out the region"):
         require_planes(map_planes(planes((12, 12, 24), sigma_z=0.3)))
-    with pytest.raises(UnresolvedPlanesError, match="too few to see lattice planes"):
+    with pytest.raises(UnresolvedPlanesError, match="too few to detect lattice planes"):
         require_planes(map_planes(np.random.default_rng(0).uniform(0, 20, (500, 3)).astype(np.float32)))
     with pytest.raises(UnresolvedPlanesError, match="in nanometres"):
         map_planes(np.random.default_rng(0).uniform(0, 1e4, (500, 3)).astype(np.float32))
@@ -99,5 +99,5 @@ def test_levelling_flattens_tilted_and_curved_planes() -> None:
 
 
 def test_nothing_resolved_nothing_levelled() -> None:
-    with pytest.raises(ValueError, match="no resolved region"):
+    with pytest.raises(ValueError, match="no region with resolved planes"):
         fit_levelling(map_planes(planes((12, 12, 12), sigma_z=0.3)), 0.1432)

@@ -69,14 +69,14 @@ def test_a_sure_class_ends_the_scan_and_stays_in_its_record(session) -> None:
     assert verdict.reason == "the plan ended it with the peak behind; 10 of 40 frames missing"
 
 
-def test_a_class_stays_only_where_the_end_was_meant(bench, scan_of) -> None:
+def test_a_class_stays_only_where_the_end_was_meant(bench, preset, scan_of) -> None:
     """Frames lost on the wire, an end before the peak is behind, or too early an end leave no class."""
     scan = scan_of(COUNT)
     documents = scan.inline()
     stop = documents[-1]
 
     def ended(frames: int, told: int) -> tuple[str | None, str | None]:
-        fresh = type(bench)(bench.callback._table._preset, AssemblySettings(grace_s=0.0))
+        fresh = type(bench)(preset, AssemblySettings(grace_s=0.0))
         name, doc = stop
         fresh.feed([*documents[: 2 + frames], (name, {**doc, "num_events": {"primary": told}})]).wait(10.0)
         return fresh.result.verdict.label, fresh.result.verdict.reason

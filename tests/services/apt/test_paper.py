@@ -134,7 +134,7 @@ def test_what_cant_be_explained_is_said(made: Made) -> None:
     words = ("explain", "--registry", str(made.registry))
     for more, match in (
         ((str(made.pos),), "needs --ranges FILE and --at X Y Z"),
-        ((str(made.pos), "--ranges", str(made.rrng), "--at", "900", "0", "0"), "holds no pair of ions"),
+        ((str(made.pos), "--ranges", str(made.rrng), "--at", "900", "0", "0"), "contains no pair of ions"),
         (("--label", "bcc"), "no class 'bcc'"),
         (("--out", "a.jpg"), "picture is a .png"),
     ):

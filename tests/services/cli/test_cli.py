@@ -232,7 +232,7 @@ def test_import_reports_origins_in_json(tmp_path: Path) -> None:
     assert report["origins"]["delta"].startswith("SPEC motor Delta")
     again = run("import", "34idc", str(tmp_path / "a.spec"), *arguments)
     assert again.exit_code == 3
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     for wrong in ("energy", "energy=", "energy=abc", "=9"):
         assert run("import", "34idc", str(tmp_path / "a.spec"), *arguments, "--set", wrong).exit_code == 3
 

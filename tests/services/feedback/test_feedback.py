@@ -13,12 +13,13 @@ from bluesky.callbacks.zmq import RemoteDispatcher
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.services.cxdp.live.derived_run import derived_run, flat_fields
 from braggwatch.services.cxdp.live.outbox import ResultOutbox
-from braggwatch.services.feedback.derived_run import derived_run, flat_fields
-from braggwatch.services.feedback.dispatch import FeedbackDispatcher
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
-from braggwatch.services.feedback.sink import Sink, SinkError
-from braggwatch.services.settings import PublisherSettings, SettingsError
+from braggwatch.services.live.feedback_dispatch import FeedbackDispatcher
+from braggwatch.services.live.sink import Sink, SinkError
+from braggwatch.services.settings import PublisherSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import PayloadFormat, decode
 

@@ -18,7 +18,8 @@ from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.callbacks.plans.verdict_plans import PlanVerdict, best_of, screen_grid, wait_for_verdict
 from braggwatch.services.feedback.verdict_client import HttpVerdictSource
 from braggwatch.services.serving import serve
-from braggwatch.services.settings import PageSettings, ScreeningSettings, Settings, StoreSettings, StreamSettings
+from braggwatch.services.settings import PageSettings, ScreeningSettings, Settings, StoreSettings
+from braggwatch.services.stream.stream_settings import StreamSettings
 from braggwatch.sim.beamline.assembly import SimulatedBeamline, build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.sample import SimulatedSample

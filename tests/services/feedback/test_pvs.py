@@ -23,7 +23,8 @@ from braggwatch.services.composition import compose_service
 from braggwatch.services.cxdp.live.modality import CurveModality
 from braggwatch.services.doctor import examine
 from braggwatch.services.feedback.pvs import VerdictPvs
-from braggwatch.services.settings import FeedbackSettings, PvSettings, Settings, SettingsError, load_settings
+from braggwatch.services.settings import FeedbackSettings, PvSettings, Settings, load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 
 pytest.importorskip("p4p", reason="p4p is not installed: pip install 'braggwatch[epics]'")

@@ -155,13 +155,13 @@ def lost_frames(scan: h5py.Group) -> None:
     [
         (remove("instrument/positioners"), "has no instrument/positioners"),
         (remove("measurement"), "has no measurement"),
-        (remove("start_time"), "when was it"),
+        (remove("start_time"), "time is unknown"),
         (remove(f"measurement/{DETECTOR}"), "no frames"),
         (second_stack, "several stacks of frames: eiger2M, mpx1x4"),
-        (second_motor, "eta, thp moved: say with --rocking"),
+        (second_motor, "eta, thp moved: name the rocked one with --rocking"),
         (nobody_moved, "no motor moved"),
         (fewer_frames, "6 frames of mpx1x4 and 9 positions of eta"),
-        (lost_frames, "links to files that are not there: mpx1x4"),
+        (lost_frames, "links to missing files: mpx1x4"),
     ],
 )
 def test_what_can_not_be_told_is_an_error_that_says_what_to_do(change: Change, words: str, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_a_scan_cut_short_is_an_aborted_run_of_the_frames_there_are(tmp_path: Pa
 @pytest.mark.parametrize(
     ("file", "options", "words"),
     [
-        ("PtNP_0001.h5", ["--scan", "99"], "there are 12.1"),
-        ("sample.h5", ["--scan", "13"], "not there"),
+        ("PtNP_0001.h5", ["--scan", "99"], "it has 12.1"),
+        ("sample.h5", ["--scan", "13"], "link to a missing file"),
         ("sample.h5", ["--scan", "12", "--entry", "PtNP_0002_12.1"], "has no scan PtNP_0002_12.1"),
         ("PtNP_0001.h5", ["--scan", "12", "--detector", "eiger"], "frames: mpx1x4"),
         ("scan0012/nothing.h5", ["--scan", "12"], "nothing.h5"),

@@ -21,9 +21,9 @@ import zmq.auth
 from bluesky.callbacks.zmq import Publisher
 
 from braggwatch.models.verdict import Outcome
-from braggwatch.services.settings import CurveKeys
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.rejection import RejectReason
+from braggwatch.services.stream.stream_settings import CurveKeys
 from braggwatch.services.stream.watchdog import ResetCause
 
 

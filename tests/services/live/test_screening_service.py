@@ -13,15 +13,16 @@ import pytest
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.services.cxdp.live.derived_run import derived_run
 from braggwatch.services.cxdp.preprocessing import preprocessing_settings
-from braggwatch.services.feedback.derived_run import derived_run
-from braggwatch.services.feedback.sink import Sink
 from braggwatch.services.live.health import HealthState
 from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.live.sink import Sink
 from braggwatch.services.live.supervision import Notifier
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import PreprocessingChoices, Settings, SettingsError, load_settings
+from braggwatch.services.settings import PreprocessingChoices, Settings, load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.sim.geometry import load_preset
 

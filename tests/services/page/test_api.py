@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braggwatch.services.page.exports import safe_file_name
-from braggwatch.services.page.slices import central_slices
+from braggwatch.services.cxdp.live.exports import safe_file_name
+from braggwatch.services.cxdp.live.slices import central_slices
 
 
 def test_a_result_is_read_back_as_it_was_stored(world, result_of):

@@ -7,7 +7,8 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from braggwatch.services.settings import PageSettings, SettingsError, load_settings
+from braggwatch.services.settings import PageSettings, load_settings
+from braggwatch.services.settings_error import SettingsError
 
 TOKEN = "a-long-token"
 

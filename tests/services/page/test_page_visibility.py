@@ -10,7 +10,7 @@ import pytest
 
 from braggwatch.callbacks.cxdp.records import BurgersVisibility
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility
-from braggwatch.services.feedback.derived_run import derived_run, flat_fields
+from braggwatch.services.cxdp.live.derived_run import derived_run, flat_fields
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -14,6 +14,7 @@ from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.sadp.live.pattern_picture import pack_picture, unpack_picture
+from braggwatch.services.sadp.live.pattern_store import PatternStore
 from tests.support.patterns import QuickJudge, net, noisy, pattern_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -23,7 +24,7 @@ class Stream:
     """Judges documents into the page's world."""
 
     def __init__(self, world, model=None) -> None:
-        self.desk = PatternDesk(world.store.patterns, ResultBroker(7), world.metrics)
+        self.desk = PatternDesk(PatternStore.of(world.store), ResultBroker(7), world.metrics)
         world.patterns = self.desk
         self.callback = PatternCallback(model or PatternModel(QuickJudge(), 0.9), self.desk.take)
 
@@ -85,7 +86,7 @@ def test_the_picture_has_its_spots_where_they_are(http: httpx.Client, stream: St
 def test_after_a_restart_the_last_picture_is_still_there(world, stream: Stream) -> None:
     run = pattern_run([net()])
     stream.send(run)
-    fresh = PatternDesk(world.store.patterns, ResultBroker(8))
+    fresh = PatternDesk(PatternStore.of(world.store), ResultBroker(8))
     assert fresh.picture(run.uid, "foil").seq_num == 1
     assert fresh.picture(run.uid, "nobody") is None
 

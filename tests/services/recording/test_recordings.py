@@ -143,7 +143,7 @@ def test_object_arrays_and_foreign_names_are_refused(tmp_path: Path) -> None:
     with RecordingWriter(tmp_path / "a.bwrec", source="test") as writer:
         with pytest.raises(RecordingError, match="can't be recorded"):
             writer.write(RecordedDocument(0.0, "event", {"data": {"x": np.array([object()])}}))
-        with pytest.raises(RecordingError, match="no document name"):
+        with pytest.raises(RecordingError, match="not a document name"):
             writer.write(RecordedDocument(0.0, "bulk_events", {}))
 
 
@@ -152,7 +152,7 @@ def test_a_foreign_file_is_no_recording(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(content)
     assert not is_recording(path)
-    with pytest.raises(RecordingError, match="no Braggwatch recording"):
+    with pytest.raises(RecordingError, match="not a Braggwatch recording"):
         list(read_recording(path))
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.stream.loss import LossLedger
-from braggwatch.services.stream.run_index import RunIndex
 from braggwatch.services.stream.scan_numbers import ScanNumbers
 from braggwatch.services.stream.sequence_gaps import SequenceGaps
 
@@ -43,9 +43,9 @@ def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]
 
 
 def ledger_of(documents) -> LossLedger:
-    ledger, index = LossLedger(grace_s=1.0), RunIndex()
+    ledger, references = LossLedger(grace_s=1.0), RunReferences()
     for name, document in documents:
-        ledger.observe(index.run_of(name, document), name, document, 0.0)
+        ledger.observe(references.run_of(name, document), name, document, 0.0)
     return ledger
 
 

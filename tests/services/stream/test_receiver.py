@@ -10,12 +10,13 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import CurveKeys, SettingsError, StreamSettings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.backlog import SHED_REASON, Backlog, QueuedDocument
 from braggwatch.services.stream.loss import LossLedger
 from braggwatch.services.stream.receiver import Receiver
-from braggwatch.services.stream.run_index import RunIndex
+from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings
 from braggwatch.services.stream.watchdog import ConnectionWatch, ResetCause
 
 
@@ -173,22 +174,22 @@ def test_a_forged_seq_num_takes_no_memory():
     )
 )
 def test_index_and_ledger_take_any_document(document):
-    run, index = Ledger(), RunIndex()
+    run, references = Ledger(), RunReferences()
     for name in ("start", "descriptor", "event", "event_page", "datum", "stop", "resource", "stream_datum"):
-        run.ledger.observe(index.run_of(name, document), name, document, 0.0)
+        run.ledger.observe(references.run_of(name, document), name, document, 0.0)
         run.ledger.observe("r", name, document, 0.0)
 
 
 def test_the_index_follows_every_kind_of_document():
-    index = RunIndex()
-    assert index.run_of("start", {"uid": "r"}) == "r"
-    assert index.run_of("descriptor", {"uid": "d", "run_start": "r"}) == "r"
-    assert index.run_of("event", {"descriptor": "d"}) == "r"
-    assert index.run_of("resource", {"uid": "s", "run_start": "r"}) == "r"
-    assert index.run_of("datum", {"resource": "s"}) == "r"
-    assert index.run_of("stream_datum", {"descriptor": "d"}) == "r"
-    assert index.run_of("stop", {"run_start": "r"}) == "r"
-    assert index.run_of("event", {"descriptor": "unknown"}) is None
+    references = RunReferences()
+    assert references.run_of("start", {"uid": "r"}) == "r"
+    assert references.run_of("descriptor", {"uid": "d", "run_start": "r"}) == "r"
+    assert references.run_of("event", {"descriptor": "d"}) == "r"
+    assert references.run_of("resource", {"uid": "s", "run_start": "r"}) == "r"
+    assert references.run_of("datum", {"resource": "s"}) == "r"
+    assert references.run_of("stream_datum", {"descriptor": "d"}) == "r"
+    assert references.run_of("stop", {"run_start": "r"}) == "r"
+    assert references.run_of("event", {"descriptor": "unknown"}) is None
 
 
 @pytest.fixture

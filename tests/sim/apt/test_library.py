@@ -9,7 +9,7 @@ import pytest
 
 from braggwatch.sim.apt.library import LibraryName, LibrarySpec, SdmSample, load_library_spec, make_sample
 from braggwatch.sim.apt.sdm_shards import check_sdm_shard, read_sdm_shard, write_sdm_shard
-from braggwatch.sim.cxdp.shards import ForeignShardError, ShardError
+from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
 

@@ -275,7 +275,7 @@ def test_ranging_labels_by_the_half_open_range_and_refuses_overlap() -> None:
         label_ions(cloud, [*ranges, MassRange(1.9, 3.0, "C")])
     with pytest.raises(ValueError, match="no ranges"):
         label_ions(cloud, [])
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="is empty"):
         MassRange(2.0, 1.0, "A")
 
 

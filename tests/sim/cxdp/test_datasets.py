@@ -240,7 +240,7 @@ def test_damage_is_found_whatever_it_is(tmp_path: Path) -> None:
         with pytest.raises(ShardError, match=r"shard\.h5 is damaged"):
             check_shard(path, SPEC, range(2))
     path.write_bytes(whole)
-    with pytest.raises(ShardError, match="holds 2 of 3 samples"):
+    with pytest.raises(ShardError, match="has 2 of 3 samples"):
         check_shard(path, SPEC, range(3))
     with pytest.raises(ForeignShardError, match="another data set"):
         check_shard(path, CLEAN, range(2))
@@ -283,7 +283,7 @@ def test_relaxed_crystals_go_the_same_way(tmp_path: Path) -> None:
     assert [info.config for info in facts.infos] == [0, 0, 1, 1]
     assert [info.label for info in facts.infos] == ["perfect", "perfect", "screw", "screw"]
     assert {info.source for info in facts.infos} == {facts.crystals} == {"relaxed-0123456789abx2"}
-    assert steps[-1] == (5, "a crystal of class mixed was not asked for")
+    assert steps[-1] == (5, "class mixed is not in the specification")
     assert facts.infos[0].size_nm != facts.infos[1].size_nm
     again = make_sample(SPEC, 3, crop, crystals)
     assert not isinstance(again, str)

@@ -150,7 +150,7 @@ def test_a_scan_elsewhere_is_refused() -> None:
     fitted = fitted_gold()
     particle = fitted.particle()
     away = fitted.measurement.every(40).model_copy(update={"q_inv_A": (0.0, 3.0, 3.0)})
-    with pytest.raises(ValueError, match="doesn't meet the particle's peak"):
+    with pytest.raises(ValueError, match="misses the particle's peak"):
         Rescan(away, particle.size_nm).expected_counts(particle)
 
 
@@ -169,5 +169,5 @@ def test_an_object_is_stored_whole(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_object_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(ValueError, match=r"other.npz is no object"):
+    with pytest.raises(ValueError, match=r"other.npz is not a Braggwatch object"):
         load_object(tmp_path / "other.npz")

@@ -131,7 +131,7 @@ def test_beams_added_to_first_order_come_near_the_solved_ones():
 
 def test_picture_beyond_the_beams_is_refused():
     zone = BlochZone(structure_named("Al").build(), (0, 0, 1), BlochSettings(200, g_max_inv_A=1.0, beams=20))
-    with pytest.raises(ValueError, match="beams were taken up to 1 1/Å"):
+    with pytest.raises(ValueError, match="beams were computed up to 1 1/Å"):
         zone.pattern(100.0, 1.0)
     with pytest.raises(ValueError, match="thickness"):
         zone.pattern(0.0, 0.5)

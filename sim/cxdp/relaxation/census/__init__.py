@@ -1,4 +1,4 @@
-"""What is in a crystal of atoms, so that its label comes from what was found and never from what was put in.
+"""Find the defects in a crystal of atoms, so that its label comes from what was found, not from what was put in.
 
-Configurations import it.
+Used by configurations.
 """

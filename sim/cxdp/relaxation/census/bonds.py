@@ -1,7 +1,7 @@
-"""Who is whose neighbour in an fcc crystal, and whether an atom's surroundings are fcc, hcp or neither.
+"""Neighbours in an fcc crystal, and whether an atom's surroundings are fcc, hcp or neither.
 
-Everything here is a loop over atoms and neighbours, compiled once by numba; a neighbour is nearer than the middle
-between the first (a/√2) and second (a) fcc shell. Structure: conventional common-neighbour analysis, Honeycutt and
+Everything here is a loop over atoms and neighbours, compiled by numba; a neighbour is nearer than the midpoint between
+the first (a/√2) and second (a) fcc shells. Structure: conventional common-neighbour analysis, Honeycutt and
 Andersen, J. Phys. Chem. 91, 4950 (1987), with the signatures of Faken and Jonsson, Comput. Mater. Sci. 2, 279 (1994).
 """
 
@@ -15,14 +15,14 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 CUTOFF: Final = (np.sqrt(0.5) + 1.0) / 2.0
-"""Length under which two atoms are bonded, in lattice parameters: 0.8536."""
+"""Distance below which two atoms are bonded, in lattice parameters: 0.8536."""
 
 OTHER: Final = 0
 FCC: Final = 1
 HCP: Final = 2
 
 MOST_NEIGHBOURS: Final = 24
-"""Columns of the neighbour table; an atom with more (overlapping atoms of an unrelaxed core) keeps the first."""
+"""Columns of the neighbour table; an atom with more neighbours (overlapping in an unrelaxed core) keeps the first."""
 
 IDEAL_BONDS: Final = np.array(
     [
@@ -35,8 +35,8 @@ IDEAL_BONDS: Final = np.array(
 """(12, 3) fcc bonds in units of a/2; 2k and 2k + 1 are opposite."""
 
 BOND_TOLERANCE: Final = 0.27
-"""How far, in lattice parameters, a bond may be from an ideal one to be mapped to it. Two ideal bonds are 0.707 apart;
-the bonds across a stacking fault or a twin boundary are 0.408 from the nearest: they stay unmapped."""
+"""Largest distance, in lattice parameters, between a bond and the ideal one it is mapped to. Two ideal bonds are 0.707
+apart; the bonds across a stacking fault or a twin boundary are 0.408 from the nearest and stay unmapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Bonds:
     neighbours
         (N, `MOST_NEIGHBOURS`) int32, padded with -1.
     asymmetry
-        (N, 3) float64 sum of the bond vectors in lattice parameters: about 0 inside, pointing inwards at a surface.
+        (N, 3) float64 sum of the bond vectors in lattice parameters: about 0 in the bulk, pointing inwards at a
+        surface.
     """
 
     count: NDArray[np.int32]
@@ -71,7 +72,7 @@ def find_bonds(positions_A: NDArray[np.floating], a_A: float) -> Bonds:
     Raises
     ------
     ValueError
-        If the positions are not (N, 3), not finite, or lie farther apart than any crystal's atoms do.
+        If the positions are not (N, 3), not finite, or too far apart for a crystal.
     """
     if positions_A.ndim != 2 or positions_A.shape[1] != 3 or len(positions_A) == 0:
         raise ValueError(f"expected (N, 3) positions, got {positions_A.shape}")
@@ -204,14 +205,14 @@ def _bits_set(value: int) -> int:  # pragma: no cover - compiled
 
 
 def map_bonds(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) -> NDArray[np.int8]:
-    """Map each bond to the ideal fcc bond that it is a strained copy of.
+    """Map each bond to the ideal fcc bond of which it is a strained copy.
 
-    The crystal's cubic axes must be those of the coordinates, give or take ten degrees.
+    The crystal's cubic axes must agree with those of the coordinates to about 10°.
 
     Returns
     -------
-    (N, `MOST_NEIGHBOURS`) int8: index into `IDEAL_BONDS`, -1 where none is within `BOND_TOLERANCE` (a core, a fault,
-    a twin) or where there is no neighbour.
+    (N, `MOST_NEIGHBOURS`) int8: index into `IDEAL_BONDS`, -1 if none is within `BOND_TOLERANCE` (in a core, fault or
+    twin) or there is no neighbour.
     """
     scaled = np.ascontiguousarray(positions_A, dtype=np.float64) / a_A
     return _map_bonds(scaled, bonds.neighbours, IDEAL_BONDS.astype(np.float64) / 2.0, BOND_TOLERANCE)

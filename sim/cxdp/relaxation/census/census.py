@@ -1,11 +1,11 @@
-"""What is in a crystal of atoms, so that its label comes from what was found and never from what was put in.
+"""Find the dislocations in a crystal of atoms, so that its label comes from what was found, not from what was put in.
 
-A line is found in four steps. First all circuits of the crystal (`circuits.all_circuits`): if each closes, there is no
-line, whatever the cores look like. Then the atoms inside that are neither surface nor fcc, in connected groups: each is
-a core. Then its direction, from the shape of the group (`line_shape`). Last, slice by slice along that direction, all
-Burgers circuits around it; the slices vote. The circuits run in lattice coordinates carried through the good bonds by
-breadth-first search, not along prescribed paths: none needs to be chosen, none runs through a core or across a fault,
-and some hundred of them outvote a few bad bonds.
+A line is found in four steps. First, all circuits of the crystal (`circuits.all_circuits`): if every one closes, there
+is no line. Second, the connected groups of interior atoms that are not fcc: each is a core. Third, the line's
+direction, from the shape of the group (`line_shape`). Last, in slices along that direction, all Burgers circuits around
+it; the slices vote. The circuits use lattice coordinates propagated through good bonds by breadth-first search rather
+than prescribed paths: no path needs to be chosen, none runs through a core or across a fault, and some hundred circuits
+outvote a few bad bonds.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ CensusState = Literal["perfect", "line", "turned", "escaped", "other"]
 CensusLabel = Literal["perfect", "screw", "edge", "mixed", "lost", "other"]
 
 CHARACTER_BIN_DEG: Final = 15.0
-"""A line within this of 0° is a screw, within this of 90° an edge, else mixed."""
+"""Degrees: a line within this of 0° is a screw, within this of 90° an edge, otherwise mixed."""
 TURNED_DEG: Final = 15.0
-"""A line found farther than this from the direction it was put in along has turned."""
+"""Degrees: a line found farther than this from its initial direction has turned."""
 LEAST_LENGTH: Final = 4.0
-"""Lattice parameters; a shorter line is a stub at the surface."""
+"""Shortest line, in lattice parameters; a shorter one is a stub at the surface."""
 LEAST_FAULTY: Final = 0.002
-"""Share of the atoms inside, and at least 30 of them, that are not fcc in a crystal without a line but not perfect."""
+"""Share of interior atoms (and at least 30) that must be non-fcc for a crystal without a line not to be perfect."""
 SLICE: Final = 2.0
 """Thickness, in lattice parameters, of the slices that vote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What was found in a crystal.
+    """Result of analysing a crystal.
 
     Attributes
     ----------
     atoms
-        How many there are.
+        Number of atoms.
     interior_fcc, interior_hcp, interior_other
-        Structures by common-neighbour analysis of the atoms below the two outermost layers.
+        Numbers of atoms below the two outermost layers with this structure, by common-neighbour analysis.
     hcp_count
-        All hcp atoms, whatever their depth, as LAMMPS and OVITO count them.
+        Number of hcp atoms at any depth, as counted by LAMMPS and OVITO.
     state
-        'perfect': all circuits close and all is fcc inside; 'escaped': the same, though a line had been put in;
-        'line': one straight line, which is the one that was put in, if any was; 'turned': one line, but another
-        Burgers vector than put in, or more than `TURNED_DEG` from its direction; 'other': all else (several lines,
-        loops, faults, twins, lines too short to tell).
+        'perfect': all circuits close and the interior is fcc; 'escaped': the same, although a line was put in;
+        'line': one straight line, the same as the one put in, if any; 'turned': one line, but with another Burgers
+        vector than put in, or more than `TURNED_DEG` from its direction; 'other': anything else (several lines,
+        loops, faults, twins, lines too short to identify).
     label
-        The class: 'perfect'; of a line, its character as found; 'lost' if escaped; 'other'.
+        The class: 'perfect'; for a line, its character as found; 'lost' if escaped; 'other'.
     burgers
         Twice the Burgers vector in lattice parameters, relative to ``direction``; None without a line. (b, direction)
-        and their opposites are the same line: given is the one that agrees with the line put in, else the one whose b
-        has a positive first non-zero component.
+        and their opposites are the same line: this is the sign of the line put in, or, without one, that for which the
+        first non-zero component of b is positive.
     direction
         Unit vector along the line, crystal axes.
     character_deg
-        Angle between line and Burgers vector, 0 to 90.
+        Angle between line and Burgers vector, 0 to 90°.
     line_length_nm
-        Extent of the core along its direction below the two outermost layers; 0 without a line.
+        Extent of the core along its direction below the two outermost layers, nm; 0 without a line.
     line_offset
         Distance of the line from the centre of mass, in cube roots of the crystal's volume.
     dissociated
@@ -79,7 +79,7 @@ class Census:
     fault_plane
         The {111} plane of that fault.
     fault_width_nm
-        Its mean width; 0 without one.
+        Mean width of that fault, nm; 0 without one.
     """
 
     atoms: int
@@ -120,14 +120,14 @@ class _Line:
 
 
 def character_label(character_deg: float) -> Literal["screw", "edge", "mixed"]:
-    """Name a line's character: within `CHARACTER_BIN_DEG` of 0° screw, of 90° edge, else mixed."""
+    """Return a line's character: within `CHARACTER_BIN_DEG` of 0° screw, of 90° edge, otherwise mixed."""
     if character_deg <= CHARACTER_BIN_DEG:
         return "screw"
     return "edge" if character_deg >= 90.0 - CHARACTER_BIN_DEG else "mixed"
 
 
 def take_census(positions_A: NDArray[np.floating], a_A: float, *, line: LineSpec | None = None) -> Census:
-    """Count, and look for a line.
+    """Count the structures of a crystal's atoms and look for a dislocation.
 
     Parameters
     ----------
@@ -136,15 +136,15 @@ def take_census(positions_A: NDArray[np.floating], a_A: float, *, line: LineSpec
     a_A
         Lattice parameter in Å of the potential.
     line
-        What was put in, if anything: tells 'escaped' from 'perfect' and 'turned' from 'line', and fixes the sign of
-        ``burgers``. It doesn't change what is found.
+        The line put in, if any: distinguishes 'escaped' from 'perfect' and 'turned' from 'line', and fixes the sign of
+        ``burgers``. It doesn't affect what is found.
 
     Raises
     ------
     ValueError
         As `find_bonds`.
     """
-    atoms = _look(positions_A, a_A)
+    atoms = _classify_atoms(positions_A, a_A)
     inside = atoms.structure[atoms.interior]
     fcc, hcp = int((inside == FCC).sum()), int((inside == HCP).sum())
     other = len(inside) - fcc - hcp
@@ -164,7 +164,7 @@ def take_census(positions_A: NDArray[np.floating], a_A: float, *, line: LineSpec
 
 
 def still_holds(line: LineSpec, a_A: float) -> Callable[[NDArray[np.float64]], bool]:
-    """Make the check that a relaxation asks for: the line that was put in, and only that, is still in."""
+    """Return a check for a relaxation: whether the crystal still contains the line put in and nothing else."""
 
     def holds(positions_A: NDArray[np.float64]) -> bool:
         return take_census(positions_A, a_A, line=line).state == "line"
@@ -172,7 +172,7 @@ def still_holds(line: LineSpec, a_A: float) -> Callable[[NDArray[np.float64]], b
     return holds
 
 
-def _look(positions_A: NDArray[np.floating], a: float) -> _Atoms:
+def _classify_atoms(positions_A: NDArray[np.floating], a: float) -> _Atoms:
     positions = np.ascontiguousarray(positions_A, dtype=np.float64)
     bonds = find_bonds(positions, a)
     return _Atoms(
@@ -199,10 +199,10 @@ def _groups(points: NDArray[np.float64], reach: float) -> list[NDArray[np.int64]
 
 
 def _find_lines(atoms: _Atoms) -> list[_Line] | None:
-    """Find the lines through the crystal; None if something else is in it, too."""
+    """Find the lines through the crystal; None if it also contains something else."""
     core = np.flatnonzero(atoms.interior & (atoms.structure != FCC))
     lines: list[_Line] = []
-    strange = False
+    other_defects = False
     for group in _groups(atoms.positions[core], 1.05 * atoms.a):
         members = core[group]
         if len(members) < 8:
@@ -214,23 +214,23 @@ def _find_lines(atoms: _Atoms) -> list[_Line] | None:
         if burgers is not None and agreed and _reaches_surface(atoms, members, shape):
             lines.append(_Line(burgers, shape))
         else:
-            strange = strange or len(members) >= 30
-    return None if strange else lines
+            other_defects = other_defects or len(members) >= 30
+    return None if other_defects else lines
 
 
 def _vote(atoms: _Atoms, members: NDArray[np.int64], shape: CoreShape) -> tuple[Miller | None, bool]:
-    """Return the Burgers vector that most slices of a line find, and whether enough of them do."""
+    """Return the Burgers vector found in most slices of a line, and whether enough slices agree."""
     z = shape.direction
     height = atoms.positions @ z
-    own = height[members]
+    core_height = height[members]
     clear = np.ones(len(height), dtype=bool)
     around = atoms.bonds.neighbours[members]
     clear[members] = clear[around[around >= 0]] = False
-    number = max(3, int(np.ptp(own) / (SLICE * atoms.a)))
-    edges = np.linspace(float(own.min()), float(own.max()), number + 1)
+    number = max(3, int(np.ptp(core_height) / (SLICE * atoms.a)))
+    edges = np.linspace(float(core_height.min()), float(core_height.max()), number + 1)
     votes: Counter[Miller | None] = Counter()
     for low, high in pairwise(edges):
-        inside = (own >= low) & (own <= high)
+        inside = (core_height >= low) & (core_height <= high)
         if not inside.any():
             votes[None] += 1
             continue

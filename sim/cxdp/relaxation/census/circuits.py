@@ -1,10 +1,10 @@
-"""Burgers circuits, all at once: lattice coordinates carried from atom to atom, and the bonds where they do not close.
+"""All Burgers circuits at once: lattice coordinates propagated from atom to atom, and the bonds where they don't close.
 
 Each mapped bond (`bonds.map_bonds`) is a step of the perfect lattice. A breadth-first search gives each atom reached
 integer coordinates; a bond between two reached atoms then closes one circuit through the tree. In a perfect or merely
 strained crystal every circuit closes; one that encloses a dislocation fails by its Burgers vector (Frank's start-finish
 circuit, Hirth and Lothe, Theory of Dislocations, section 1.4). Bonds across a stacking fault or a twin boundary aren't
-mapped, so that no circuit crosses a fault: those that are left enclose a dissociated line as a whole.
+mapped, so no circuit crosses a fault: the remaining ones enclose both partials of a dissociated line.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MAJORITY: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """What the circuits of a set of atoms say.
+    """Result of the circuits in a set of atoms.
 
     Attributes
     ----------
     circuits
-        How many were closed.
+        Number of circuits.
     failures
-        Sum of ideal steps, in units of a/2, of those that failed, with how many did. About a cut (`circuits_about`)
-        the sign is the Burgers vector's; else it is arbitrary and (x, y, z) stands for its opposite, too.
+        Closure failure in units of a/2 → number of circuits with it. Around a line (`circuits_about`) the sign is
+        that of the Burgers vector; otherwise it is arbitrary and (x, y, z) also stands for its opposite.
     """
 
     circuits: int
@@ -41,7 +41,7 @@ class Closure:
 
     @property
     def burgers(self) -> Miller | None:
-        """The one <110> vector that most circuits fail by; None if there is none."""
+        """The <110> vector by which most circuits fail; None if there is none."""
         for vector, number in self.failures.items():
             if vector in BURGERS and number >= MAJORITY * self.circuits:
                 return vector
@@ -76,11 +76,11 @@ def circuits_about(
     Parameters
     ----------
     members
-        Indices of the atoms of the slice, less the core and its neighbours: the bonds in a core may be mapped so that
-        its singularity lies anywhere in it, and a path between that and (0, 0) would escape the cut.
+        Indices of the slice's atoms without the core and its neighbours: depending on how its bonds are mapped, the
+        singularity may lie anywhere in the core, and a path between it and (0, 0) would bypass the cut.
     across
         (members, 2) coordinates in the right-handed frame (x, y) across the line, which passes through (0, 0).
-        The search never crosses the half-line x > 0, y = 0: the bonds that do close one circuit each.
+        The search never crosses the half-line x > 0, y = 0: each bond that crosses it closes one circuit.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def _walk(  # pragma: no cover - compiled
 ) -> tuple[int, NDArray[np.int64]]:
     width = neighbours.shape[1]
     size = len(members)
-    # everything is kept by place among the members, so that a slice costs no more than its own atoms
+    # everything is indexed within the members, so that the cost of a slice depends only on its own atoms
     place = np.full(neighbours.shape[0], -1, np.int32)
     for p in range(size):
         place[members[p]] = p

@@ -1,4 +1,4 @@
-"""Where the atoms of a dislocation's core lie: the line's direction, its length, and the fault between two partials."""
+"""Shape of a dislocation's core: the line's direction and length, and the fault between two partials."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from braggwatch.sim.cxdp.relaxation.census.bonds import HCP, IDEAL_BONDS, MOST_N
 
 PLANES: Final[tuple[Miller, ...]] = ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
 ONE_PLANE: Final = 0.9
-"""Share of a core's fault on one plane from which that plane holds the line. A screw may split on both of its planes,
-in turns: its direction is then that of the whole core."""
+"""Smallest share of a core's fault on one plane for the line to lie in that plane. A screw may split on its two planes
+alternately: its direction is then that of the whole core."""
 LEAST_FAULT_WIDTH: Final = 0.6
-"""Width in lattice parameters, two atomic rows, under which a fault is part of the core."""
+"""Width in lattice parameters (two atomic rows) below which a fault is part of the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class CoreShape:
     centre
         (3,) Å, halfway between the partials.
     length_A
-        Extent along the direction; of two partials, the mean.
+        Extent along the direction, Å; for two partials, the mean.
     fault_plane
         The {111} plane of the ribbon, or of most of it; None without one.
     fault_width_A
-        Area of the fault, on whatever planes, over the length; 0 without one.
+        Area of the fault, on any planes, divided by the length, Å; 0 without one.
     """
 
     direction: NDArray[np.float64]
@@ -45,7 +45,7 @@ class CoreShape:
 
 
 def fault_sides(code: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which {111} plane each hcp atom is faulted on, from the three ideal bonds that it lacks.
+    """Find the {111} plane on which each hcp atom is faulted, from the three ideal bonds that it lacks.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ def fault_sides(code: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.i
     """
     if code.shape[1] != MOST_NEIGHBOURS:
         raise ValueError(f"expected rows of {MOST_NEIGHBOURS} bonds, got {code.shape[1]}")
-    there = np.zeros((len(code), 12), dtype=bool)
+    present = np.zeros((len(code), 12), dtype=bool)
     row, _ = np.nonzero(code >= 0)
-    there[row, code[code >= 0]] = True
-    lacking = (~there).astype(np.int64) @ IDEAL_BONDS
+    present[row, code[code >= 0]] = True
+    lacking = (~present).astype(np.int64) @ IDEAL_BONDS
     plane, side = np.full(len(code), -1), np.zeros(len(code), dtype=np.int64)
     for index, normal in enumerate(PLANES):
         for sign in (1, -1):
-            on = (lacking == 2 * sign * np.asarray(normal)).all(axis=1) & (there.sum(axis=1) == 9)
+            on = (lacking == 2 * sign * np.asarray(normal)).all(axis=1) & (present.sum(axis=1) == 9)
             plane[on], side[on] = index, sign
     return plane, side
 
@@ -108,17 +108,17 @@ def fit_core(
 
 
 def _is_intrinsic(hcp: NDArray[np.float64], side: NDArray[np.int64], index: int, a: float) -> bool:
-    """Say whether hcp atoms are an intrinsic fault: two layers next to each other, not a twin's two boundaries."""
+    """Return whether hcp atoms form an intrinsic fault: two adjacent layers, not the two boundaries of a twin."""
     from scipy.spatial import KDTree  # slow to import
 
     below, above = hcp[side > 0], hcp[side < 0]
     if len(below) < 3 or len(above) < 3:
         return False
     normal = np.asarray(PLANES[index]) / np.sqrt(3.0)
-    # the partner of each atom is the nearest one of the other layer, for the fault may be bent
+    # the partner of each atom is the nearest one in the other layer, since the fault may be bent
     _, nearest = KDTree(below).query(above)
-    gap = float(np.median((above - below[nearest]) @ normal))
-    return abs(gap - a / np.sqrt(3.0)) < 0.25 * a
+    spacing = float(np.median((above - below[nearest]) @ normal))
+    return abs(spacing - a / np.sqrt(3.0)) < 0.25 * a
 
 
 def _between_partials(other: NDArray[np.float64], index: int, height: float) -> CoreShape:
@@ -132,15 +132,15 @@ def _between_partials(other: NDArray[np.float64], index: int, height: float) -> 
     direction = np.cos(angle) * first + np.sin(angle) * second
     across = -np.sin(angle) * flat[:, 0] + np.cos(angle) * flat[:, 1]
     along = np.cos(angle) * flat[:, 0] + np.sin(angle) * flat[:, 1]
-    left = across <= border
-    length = 0.5 * (float(np.ptp(along[left])) + float(np.ptp(along[~left])))
-    middle = [0.5 * float(v[left].mean() + v[~left].mean()) for v in (along, across)]
+    first_partial = across <= border
+    length = 0.5 * (float(np.ptp(along[first_partial])) + float(np.ptp(along[~first_partial])))
+    middle = [0.5 * float(v[first_partial].mean() + v[~first_partial].mean()) for v in (along, across)]
     centre = middle[0] * direction + middle[1] * np.cross(normal, direction) + height * normal
     return CoreShape(np.asarray(direction, dtype=np.float64), centre, length, None, 0.0)
 
 
 def _two_parallel_lines(points: NDArray[np.float64]) -> tuple[float, float]:
-    """Fit two parallel lines to (K, 2) points: their angle in radians, and the border between them across it."""
+    """Fit two parallel lines to (K, 2) points: return their angle in radians, and where the border between them is."""
     best = (np.inf, 0.0, 0.0)
     for angle in np.deg2rad(np.arange(0.0, 180.0, 1.0)):
         across = np.sort(-np.sin(angle) * points[:, 0] + np.cos(angle) * points[:, 1])

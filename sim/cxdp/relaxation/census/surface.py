@@ -1,4 +1,4 @@
-"""Which atoms are the surface of a crystal, told from those of a dislocation's core, and how deep the others lie."""
+"""Find the surface atoms of a crystal, as distinct from those of a dislocation core, and the depth of the others."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from braggwatch.sim.cxdp.relaxation.census.bonds import Bonds, find_bonds
 
 SURFACE_ASYMMETRY: Final = 1.2
-"""Length of the sum of an under-coordinated atom's bonds, in lattice parameters, from which it may be surface. Ideal:
-1.73 on {111}, 2.0 on {100}, 2.1 and more on {110}, edges and corners; 0.71 beside a vacancy or under a step. The hollow
-cores of unrelaxed edges reach 1.8: what tells them from a surface is that there is something outside."""
+"""Smallest length of the sum of a surface atom's bonds, in lattice parameters. Ideal values: 1.73 on {111}, 2.0 on
+{100}, at least 2.1 on {110}, edges and corners; 0.71 beside a vacancy or under a step. The hollow cores of unrelaxed
+edge
+dislocations reach 1.8: they differ from a surface in that there are atoms outside."""
 
 OUTSIDE: Final = (1.2, 0.6)
-"""How far outside a surface atom, and how far around that point, there is no atom; in lattice parameters. No point in a
-solid is farther than 0.5 from one."""
+"""Distance of a test point outside a surface atom, and the radius around it that must be free of atoms, in lattice
+parameters. Inside a solid no point is farther than 0.5 from an atom."""
 
 
 def surface_layers(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) -> NDArray[np.int8]:
@@ -26,11 +27,11 @@ def surface_layers(positions_A: NDArray[np.floating], a_A: float, bonds: Bonds) 
     Parameters
     ----------
     positions_A, a_A, bonds
-        (N, 3) Å, Å, and what `find_bonds` finds in them.
+        (N, 3) Å, lattice parameter in Å, and the result of `find_bonds`.
 
     Returns
     -------
-    (N,) int8: 0 on the surface, 1 bonded to it, and so on; 127 where no path leads there.
+    (N,) int8: 0 on the surface, 1 bonded to it, and so on; 127 if not connected to it.
     """
     length = np.sqrt((bonds.asymmetry**2).sum(axis=1))
     surface = (bonds.count < 12) & (length > SURFACE_ASYMMETRY)
@@ -76,7 +77,7 @@ def _layers(  # pragma: no cover - compiled
 
 
 def surface_shell(positions_A: NDArray[np.floating], a_A: float, depth_A: float) -> NDArray[np.bool_]:
-    """Find the atoms near the surface; a dislocation's core inside the crystal is no surface.
+    """Find the atoms near the surface; a dislocation core inside the crystal doesn't count as surface.
 
     Parameters
     ----------
@@ -85,12 +86,12 @@ def surface_shell(positions_A: NDArray[np.floating], a_A: float, depth_A: float)
     a_A
         Lattice parameter in Å.
     depth_A
-        Thickness of the shell. It is counted from half a {111} spacing outside the outermost atoms, so that two
-        layers of platinum are 4.5 Å thick.
+        Thickness of the shell, Å, measured from half a {111} spacing outside the outermost atoms, so that two layers
+        of platinum are 4.5 Å thick.
 
     Returns
     -------
-    (N,) bool; all False if ``depth_A`` is under half a {111} spacing.
+    (N,) bool; all False if ``depth_A`` is less than half a {111} spacing.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def surface_shell(positions_A: NDArray[np.floating], a_A: float, depth_A: float)
     shell = layer == 0
     if reach < 0:
         return np.zeros(len(positions_A), dtype=bool)
-    # no bond is longer than 0.86 a: deeper layers can't be within reach of a straight line to the surface
+    # no bond is longer than 0.86 a, so deeper layers are beyond this straight-line distance from the surface
     near = np.flatnonzero((layer > 0) & (layer <= np.ceil(2.2 * reach / a_A) + 1))
     if near.size and shell.any():
         tree = KDTree(np.asarray(positions_A, dtype=np.float64)[shell])

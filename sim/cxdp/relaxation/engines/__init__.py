@@ -1,4 +1,4 @@
-"""What relaxes atoms: the project's own engine in Warp, and LAMMPS.
+"""Relaxation engines: the project's own in Warp, and LAMMPS.
 
-Configurations import it.
+Used by configurations.
 """

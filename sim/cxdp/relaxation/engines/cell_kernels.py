@@ -24,7 +24,7 @@ class Grids:
 
 @wp.func
 def cell_coordinates(x: wp.vec3d, lower: wp.vec3d, shape: wp.vec3i, inverse_edge: wp.float64) -> wp.vec3i:
-    """Which cell; what has left the grid counts to its rim, where its neighbours look too."""
+    """Return the cell of a position; atoms outside the grid belong to its outermost cells, as in the pair search."""
     d = (x - lower) * inverse_edge
     return wp.vec3i(
         wp.clamp(wp.int32(wp.floor(d[0])), 0, shape[0] - 1),
@@ -41,19 +41,19 @@ def count_members(
     cell: wp.array[wp.int32],
     counts: wp.array[wp.int32],
 ):
-    """Each atom's cell and each cell's number of atoms, which starts at 0."""
+    """Find each atom's cell and count each cell's atoms; ``counts`` must start at 0."""
     i = wp.tid()
     c = crystal[i]
     shape = grids.shape[c]
     k = cell_coordinates(x[i], grids.lower[c], shape, grids.inverse_edge)
-    mine = grids.first_cell[c] + (k[0] * shape[1] + k[1]) * shape[2] + k[2]
-    cell[i] = mine
-    wp.atomic_add(counts, mine, 1)
+    index = grids.first_cell[c] + (k[0] * shape[1] + k[1]) * shape[2] + k[2]
+    cell[i] = index
+    wp.atomic_add(counts, index, 1)
 
 
 @wp.kernel(enable_backward=False)
 def fill_cells(cell: wp.array[wp.int32], cursor: wp.array[wp.int32], members: wp.array[wp.int32]):
-    """Atoms' numbers, cell after cell; ``cursor`` starts at the cells' starts and ends at their ends."""
+    """List the atoms' numbers cell by cell; ``cursor`` goes from each cell's start to its end."""
     i = wp.tid()
     slot = wp.atomic_add(cursor, cell[i], 1)
     members[slot] = i
@@ -61,7 +61,7 @@ def fill_cells(cell: wp.array[wp.int32], cursor: wp.array[wp.int32], members: wp
 
 @wp.kernel(enable_backward=False)
 def sort_members(start: wp.array[wp.int32], end: wp.array[wp.int32], members: wp.array[wp.int32]):
-    """Ascending numbers within a cell: threads filled it in any order, sums over neighbours shall not depend on it."""
+    """Sort the numbers in each cell: threads fill it in any order, but sums over neighbours must not depend on it."""
     c = wp.tid()
     for s in range(start[c] + 1, end[c]):
         atom = members[s]
@@ -88,9 +88,9 @@ def list_pairs(
     x_listed: wp.array[wp.vec3d],
     most: wp.array[wp.int32],
 ):
-    """Neighbours of each atom of the crystals that want it.
+    """List the neighbours of each atom of the selected crystals.
 
-    ``most`` is the largest number found and the number of pairs so close that they count as one place.
+    ``most`` receives the largest number of neighbours, and the number of pairs so close that they coincide.
     """
     i = wp.tid()
     c = crystal[i]
@@ -114,7 +114,7 @@ def list_pairs(
                 if r2 < reach2 and j != i:
                     if r2 < coincident2:
                         wp.atomic_add(most, 1, 1)
-                    # the parity rule gives each atom about half of its pairs, wherever it stands in the order
+                    # the parity rule gives each atom about half of its pairs, whatever its number
                     if pairs.half == 0 or (i < j) == ((i + j) % 2 == 0):
                         if n < capacity:
                             pairs.neighbours[base + n * pairs.slot_stride] = j

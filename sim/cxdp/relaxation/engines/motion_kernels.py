@@ -1,7 +1,7 @@
-"""Warp kernels that measure how crystals stand and move their atoms; groups of atoms, then groups of groups.
+"""Warp kernels that sum energies and forces over crystals and move their atoms, by groups of atoms, then of groups.
 
-A group's elements are ``first + k * stride``. Sums over a tree of groups depend on the crystal alone: they are the same
-bits whatever else is in the launch.
+A group's elements are ``first + k * stride``. Sums over a tree of groups depend on the crystal alone: they are bitwise
+identical whatever else is in the launch.
 """
 
 # Warp compiles these functions and never runs them as Python: their types are Warp's, checked when it compiles.
@@ -31,7 +31,7 @@ def measure(
     energy: wp.array[wp.float64],
     out: wp.array[Measures],
 ):
-    """`Measures` of one group of atoms of one crystal."""
+    """Compute the `Measures` of one group of atoms of one crystal."""
     group = wp.tid()
     i = first[group]
     c = crystal[i]
@@ -65,7 +65,7 @@ def combine_measures(
     parts: wp.array[Measures],
     out: wp.array[Measures],
 ):
-    """One level up in the tree of groups."""
+    """Combine the `Measures` of groups, one level up in the tree."""
     group = wp.tid()
     i = first[group]
     total = parts[i]
@@ -98,8 +98,8 @@ def move(
 ):
     """Set v ← keep v + push F, x ← x + step v - back v_old, with (keep, push, step, back) of the atom's crystal.
 
-    No atom goes farther than ``longest_step``. ``moved2`` is the group's largest squared way since its pairs were
-    listed.
+    No atom moves farther than ``longest_step``. ``moved2`` is the group's largest squared displacement since its pairs
+    were listed.
     """
     group = wp.tid()
     i = first[group]
@@ -113,15 +113,15 @@ def move(
         if clamped[c] == 0 or shell[i] == 0:
             old = v[i]
             new = k[0] * old + k[1] * force[i]
-            way = k[2] * new - k[3] * old
-            length = wp.length(way)
+            step = k[2] * new - k[3] * old
+            length = wp.length(step)
             if length > longest_step:
-                way *= longest_step / length
+                step *= longest_step / length
                 new *= longest_step / length
             v[i] = new
-            x[i] += way
-            since = x[i] - x_listed[i]
-            farthest = wp.max(farthest, wp.dot(since, since))
+            x[i] += step
+            displacement = x[i] - x_listed[i]
+            farthest = wp.max(farthest, wp.dot(displacement, displacement))
         i += stride[group]
     moved2[group] = farthest
 
@@ -134,7 +134,7 @@ def combine_moved(
     parts: wp.array[wp.float64],
     out: wp.array[wp.float64],
 ):
-    """One level up in the tree of groups."""
+    """Combine the largest displacements of groups, one level up in the tree."""
     group = wp.tid()
     i = first[group]
     farthest = wp.float64(0.0)

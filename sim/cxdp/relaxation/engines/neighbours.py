@@ -33,24 +33,24 @@ class GridLayout:
 
 
 def lay_out_grids(positions_A: Sequence[NDArray[np.float64]], edge_A: float) -> GridLayout:
-    """One grid around each crystal; a flat or single-atom crystal gets at least one cell each way."""
+    """Lay one grid around each crystal; a flat or single-atom crystal gets at least one cell along each axis."""
     lower = np.asarray([p.min(axis=0) for p in positions_A])
     upper = np.asarray([p.max(axis=0) for p in positions_A])
     cells = np.maximum(np.floor((upper - lower) / edge_A) + 1, 1)
     first = np.concatenate([[0.0], np.cumsum(cells.prod(axis=1))])
     if first[-1] > _MOST_SLOTS:
-        raise ValueError("atoms too far apart: their grid of cells doesn't fit into memory")
+        raise ValueError("the atoms are too far apart: their grid of cells doesn't fit into memory")
     return GridLayout(lower, cells.astype(np.int32), first.astype(np.int32), edge_A)
 
 
 def spatial_order(positions_A: NDArray[np.float64], edge_A: float) -> NDArray[np.int64]:
-    """Order (N,) of atoms cell by cell, so that neighbours are close in memory."""
+    """Return the order (N,) of atoms cell by cell, so that neighbours are close in memory."""
     cells = np.floor((positions_A - positions_A.min(axis=0)) / edge_A).astype(np.int64)
     return np.lexsort((cells[:, 2], cells[:, 1], cells[:, 0]))
 
 
 class NeighbourList:
-    """Pairs within ``cutoff + skin`` of the places where atoms were when last listed."""
+    """Pairs of atoms within ``cutoff + skin`` at the positions where they were last listed."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class NeighbourList:
         crystal
             (N,) int32, which crystal each atom belongs to.
         expected_neighbours
-            Full neighbours of an atom, about; grows when it was too few.
+            Approximate number of neighbours of an atom (full list); grows if too small.
         half, interleaved
             Kind of list and order of its slots, see `braggwatch.sim.cxdp.relaxation.engines.eam_kernels`.
         """
@@ -110,12 +110,12 @@ class NeighbourList:
         self.pairs.slot_stride = self._atoms if self._interleaved else 1
 
     def rebuild(self, x: WarpArray, wanted: WarpArray | None = None) -> None:
-        """List the pairs of the crystals with ``wanted`` (B,) int32 not 0; of all when None.
+        """List the pairs of the crystals with non-zero ``wanted``, (B,) int32; None: of all crystals.
 
         Raises
         ------
         ValueError
-            If two atoms are in one place (closer than 0.1 Å).
+            If two atoms coincide (are closer than 0.1 Å).
         """
         atoms, cells, device = self._atoms, self._counts.shape[0], self._device
         self._counts.zero_()
@@ -138,6 +138,6 @@ class NeighbourList:
                 raise ValueError(f"{coincident} pairs of atoms coincide (closer than {COINCIDENCE_A} Å)")
             if most <= self._capacity:
                 return
-            # other crystals' lists are lost with the old memory
+            # the lists of the other crystals are lost with the old memory
             self._allocate(most + 8)
             chosen = self._everyone

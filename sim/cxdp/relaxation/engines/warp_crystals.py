@@ -1,4 +1,4 @@
-"""Several crystals on one Warp device: where their atoms are, what acts on them, and moving them."""
+"""Several crystals on one Warp device: their atoms' positions, energies, forces and motion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from braggwatch.sim.cxdp.relaxation.potentials.eam_spline import EamSpline
 from braggwatch.sim.warp.warp_arrays import WarpArray, WarpStruct, ints, vectors, zeros
 
 _GROUP = 64
-_ATOMS_PER_A3 = 0.09  # denser than any fcc metal: an upper guess of how much room neighbours take
+_ATOMS_PER_A3 = 0.09  # denser than any fcc metal: an upper estimate of the number of neighbours
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Sums over each crystal, each (B,) float64; not defined for crystals that aren't active.
+    """Sums over each crystal, each (B,) float64; undefined for crystals that aren't active.
 
     ``power``, ``v2``, ``f2``: Σ F·v, Σ v², Σ F² over free atoms; ``energy_eV`` over all; largest forces in eV/Å.
     """
@@ -55,7 +55,7 @@ class _Groups:
 
 
 class WarpCrystals:
-    """Atoms of B crystals, sorted in space within each crystal while they are here."""
+    """Atoms of B crystals, sorted in space within each crystal while on the device."""
 
     def __init__(
         self,
@@ -67,23 +67,23 @@ class WarpCrystals:
         device: wp.Device,
         for_many_threads: bool | None = None,
     ) -> None:
-        """Bring to the device.
+        """Copy the crystals to the device.
 
         Parameters
         ----------
         positions_A
             (N, 3) of each crystal.
         shells
-            (N,) of each crystal: whom `set_flags` can hold.
+            (N,) bool of each crystal: the atoms that `set_flags` can hold.
         skin_A
-            How much farther than the cutoff pairs are listed.
+            Distance beyond the cutoff up to which pairs are listed.
         for_many_threads
             Full lists without atomic additions, neighbouring threads on neighbouring memory; None: on CUDA only.
 
         Raises
         ------
         ValueError
-            If atoms coincide, or there are more than one launch can hold.
+            If atoms coincide, or there are too many for one launch.
         """
         reach = spline.cutoff_A + skin_A
         many = device.is_cuda if for_many_threads is None else for_many_threads
@@ -128,20 +128,20 @@ class WarpCrystals:
         self._list.rebuild(self._x)
 
     def set_flags(self, active: NDArray[np.bool_], clamped: NDArray[np.bool_]) -> None:
-        """Which crystals (B,) take part, and which of them hold their shells."""
+        """Set which crystals are active and which of them hold their shells, each (B,) bool."""
         self._active.assign(active.astype(np.int32))
         self._clamped.assign(clamped.astype(np.int32))
 
     def evaluate(self) -> None:
-        """Energies and forces of the active crystals' atoms."""
+        """Compute the energies and forces of the active crystals' atoms."""
         pairs, n = self._list.pairs, self._atoms
         self._density.zero_()
-        here = [self._x, self._crystal, self._active, pairs, self._tables]
-        wp.launch(kernels.sum_density, n, [*here, self._density], device=self._device)
+        common = [self._x, self._crystal, self._active, pairs, self._tables]
+        wp.launch(kernels.sum_density, n, [*common, self._density], device=self._device)
         outputs = [self._slope, self._energy, self._force]
         inputs = [self._crystal, self._active, self._tables, self._density, *outputs]
         wp.launch(kernels.embed, n, inputs, device=self._device)
-        wp.launch(kernels.sum_forces, n, [*here, *outputs], device=self._device)
+        wp.launch(kernels.sum_forces, n, [*common, *outputs], device=self._device)
 
     def measure(self) -> Measured:
         """Sum over each crystal after `evaluate`."""
@@ -160,12 +160,12 @@ class WarpCrystals:
         return Measured(power, v2, f2, energy, np.sqrt(free), np.sqrt(everyone))
 
     def move(self, how: FireMove, longest_step_A: float) -> None:
-        """Move the active crystals' free atoms; pairs are listed anew where an atom left half of the skin.
+        """Move the active crystals' free atoms; pairs are listed again if an atom has moved by half the skin.
 
         Raises
         ------
         ValueError
-            If atoms ran into each other.
+            If atoms coincide after the move.
         """
         leaves, *levels = self._groups.levels
         coefficients = vectors(how.stacked(), self._device)
@@ -184,21 +184,21 @@ class WarpCrystals:
             self._list.rebuild(self._x, ints(wanted, self._device))
 
     def positions_A(self, crystal: int) -> NDArray[np.float64]:
-        """(N, 3) of one crystal, atoms in the order in which they came."""
+        """Return the positions of one crystal, (N, 3) Å, atoms in their original order."""
         return self._restored(self._x, crystal)
 
     def forces_eV_A(self, crystal: int) -> NDArray[np.float64]:
-        """(N, 3) of one crystal as `evaluate` left them."""
+        """Return the forces of one crystal, (N, 3) eV/Å, from the last `evaluate`."""
         return self._restored(self._force, crystal)
 
     def energies_eV(self, crystal: int) -> NDArray[np.float64]:
-        """(N,) of one crystal as `evaluate` left them."""
+        """Return the energies of one crystal's atoms, (N,) eV, from the last `evaluate`."""
         return self._restored(self._energy, crystal)
 
     def _restored(self, values: WarpArray, crystal: int) -> NDArray[np.float64]:
-        here = values[int(self._first[crystal]) : int(self._first[crystal + 1])].numpy()
-        restored = np.empty_like(here)
-        restored[self._orders[crystal]] = here
+        sorted_values = values[int(self._first[crystal]) : int(self._first[crystal + 1])].numpy()
+        restored = np.empty_like(sorted_values)
+        restored[self._orders[crystal]] = sorted_values
         return restored
 
 

@@ -1,6 +1,6 @@
-"""Own relaxation engine: embedded atoms and FIRE in Warp, the same kernels on CPU and CUDA.
+"""The project's own relaxation engine: EAM and FIRE in Warp, with the same kernels on CPU and CUDA.
 
-On a CPU a launch runs on one core: use one process per core. On a GPU hand many crystals to `relax_batch` at once.
+On a CPU a launch runs on one core: use one process per core. On a GPU pass many crystals to `relax_batch` at once.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Snapshot:
     steps: int
 
 
-class _Course:
-    """One crystal's way through the protocol: when it is released, kept, done."""
+class _Progress:
+    """One crystal's progress through the protocol: released or not, last accepted snapshot, why it stopped."""
 
     def __init__(self, settings: RelaxationSettings, accept: SnapshotCheck | None) -> None:
         self._settings = settings
@@ -52,46 +52,46 @@ class _Course:
         self._released_at: int | None = None
         self._converged = False
         self.clamped = settings.protocol == "clamped"
-        self.kept: _Snapshot | None = None
+        self.accepted: _Snapshot | None = None
         self.stopped: StopReason | None = None
         self.steps = 0
 
-    def look(self, crystals: WarpCrystals, k: int, measured: Measured, downhill_steps: int) -> bool:
-        """Judge the state just evaluated; True where the crystal shall go on from rest, its shell now free."""
+    def update(self, crystals: WarpCrystals, k: int, measured: Measured, downhill_steps: int) -> bool:
+        """Check the state just evaluated; return True if the shell is now released and atoms restart from rest."""
         energy, settings = float(measured.energy_eV[k]), self._settings
         if not np.isfinite(energy):
-            raise ValueError("the energy isn't finite: atoms ran away")
+            raise ValueError("the energy isn't finite: the relaxation diverged")
 
-        def keep() -> _Snapshot:
+        def snapshot() -> _Snapshot:
             return _Snapshot(crystals.positions_A(k), energy, float(measured.max_force_eV_A[k]), self.steps)
 
         if settings.protocol == "paper":
             self._energies.append(energy)
-            if self._settled(downhill_steps):
+            if self._energy_converged(downhill_steps):
                 self.stopped = "energy_tolerance"
             elif self.steps >= settings.max_steps:
                 self.stopped = "step_limit"
             if self.stopped is not None:
-                self.kept = keep()
+                self.accepted = snapshot()
             return False
         if self._released_at is None:
             self._converged = bool(measured.max_free_force_eV_A[k] <= settings.force_tolerance_eV_A)
             if not self._converged and self.steps < settings.max_steps:
                 return False
-            self.kept = keep()
+            self.accepted = snapshot()
             self.clamped = False
             self._released_at = self.steps
             if settings.release_steps == 0:
                 self.stopped = self._outcome
             return True
-        since = self.steps - self._released_at
-        if since % settings.check_every == 0 or since >= settings.release_steps:
-            now = keep()
-            if self._accept is not None and not self._accept(now.positions_A):
+        released_steps = self.steps - self._released_at
+        if released_steps % settings.check_every == 0 or released_steps >= settings.release_steps:
+            candidate = snapshot()
+            if self._accept is not None and not self._accept(candidate.positions_A):
                 self.stopped = "rejected_by_check"
                 return False
-            self.kept = now
-            if since >= settings.release_steps:
+            self.accepted = candidate
+            if released_steps >= settings.release_steps:
                 self.stopped = self._outcome
         return False
 
@@ -99,8 +99,8 @@ class _Course:
     def _outcome(self) -> StopReason:
         return "force_tolerance" if self._converged else "step_limit"
 
-    def _settled(self, downhill_steps: int) -> bool:
-        """See `WarpRelaxer.relax` for what the tolerance means here."""
+    def _energy_converged(self, downhill_steps: int) -> bool:
+        """Apply the energy tolerance as described in `WarpRelaxer.relax`."""
         if downhill_steps < 4 * _ENERGY_WINDOW or len(self._energies) <= _ENERGY_WINDOW:
             return False
         change = abs(self._energies[-1] - self._energies[-1 - _ENERGY_WINDOW]) / _ENERGY_WINDOW
@@ -108,7 +108,7 @@ class _Course:
 
 
 class WarpRelaxer:
-    """EAM and FIRE 2.0 in Warp."""
+    """A `Relaxer` with EAM and FIRE 2.0 in Warp."""
 
     def __init__(self, device: Literal["cpu", "cuda"] = "cpu") -> None:
         """Choose the device.
@@ -116,7 +116,7 @@ class WarpRelaxer:
         Raises
         ------
         RuntimeError
-            If there is no CUDA device and one is asked for.
+            If 'cuda' is requested but there is no CUDA device.
         """
         start_warp()
         if device == "cuda" and not wp.is_cuda_available():
@@ -152,9 +152,9 @@ class WarpRelaxer:
     ) -> Relaxation:
         """Relax (N, 3) positions, see `braggwatch.sim.cxdp.relaxation.model.Relaxer`.
 
-        'paper': a FIRE step is shorter than a conjugate-gradient iteration with its line search, and the first ones
-        change the energy little because atoms start at rest. So the tolerance holds for the mean change per step over
-        five steps, and not before twenty downhill steps in a row.
+        'paper': a FIRE step is shorter than a conjugate-gradient iteration with its line search, and the first steps
+        change the energy little because atoms start at rest. So the tolerance applies to the mean change per step over
+        five steps, and only after twenty consecutive downhill steps.
 
         Raises
         ------
@@ -173,14 +173,14 @@ class WarpRelaxer:
         shells: Sequence[NDArray[np.bool_]] | None = None,
         accepts: Sequence[SnapshotCheck | None] | None = None,
     ) -> list[Relaxation]:
-        """Relax several crystals of any sizes side by side, each as `relax` would alone.
+        """Relax several crystals of any sizes at once, each as `relax` would.
 
-        ``seconds`` of each is its share, by atoms, of the launch it was in.
+        ``seconds`` of each is its share, by number of atoms, of its launch.
 
         Raises
         ------
         ValueError
-            As `relax`; also if ``shells`` or ``accepts`` aren't as many as the crystals.
+            As `relax`; also if the number of ``shells`` or ``accepts`` differs from that of the crystals.
         """
         x = [checked_positions(p) for p in positions_A]
         checks: list[SnapshotCheck | None] = [None] * len(x) if accepts is None else list(accepts)
@@ -196,8 +196,8 @@ class WarpRelaxer:
             else [checked_shell(np.asarray(s, dtype=np.bool_), len(p)) for s, p in zip(shells, x, strict=True)]
         )
         results: list[Relaxation] = []
-        for part in _parts([len(p) for p in x]):
-            results += self._relax(x[part], potential, settings, held[part] if held else None, checks[part])
+        for batch in _launches([len(p) for p in x]):
+            results += self._relax(x[batch], potential, settings, held[batch] if held else None, checks[batch])
         return results
 
     def _relax(
@@ -212,44 +212,44 @@ class WarpRelaxer:
         spline = make_spline(potential)
         crystals = WarpCrystals(x, shells, spline, skin_A=_SKIN_A, device=self._device)
         fire = Fire(len(x), fire_settings(spline.stiffness_eV_A2))
-        courses = [_Course(settings, accept) for accept in accepts]
+        progress = [_Progress(settings, accept) for accept in accepts]
         while True:
-            running = np.asarray([c.stopped is None for c in courses])
+            running = np.asarray([p.stopped is None for p in progress])
             if not running.any():
                 break
-            crystals.set_flags(running, np.asarray([c.clamped for c in courses]))
+            crystals.set_flags(running, np.asarray([p.clamped for p in progress]))
             crystals.evaluate()
             measured = crystals.measure()
             downhill = fire.downhill_steps
-            rest = np.zeros(len(x), dtype=np.bool_)
+            restart = np.zeros(len(x), dtype=np.bool_)
             for k in np.flatnonzero(running):
-                rest[k] = courses[k].look(crystals, int(k), measured, int(downhill[k]))
-                courses[k].steps += 1
-            running &= np.asarray([c.stopped is None for c in courses])
-            crystals.set_flags(running, np.asarray([c.clamped for c in courses]))
-            crystals.move(fire.advance(measured.power, measured.v2, measured.f2, rest), _LONGEST_STEP_A)
+                restart[k] = progress[k].update(crystals, int(k), measured, int(downhill[k]))
+                progress[k].steps += 1
+            running &= np.asarray([p.stopped is None for p in progress])
+            crystals.set_flags(running, np.asarray([p.clamped for p in progress]))
+            crystals.move(fire.advance(measured.power, measured.v2, measured.f2, restart), _LONGEST_STEP_A)
         seconds = time.perf_counter() - began
         atoms = sum(len(p) for p in x)
-        return [self._relaxation(c, seconds * len(p) / atoms) for c, p in zip(courses, x, strict=True)]
+        return [self._relaxation(p, seconds * len(positions) / atoms) for p, positions in zip(progress, x, strict=True)]
 
-    def _relaxation(self, course: _Course, seconds: float) -> Relaxation:
-        kept, stopped = course.kept, course.stopped
-        if kept is None or stopped is None:
-            raise RuntimeError("a course ended without an outcome")
+    def _relaxation(self, progress: _Progress, seconds: float) -> Relaxation:
+        final, stopped = progress.accepted, progress.stopped
+        if final is None or stopped is None:
+            raise RuntimeError("a relaxation ended without a result")
         return Relaxation(
-            kept.positions_A, kept.energy_eV, kept.max_force_eV_A, kept.steps, stopped, self.name, seconds
+            final.positions_A, final.energy_eV, final.max_force_eV_A, final.steps, stopped, self.name, seconds
         )
 
 
-def _parts(sizes: list[int]) -> list[slice]:
-    """Crystals that go into one launch together."""
-    parts: list[slice] = []
+def _launches(sizes: list[int]) -> list[slice]:
+    """Divide crystals of these numbers of atoms into launches."""
+    launches: list[slice] = []
     begin, atoms = 0, 0
     for k, size in enumerate(sizes):
         if k > begin and atoms + size > _ATOMS_PER_LAUNCH:
-            parts.append(slice(begin, k))
+            launches.append(slice(begin, k))
             begin, atoms = k, 0
         atoms += size
     if sizes:
-        parts.append(slice(begin, len(sizes)))
-    return parts
+        launches.append(slice(begin, len(sizes)))
+    return launches

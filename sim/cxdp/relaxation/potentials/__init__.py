@@ -1,4 +1,4 @@
-"""EAM potentials: tables, the analytic ones of Zhou 2004, and what they say of a metal.
+"""EAM potentials: tables, the analytic ones of Zhou et al. (2004), and the metal properties they predict.
 
-Engines and configurations import it.
+Used by engines and configurations.
 """

@@ -1,8 +1,8 @@
 """Tables of an EAM potential as piecewise cubics, interpolated as LAMMPS' pair style eam does.
 
 The derivative at a knot is the five-point difference of the table (three-point next to the ends, one-sided at the
-ends); each interval is the cubic through both knots with these derivatives. Same knots, same cubics: energies and
-forces equal those of LAMMPS to rounding.
+ends); each interval is the cubic through both knots with these derivatives. Energies and forces therefore equal those
+of LAMMPS to rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FEWEST_KNOTS = 5
 
 
 def knot_cubics(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients of the cubic on each interval of a table.
+    """Return the coefficients of the cubic on each interval of a table.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def knot_cubics(table: NDArray[np.float64]) -> NDArray[np.float64]:
     Raises
     ------
     ValueError
-        If the table is too short or holds a value that is not finite.
+        If the table is too short or contains a value that is not finite.
     """
     y = np.asarray(table, dtype=np.float64)
     if y.ndim != 1 or len(y) < _FEWEST_KNOTS:
         raise ValueError(f"a table needs at least {_FEWEST_KNOTS} knots, this one has shape {y.shape}")
     if not np.isfinite(y).all():
-        raise ValueError("the table holds a value that is not finite")
+        raise ValueError("the table contains a value that is not finite")
     slope = np.empty_like(y)
     slope[0] = y[1] - y[0]
     slope[1] = 0.5 * (y[2] - y[0])
@@ -57,7 +57,7 @@ def knot_cubics(table: NDArray[np.float64]) -> NDArray[np.float64]:
 def evaluate(
     cubics: NDArray[np.float64], step: float, x: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Value and derivative at ``x``, both with the shape of ``x``; beyond the last knot they stay at its values."""
+    """Return value and derivative at ``x``, both with the shape of ``x``; constant beyond the last knot."""
     scaled = np.asarray(x, dtype=np.float64) / step
     interval = np.clip(scaled.astype(np.int64), 0, len(cubics) - 1)
     p = np.minimum(scaled - interval, 1.0)
@@ -69,7 +69,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class EamSpline:
-    """A potential ready to evaluate.
+    """A potential as splines, ready to evaluate.
 
     Attributes
     ----------
@@ -78,10 +78,10 @@ class EamSpline:
     density_step, distance_step_A
         Widths of the intervals.
     cutoff_A
-        No interaction at and beyond.
+        Distance from which there is no interaction, Å.
     stiffness_eV_A2
-        Force constant of one atom moved alone in the perfect lattice: the scale of the stiffest vibrations, and with
-        it of the largest stable time step.
+        Force constant of a single atom displaced in the perfect lattice: it sets the scale of the stiffest vibrations
+        and hence of the largest stable time step.
     """
 
     embedding: NDArray[np.float64]
@@ -104,7 +104,7 @@ def _fcc_neighbours(lattice_parameter_A: float, radius_A: float) -> NDArray[np.f
 
 
 def _stiffness(spline: EamSpline, lattice_parameter_A: float) -> float:
-    """Trace of the single atom's Hessian over three.
+    """Return one third of the trace of a single atom's Hessian.
 
     With g_j = f'(r_j) n_j: Σ_j [φ'' + 2φ'/r + 2F'(f'' + 2f'/r)] / 3 + F'' Σ_j f'² / 3 (Σ_j g_j = 0 by symmetry),
     derivatives by central differences of the cubics.
@@ -132,13 +132,12 @@ def _stiffness(spline: EamSpline, lattice_parameter_A: float) -> float:
 
 
 def make_spline(potential: EamPotential) -> EamSpline:
-    """Cubics of all three tables.
+    """Return the splines of all three tables.
 
     Raises
     ------
     ValueError
-        If a table is unusable, the two tables over distance differ in length, or the lattice that the potential
-        states isn't stable in it.
+        If a table is unusable, the two tables over distance differ in length, or the stated lattice is unstable.
     """
     if len(potential.density) != len(potential.pair_eV_A):
         raise ValueError("the tables of density and pair energy differ in length")
@@ -153,7 +152,7 @@ def make_spline(potential: EamPotential) -> EamSpline:
     )
     stiffness = _stiffness(spline, potential.lattice_parameter_A)
     if not stiffness > 0:
-        raise ValueError(f"{potential.name}: an atom of the stated lattice isn't in a stable place")
+        raise ValueError(f"{potential.name}: the stated lattice is unstable against displacing an atom")
     return EamSpline(
         spline.embedding,
         spline.density,

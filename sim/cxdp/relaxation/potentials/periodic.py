@@ -1,4 +1,4 @@
-"""Energies of small periodic cells: what bulk and surface properties are computed from, independent of any engine."""
+"""Energies of small periodic cells, from which bulk and surface properties are computed; independent of the engines."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from braggwatch.sim.cxdp.relaxation.potentials.eam_spline import evaluate, knot_
 
 SKIN_A = 1.0
 FORCE_eV_A = 0.001
-"""A cell is relaxed when no force is larger; what is left weighs less than 0.001 mJ/m2 of a slab."""
+"""Largest force, eV/Å, in a relaxed cell; the remaining error of a slab is below 0.001 mJ/m2."""
 FIRST_RATE_A2_eV = 0.05
 LONGEST_STEP_A = 0.05
 MAX_STEPS = 1000
 
 
 class PeriodicEam:
-    """A potential's energies and forces in a periodic cell; the neighbours are found once.
+    """A potential's energies and forces in a periodic cell; neighbours are searched once.
 
     Parameters
     ----------
     potential
         The tables.
     cell_A
-        (3, 3) rows are the cell's vectors.
+        (3, 3) Å, rows are the cell's vectors.
     positions_A
-        (N, 3) about where the atoms are going to be: none may move by more than half an ångström.
+        (N, 3) Å, starting positions: no atom may move by more than 0.5 Å.
     """
 
     def __init__(self, potential: EamPotential, cell_A: NDArray[np.float64], positions_A: NDArray[np.float64]) -> None:
@@ -61,7 +61,7 @@ class PeriodicEam:
         Raises
         ------
         ValueError
-            If an atom has moved too far for the neighbours found at first.
+            If an atom has moved too far for the neighbours found at the start.
         """
         atoms = len(positions_A)
         if np.linalg.norm(positions_A - self._start, axis=1).max() > SKIN_A / 2:
@@ -83,29 +83,29 @@ class PeriodicEam:
         return EnergyAndForces(atom_energy_eV=energy, force_eV_A=force)
 
     def relaxed_energy_eV(self) -> float:
-        """Find the energy of the minimum near the starting positions, the cell kept.
+        """Return the energy, eV, of the minimum near the starting positions, at fixed cell.
 
-        Descends by Barzilai and Borwein's steps, IMA J. Numer. Anal. 8, 141 (1988), which need no line search: a
-        potential that isn't smooth (Zhou's functions end with a small step, on a shell of neighbours) misleads one.
+        Descends by Barzilai and Borwein's steps, IMA J. Numer. Anal. 8, 141 (1988), which need no line search: line
+        searches fail for potentials that aren't smooth (Zhou's functions end with a small step, on a neighbour shell).
 
         Raises
         ------
         RuntimeError
-            If there is no minimum within half an ångström of the start.
+            If there is no minimum within 0.5 Å of the start.
         """
         positions = self._start.copy()
-        here = self.evaluate(positions)
+        current = self.evaluate(positions)
         rate = FIRST_RATE_A2_eV
         for _ in range(MAX_STEPS):
-            if here.max_force_eV_A < FORCE_eV_A:
-                return here.energy_eV
-            step = rate * here.force_eV_A
+            if current.max_force_eV_A < FORCE_eV_A:
+                return current.energy_eV
+            step = rate * current.force_eV_A
             step *= min(1.0, LONGEST_STEP_A / np.abs(step).max())
             try:
-                ahead = self.evaluate(positions + step)
+                following = self.evaluate(positions + step)
             except ValueError as error:
                 raise RuntimeError(f"no minimum near the start: {error}") from error
-            curvature = float((step * (here.force_eV_A - ahead.force_eV_A)).sum())
+            curvature = float((step * (current.force_eV_A - following.force_eV_A)).sum())
             rate = float((step**2).sum()) / curvature if curvature > 0 else FIRST_RATE_A2_eV
-            positions, here = positions + step, ahead
-        raise RuntimeError(f"largest force still {here.max_force_eV_A:.2g} eV/Å after {MAX_STEPS} steps")
+            positions, current = positions + step, following
+        raise RuntimeError(f"largest force still {current.max_force_eV_A:.2g} eV/Å after {MAX_STEPS} steps")

@@ -1,4 +1,4 @@
-"""What a potential says of its metal: lattice parameter, cohesion, stacking fault and surfaces of fcc."""
+"""Properties predicted by a potential for its fcc metal: lattice parameter, cohesion, stacking fault and surfaces."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from braggwatch.sim.cxdp.relaxation.potentials.periodic import PeriodicEam
 
 J_M2_PER_EV_A2 = 16.02176634
 SLAB_A = 32.0
-"""Thickness of the slabs: several times any cutoff, so that their two faces don't see each other."""
+"""Thickness of the slabs: several times any cutoff, so that their two faces don't interact."""
 
-# For each face: two vectors that span its cell, and one from a layer to the next; in lattice parameters.
+# For each face: two vectors that span its cell, and one from a layer to the next, in lattice parameters.
 FACES: dict[str, NDArray[np.float64]] = {
     "111": np.array([[0.5, -0.5, 0.0], [0.0, 0.5, -0.5], [0.5, 0.5, 0.0]]),
     "100": np.array([[0.0, 0.5, 0.5], [0.0, 0.5, -0.5], [0.5, 0.5, 0.0]]),
     "110": np.array([[0.5, -0.5, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]]),
 }
 FAULT = np.array([1.0, -2.0, 1.0]) / 6
-"""Shockley shift on (111) that puts the next layer of `FACES` into the other hollow, in lattice parameters."""
+"""Shockley shift on (111) that moves the next layer of `FACES` into the other hollow sites, in lattice parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class FccProperties:
     Attributes
     ----------
     lattice_parameter_A
-        Cubic, at the lowest energy.
+        Cubic lattice parameter of lowest energy, Å.
     cohesive_energy_eV
-        Energy per atom there; negative.
+        Energy per atom at that lattice parameter, eV; negative.
     stacking_fault_mJ_m2
-        Intrinsic.
+        Energy of the intrinsic stacking fault, mJ/m².
     surface_111_J_m2, surface_100_J_m2, surface_110_J_m2
-        Of the unreconstructed faces.
+        Energies of the unreconstructed surfaces, J/m².
     """
 
     lattice_parameter_A: float
@@ -55,7 +55,7 @@ def fcc_properties(potential: EamPotential) -> FccProperties:
     Raises
     ------
     ValueError
-        If the lowest energy isn't within a tenth of the potential's stated lattice parameter.
+        If the lowest energy isn't within 10 % of the potential's stated lattice parameter.
     RuntimeError
         If a slab doesn't relax.
     """
@@ -83,22 +83,22 @@ def fcc_equilibrium(potential: EamPotential) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        If it isn't within a tenth of the potential's stated lattice parameter.
+        If it isn't within 10 % of the potential's stated lattice parameter.
     """
     stated = potential.lattice_parameter_A
     low, high = 0.9 * stated, 1.1 * stated
     found = minimize_scalar(
         lambda a_A: fcc_energy_eV(potential, a_A), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
     )
-    # scipy declares its result an object
+    # scipy types its result as object
     a_A = float(found.x)  # pyright: ignore[reportAttributeAccessIssue]
     if min(a_A - low, high - a_A) < 1e-4 * stated:
-        raise ValueError(f"{potential.name}: no fcc minimum within a tenth of the stated {stated} Å")
+        raise ValueError(f"{potential.name}: no fcc minimum within 10 % of the stated {stated} Å")
     return a_A, float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def fcc_energy_eV(potential: EamPotential, a_A: float) -> float:
-    """Energy per atom of a perfect fcc crystal."""
+    """Return the energy per atom of a perfect fcc crystal, eV."""
     cell = a_A / 2 * np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
     at_origin = np.zeros((1, 3))
     return PeriodicEam(potential, cell, at_origin).evaluate(at_origin).energy_eV
@@ -112,7 +112,7 @@ class _Slab:
 
 
 def _slab_energy(potential: EamPotential, face: str, a_A: float, *, faulted: bool = False) -> _Slab:
-    """Relax a free slab of one atom a layer, with a stacking fault in its middle if so asked."""
+    """Relax a free slab with one atom per layer, optionally with a stacking fault in its middle."""
     along, across, stacking = a_A * FACES[face]
     normal = np.cross(along, across)
     area_A2 = float(np.linalg.norm(normal))

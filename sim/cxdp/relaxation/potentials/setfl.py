@@ -1,4 +1,4 @@
-"""Read and write setfl files, the tables of LAMMPS' `eam/alloy`."""
+"""Read and write setfl files, the table format of LAMMPS' `eam/alloy`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def read_setfl(path: Path | str, element: str | None = None) -> EamPotential:
     path
         The file; its name without '.eam.alloy' (or the last suffix) becomes the potential's name.
     element
-        Which one of a file of several (an alloy's cross terms aren't read); None asks for a file of one.
+        The element to read from a file of several (an alloy's cross terms aren't read); None: the file's only element.
 
     Raises
     ------
     PotentialFileError
-        If the file is truncated, has other counts than its header states or holds what isn't a finite number, if
-        the element isn't in it, or if there are several and none was chosen.
+        If the file is truncated, doesn't match the counts in its header, contains something other than finite numbers,
+        lacks the element, or has several elements and none was chosen.
     OSError
         If the file can't be read.
     """
@@ -94,9 +94,9 @@ def parse_setfl(text: str, file_name: str, element: str | None = None) -> EamPot
 
 
 def write_setfl(potential: EamPotential, path: Path | str) -> None:
-    """Write a potential as a setfl file that reads back bit for bit.
+    """Write a potential as a setfl file that reads back exactly.
 
-    The first three lines hold the source; the name is the file's own.
+    The first three lines contain the source; the name is not stored, since the file's name provides it.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def write_setfl(potential: EamPotential, path: Path | str) -> None:
         If the tables are of unequal length, not finite, or the element isn't known.
     """
     if potential.element not in SYMBOLS:
-        raise ValueError(f"{potential.name}: {potential.element!r} is no chemical symbol")
+        raise ValueError(f"{potential.name}: {potential.element!r} is not a chemical symbol")
     if potential.density.shape != potential.pair_eV_A.shape:
         raise ValueError(
             f"{potential.name}: density and pair tables have {potential.density.size} and {potential.pair_eV_A.size} "
@@ -112,7 +112,7 @@ def write_setfl(potential: EamPotential, path: Path | str) -> None:
         )
     tables = (potential.embedding_eV, potential.density, potential.pair_eV_A)
     if not all(np.isfinite(table).all() for table in tables):
-        raise ValueError(f"{potential.name}: a table holds values that aren't finite")
+        raise ValueError(f"{potential.name}: a table contains values that aren't finite")
     comments = [line for line in potential.source.splitlines() if line.strip()]
     comments = [*comments[: COMMENT_LINES - 1], " ".join(comments[COMMENT_LINES - 1 :])]
     comments += [""] * (COMMENT_LINES - len(comments))
@@ -137,7 +137,7 @@ class _Grid:
 
 
 class _Lines:
-    """The file's lines, counted from 1, so that every error can name its own."""
+    """The file's lines, counted from 1, so that every error can name its line."""
 
     def __init__(self, text: str, file_name: str) -> None:
         self.lines = text.splitlines()
@@ -149,7 +149,7 @@ class _Lines:
 
     def next(self, what: str) -> str:
         if self.number >= len(self.lines):
-            raise self.error(f"the file ends here, but {what} was to follow")
+            raise self.error(f"the file ends here, but {what} should follow")
         self.number += 1
         return self.lines[self.number - 1]
 
@@ -187,7 +187,7 @@ class _Lines:
         for line in self.lines[self.number :]:
             self.number += 1
             if line.strip():
-                raise self.error("the file goes on after the last table: its header states other counts")
+                raise self.error("the file continues after the last table: the counts in its header are wrong")
 
 
 def _elements(lines: _Lines) -> list[str]:
@@ -197,7 +197,7 @@ def _elements(lines: _Lines) -> list[str]:
     count = lines.count_from(words[0], "the number of elements")
     elements = words[1:]
     if count < 1 or count != len(elements):
-        raise lines.error(f"{count} elements are stated, {len(elements)} symbols follow")
+        raise lines.error(f"{count} elements are stated, but {len(elements)} symbols follow")
     if len(set(elements)) != count:
         raise lines.error(f"an element is listed twice: {' '.join(elements)}")
     return elements
@@ -206,17 +206,17 @@ def _elements(lines: _Lines) -> list[str]:
 def _choose(lines: _Lines, elements: list[str], element: str | None) -> str:
     if element is None:
         if len(elements) > 1:
-            raise lines.error(f"the file holds {', '.join(elements)}: choose one element")
+            raise lines.error(f"the file contains {', '.join(elements)}: choose one element")
         return elements[0]
     if element not in elements:
-        raise lines.error(f"{element} was asked for, the file holds {', '.join(elements)}")
+        raise lines.error(f"the file has no {element}, only {', '.join(elements)}")
     return element
 
 
 def _grid(lines: _Lines) -> _Grid:
     words = lines.next("the sizes and steps of the tables").split()
     if len(words) != 5:
-        raise lines.error(f"five values (N_rho, step, N_r, step, cutoff) are needed, {len(words)} are there")
+        raise lines.error(f"five values (N_rho, step, N_r, step, cutoff) are needed, found {len(words)}")
     grid = _Grid(
         embedding_points=lines.count_from(words[0], "the size of the embedding table"),
         density_step=lines.positive_from(words[1], "the step of the embedding table"),
@@ -229,7 +229,7 @@ def _grid(lines: _Lines) -> _Grid:
         raise lines.error("a table has fewer than 5 values")
     if grid.cutoff_A > grid.distance_points * grid.distance_step_A * (1 + 1e-9):
         reach = grid.distance_points * grid.distance_step_A
-        raise lines.error(f"the cutoff {grid.cutoff_A} is beyond the tables' end at {reach:.6g}")
+        raise lines.error(f"the cutoff of {grid.cutoff_A} Å is beyond the end of the tables at {reach:.6g} Å")
     return grid
 
 

@@ -11,16 +11,16 @@ from braggwatch.sim.cxdp.relaxation.model import EamPotential
 
 SOURCE = "X. W. Zhou, R. A. Johnson, H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004), doi:10.1103/PhysRevB.69.144113"
 CORE_A = 0.5
-"""Closer than this the functions keep their values: they would grow without bound."""
+"""Distance in Å below which the functions are constant, since they would grow without bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class ZhouParameters:
-    """One row of the paper's table III, in its names.
+    """One row of the paper's table III, with its names.
 
-    r_e in Å; f_e, rho_e and rho_s in the density's arbitrary unit; alpha, beta, kappa, lambda and eta have none;
-    A, B and every F in eV. ``low`` is rho_n / rho_e, where the first polynomial of the embedding function gives way
-    to the second, ``high`` is rho_o / rho_e, where the second gives way to the logarithm.
+    r_e is in Å; f_e, rho_e and rho_s are in the density's arbitrary unit; alpha, beta, kappa, lambda and eta are
+    dimensionless; A, B and every F are in eV. The embedding function changes from its first polynomial to the second at
+    ``low`` = rho_n / rho_e, and from the second to the logarithm at ``high`` = rho_o / rho_e.
     """
 
     mass_u: float
@@ -61,7 +61,7 @@ PARAMETERS: dict[str, ZhouParameters] = {
         A=0.229762, B=0.356666, kappa=0.356570, lambda_=0.748798, F_n=(-2.937772, -0.500288, 1.601954, -0.835530),
         F_0=-2.98, F_1=0.0, F_2=1.706587, F_3=-1.134778, eta=1.021095, F_e=-2.978815,
     ),
-    # rho_n = 0.25 rho_e: not in the paper, but only so is the embedding function continuous (Zhou's own program)
+    # rho_n = 0.25 rho_e: not in the paper, but needed for a continuous embedding function (as in Zhou's own program)
     "Pt": ZhouParameters(
         mass_u=195.08, r_e=2.771916, f_e=2.336509, rho_e=33.367564, rho_s=35.205357, alpha=7.105782, beta=3.789750,
         A=0.556398, B=0.696037, kappa=0.385255, lambda_=0.770510, F_n=(-1.455568, -2.149952, 0.528491, 1.222875),
@@ -73,7 +73,7 @@ PARAMETERS: dict[str, ZhouParameters] = {
 def zhou_potential(element: str, *, points: int = 2000) -> EamPotential:
     """Tabulate the potential of an element.
 
-    The grid is the one of the published files: r from 0 to the cutoff of √10/2 lattice parameters, rho from 0 to
+    The grid is that of the published files: r from 0 to the cutoff of √10/2 lattice parameters, rho from 0 to
     100 or, if larger, twice the equilibrium density.
 
     Parameters
@@ -89,9 +89,9 @@ def zhou_potential(element: str, *, points: int = 2000) -> EamPotential:
         If the element isn't one of these, or there are too few points.
     """
     if element not in PARAMETERS:
-        raise ValueError(f"no parameters of Zhou et al. for {element!r}: there are {', '.join(PARAMETERS)}")
+        raise ValueError(f"no parameters of Zhou et al. for {element!r}, only for {', '.join(PARAMETERS)}")
     if points < 100:
-        raise ValueError(f"{points} points are too few for a table; take 100 or more")
+        raise ValueError(f"{points} points are too few for a table: at least 100 are needed")
     p = PARAMETERS[element]
     lattice_parameter_A = np.sqrt(2) * p.r_e
     cutoff_A = np.sqrt(10) / 2 * lattice_parameter_A
@@ -116,7 +116,7 @@ def zhou_potential(element: str, *, points: int = 2000) -> EamPotential:
 
 
 def _damped(r: NDArray[np.float64], r_e: float, height: float, decay: float, shift: float) -> NDArray[np.float64]:
-    """Evaluate the paper's one form of pair and density functions: an exponential cut off by a 20th power."""
+    """Evaluate the common form of the paper's pair and density functions: an exponential cut off by a 20th power."""
     x = r / r_e
     return height * np.exp(-decay * (x - 1)) / (1 + (x - shift) ** 20)
 

@@ -143,7 +143,17 @@ def test_survey_and_gather_are_those_of_numba(workspace: Any, data: st.DataObjec
     present[:2] = True
     angles = rng.normal(size=count) * 0.1
     monitor = rng.uniform(0.5, 2.0, count)
-    plan = plan_scan(frames.shape, angles, present, geometry, choices, (0, 0), monitor, None)
+    curve = RockingCurve(
+        run_uid="run",
+        frames=frames,
+        angles_deg=angles,
+        present=present,
+        monitor=monitor,
+        transmission=None,
+        crop_origin=(0, 0),
+        geometry=geometry,
+    )
+    plan = plan_scan(curve, choices)
     corrections, statistics = survey(
         frames,
         plan.usable,

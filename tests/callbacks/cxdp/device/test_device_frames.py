@@ -24,7 +24,8 @@ from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.services.composition import compose_service
-from braggwatch.services.settings import Settings, SettingsError
+from braggwatch.services.settings import Settings
+from braggwatch.services.settings_error import SettingsError
 
 wp = pytest.importorskip("warp")
 

@@ -13,7 +13,8 @@ from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.metrics.prometheus import Metrics
-from braggwatch.services.settings import SettingsError, load_settings
+from braggwatch.services.settings import load_settings
+from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.storage.result_store import ResultStore
 
 

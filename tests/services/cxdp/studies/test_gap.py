@@ -196,7 +196,7 @@ def test_the_phasing_grid_is_the_live_paths_grid_only_finer(
 
 
 def test_a_recording_without_a_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds no run"):
+    with pytest.raises(ValueError, match="contains no run"):
         recorded_curve([], PRESET)
 
 

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from braggwatch.services.batch import executors
 from braggwatch.services.batch.executors import dask_executor, one_core_each
+from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.cli import app
 from braggwatch.services.cli.shard_progress import time_left
 from braggwatch.services.cxdp.training import shard_making as training_data
 from braggwatch.services.cxdp.training.dataset_card import check_card, write_card
-from braggwatch.services.cxdp.training.shard_making import ShardDone, ShardSource, make_dataset, shard_tasks
+from braggwatch.services.cxdp.training.shard_making import ShardSource, make_dataset, shard_tasks
 from braggwatch.sim.cxdp.datasets import CrystalSource, DatasetSpec, Preprocess, Sample, SampleInfo, read_shard
 from braggwatch.sim.cxdp.library_crystals import LibraryCrystals
 from braggwatch.sim.cxdp.outliers import OutlierKind
@@ -128,7 +129,7 @@ def test_a_shard_of_another_data_set_is_not_overwritten(small: Path) -> None:
     other.write_bytes(first.read_bytes())
     ran = CliRunner().invoke(app, ["sim", "cxdp", "--out", str(small), "--n", "4"])
     assert ran.exit_code == 3
-    assert "holds another data set" in ran.output
+    assert "belongs to another data set" in ran.output
     assert other.read_bytes() == first.read_bytes()
 
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from braggwatch.services.cxdp.training.relaxed_libraries import make_library, part_of
+from braggwatch.services.batch.shards import part_of
+from braggwatch.services.cxdp.training.relaxed_libraries import make_library
 from braggwatch.sim.cxdp.relaxation.configuration import RelaxationSpec
 from braggwatch.sim.cxdp.relaxation.library import read_entries
 

@@ -22,8 +22,8 @@ from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, SetAside
 from braggwatch.services.cli import app
 from braggwatch.services.feedback.publisher import DerivedRunPublisher
-from braggwatch.services.feedback.sink import Sink, SinkError
 from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.live.sink import Sink, SinkError
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.recording.recorder import Recorder
 from braggwatch.services.recording.recordings import RecordingWriter, read_recording
@@ -33,9 +33,11 @@ from braggwatch.services.sadp.live.modality import PatternModality
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.sadp.live.pattern_model import load_pattern_model, warm_up_patterns
 from braggwatch.services.sadp.live.pattern_recovery import end_unfinished
-from braggwatch.services.settings import PublisherSettings, StreamSettings
+from braggwatch.services.sadp.live.pattern_store import PatternStore
+from braggwatch.services.settings import PublisherSettings
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import decode
+from braggwatch.services.stream.stream_settings import StreamSettings
 from tests.support.patterns import QuickJudge, net, noisy, pattern_run
 
 
@@ -53,7 +55,7 @@ class Running:
         self.metrics = Metrics()
         chosen = model or PatternModel(QuickJudge(), 0.9)
         patterns = PatternModality(
-            store.patterns,
+            PatternStore.of(store),
             store.epoch,
             lambda on_report: PatternCallback(chosen, on_report, AssemblySettings(grace_s=0.5)),
             metrics=self.metrics,
@@ -129,13 +131,13 @@ def test_a_run_engines_patterns_at_thirty_a_second_are_all_judged(quick, shared_
             began = time.monotonic()
             (uid,) = engine(visit_zones(camera, zones, 20, period_s=1 / 30, md={"sample_name": "foil"}))
             assert time.monotonic() - began >= 59 / 30
-            run = eventually(lambda: store.patterns.run(uid), 60.0, "the run's record")
+            run = eventually(lambda: PatternStore.of(store).run(uid), 60.0, "the run's record")
             assert (run.ending, run.expected, run.judged, run.lost) == ("complete", 60, 60, 0)
-            assert store.patterns.count(uid) == 60
-            patterns = store.patterns.patterns(uid, "particle 1", 100)
+            assert PatternStore.of(store).count(uid) == 60
+            patterns = PatternStore.of(store).patterns(uid, "particle 1", 100)
             assert [pattern.seq_num for pattern in patterns] == list(range(1, 61))
             assert patterns[-1].crystal.visits == 3
-            state = store.patterns.particle(uid, "particle 1")
+            state = PatternStore.of(store).particle(uid, "particle 1")
             assert state.final
             assert state.zones == tuple(zones)
             assert state.last == patterns[-1]
@@ -169,12 +171,12 @@ def test_rocking_curves_are_judged_as_without_patterns_beside_them(
                 if step < len(run):
                     publisher(*run[step])
         eventually(lambda: all(store.get(run.uid) for run in curves), what="curves")
-        eventually(lambda: all(store.patterns.run(run.uid) for run in patterns), what="patterns")
+        eventually(lambda: all(PatternStore.of(store).run(run.uid) for run in patterns), what="patterns")
         beside = [store.get(run.uid) for run in curves]
         assert [result.verdict for result in beside] == [result.verdict for result in alone]
         assert [result.frames_received for result in beside] == [8, 8, 8]
         assert all(store.get(run.uid) is None for run in patterns)
-        assert [store.patterns.run(run.uid).usable for run in patterns] == [8, 8, 8]
+        assert [PatternStore.of(store).run(run.uid).usable for run in patterns] == [8, 8, 8]
         assert running.service.receiver_stats.lost == 0
 
 
@@ -186,8 +188,10 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     for name, document in curve:
         only(name, document)
     both = ModalityCallback(
-        quick.make_callback(lambda report: results.append(report.result)),
-        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        [
+            quick.make_callback(lambda report: results.append(report.result)),
+            PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        ]
     )
     # The patterns' stream has the very data key of the rocking curves' detector.
     beside = pattern_run([noisy(net(), n) for n in range(5)], name="tem", detector="det_image")
@@ -204,7 +208,7 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
 
 
 def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
-    desk = PatternDesk(store.patterns, ResultBroker[ParticleState](store.epoch))
+    desk = PatternDesk(PatternStore.of(store), ResultBroker[ParticleState](store.epoch))
     run = pattern_run(
         [noisy(net(), n) for n in range(2)],
         particles=["caf\udce9", "half \ud83d"],
@@ -212,18 +216,20 @@ def test_names_that_are_no_text_cost_no_record_of_a_pattern(store) -> None:
         start={"sample_name": "caf\udce9"},
     )
     judge(desk, run)
-    assert store.patterns.run(run.uid).judged == 2
-    assert [state.particle for state in store.patterns.particles_of(run.uid)] == ["caf?", "half ?"]
-    (pattern,) = store.patterns.patterns(run.uid, "caf?", 10)
-    assert (pattern.visit, store.patterns.run(run.uid).sample) == ("?", "caf?")
+    assert PatternStore.of(store).run(run.uid).judged == 2
+    assert [state.particle for state in PatternStore.of(store).particles_of(run.uid)] == ["caf?", "half ?"]
+    (pattern,) = PatternStore.of(store).patterns(run.uid, "caf?", 10)
+    assert (pattern.visit, PatternStore.of(store).run(run.uid).sample) == ("?", "caf?")
     assert desk.picture(run.uid, "half ?") is not None
 
 
 def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
     reports = []
     both = ModalityCallback(
-        quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
-        PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        [
+            quick.make_callback(lambda report: pytest.fail("no rocking curve was sent")),
+            PatternCallback(PatternModel(QuickJudge(), 0.9), reports.append),
+        ]
     )
     for pair in pattern_run([noisy(net(), n) for n in range(3)]):
         both(*pair)
@@ -248,22 +254,22 @@ def test_a_replay_gives_the_same_records_through_the_same_path(
             time.sleep(1.0)
             for pair in live:
                 publisher(*pair)
-            eventually(lambda: store.patterns.run(live.uid), what="live run")
+            eventually(lambda: PatternStore.of(store).run(live.uid), what="live run")
             recording.join(20.0)
         again = ReadyPublisher(shared_proxy.in_address, prefix=b"raw", serializer=Serializer.MSGPACK)
         again.wait_for_subscriber(20.0)
         report = replay(read_recording(path), again, ReplayOptions(new_uids=True))
         again.close()
         (uid,) = report.runs
-        eventually(lambda: store.patterns.run(uid), what="replayed run")
+        eventually(lambda: PatternStore.of(store).run(uid), what="replayed run")
     for particle in ("a", "b"):
-        first = store.patterns.patterns(live.uid, particle, 10)
+        first = PatternStore.of(store).patterns(live.uid, particle, 10)
         assert len(first) > 0
-        assert facts(first) == facts(store.patterns.patterns(uid, particle, 10))
+        assert facts(first) == facts(PatternStore.of(store).patterns(uid, particle, 10))
     ignored = {"run_uid", "started_at", "ended_at"}
-    assert store.patterns.run(uid).model_dump(exclude=ignored) == store.patterns.run(live.uid).model_dump(
-        exclude=ignored
-    )
+    assert PatternStore.of(store).run(uid).model_dump(exclude=ignored) == PatternStore.of(store).run(
+        live.uid
+    ).model_dump(exclude=ignored)
 
 
 def test_feedback_comes_live_in_order_and_again_after_an_outage(
@@ -286,12 +292,12 @@ def test_feedback_comes_live_in_order_and_again_after_an_outage(
 
 
 def test_a_sink_goes_on_after_a_restart_where_it_was(store) -> None:
-    desk = PatternDesk(store.patterns, ResultBroker(1))
-    assert store.patterns.undelivered("list") == []
+    desk = PatternDesk(PatternStore.of(store), ResultBroker(1))
+    assert PatternStore.of(store).undelivered("list") == []
     judge(desk, pattern_run([net()] * 3))
-    entries = store.patterns.undelivered("list")
-    store.patterns.mark_delivered("list", entries[1].id)
-    assert [entry.id for entry in store.patterns.undelivered("list")] == [e.id for e in entries[2:]]
+    entries = PatternStore.of(store).undelivered("list")
+    PatternStore.of(store).mark_delivered("list", entries[1].id)
+    assert [entry.id for entry in PatternStore.of(store).undelivered("list")] == [e.id for e in entries[2:]]
 
 
 def judge(desk: PatternDesk, documents) -> None:
@@ -302,12 +308,12 @@ def judge(desk: PatternDesk, documents) -> None:
 
 
 def test_the_derived_run_is_a_sound_one_that_nobody_judges_again(store) -> None:
-    desk = PatternDesk(store.patterns, ResultBroker(1))
+    desk = PatternDesk(PatternStore.of(store), ResultBroker(1))
     raw = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)], particles=["a", "b"])
     judge(desk, raw)
-    patterns = [p for name in "ab" for p in store.patterns.patterns(raw.uid, name, 10)]
+    patterns = [p for name in "ab" for p in PatternStore.of(store).patterns(raw.uid, name, 10)]
     documents = [*opening(patterns[0]), *map(pattern_event, patterns)]
-    documents += closing(store.patterns.run(raw.uid), store.patterns.particles_of(raw.uid))
+    documents += closing(PatternStore.of(store).run(raw.uid), PatternStore.of(store).particles_of(raw.uid))
     for name, document in documents:
         schema_validators[DocumentNames[name]].validate(document)
     keys = {doc["uid"]: set(doc["data_keys"]) for name, doc in documents if name == "descriptor"}
@@ -364,7 +370,7 @@ def test_the_derived_run_reaches_a_subscriber_of_the_proxy(
 
 
 def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
-    desk = PatternDesk(store.patterns, ResultBroker(1))
+    desk = PatternDesk(PatternStore.of(store), ResultBroker(1))
     run = pattern_run([noisy(net(), n) for n in range(4)])
     callback = PatternCallback(PatternModel(QuickJudge(), 0.9), desk.take)
     for pair in run[:3]:
@@ -374,27 +380,27 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
         callback(*pair)
     desk.flush(force=True)
     assert desk.pending > 0
-    assert store.patterns.count(run.uid) < 4
+    assert PatternStore.of(store).count(run.uid) < 4
     store._database.execute("PRAGMA query_only = OFF")
     desk.flush()
     assert desk.pending == 0
-    assert store.patterns.count(run.uid) == 4
-    assert store.patterns.particle(run.uid, "foil").final
+    assert PatternStore.of(store).count(run.uid) == 4
+    assert PatternStore.of(store).particle(run.uid, "foil").final
 
 
 def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
     run, whole = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)]), pattern_run([net()])
     with ResultStore(tmp_path / "killed.sqlite") as store:
-        desk = PatternDesk(store.patterns, ResultBroker(1))
+        desk = PatternDesk(PatternStore.of(store), ResultBroker(1))
         judge(desk, [*whole, *run[:-1]])
-        assert not store.patterns.particle(run.uid, "foil").final
+        assert not PatternStore.of(store).particle(run.uid, "foil").final
     with ResultStore(tmp_path / "killed.sqlite") as store:
-        assert end_unfinished(store.patterns) == 1
-        result = store.patterns.run(run.uid)
+        assert end_unfinished(PatternStore.of(store)) == 1
+        result = PatternStore.of(store).run(run.uid)
         assert (result.ending, result.judged, result.usable, result.set_aside) == ("timeout", 2, 1, {"blank": 1})
-        assert store.patterns.particle(run.uid, "foil").final
-        assert store.patterns.run(whole.uid).ending == "complete"
-        assert end_unfinished(store.patterns) == 0
+        assert PatternStore.of(store).particle(run.uid, "foil").final
+        assert PatternStore.of(store).run(whole.uid).ending == "complete"
+        assert end_unfinished(PatternStore.of(store)) == 0
 
 
 def test_without_a_bundle_the_reason_says_what_to_do_and_curves_go_on(
@@ -415,7 +421,7 @@ def test_without_a_bundle_the_reason_says_what_to_do_and_curves_go_on(
             for pair in documents:
                 publisher(*pair)
         eventually(lambda: store.get(curve.uid), what="curve")
-        run = eventually(lambda: store.patterns.run(patterns.uid), what="patterns")
+        run = eventually(lambda: PatternStore.of(store).run(patterns.uid), what="patterns")
         assert store.get(curve.uid).verdict.label is not None
         assert run.set_aside == {SetAside.NO_MODEL: 2}
         told = running.series("braggwatch_sadp_patterns_set_aside_total")
@@ -444,8 +450,8 @@ def test_a_folder_is_published_into_the_service_by_the_command(
         report = json.loads(result.stdout)
         assert (report["files"], report["frames"], report["given_up"]) == (3, 3, {})
         (uid,) = report["runs"]
-        eventually(lambda: store.patterns.run(uid), what="the run's record")
-        assert store.patterns.particle(uid, "grain7").crystal.visits == 3
+        eventually(lambda: PatternStore.of(store).run(uid), what="the run's record")
+        assert PatternStore.of(store).particle(uid, "grain7").crystal.visits == 3
         again = CliRunner().invoke(app, [*command, "--once"])
         assert json.loads(again.stdout)["runs"] == []
 

@@ -140,7 +140,7 @@ def test_a_journal_cut_short_by_a_crash_repeats_one_file(tmp_path: Path) -> None
     assert len(again.look(2.0)) == 1
     assert len(journal.read_text().splitlines()) == 2
     journal.write_text("nonsense\n")
-    with pytest.raises(ValueError, match="mend or remove"):
+    with pytest.raises(ValueError, match="repair or remove"):
         Watched(tmp_path)
 
 

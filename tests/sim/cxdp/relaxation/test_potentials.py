@@ -134,14 +134,14 @@ def test_what_is_no_number_is_named_with_its_line(data: st.DataObject, word: str
     [
         (4, "", "line 4: the number of elements .* missing"),
         (4, "Pt 1", "line 4: the number of elements is 'Pt'"),
-        (4, "2 Pt", "line 4: 2 elements are stated, 1 symbols follow"),
+        (4, "2 Pt", "line 4: 2 elements are stated, but 1 symbols follow"),
         (4, "2 Pt Pt", "line 4: an element is listed twice"),
         (5, "100 1.0 100 0.06", "line 5: five values"),
         (5, "4 1.0 100 0.063 6.2", "line 5: a table has fewer than 5"),
         (5, "100 1.0 100 -0.063 6.2", "line 5: the step of the distance tables is -0.063, not above zero"),
-        (5, "100 1.0 100 0.01 6.2", "line 5: the cutoff 6.2 is beyond the tables' end at 1"),
+        (5, "100 1.0 100 0.01 6.2", "line 5: the cutoff of 6.2 Å is beyond the end of the tables at 1"),
         (5, "1e2 1.0 100 0.063 6.2", "line 5: the size of the embedding table is '1e2', not a whole number"),
-        (5, "99 1.0 100 0.063 6.2", "line 306: the file goes on after the last table"),
+        (5, "99 1.0 100 0.063 6.2", "line 306: the file continues after the last table"),
         (5, "101 1.0 100 0.063 6.2", "line 306: the file ends here, but 1 of 100 values of the pair table of Pt-Pt"),
         (6, "78 195.08", "line 6: atomic number, mass and lattice parameter of Pt"),
         (6, "78 0 3.92 fcc", "line 6: the mass of Pt is 0, not above zero"),
@@ -178,9 +178,9 @@ def test_one_element_of_an_alloy_is_chosen_by_name() -> None:
         assert read.mass_u == expected.mass_u
         for table in ("embedding_eV", "density", "pair_eV_A"):
             np.testing.assert_array_equal(getattr(read, table), getattr(expected, table))
-    with pytest.raises(PotentialFileError, match="line 4: the file holds Pt, Au: choose one"):
+    with pytest.raises(PotentialFileError, match="line 4: the file contains Pt, Au: choose one"):
         parse_setfl(text, "PtAu.eam.alloy")
-    with pytest.raises(PotentialFileError, match="line 4: Cu was asked for, the file holds Pt, Au"):
+    with pytest.raises(PotentialFileError, match="line 4: the file has no Cu, only Pt, Au"):
         parse_setfl(text, "PtAu.eam.alloy", "Cu")
 
 
@@ -193,7 +193,7 @@ def test_fortran_exponents_are_read() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"element": "Xx"}, "no chemical symbol"),
+        ({"element": "Xx"}, "not a chemical symbol"),
         ({"density": np.zeros(7)}, "share one grid"),
         ({"embedding_eV": np.array([0.0, np.nan])}, "finite"),
     ],
@@ -226,7 +226,7 @@ def test_zhous_functions_are_continuous_and_vanish_without_neighbours(element: s
 
 @pytest.mark.parametrize("element", ["Cu", "", "pt"])
 def test_other_elements_are_refused(element: str) -> None:
-    with pytest.raises(ValueError, match="there are Al, Ag, Au, Pt"):
+    with pytest.raises(ValueError, match="only for Al, Ag, Au, Pt"):
         zhou_potential(element)
     with pytest.raises(ValueError, match="too few"):
         zhou_potential("Pt", points=10)

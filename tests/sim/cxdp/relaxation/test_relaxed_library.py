@@ -52,7 +52,7 @@ def test_atoms_of_a_perfect_crystal_lie_on_the_potentials_lattice():
 
 
 def test_points_that_are_no_atoms_are_refused():
-    with pytest.raises(ValueError, match="no atoms of"):
+    with pytest.raises(ValueError, match="not atoms of"):
         initial_atoms(random_crystal_spec(np.random.default_rng(1), "perfect"), 3.92)
 
 

@@ -1,19 +1,14 @@
-"""What the HTTP face reads from, as narrow interfaces."""
+"""The part of the result store that the routes of rocking curves read."""
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Protocol
 
 import numpy as np
-from fastapi import HTTPException, Path
+from fastapi import HTTPException
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
-
-RunUid = Annotated[
-    str,
-    Path(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$", description="uid of the raw run's start document"),
-]
 
 
 class ResultSource(Protocol):

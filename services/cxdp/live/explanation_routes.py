@@ -12,7 +12,8 @@ from braggwatch.models.cxdp.explain.occlusion import ExplanationStopped, Fill
 from braggwatch.models.explain.explanation import ExplanationError
 from braggwatch.models.runtimes.base import InferenceError, RuntimeUnavailableError
 from braggwatch.services.cxdp.live.explainer import BusyError, Explainer, ExplanationRecord
-from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
+from braggwatch.services.cxdp.live.result_source import ResultSource, result_or_404
+from braggwatch.services.page.run_uid import RunUid
 
 logger = logging.getLogger(__name__)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.services.cxdp.live.result_source import ResultSource
 from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
-from braggwatch.services.page.sources import ResultSource
-
-PING_S = 10
+from braggwatch.services.page.event_stream import event_stream
 
 
 def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
@@ -30,22 +28,13 @@ def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
         ``EPOCH-NUMBER``; a client that names its last one (``Last-Event-ID``) gets what it missed. A client that does
         not read is let go.
         """
-        return EventSourceResponse(_stream(broker, request.headers.get("last-event-id")), ping=PING_S)
+        return event_stream(broker, request, _event_name)
 
     return router
 
 
-async def _stream(broker: ResultBroker[LiveRecord], last_event_id: str | None) -> AsyncIterator[ServerSentEvent]:
-    async with contextlib.aclosing(broker.subscribe(last_event_id)) as events:
-        try:
-            async for event in events:
-                if event.result is None:
-                    yield ServerSentEvent(data="{}", event="reset", id=event.id)
-                else:
-                    kind = "provisional" if isinstance(event.result, ProvisionalVerdict) else "result"
-                    yield ServerSentEvent(data=event.result.model_dump_json(), event=kind, id=event.id)
-        except SlowClientError:
-            return
+def _event_name(record: LiveRecord) -> str:
+    return "provisional" if isinstance(record, ProvisionalVerdict) else "result"
 
 
 async def wait_for_result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from braggwatch.services.feedback.sink import Sink
+from braggwatch.services.live.sink import Sink
 
 Offer = Callable[[str, Callable[[], None]], bool]
 """Given a run's uid and a call that hands one record to a sink, makes the call; False where the sink didn't take it."""

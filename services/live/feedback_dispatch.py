@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
-from braggwatch.services.feedback.outbox import Offer, Outbox
-from braggwatch.services.feedback.sink import Sink, SinkError
+from braggwatch.services.live.outbox import Offer, Outbox
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.live.sink import Sink, SinkError
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.services.cxdp.live.event_routes import wait_for_result
+from braggwatch.services.cxdp.live.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
+from braggwatch.services.cxdp.live.result_source import ResultSource, result_or_404
+from braggwatch.services.cxdp.live.slices import SliceDtype, central_slices, packed
 from braggwatch.services.live.result_broker import ResultBroker
-from braggwatch.services.page.exports import csv_lines, model_input_npz, safe_file_name
-from braggwatch.services.page.live import wait_for_result
-from braggwatch.services.page.slices import SliceDtype, central_slices, packed
-from braggwatch.services.page.sources import ResultSource, RunUid, result_or_404
+from braggwatch.services.page.run_uid import RunUid
 
 MAX_WAIT_S = 60.0
 _PAGE_SIZE = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
-from braggwatch.services.feedback.composing import DerivedRun, Document, uid_of
+from braggwatch.services.live.derived_documents import DerivedRun, Document, uid_of
 from braggwatch.sim.crystallography.visibility import directions
 
 STREAM_NAME = "primary"

@@ -1,0 +1,7 @@
+"""What is raised for settings that can't be used, apart from the settings so that every room may raise it."""
+
+from __future__ import annotations
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the text names each wrong field, for an operator."""
