@@ -131,7 +131,7 @@ def draw(house: House, out: Path, title: str) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.patches import FancyBboxPatch, Rectangle
 
     def room(module: str) -> str:
         return ".".join(folder_of(module).split(".")[:2])
@@ -181,7 +181,7 @@ def draw(house: House, out: Path, title: str) -> None:
     axes.set_ylim(-0.8, 8.4)
     axes.axis("off")
     axes.set_title(title, fontsize=14)
-    handles = [plt.Rectangle((0, 0), 1, 1, fc=colour) for colour in (*SYSTEMS.values(), SHARED)]
+    handles = [Rectangle((0, 0), 1, 1, fc=colour) for colour in (*SYSTEMS.values(), SHARED)]
     axes.legend(handles, ["CXDP", "SADP", "APT", "shared"], loc="lower right", ncols=4, frameon=False)
     figure.savefig(out, dpi=80, bbox_inches="tight")
 

@@ -45,7 +45,7 @@ def main() -> None:
         ions = label_ions(cloud, world.resolved_alloy().ranges())
         al = ions.species == ions.index("Al")
         inner = (np.abs(cloud.positions_nm - middle) < 4.0).all(axis=1)
-        counts = zx_sdm(cloud.positions_nm, WINDOW, centers=al & inner, neighbours=al)
+        counts = zx_sdm(cloud.positions_nm, WINDOW, centres=al & inner, neighbours=al)
         extent = (-WINDOW.half_x_nm, WINDOW.half_x_nm, -WINDOW.half_z_nm, WINDOW.half_z_nm)
         axes[0, column].imshow(counts, extent=extent, origin="lower", cmap="viridis")
         axes[0, column].set_title(title, fontsize=8)

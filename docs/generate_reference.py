@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from braggwatch.services.cli import app
+from braggwatch.services.cli.recordings import import_command
 from braggwatch.services.metrics.gpu_metrics import gpu_families
 from braggwatch.services.metrics.gpu_readings import ECC_KINDS, GpuReading
 from braggwatch.services.metrics.prometheus import Metrics
@@ -61,11 +62,22 @@ to standard error.
 | 0 | done |
 | 1 | ran, but the answer is no |
 | 2 | wrong usage |
-| 3 | an input that can't be read |
+| 3 | an input that can't be used, or this machine lacks memory, disk or a package |
 | 4 | nobody answered in time |
+| 70 | a bug of Braggwatch: please report it with the traceback that it prints |
 | 130 | interrupted |
+| 141 | nobody reads the output any more |
 
 Options of `braggwatch` itself, before the command: `--version`; `-v` logs what happens, `-vv` also why.
+"""
+
+_OLDER_HEAD = """
+## Older spellings
+
+These go on working and take the same options.
+
+| older | now |
+|---|---|
 """
 
 
@@ -195,18 +207,37 @@ def _labels_of(family: Metric) -> tuple[str, ...]:
 
 
 def cli_page() -> str:
-    """One section for each command."""
-    return _CLI_HEAD + "".join(_command_section(path, function) for path, function in commands(app))
+    """One section for each command, then the older spellings."""
+    older = older_spellings(app)
+    now = ((path, function) for path, function in commands(app) if path not in older)
+    rows = "".join(f"| `{old}` | `{new}` |\n" for old, new in older.items())
+    return _CLI_HEAD + "".join(_command_section(path, function) for path, function in now) + _OLDER_HEAD + rows
 
 
 def commands(group: typer.Typer, path: str = "braggwatch") -> Iterator[tuple[str, Callable[..., object]]]:
-    """Yield what a user types for each command, with the function behind it."""
+    """Yield what a user types for each command, older spellings too, with the function behind it."""
+    for typed, function, _ in _walk(group, path, older=False):
+        yield typed, function
+
+
+def older_spellings(group: typer.Typer) -> dict[str, str]:
+    """Return the spelling of today for each command that ``--help`` doesn't list."""
+    walked = list(_walk(group, "braggwatch", older=False))
+    now = {function: path for path, function, older in walked if not older}
+    return {path: now[function] for path, function, older in walked if older}
+
+
+def _walk(group: typer.Typer, path: str, *, older: bool) -> Iterator[tuple[str, Callable[..., object], bool]]:
     for command in group.registered_commands:
         if command.callback is not None:
-            yield f"{path} {command.name or command.callback.__name__.replace('_', '-')}", command.callback
+            name = command.name or command.callback.__name__.replace("_", "-")
+            yield f"{path} {name}", command.callback, older or command.hidden
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
-            yield from commands(inner.typer_instance, f"{path} {inner.name}")
+            hidden = older or inner.hidden is True  # not stated, it is a placeholder
+            # The importers' commands are loaded when they are called: here all of them are wanted.
+            whole = import_command.loaded_app() if inner.typer_instance is import_command.app else inner.typer_instance
+            yield from _walk(whole, f"{path} {inner.name}", older=hidden)
 
 
 @dataclass(frozen=True, slots=True)

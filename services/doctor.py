@@ -138,9 +138,8 @@ def _model(settings: Settings) -> CheckResult:
     from braggwatch.models.cxdp.classifier import BundleClassifier
 
     advice = "see 'braggwatch models verify'; reinstall the package if its own bundle is damaged"
-    name = settings.screening.model
     try:
-        path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+        path = Registry(settings.screening.registry).locate(settings.screening.model)
         screening = settings.screening
         classifier = BundleClassifier.load(path, threads=screening.threads, prefer=screening.runtime)
         difference = classifier.self_test()
@@ -174,7 +173,7 @@ def _gpu(settings: Settings) -> CheckResult:
             advice="see nvidia-smi; in a container, give it the GPU (--gpus all)",
         )
     found = f"{device.name}, driver {device.driver}"
-    able = [one.name for one in CANDIDATES if "-cpu" not in one.name and one.probe() is None]
+    able = [one.name for one in CANDIDATES if not one.on_cpu and one.probe() is None]
     if not able:
         return CheckResult(
             name="accelerator",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from braggwatch.sim.errors import BraggwatchError
 
-class SettingsError(Exception):
+
+class SettingsError(BraggwatchError):
     """The settings can't be used; the text names each wrong field, for an operator."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from braggwatch.sim.errors import BraggwatchError
 
-class ShardError(ValueError):
+
+class ShardError(BraggwatchError, ValueError):
     """A shard that can't be read; the message names it and says why."""
 
 
-class ForeignShardError(ValueError):
+class ForeignShardError(BraggwatchError, ValueError):
     """A good shard of another data set where one's own should be."""

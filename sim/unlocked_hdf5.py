@@ -10,11 +10,13 @@ from pathlib import Path
 
 import h5py
 
+from braggwatch.sim.errors import BraggwatchError
+
 _FLOCK = "hhqqi"
 _MISMATCH = "file locking flag values don't match"
 
 
-class HeldByWriterError(OSError):
+class HeldByWriterError(BraggwatchError, OSError):
     """A writer has the file open and locked: data it has not written yet would read as zeros."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.apt.pole import PlaneMap
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,12 @@ def fit_levelling(planes: PlaneMap, spacing_nm: float) -> Levelling:
 
     Raises
     ------
-    ValueError
+    InputError
         If no region is resolved.
     """
     if not planes.resolved.any():
-        raise ValueError("no region with resolved planes: levelling is impossible")
-    at = planes.centers_nm()[planes.resolved]
+        raise InputError("no region with resolved planes: levelling is impossible")
+    at = planes.centres_nm()[planes.resolved]
     gx = np.tan(np.radians(planes.tilt_x_deg[planes.resolved].astype(np.float64)))
     gy = np.tan(np.radians(planes.tilt_y_deg[planes.resolved].astype(np.float64)))
     middle = at[:, :2].mean(axis=0)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 _BIN_XY_NM = 0.5
 _BIN_Z_NM = 0.02
 _PAD = 2
@@ -35,9 +37,9 @@ class PlaneSearch:
 
     def __post_init__(self) -> None:
         if not 2 * _BIN_Z_NM < self.spacing_nm[0] < self.spacing_nm[1]:
-            raise ValueError(f"spacings must be in ascending order and above {2 * _BIN_Z_NM} nm, not {self.spacing_nm}")
+            raise InputError(f"spacings must be in ascending order and above {2 * _BIN_Z_NM} nm, not {self.spacing_nm}")
         if not 0 < self.largest_tilt_deg < 20:
-            raise ValueError("the largest tilt must be between 0 and 20 degrees")
+            raise InputError("the largest tilt must be between 0 and 20 degrees")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +80,17 @@ def fit_planes(positions_nm: NDArray[np.float32], search: PlaneSearch | None = N
 
     Raises
     ------
-    ValueError
+    InputError
         If there are fewer than 50 ions, or the region is thinner than three of the largest spacings.
     """
     search = PlaneSearch() if search is None else search
     if len(positions_nm) < 50:
-        raise ValueError(f"{len(positions_nm)} ions are too few to detect planes: at least 50 are needed")
+        raise InputError(f"{len(positions_nm)} ions are too few to detect planes: at least 50 are needed")
     p = positions_nm.astype(np.float64)
     low = p.min(axis=0)
     span = p.max(axis=0) - low
     if span[2] < 3 * search.spacing_nm[1]:
-        raise ValueError(
+        raise InputError(
             f"a region {span[2]:.2f} nm thick contains too few planes with a spacing of {search.spacing_nm[1]} nm"
         )
     nx, ny = (int(s / _BIN_XY_NM) + 1 for s in span[:2])

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.apt.planes import PlaneSearch, fit_planes, resolved_from
+from braggwatch.sim.errors import BraggwatchError
 
 _LEAST_IONS = 200
 _LEAST_SHARE = 0.1
 _SPACING_TOLERANCE = 0.06
 
 
-class UnresolvedPlanesError(ValueError):
+class UnresolvedPlanesError(BraggwatchError, ValueError):
     """The reconstruction doesn't resolve lattice planes across z; the message says what was found and what to do."""
 
 
@@ -56,7 +57,7 @@ class PlaneMap:
         """Median spacing of the resolved regions, nm; NaN if there are none."""
         return float(np.median(self.spacing_nm[self.resolved])) if self.resolved.any() else math.nan
 
-    def centers_nm(self) -> NDArray[np.float64]:
+    def centres_nm(self) -> NDArray[np.float64]:
         """Return the centres of the regions, (nx, ny, nz, 3) nm."""
         index = np.stack(np.meshgrid(*(np.arange(n) for n in self.signal.shape), indexing="ij"), axis=-1)
         return np.array(self.origin_nm) + (index + 0.5) * self.edge_nm

@@ -87,7 +87,7 @@ class ModelInput:
         along Q, axes 1 and 2 perpendicular to it.
     basis
         (3, 3) float64 orthonormal rows: laboratory (sample, circles at zero) directions of the array's axes.
-    center_inv_A
+    centre_inv_A
         (3,) float64, Q at voxel (32, 32, 32) in the same frame.
     batch
         The intensity and its mirror images on a device, until the next curve is preprocessed; None where it was made
@@ -97,7 +97,7 @@ class ModelInput:
     run_uid: str
     intensity: NDArray[np.float32]
     basis: NDArray[np.float64]
-    center_inv_A: NDArray[np.float64]
+    centre_inv_A: NDArray[np.float64]
     quality: Quality
     batch: DeviceBatch | None = None
 

@@ -9,12 +9,14 @@ from typing import cast
 from event_model import DocumentNames, schema_validators
 from jsonschema.exceptions import ValidationError
 
+from braggwatch.sim.errors import BraggwatchError
+
 _BY_SCHEMA = frozenset({"start", "descriptor", "stop", "resource", "stream_resource"})
 _PAGES = frozenset({"event_page", "datum_page"})
 _BY_HAND = frozenset({"event", "datum", "stream_datum"}) | _PAGES
 
 
-class RejectedDocument(ValueError):  # noqa: N818 the receiver counts rejections, it does not fail
+class RejectedDocument(BraggwatchError, ValueError):  # noqa: N818 the receiver counts rejections, it does not fail
     """A document that can't be used; ``reason`` is a short word for a counter, the message says more."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -13,6 +13,7 @@ import hdf5plugin  # noqa: F401 # pyright: ignore[reportUnusedImport] importing 
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 logger = logging.getLogger(__name__)
@@ -21,11 +22,11 @@ DEFAULT_DATASET = "/entry/data/data"
 """Where areaDetector's HDF5 plugin writes frames."""
 
 
-class NotReadableYet(Exception):  # noqa: N818 not an error: try again later
+class NotReadableYet(BraggwatchError):  # noqa: N818 not an error: try again later
     """The file or the rows are not there yet; try again."""
 
 
-class UnusableReference(ValueError):  # noqa: N818 the name says what is wrong
+class UnusableReference(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
     """A reference that no waiting will make readable: unknown format, other host, forbidden path."""
 
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.documents.frame_routes_hdf5 import stacked
+from braggwatch.sim.errors import BraggwatchError
 
 
-class UnusableFrame(ValueError):  # noqa: N818 the name says what is wrong
+class UnusableFrame(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
     """A frame that is no (rows, columns) array of real numbers, or not what the descriptor promised."""
 
 

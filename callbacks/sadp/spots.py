@@ -13,6 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from braggwatch.sim.errors import InputError
+
 _FIRST_SIGMA_PX = 1.3
 _WIDER = 2.0
 _BLOCK_PX = 32
@@ -109,7 +111,7 @@ def find_spots(
     """
     chosen = SpotSettings() if settings is None else settings
     if picture.ndim != 2 or min(picture.shape) < 16:
-        raise ValueError(f"expected one picture of at least 16 x 16 pixels, got shape {picture.shape}")
+        raise InputError(f"expected one picture of at least 16 x 16 pixels, got shape {picture.shape}")
     image = np.ascontiguousarray(picture, dtype=np.float32)
     hidden = ~np.isfinite(image)
     if masked is not None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from braggwatch.models.apt.sdm_input import HOST, SOLUTE
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons
+from braggwatch.sim.errors import InputError
 
 
 def as_host_and_solute(ions: LabelledIons, host: str, solute: str) -> LabelledIons:
@@ -13,11 +14,11 @@ def as_host_and_solute(ions: LabelledIons, host: str, solute: str) -> LabelledIo
 
     Raises
     ------
-    ValueError
+    InputError
         If a species isn't among the ions', or both are the same.
     """
     if host == solute:
-        raise ValueError(f"host and solute are both {host}: name two elements")
+        raise InputError(f"host and solute are both {host}: name two elements")
     table = np.full(UNRANGED + 1, UNRANGED, dtype=np.uint8)
     table[ions.index(host)], table[ions.index(solute)] = 0, 1
     return LabelledIons(ions.positions_nm, table[ions.species], (HOST, SOLUTE))
@@ -28,13 +29,13 @@ def most_abundant(ions: LabelledIons) -> tuple[str, str]:
 
     Raises
     ------
-    ValueError
+    InputError
         If fewer than two species have ions.
     """
     counts = np.bincount(ions.species, minlength=UNRANGED + 1)[: len(ions.names)]
     order = np.argsort(-counts, kind="stable")
     if len(order) < 2 or counts[order[1]] == 0:
-        raise ValueError("fewer than two species have ions: name the host and the solute, or check the ranges")
+        raise InputError("fewer than two species have ions: name the host and the solute, or check the ranges")
     return ions.names[int(order[0])], ions.names[int(order[1])]
 
 

@@ -24,7 +24,7 @@ class PrecipitateMap:
     ----------
     label
         (nx, ny, nz) int32: number of the precipitate a voxel belongs to, -1 for the matrix.
-    centers_nm
+    centres_nm
         (M, 3) float32 centres of mass.
     radii_nm
         (M,) float32: of the sphere of the same volume.
@@ -35,7 +35,7 @@ class PrecipitateMap:
     """
 
     label: NDArray[np.int32]
-    centers_nm: NDArray[np.float32]
+    centres_nm: NDArray[np.float32]
     radii_nm: NDArray[np.float32]
     voxels: NDArray[np.int64]
     at_edge: NDArray[np.bool_]
@@ -86,11 +86,11 @@ def find_precipitates(
     rim = np.logical_not(ndimage.binary_erosion(known, _TOUCHING))
     at_edge = np.isin(np.arange(len(order)), label[rim & (label >= 0)])
     middle = np.array(ndimage.center_of_mass(label >= 0, label, np.arange(len(order)))).reshape(-1, 3)
-    centers = np.array(grid.origin_nm) + (middle + 0.5) * grid.voxel_nm
+    centres = np.array(grid.origin_nm) + (middle + 0.5) * grid.voxel_nm
     volume = sizes[order] * grid.voxel_nm**3
     return PrecipitateMap(
         label,
-        centers.astype(np.float32),
+        centres.astype(np.float32),
         np.cbrt(3 * volume / (4 * np.pi)).astype(np.float32),
         sizes[order].astype(np.int64),
         at_edge,

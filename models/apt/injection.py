@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from braggwatch.models.apt.scoring import OrderScorer, VoxelScores
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
+from braggwatch.sim.errors import InputError
 
 _REACH_NM = 3.0
 _PHASE_NM = 3.0
@@ -56,7 +57,7 @@ def blur_from_signal(signal: float, ions: float, spacing_nm: float) -> float:
 
 def inject(
     ions: LabelledIons,
-    center_nm: NDArray[np.float64],
+    centre_nm: NDArray[np.float64],
     radius_nm: float,
     *,
     spacing_nm: float,
@@ -75,14 +76,14 @@ def inject(
 
     Raises
     ------
-    ValueError
+    InputError
         If the part is larger: half of the ions lie on planes without solute.
     """
     if not 0 < solute_part <= 0.5:
-        raise ValueError(f"an L1₂ precipitate with planes across z can't hold {solute_part:.0%} of solute")
+        raise InputError(f"an L1₂ precipitate with planes across z can't hold {solute_part:.0%} of solute")
     p = ions.positions_nm.astype(np.float64)
-    away = np.linalg.norm(p - center_nm, axis=1)
-    near = np.abs(p - center_nm).max(axis=1) < _PHASE_NM
+    away = np.linalg.norm(p - centre_nm, axis=1)
+    near = np.abs(p - centre_nm).max(axis=1) < _PHASE_NM
     phase = np.angle(np.exp(2j * np.pi * p[near, 2] / spacing_nm).sum()) / (2 * np.pi)
     inside = np.flatnonzero((away <= radius_nm) & (ions.species < 2))
     plane = p[inside, 2] / spacing_nm - phase
@@ -131,25 +132,25 @@ def detection_limit(
         near = (np.abs(ions.positions_nm - place.astype(np.float32)) < reach + 1.0).all(axis=1)
         local = LabelledIons(ions.positions_nm[near], ions.species[near], ions.names)
         for n, radius in enumerate(radii_nm):
-            center = place + rng.uniform(-0.5, 0.5, 3) * edge
+            centre = place + rng.uniform(-0.5, 0.5, 3) * edge
             changed = inject(
                 local,
-                center,
+                centre,
                 radius,
                 spacing_nm=scorer.sdm.plane_spacing_nm,
                 sigma_z_nm=sigma_z_nm,
                 solute_part=solute_part,
                 rng=rng,
             )
-            inner, inner_at = _box(grid, center, radius + _CHANGED_NM)
-            outer, outer_at = _box(grid, center, radius + _CHANGED_NM + _SEEN_NM)
+            inner, inner_at = _box(grid, centre, radius + _CHANGED_NM)
+            outer, outer_at = _box(grid, centre, radius + _CHANGED_NM + _SEEN_NM)
             seen = stacked[(slice(None), *outer_at)].copy()
             into = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner_at, outer_at, strict=True))
             before = np.isfinite(seen[(0, *into)])
             anew = scorer.score(changed, inner, least_ions=least_ions).stacked()
             seen[(slice(None), *into)] = np.where(before, anew, np.float32(np.nan))
             index = np.stack(np.meshgrid(*(np.arange(size) for size in outer.shape), indexing="ij"), axis=-1)
-            distance = np.linalg.norm(np.array(outer.origin_nm) + (index + 0.5) * edge - center, axis=-1)
+            distance = np.linalg.norm(np.array(outer.origin_nm) + (index + 0.5) * edge - centre, axis=-1)
             true = (distance <= radius) | (distance == distance.min())
             above = np.nan_to_num(scorer.log_odds(VoxelScores(*seen)), nan=-np.inf) > threshold
             found[n] += int(above[true].mean() >= 0.5)
@@ -164,12 +165,12 @@ def detection_limit(
 
 
 def _box(
-    grid: VoxelGrid, center_nm: NDArray[np.float64], half_nm: float
+    grid: VoxelGrid, centre_nm: NDArray[np.float64], half_nm: float
 ) -> tuple[VoxelGrid, tuple[slice, slice, slice]]:
     """Return the part of a grid within ``half_nm`` of a place along each axis, and where in the grid it is."""
     origin, edge = np.array(grid.origin_nm), grid.voxel_nm
-    first = np.clip(np.floor((center_nm - half_nm - origin) / edge).astype(int), 0, None)
-    last = np.minimum(np.ceil((center_nm + half_nm - origin) / edge).astype(int), grid.shape)
+    first = np.clip(np.floor((centre_nm - half_nm - origin) / edge).astype(int), 0, None)
+    last = np.minimum(np.ceil((centre_nm + half_nm - origin) / edge).astype(int), grid.shape)
     x, y, z = (float(v) for v in origin + first * edge)
     size = int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2])
     at = slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])

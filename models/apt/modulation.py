@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.apt.sdm_input import PAIRS, SdmInput
+from braggwatch.sim.errors import InputError
 
 
 def plane_modulation(
@@ -36,11 +37,11 @@ def plane_modulation(
 
     Raises
     ------
-    ValueError
+    InputError
         If the maps are of other pairs.
     """
     if sdm.pairs != PAIRS:
-        raise ValueError(f"modulation needs the pairs {PAIRS}, not {sdm.pairs}")
+        raise InputError(f"modulation needs the pairs {PAIRS}, not {sdm.pairs}")
     step = 2 * sdm.half_z_nm / sdm.bins_z
     z = (np.arange(sdm.bins_z) + 0.5) * step - sdm.half_z_nm
     turn = np.pi * z / sdm.plane_spacing_nm

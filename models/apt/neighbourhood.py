@@ -10,6 +10,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from braggwatch.models.apt.order_rule import OrderRule, RuleInput
 from braggwatch.models.apt.threshold import smooth
+from braggwatch.sim.errors import InputError
 
 
 def rule_inputs(
@@ -28,7 +29,7 @@ def rule_inputs(
 
     Raises
     ------
-    ValueError
+    InputError
         If a map has no value where there is a score.
     """
     smoothed: dict[tuple[str, float], NDArray[np.float32]] = {}
@@ -46,7 +47,7 @@ def rule_inputs(
             found = minimum_filter(np.where(known, found, np.inf), one.cube_voxels, mode="constant", cval=np.inf)
         out[:, column] = found[known]
     if not np.isfinite(out).all():
-        raise ValueError("scores without a spread or a modulation: the rule can't be used on them")
+        raise InputError("scores without a spread or a modulation: the rule can't be used on them")
     return out
 
 

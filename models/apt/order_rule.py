@@ -6,6 +6,8 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from braggwatch.sim.errors import InputError
+
 FIELDS = ("score", "spread", "superlattice", "planes", "pairs")
 """Maps that inputs are made of: log odds, their spread over members, and `braggwatch.models.apt.modulation`."""
 
@@ -37,12 +39,12 @@ class RuleInput(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If it is of another form.
         """
         match = _INPUT.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} is no input of a rule, like 'score/0.8' or 'planes/min7' of {FIELDS}")
+            raise InputError(f"{text!r} is no input of a rule, like 'score/0.8' or 'planes/min7' of {FIELDS}")
         field, sigma, extreme, edge = match.groups()
         return cls(
             field=field,

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from braggwatch.sim.errors import InputError
+
 _BINS = 512
 
 
@@ -35,12 +37,12 @@ def otsu(values: NDArray[np.floating]) -> tuple[float, float]:
 
     Raises
     ------
-    ValueError
+    InputError
         If fewer than two values are finite.
     """
     finite = np.asarray(values, dtype=np.float64)[np.isfinite(values)]
     if finite.size < 2:
-        raise ValueError("a threshold needs at least two values")
+        raise InputError("a threshold needs at least two values")
     low, high = np.percentile(finite, (0.01, 99.99))
     if low == high:
         return float(low), 0.0

@@ -24,6 +24,7 @@ from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.bundling.tasks import task_named
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.trust import TrustArrays
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 SUMS_FILE = "SHA256SUMS"
 MODEL_FILE = "model.onnx"
@@ -37,7 +38,7 @@ REQUIRED_FILES = (MODEL_FILE, MANIFEST_FILE, CALIBRATION_FILE, WEIGHTS_FILE, GOL
 _SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-class BundleError(Exception):
+class BundleError(BraggwatchError):
     """A bundle is missing, incomplete, changed or of another schema; the message names the file."""
 
 
@@ -90,7 +91,7 @@ class GoldenArrays:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
         except (BadZipFile, OSError, EOFError) as error:
-            raise ValueError(f"golden arrays can't be read: {error}") from error
+            raise InputError(f"golden arrays can't be read: {error}") from error
         tails = {
             "counts": manifest.input.shape,
             "logits": (len(manifest.classes),),
@@ -100,9 +101,9 @@ class GoldenArrays:
         samples = len(arrays.get("counts", ()))
         for name, tail in tails.items():
             if name not in arrays:
-                raise ValueError(f"golden array {name!r} is missing")
+                raise InputError(f"golden array {name!r} is missing")
             if samples == 0 or arrays[name].shape != (samples, *tail):
-                raise ValueError(f"golden array {name!r} has shape {arrays[name].shape}, expected (G, *{tail})")
+                raise InputError(f"golden array {name!r} has shape {arrays[name].shape}, expected (G, *{tail})")
         return cls(arrays["counts"], arrays["logits"], arrays["probabilities"], arrays["features"])
 
 
@@ -153,7 +154,7 @@ class Bundle:
                 contents[CALIBRATION_FILE], classes=len(manifest.classes), features=manifest.features
             )
             if (trust.outlier_head is None) != (manifest.thresholds.foreign is None):
-                raise ValueError("the threshold 'foreign' and the calibration array 'foreign_row' go together")
+                raise InputError("the threshold 'foreign' and the calibration array 'foreign_row' go together")
             golden = GoldenArrays.from_bytes(contents[GOLDEN_FILE], manifest)
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from error

@@ -18,6 +18,7 @@ import numpy as np
 from braggwatch.models.bundling.manifest import Normalisation
 from braggwatch.models.runtimes.base import INPUT_NAME, OUTPUT_NAMES
 from braggwatch.models.runtimes.onnx import OnnxRuntime
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _OPSET = 18
 
 
-class ExportError(RuntimeError):
+class ExportError(BraggwatchError, RuntimeError):
     """The exported graph doesn't reproduce the torch network."""
 
 
@@ -51,7 +52,7 @@ def deployable_module(network: nn.Module, temperature: float, normalisation: Nor
     from torch import nn as torch_nn
 
     if not temperature > 0.0:
-        raise ValueError(f"the temperature must be positive, got {temperature}")
+        raise InputError(f"the temperature must be positive, got {temperature}")
 
     class Deployable(torch_nn.Module):
         def __init__(self) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braggwatch.sim.errors import BraggwatchError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -33,7 +35,7 @@ _SHAPES_ONLY = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpos
 _HALF_SUFFIX = "_as_half"
 
 
-class HalfPrecisionError(ValueError):
+class HalfPrecisionError(BraggwatchError, ValueError):
     """The graph can't be brought to fp16; the message says which part of it."""
 
 

@@ -19,13 +19,14 @@ from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
+from braggwatch.sim.errors import BraggwatchError
 
 INDEX_FILE = "index.json"
 PRODUCTION = "production"
 _LOCK_POLL_S = 0.05
 
 
-class RegistryError(Exception):
+class RegistryError(BraggwatchError):
     """A name can't be resolved or the index can't be used; the message says what is there."""
 
 
@@ -149,6 +150,26 @@ class Registry:
         if name in index.aliases and pinned != _sums_digest(path):
             raise RegistryError(f"{path} isn't the bundle that the alias {name!r} was given to; promote it again")
         return path
+
+    def locate(self, name: str) -> Path:
+        """Folder of a bundle that a person named, by its own folder or by what `resolve` takes.
+
+        A folder that holds no bundle doesn't hide a bundle of that name: 'apt' may also be a folder of data.
+
+        Raises
+        ------
+        RegistryError
+            As `resolve` does, where there is no such folder either.
+        """
+        folder = Path(name)
+        if (folder / MANIFEST_FILE).is_file():
+            return folder
+        try:
+            return self.resolve(name)
+        except RegistryError:
+            if folder.is_dir():
+                return folder  # reading it says what a bundle lacks there
+            raise
 
     def verify(self, bundle_id: str | None = None) -> tuple[VerificationReport, ...]:
         """Check hashes, schema and golden outputs of one bundle or of all; never raises for a bad bundle."""

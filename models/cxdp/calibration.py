@@ -12,6 +12,7 @@ from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def run_volumes(
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no volume.
     """
     radius = second_peak_radius(fringe_period_voxels)
@@ -71,6 +72,6 @@ def run_volumes(
         features.append(output.features)
         measures.append(measure_volume(volume, radius))
     if not logits:
-        raise ValueError("calibration needs at least one volume")
+        raise InputError("calibration needs at least one volume")
     outputs = CalibrationOutputs(np.stack(logits), np.stack(features))
     return CalibrationVolumes(outputs, tuple(measures), fringe_period_voxels)

@@ -32,6 +32,7 @@ from braggwatch.models.cxdp.unclassed import PERFECT, UnclassedScore, is_unclass
 from braggwatch.models.uncertainty.calibration import ReliabilityBin, expected_calibration_error, reliability_table
 from braggwatch.models.uncertainty.ood import auroc
 from braggwatch.models.verdict import Outcome
+from braggwatch.sim.errors import InputError
 
 __all__ = [
     "Evaluation",
@@ -209,15 +210,15 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: 
 
     Raises
     ------
-    ValueError
+    InputError
         If a label is none of the classes, or the network saw no pattern at all.
     """
     unknown = sorted({one.label for one in predictions} - set(classes))
     if unknown:
-        raise ValueError(f"labels {unknown} are none of the classes {list(classes)}")
+        raise InputError(f"labels {unknown} are none of the classes {list(classes)}")
     judged = [one for one in predictions if one.probabilities is not None]
     if not judged:
-        raise ValueError("no pattern reached the network")
+        raise InputError("no pattern reached the network")
     probabilities = np.array([one.probabilities for one in judged])
     truth = np.array([classes.index(one.label) for one in judged])
     best = probabilities.argmax(axis=1)
@@ -306,11 +307,11 @@ def score_outliers(kind: str, strange: Sequence[Prediction], inside: Sequence[Pr
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no volume.
     """
     if not strange:
-        raise ValueError(f"no volume of kind {kind!r}")
+        raise InputError(f"no volume of kind {kind!r}")
     outlier = np.array([one.ood_score for one in strange if one.ood_score is not None])
     usual = np.array([one.ood_score for one in inside if one.ood_score is not None])
     named = sum(one.outcome is Outcome.CLASSIFIED for one in strange) / len(strange)

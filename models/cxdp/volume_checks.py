@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.manifest import VolumeLimits
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class VolumeMeasures:
 
     Attributes
     ----------
-    center_offset_voxels
+    centre_offset_voxels
         Distance of the centre of mass of everything above 10 % of the maximum from voxel n // 2 of each axis.
     second_peak_ratio
         Largest value outside the second-peak radius around the maximum, relative to the maximum.
@@ -31,7 +32,7 @@ class VolumeMeasures:
         Maximum over mean: near 1 for flat noise, hundreds for a Bragg peak.
     """
 
-    center_offset_voxels: float
+    centre_offset_voxels: float
     second_peak_ratio: float
     half_extent_voxels: float
     peak_to_mean: float
@@ -94,11 +95,11 @@ def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: floa
     smooth, place, total = smooth_with_peak(np.ascontiguousarray(volume))
     peak = float(smooth.flat[place]) if volume.size else 0.0
     if not np.isfinite(total) or peak <= 0.0:
-        raise ValueError("the volume has no positive, finite maximum")
-    *center, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
+        raise InputError("the volume has no positive, finite maximum")
+    *centre, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
     middle = np.array(volume.shape) // 2
     return VolumeMeasures(
-        center_offset_voxels=float(np.linalg.norm(np.array(center) - middle)),
+        centre_offset_voxels=float(np.linalg.norm(np.array(centre) - middle)),
         second_peak_ratio=beyond / peak,
         half_extent_voxels=float(np.sqrt(farthest)),
         peak_to_mean=peak / max(total / smooth.size, 1e-30),
@@ -121,7 +122,7 @@ def fit_volume_limits(
         Factor by which each limit is then loosened, at least 1.
     """
     if not measures:
-        raise ValueError("limits need at least one measured volume")
+        raise InputError("limits need at least one measured volume")
     if not 0.5 < quantile < 1.0 or margin < 1.0:
         raise ValueError(f"quantile must lie in (0.5, 1) and margin be at least 1, got {quantile}, {margin}")
     table = np.array([astuple(one) for one in measures], dtype=np.float64)
@@ -154,9 +155,9 @@ def violations(measures: VolumeMeasures, limits: VolumeLimits) -> tuple[str, ...
             f"the peak reaches over {measures.half_extent_voxels:.1f} voxels at half height "
             f"(at most {limits.max_half_extent_voxels:.1f})"
         )
-    if measures.center_offset_voxels > limits.max_center_offset_voxels:
+    if measures.centre_offset_voxels > limits.max_center_offset_voxels:
         found.append(
-            f"the peak is {measures.center_offset_voxels:.1f} voxels off the centre "
+            f"the peak is {measures.centre_offset_voxels:.1f} voxels off the centre "
             f"(at most {limits.max_center_offset_voxels:.1f})"
         )
     return tuple(found)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.cxdp.volume_checks import unusable
+from braggwatch.sim.errors import BraggwatchError
 
 Method = Literal["occlusion", "gradcam"]
 
 
-class ExplanationError(ValueError):
+class ExplanationError(BraggwatchError, ValueError):
     """An explanation can't be made from this input; the message says why."""
 
 

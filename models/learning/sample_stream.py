@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from braggwatch.models.learning.presentation import Presentation
+from braggwatch.sim.errors import InputError
 
 _TRANSFER = 256
 
@@ -106,12 +107,12 @@ def batches(count: int, size: int, seed: int, first: int = 0) -> Iterator[NDArra
 
     Raises
     ------
-    ValueError
+    InputError
         If there are fewer samples than a batch takes.
     """
     each = count // size
     if each < 1:
-        raise ValueError(f"{count} samples are fewer than one batch of {size}")
+        raise InputError(f"{count} samples are fewer than one batch of {size}")
     epoch, skipped = divmod(first, each)
     while True:
         order = np.random.default_rng((seed, epoch)).permutation(count)

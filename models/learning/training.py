@@ -21,6 +21,7 @@ from braggwatch.models.learning.presentation import Presentation
 from braggwatch.models.learning.sample_stream import Feed, Prediction, Source, TellsClean, batches, predict
 from braggwatch.models.learning.training_config import TrainingConfig, one_cycle, paper_config, rate_at
 from braggwatch.models.learning.training_state import CHECKPOINT_FILE, LOG_FILE, TrainingState, start_average, trim_log
+from braggwatch.sim.errors import BraggwatchError
 
 __all__ = [
     "Prediction",
@@ -40,7 +41,7 @@ _LOG_EVERY = 20
 _VALIDATION_SEED = 977
 
 
-class TrainingDivergedError(ValueError):
+class TrainingDivergedError(BraggwatchError, ValueError):
     """The loss is no number any more; the last checkpoint is sound."""
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from braggwatch.models.learning.training_config import TrainingConfig
+from braggwatch.sim.errors import InputError
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.jsonl"
@@ -83,16 +84,16 @@ class TrainingState:
 
         Raises
         ------
-        ValueError
+        InputError
             If it was made with another configuration or another network.
         """
         state = torch.load(path, weights_only=True, map_location="cpu")
         if not config.same_run(state["config"]):
-            raise ValueError(f"{path} belongs to another configuration: choose another folder or remove it")
+            raise InputError(f"{path} belongs to another configuration: choose another folder or remove it")
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
-            raise ValueError(f"{path} belongs to another network: choose another folder or remove it") from error
+            raise InputError(f"{path} belongs to another network: choose another folder or remove it") from error
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
@@ -114,14 +115,14 @@ def averaged_weights(path: Path) -> Weights:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is no checkpoint.
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
         return dict(state.get("best") or state["averaged"])
     except (KeyError, TypeError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
-        raise ValueError(f"{path} is no checkpoint of a training run: {error}") from error
+        raise InputError(f"{path} is no checkpoint of a training run: {str(error).partition(chr(10))[0]}") from error
 
 
 def start_average(model: nn.Module) -> nn.Module:

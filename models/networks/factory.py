@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet
+from braggwatch.sim.errors import InputError
 
 NetworkKind = Literal["foveated", "paper", "paper-half"]
 _PAPER_WIDTHS: Mapping[NetworkKind, int] = {"paper": 32, "paper-half": 16}
@@ -19,13 +20,13 @@ def network_kind(word: str) -> NetworkKind:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such network.
     """
     for kind in NETWORK_KINDS:
         if kind == word:
             return kind
-    raise ValueError(f"there is no network {word!r}: choose one of {', '.join(NETWORK_KINDS)}")
+    raise InputError(f"there is no network {word!r}: choose one of {', '.join(NETWORK_KINDS)}")
 
 
 def make_network(kind: NetworkKind, classes: int) -> nn.Module:
@@ -40,11 +41,11 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
 
     Raises
     ------
-    ValueError
+    InputError
         If they are of no network known here.
     """
     if "head.weight" not in weights:
-        raise ValueError("these weights are of no network known here: they lack head.weight")
+        raise InputError("these weights are of no network known here: they lack head.weight")
     first = weights.get("convolutions.0.weight")
     kind: NetworkKind = "foveated"
     if first is not None:
@@ -53,7 +54,7 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     try:
         network.load_state_dict(dict(weights))
     except RuntimeError as error:
-        raise ValueError(f"these weights are not of the {kind} network: {str(error).splitlines()[0]}") from error
+        raise InputError(f"these weights are not of the {kind} network: {str(error).splitlines()[0]}") from error
     return network, kind
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from braggwatch.sim.errors import InputError
+
 ResNetKind = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 RESNET_KINDS: tuple[ResNetKind, ...] = get_args(ResNetKind)
 
@@ -196,7 +198,7 @@ def load_pretrained(network: ResNet, weights: Mapping[str, Tensor]) -> tuple[str
 
     Raises
     ------
-    ValueError
+    InputError
         If they are of another network.
     """
     own = network.state_dict()
@@ -204,7 +206,7 @@ def load_pretrained(network: ResNet, weights: Mapping[str, Tensor]) -> tuple[str
     fits = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     lacking = tuple(name for name in own if name not in fits and not name.endswith("num_batches_tracked"))
     if not set(lacking) <= last:
-        raise ValueError(f"these weights are of another network: {len(lacking)} parameters differ, {lacking[0]} first")
+        raise InputError(f"these weights are of another network: {len(lacking)} parameters differ, {lacking[0]} first")
     with torch.no_grad():
         network.load_state_dict({**own, **fits})
     return lacking

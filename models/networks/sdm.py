@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from braggwatch.sim.apt.picture import LUMA, picture_weights
+from braggwatch.sim.errors import InputError
 
 
 class PaperSdmNet(nn.Module):
@@ -29,7 +30,7 @@ class PaperSdmNet(nn.Module):
     def __init__(self, depth: int = 4, edge: int = 150) -> None:
         super().__init__()
         if not 1 <= depth <= 4:
-            raise ValueError(f"the depth is 1 to 4, not {depth}")
+            raise InputError(f"the depth is 1 to 4, not {depth}")
         widths = (1, 16, 32, 64, 64)[: depth + 1]
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3) for before, after in pairwise(widths))
         for _ in range(depth):
@@ -149,7 +150,7 @@ class SdmEnsemble(nn.Module):
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         if not members:
-            raise ValueError("an ensemble of none")
+            raise InputError("an ensemble of none")
         self.members = nn.ModuleList(members)
 
     def forward(self, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,14 @@
 Classifiers, bundle making and the command line import it; it knows no system's own contents.
 """
 
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput, RuntimeUnavailableError
-from braggwatch.models.runtimes.factory import RuntimeCandidate, RuntimePreference, open_runtime
+from braggwatch.models.runtimes.base import (
+    InferenceError,
+    Runtime,
+    RuntimeCandidate,
+    RuntimeOutput,
+    RuntimeUnavailableError,
+)
+from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
 

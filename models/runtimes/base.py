@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from braggwatch.sim.errors import BraggwatchError
+
+if TYPE_CHECKING:
+    from braggwatch.models.bundling.bundle import Bundle
 
 INPUT_NAME = "counts"
 OUTPUT_NAMES = ("logits", "probabilities", "features")
 
 
-class InferenceError(RuntimeError):
+class InferenceError(BraggwatchError, RuntimeError):
     """A runtime could not run a batch; the message is for an operator."""
 
 
-class RuntimeUnavailableError(RuntimeError):
+class RuntimeUnavailableError(BraggwatchError, RuntimeError):
     """A runtime can't be used on this machine or with this bundle; the message says why."""
 
 
@@ -55,6 +61,35 @@ class Runtime(Protocol):
     def run(self, batch: NDArray[np.float32]) -> RuntimeOutput:
         """Run (B, ...) float32 raw counts of the graph's input shape, B ≥ 1; raises :class:`InferenceError`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCandidate:
+    """One way to run a bundle.
+
+    Attributes
+    ----------
+    name
+        As in :attr:`Runtime.name`; one that computes on the processor has '-cpu' in it.
+    probe
+        Cheap and safe on any machine: None where it may be opened, else why not, in words.
+    open
+        Makes the runtime from a bundle and a number of CPU threads; raises :class:`RuntimeUnavailableError`.
+    """
+
+    name: str
+    probe: Callable[[], str | None]
+    open: Callable[[Bundle, int], Runtime]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the processor computes, not a GPU."""
+        return runs_on_cpu(self.name)
+
+
+def runs_on_cpu(name: str) -> bool:
+    """Tell from a runtime's name whether the processor computes."""
+    return "-cpu" in name
 
 
 def unlike_a_bundle(inputs: object, outputs: set[str]) -> str:

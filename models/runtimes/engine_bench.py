@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeUnavailableError
+from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeCandidate, RuntimeUnavailableError
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
 from braggwatch.models.runtimes.device_input import DeviceRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime, probe_torch
-from braggwatch.models.runtimes.factory import CANDIDATES, RuntimeCandidate
+from braggwatch.models.runtimes.factory import CANDIDATES
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle
@@ -68,7 +69,7 @@ def choose_routes(names: tuple[str, ...]) -> tuple[RuntimeCandidate, ...]:
     known = {one.name: one for one in (*CANDIDATES, *TORCH_ROUTES)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"there is no route {unknown[0]!r}: choose among {', '.join(known)}")
+        raise InputError(f"there is no route {unknown[0]!r}: choose among {', '.join(known)}")
     return tuple(known[name] for name in names or known)
 
 

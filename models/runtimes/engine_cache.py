@@ -18,11 +18,12 @@ from typing import NoReturn
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from braggwatch.models.runtimes.engine_key import EngineKey
+from braggwatch.sim.errors import BraggwatchError
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-class EngineCacheError(Exception):
+class EngineCacheError(BraggwatchError):
     """An engine on disk can't be used; the message says which and why."""
 
 

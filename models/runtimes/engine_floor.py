@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braggwatch.sim.errors import InputError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -110,7 +112,7 @@ def _node_flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int
         return 0
     source, weight, target = shapes.get(node.input[0]), shapes.get(node.input[1]), shapes.get(node.output[0])
     if not source or not weight or not target or 0 in (*source, *weight, *target):
-        raise ValueError(f"the shapes of {node.op_type} {node.name!r} aren't known")
+        raise InputError(f"the shapes of {node.op_type} {node.name!r} aren't known")
     if node.op_type == "Conv":
         return 2 * _size(target) * _size(weight[1:])
     if node.op_type == "ConvTranspose":

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from braggwatch.models.runtimes.base import Runtime, RuntimeUnavailableError
+from braggwatch.models.runtimes.base import Runtime, RuntimeCandidate, RuntimeUnavailableError, runs_on_cpu
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
-from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.runtimes.onnx_cuda import OnnxCudaRuntime, probe_onnx_cuda
-from braggwatch.models.runtimes.openvino import OpenVinoRuntime, probe_openvino, probe_openvino_bf16
+from braggwatch.models.runtimes.onnx import ONNX_CPU
+from braggwatch.models.runtimes.onnx_cuda import ONNX_CUDA
+from braggwatch.models.runtimes.openvino import OPENVINO_CPU, OPENVINO_CPU_BF16
 from braggwatch.models.runtimes.self_test import GoldenMismatchError, golden_difference
-from braggwatch.models.runtimes.tensorrt_api import Flavour, is_installed
+from braggwatch.models.runtimes.tensorrt_routes import TENSORRT, TENSORRT_RTX
 
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle
@@ -31,72 +29,19 @@ RuntimePreference = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeCandidate:
-    """One way to run a bundle.
-
-    Attributes
-    ----------
-    name
-        As in :attr:`Runtime.name`.
-    probe
-        Cheap and safe on any machine: None where it may be opened, else why not, in words.
-    open
-        Makes the runtime from a bundle and a number of CPU threads; raises :class:`RuntimeUnavailableError`.
-    """
-
-    name: str
-    probe: Callable[[], str | None]
-    open: Callable[[Bundle, int], Runtime]
-
-
-def _tensorrt_problem(flavour: Flavour) -> str | None:
-    """Ask for the module and the driver without loading TensorRT, which can crash where there is no driver."""
-    if not is_installed(flavour):
-        return f"{flavour} isn't installed"
-    return cuda_problem()
-
-
-def _open_tensorrt(bundle: Bundle, flavour: Flavour) -> Runtime:
-    from braggwatch.models.runtimes.engine_open import open_engine
-
-    return open_engine(bundle, flavour).runtime
-
-
-# Best first; 'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime runs everywhere: what
-# comes after it is taken by name only.
-CANDIDATES: tuple[RuntimeCandidate, ...] = (
-    RuntimeCandidate(
-        name="tensorrt",
-        probe=lambda: _tensorrt_problem("tensorrt"),
-        open=lambda bundle, _: _open_tensorrt(bundle, "tensorrt"),
-    ),
-    RuntimeCandidate(
-        name="tensorrt-rtx",
-        probe=lambda: _tensorrt_problem("tensorrt-rtx"),
-        open=lambda bundle, _: _open_tensorrt(bundle, "tensorrt-rtx"),
-    ),
-    RuntimeCandidate(
-        name="onnxruntime-cuda",
-        probe=probe_onnx_cuda,
-        open=lambda bundle, _: OnnxCudaRuntime(bundle.model),
-    ),
-    RuntimeCandidate(
-        name="onnxruntime-cpu",
-        probe=lambda: None,
-        open=lambda bundle, threads: OnnxRuntime(bundle.model, threads),
-    ),
-    RuntimeCandidate(
-        name="openvino-cpu",
-        probe=probe_openvino,
-        open=lambda bundle, threads: OpenVinoRuntime(bundle.model, threads),
-    ),
-    RuntimeCandidate(
-        name="openvino-cpu-bf16",
-        probe=probe_openvino_bf16,
-        open=lambda bundle, threads: OpenVinoRuntime(bundle.model, threads, "bf16"),
-    ),
+CANDIDATES: Final[tuple[RuntimeCandidate, ...]] = (
+    TENSORRT,
+    TENSORRT_RTX,
+    ONNX_CUDA,
+    ONNX_CPU,
+    OPENVINO_CPU,
+    OPENVINO_CPU_BF16,
 )
+"""The runtimes that there are, best first: a new one is a file beside this and a line here, its name in the preference.
+
+'auto' takes the first that probes, opens and passes the self-test. ONNX Runtime runs everywhere: what comes after it is
+taken by name only.
+"""
 
 
 def open_runtime(
@@ -153,7 +98,7 @@ def open_runtime(
 
 def standing_in(prefer: RuntimePreference, name: str) -> str | None:
     """Say that the processor stands in for a GPU that is here, where the choice was left to us; else None."""
-    if prefer == "auto" and "-cpu" in name and cuda_problem() is None:
+    if prefer == "auto" and runs_on_cpu(name) and cuda_problem() is None:
         return f"a GPU is here, but {name} runs the network; 'braggwatch doctor' says why"
     return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -11,11 +13,13 @@ from braggwatch.models.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAMES,
     InferenceError,
+    RuntimeCandidate,
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
     unlike_a_bundle,
 )
+from braggwatch.sim.errors import InputError
 
 # ONNX Runtime's exceptions share no base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -61,7 +65,7 @@ class OnnxRuntime:
 
     def __init__(self, model: bytes, threads: int = 2) -> None:
         if threads < 1:
-            raise ValueError(f"at least one thread is needed, got {threads}")
+            raise InputError(f"at least one thread is needed, got {threads}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -103,3 +107,8 @@ class OnnxRuntime:
         except ORT_ERRORS as error:
             raise InferenceError(f"ONNX Runtime failed: {error}") from error
         return RuntimeOutput(np.asarray(logits), np.asarray(probabilities), np.asarray(features))
+
+
+ONNX_CPU: Final = RuntimeCandidate(
+    "onnxruntime-cpu", lambda: None, lambda bundle, threads: OnnxRuntime(bundle.model, threads)
+)

@@ -12,6 +12,7 @@ import threading
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -21,6 +22,7 @@ from braggwatch.models.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAMES,
     InferenceError,
+    RuntimeCandidate,
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
@@ -228,3 +230,8 @@ def _output_widths(session: onnxruntime.InferenceSession) -> dict[str, int]:
                 raise RuntimeUnavailableError(f"the graph's {one.name} must be (N, a fixed number), it is {one.shape}")
             widths[one.name] = one.shape[1]
     return widths
+
+
+ONNX_CUDA: Final = RuntimeCandidate(
+    "onnxruntime-cuda", probe_onnx_cuda, lambda bundle, _: OnnxCudaRuntime(bundle.model)
+)

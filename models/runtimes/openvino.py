@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,13 @@ from braggwatch.models.runtimes.base import (
     INPUT_NAME,
     OUTPUT_NAMES,
     InferenceError,
+    RuntimeCandidate,
     RuntimeOutput,
     RuntimeUnavailableError,
     check_batch,
     unlike_a_bundle,
 )
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core
@@ -57,7 +59,7 @@ class OpenVinoRuntime:
 
     def __init__(self, model: bytes, threads: int = 2, precision: Precision = "f32") -> None:
         if threads < 1:
-            raise ValueError(f"at least one thread is needed, got {threads}")
+            raise InputError(f"at least one thread is needed, got {threads}")
         self._precision: Precision = precision
         core = _core()
         if precision == "bf16":
@@ -187,3 +189,11 @@ def _input_shape(compiled: CompiledModel) -> tuple[int, ...]:
         if INPUT_NAME in names and kind == "f32" and len(sizes) > 1 and all(one.is_static for one in sizes[1:]):
             return tuple(int(one.get_length()) for one in sizes[1:])
     raise RuntimeUnavailableError(unlike_a_bundle([(sorted(n), k, str(s)) for n, k, s in inputs], outputs))
+
+
+OPENVINO_CPU: Final = RuntimeCandidate(
+    "openvino-cpu", probe_openvino, lambda bundle, threads: OpenVinoRuntime(bundle.model, threads)
+)
+OPENVINO_CPU_BF16: Final = RuntimeCandidate(
+    "openvino-cpu-bf16", probe_openvino_bf16, lambda bundle, threads: OpenVinoRuntime(bundle.model, threads, "bf16")
+)

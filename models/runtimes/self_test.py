@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from braggwatch.models.runtimes.base import InferenceError, Runtime
+from braggwatch.sim.errors import BraggwatchError
 
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle
 
 
-class GoldenMismatchError(RuntimeError):
+class GoldenMismatchError(BraggwatchError, RuntimeError):
     """A runtime doesn't reproduce the golden outputs of a bundle."""
 
 

@@ -8,8 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
 
-class DeviceError(RuntimeError):
+
+class DeviceError(BraggwatchError, RuntimeError):
     """The device refused or failed; the message is its own."""
 
 

@@ -95,7 +95,21 @@ class MicroscopeSettings:
 
 def undisturbed(floor: float) -> MicroscopeSettings:
     """Return settings that only hide what is weaker than ``floor`` times the brightest spot."""
-    return MicroscopeSettings(1.0, 0.0, 0.0, 0.0, 0.0, floor, floor, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return MicroscopeSettings(
+        largest_zoom=1.0,
+        ellipticity=0.0,
+        largest_offset=0.0,
+        position_sigma_px=0.0,
+        centre_sigma_px=0.0,
+        floor_from=floor,
+        floor_to=floor,
+        gamma_from=1.0,
+        intensity_sigma=0.0,
+        saturated_share=0.0,
+        stop_share=0.0,
+        missing=0.0,
+        extra=0.0,
+    )
 
 
 def measured_maps(

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from braggwatch.sim.errors import InputError
+
 Zone = tuple[int, int, int]
 
 
@@ -57,7 +59,7 @@ class GroupTable(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If a group has no entry for the zone.
         """
         table = np.zeros((len(self.groups), classes))
@@ -66,7 +68,7 @@ class GroupTable(BaseModel):
                 table[self.groups.index(member.group[:3]), member.class_index] += 1.0
         total = table.sum(axis=1, keepdims=True)
         if (total == 0).any():
-            raise ValueError(f"zone {list(zone)} is not in the table for every group")
+            raise InputError(f"zone {list(zone)} is not in the table for every group")
         return table / total
 
 

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeResult, minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
+from braggwatch.sim.errors import InputError
+
 _MIN_TEMPERATURE = 0.05
 _MAX_TEMPERATURE = 20.0
 
@@ -38,7 +40,7 @@ def checked_labels(labels: ArrayLike, samples: int, classes: int) -> NDArray[np.
     """
     array = np.asarray(labels)
     if array.shape != (samples,) or samples == 0:
-        raise ValueError(f"expected {samples} labels (at least one), got shape {array.shape}")
+        raise InputError(f"expected {samples} labels (at least one), got shape {array.shape}")
     whole = array.astype(np.int64)
     if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() >= classes:
         raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}")
@@ -95,12 +97,12 @@ def fit_temperature(logits: NDArray[np.floating], labels: ArrayLike) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or a logit is not finite.
     """
     array = np.asarray(logits, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise ValueError("logits must be finite")
+        raise InputError("logits must be finite")
     index = checked_labels(labels, array.shape[0], array.shape[-1])
 
     def loss(log_temperature: float) -> float:

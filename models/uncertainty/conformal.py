@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from braggwatch.models.uncertainty.calibration import checked_labels
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class ConformalCalibration:
         per_class = tuple(np.sort(score[index == number]) for number in range(array.shape[1]))
         empty = [number for number, values in enumerate(per_class) if values.size == 0]
         if empty:
-            raise ValueError(f"no calibration sample for class {empty}")
+            raise InputError(f"no calibration sample for class {empty}")
         return cls(per_class)
 
     def p_values(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

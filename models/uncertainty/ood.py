@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from braggwatch.models.uncertainty.calibration import checked_labels
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class MahalanobisDetector:
         """
         array = np.asarray(features, dtype=np.float64)
         if array.ndim not in (2, 3) or not np.isfinite(array).all():
-            raise ValueError("features must be a finite (N, F) or (N, A, F) array")
+            raise InputError("features must be a finite (N, F) or (N, A, F) array")
         if not 0.0 < shrinkage <= 1.0:
             raise ValueError(f"shrinkage must lie in (0, 1], got {shrinkage}")
         classes = int(np.max(labels)) + 1
@@ -64,13 +65,13 @@ class MahalanobisDetector:
             array = array.reshape(-1, array.shape[2])
         missing = sorted(set(range(classes)) - set(index.tolist()))
         if missing:
-            raise ValueError(f"no sample of class {missing}")
+            raise InputError(f"no sample of class {missing}")
         means = np.stack([array[index == number].mean(axis=0) for number in range(classes)])
         residual = array - means[index]
         covariance = residual.T @ residual / max(array.shape[0] - classes, 1)
         scale = float(np.trace(covariance)) / covariance.shape[0]
         if scale <= 0.0:
-            raise ValueError("all features are constant within their classes")
+            raise InputError("all features are constant within their classes")
         shrunk = (1.0 - shrinkage) * covariance + shrinkage * scale * np.eye(covariance.shape[0])
         precision = np.linalg.inv(shrunk)
         return cls(means, 0.5 * (precision + precision.T), array.mean(axis=0))
@@ -120,7 +121,7 @@ def ood_threshold(scores: NDArray[np.floating], quantile: float = 0.99) -> float
     """Score below which a fraction ``quantile`` of held-out in-distribution scores lies."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
-        raise ValueError("scores must be a finite, non-empty, one-dimensional array")
+        raise InputError("scores must be a finite, non-empty, one-dimensional array")
     if not 0.0 < quantile < 1.0:
         raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
     return float(np.quantile(array, quantile, method="higher"))
@@ -130,7 +131,7 @@ def auroc(in_distribution: NDArray[np.floating], outlier: NDArray[np.floating]) 
     """Probability that an outlier scores higher than an in-distribution sample, ties counted half (Mann-Whitney)."""
     inside, outside = np.asarray(in_distribution, dtype=np.float64), np.asarray(outlier, dtype=np.float64)
     if inside.size == 0 or outside.size == 0:
-        raise ValueError("both groups need at least one score")
+        raise InputError("both groups need at least one score")
     ranks = rankdata(np.concatenate([inside, outside]))
     rank_sum = float(ranks[inside.size :].sum())
     return (rank_sum - outside.size * (outside.size + 1) / 2.0) / (inside.size * outside.size)

@@ -14,6 +14,7 @@ from braggwatch.models.uncertainty.calibration import checked_labels, fit_temper
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, ood_threshold, sample_scores
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
+from braggwatch.sim.errors import InputError
 
 _QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 
@@ -67,14 +68,14 @@ class TrustArrays:
 
         Raises
         ------
-        ValueError
+        InputError
             If it isn't an npz, an array is missing, not finite or of another shape than K classes and F features.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: np.asarray(archive[name]) for name in archive.files}
         except (BadZipFile, OSError, EOFError) as error:
-            raise ValueError(f"calibration arrays can't be read: {error}") from error
+            raise InputError(f"calibration arrays can't be read: {error}") from error
         expected: dict[str, tuple[int | None, ...]] = {
             "class_means": (classes, features),
             "precision": (features, features),
@@ -88,17 +89,17 @@ class TrustArrays:
             expected["foreign_row"] = (features + 1,)
         for name, shape in expected.items():
             if name not in arrays:
-                raise ValueError(f"calibration array {name!r} is missing")
+                raise InputError(f"calibration array {name!r} is missing")
             array = arrays[name]
             if array.ndim != len(shape) or any(
                 want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
             ):
-                raise ValueError(f"calibration array {name!r} has shape {array.shape}, expected {shape}")
+                raise InputError(f"calibration array {name!r} has shape {array.shape}, expected {shape}")
             if not np.isfinite(array).all():
-                raise ValueError(f"calibration array {name!r} holds values that are not finite")
+                raise InputError(f"calibration array {name!r} holds values that are not finite")
         sizes = arrays["conformal_sizes"].astype(np.int64)
         if sizes.min() < 1 or int(sizes.sum()) != arrays["conformal_scores"].size:
-            raise ValueError("conformal scores and their sizes per class disagree")
+            raise InputError("conformal scores and their sizes per class disagree")
         pieces = np.split(arrays["conformal_scores"].astype(np.float64), np.cumsum(sizes)[:-1])
         return cls(
             detector=MahalanobisDetector(

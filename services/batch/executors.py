@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
+from braggwatch.sim.errors import MissingPackageError
+
 if TYPE_CHECKING:
     from distributed import LocalCluster
 
@@ -126,7 +128,7 @@ def dask_executor(scheduler: str | None, workers: int) -> Generator[Executor]:
 
     Raises
     ------
-    ImportError
+    MissingPackageError
         If Dask is not installed.
     OSError
         If no scheduler answers, or if a task killed every worker that it was given to.
@@ -135,7 +137,7 @@ def dask_executor(scheduler: str | None, workers: int) -> Generator[Executor]:
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError as error:
-        raise ImportError("Dask is not installed: pip install 'braggwatch[dask]'") from error
+        raise MissingPackageError("Dask is not installed: pip install 'braggwatch[dask]'") from error
     logging.getLogger("distributed").setLevel(logger.getEffectiveLevel())  # otherwise it logs each connection
     with ExitStack() as stack:
         cluster = None if scheduler is not None else stack.enter_context(_own_cluster(workers))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from braggwatch.sim.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class ShardDone:
@@ -30,13 +32,13 @@ def part_of(text: str) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is anything else.
     """
     try:
         part, parts = (int(word) for word in text.split("/"))
     except ValueError as error:
-        raise ValueError(f"a part is written i/n, e.g. 3/8, not {text!r}") from error
+        raise InputError(f"a part is written i/n, e.g. 3/8, not {text!r}") from error
     if not 1 <= part <= parts:
-        raise ValueError(f"part {part} of {parts} does not exist: i runs from 1 to n")
+        raise InputError(f"part {part} of {parts} does not exist: i runs from 1 to n")
     return part, parts

@@ -10,18 +10,12 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli.apt import app as apt_app
-from braggwatch.services.cli.bundles import engine_command, export_command, models_command, promote_command
+from braggwatch.services.cli.bundles import engine_command, models_command, promote_command
 from braggwatch.services.cli.console import EXIT_CODES
-from braggwatch.services.cli.cxdp import (
-    benchmark_command,
-    classify_command,
-    explain_command,
-    gap_command,
-    relax_command,
-    simulate_command,
-    train_command,
-)
+from braggwatch.services.cli.cxdp import app as cxdp_app
+from braggwatch.services.cli.cxdp import classify_command
 from braggwatch.services.cli.live import demo_command, doctor_command, screen_command
+from braggwatch.services.cli.older_spellings import add_older_spellings
 from braggwatch.services.cli.recordings import import_command, inspect_command, record_command, replay_command
 from braggwatch.services.cli.sadp import app as sadp_app
 
@@ -37,32 +31,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("demo", epilog=EXIT_CODES)(demo_command.demo)
-app.command("screen", epilog=EXIT_CODES)(screen_command.screen)
-app.command("classify", epilog=EXIT_CODES)(classify_command.classify)
-app.command("explain", epilog=EXIT_CODES)(explain_command.explain)
-app.command("record", epilog=EXIT_CODES)(record_command.record)
-app.command("replay", epilog=EXIT_CODES)(replay_command.replay)
-app.command("inspect", epilog=EXIT_CODES)(inspect_command.inspect)
-app.add_typer(apt_app.app, name="apt")
-app.add_typer(import_command.app, name="import")
-app.add_typer(models_command.app, name="models")
-app.add_typer(engine_command.app, name="engine")
-app.add_typer(simulate_command.app, name="sim")
-app.add_typer(sadp_app.app, name="sadp")
-simulate_command.app.command("relax", epilog=EXIT_CODES)(relax_command.relax)
-app.command("train", epilog=EXIT_CODES)(train_command.train)
-app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)
-app.command("benchmark", epilog=EXIT_CODES)(benchmark_command.benchmark)
-app.command("export", epilog=EXIT_CODES)(export_command.export)
-app.command("promote", epilog=EXIT_CODES)(promote_command.promote)
-app.command("gap", epilog=EXIT_CODES)(gap_command.gap)
-app.command("doctor", epilog=EXIT_CODES)(doctor_command.doctor)
+for _panel, _commands in {
+    "Live": {"demo": demo_command.demo, "screen": screen_command.screen, "doctor": doctor_command.doctor},
+    "Recordings": {
+        "record": record_command.record,
+        "replay": replay_command.replay,
+        "inspect": inspect_command.inspect,
+        "classify": classify_command.classify,
+    },
+    "Bundles": {"promote": promote_command.promote},
+}.items():
+    for _name, _command in _commands.items():
+        app.command(_name, epilog=EXIT_CODES, rich_help_panel=_panel)(_command)
+app.add_typer(import_command.app, name="import", rich_help_panel="Recordings")
+app.add_typer(models_command.app, name="models", rich_help_panel="Bundles")
+app.add_typer(engine_command.app, name="engine", rich_help_panel="Bundles")
+app.add_typer(cxdp_app.app, name="cxdp", rich_help_panel="CXDP")
+app.add_typer(sadp_app.app, name="sadp", rich_help_panel="SADP")
+app.add_typer(apt_app.app, name="apt", rich_help_panel="APT")
+add_older_spellings(app)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from braggwatch.services.recording.recordings import tool_version
+        from braggwatch.services.version import tool_version
 
         typer.echo(tool_version())
         raise typer.Exit

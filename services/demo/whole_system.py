@@ -28,6 +28,7 @@ from braggwatch.services.settings import (
     StoreSettings,
 )
 from braggwatch.services.stream.stream_settings import StreamSettings
+from braggwatch.sim.errors import BraggwatchError
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _POLL_S = 0.05
 _SILENT_S = 180.0
 
 
-class DemoError(ConnectionError):
+class DemoError(BraggwatchError, ConnectionError):
     """A part of the demo did not start or ended early; the message says which and quotes its last output."""
 
 

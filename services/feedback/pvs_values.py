@@ -12,6 +12,7 @@ from typing import Final, Literal
 from braggwatch.callbacks.cxdp.records import BurgersVisibility, ProvisionalVerdict, ScreeningResult
 from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
+from braggwatch.sim.errors import InputError
 
 UNDEFINED: Final = "undefined"
 """First choice of every verdict variable: nothing has been said yet."""
@@ -87,7 +88,7 @@ class PvTable:
         self.choices = (UNDEFINED, *self._classes, *outcomes)
         names = {label: f"PROBABILITY:{re.sub('[^A-Z0-9]+', '_', label.upper())}" for label in self._classes}
         if len(set(names.values())) < len(names):
-            raise ValueError(f"classes {', '.join(self._classes)} can't be told apart in capitals")
+            raise InputError(f"classes {', '.join(self._classes)} can't be told apart in capitals")
         self._probabilities = names
         verdict = PvDefinition("VERDICT", "choice", "the class, or why there is none", self.choices)
         self.results = (

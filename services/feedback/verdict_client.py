@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 from pydantic import ValidationError
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.sim.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class HttpVerdictSource:
 
     def __init__(self, base_url: str, token: str | None = None) -> None:
         if urlsplit(base_url).scheme not in ("http", "https"):
-            raise ValueError(f"the service's address must begin with http:// or https://, not {base_url!r}")
+            raise InputError(f"the service's address must begin with http:// or https://, not {base_url!r}")
         self._base_url = base_url.rstrip("/")
         self._headers = {"Accept": "application/json"}
         if token is not None and token.strip():

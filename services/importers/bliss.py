@@ -9,27 +9,36 @@ preset says which fields the geometry uses, and in which units.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import h5py
 import hdf5plugin
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
+from braggwatch.services.importers.importer import FoundScan, FrameProgress, Importer, WriteRecording
 from braggwatch.services.importers.writing import write_whole
 from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
+from braggwatch.sim.validated import validated
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 _STACK_DIMENSIONS = 3
 _ENTRY = re.compile(r"(?:.*_)?(?P<scan>\d+)\.1")
 
 
-class BlissImportError(ValueError):
+class BlissImportError(BraggwatchError, ValueError):
     """The file can't be converted without guessing; the message says what is missing and what to do."""
 
 
@@ -47,12 +56,9 @@ class BlissOptions(BaseModel):
     allow_cut_short: bool = Field(default=False, description="Import the points that have frames, as an aborted run.")
 
 
-class BlissReport(BaseModel):
+class BlissReport(FoundScan):
     """What an import found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run_uid: str
     entry: str
     title: str
     detector: str
@@ -65,13 +71,30 @@ class BlissReport(BaseModel):
     baseline: dict[str, FiniteFloat] = Field(description="Motors that did not move, and the detector's calibration.")
     counters: tuple[str, ...] = Field(description="Fields of each event besides the frame and the rocking angle.")
 
+    def show(self, screen: Console, output: Path) -> None:
+        """Print a table of the signals, and what is odd about the scan."""
+        from rich.table import Table
+
+        shape = " x ".join(str(length) for length in self.frame_shape)
+        title = (
+            f"{self.entry}: {self.frames} frames of {self.detector} ({shape}), {self.rocking} from "
+            f"{self.rocking_from:g} to {self.rocking_to:g}, to {output}"
+        )
+        table = Table("signal", "value, as BLISS wrote it", title=title)
+        for name, value in sorted(self.baseline.items()):
+            table.add_row(name, f"{value:g}")
+        screen.print(table)
+        screen.print(f"with each frame: {', '.join(self.counters) or 'nothing else'}", markup=False)
+        if self.frames < self.points:
+            screen.print(f"[bold]{self.points - self.frames} points have no frame[/]: the run is told as aborted")
+
 
 def import_bliss(
     options: BlissOptions,
     output: Path,
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: FrameProgress | None = None,
 ) -> BlissReport:
     """Write the scan as a recording.
 
@@ -152,7 +175,7 @@ class BlissScan:
             counters=tuple(sorted(set(self._columns) - {self._rocking})),
         )
 
-    def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
+    def documents(self, progress: FrameProgress | None = None) -> Iterator[RecordedDocument]:
         """Yield start, baseline, descriptor, one event per frame, stop; one frame is in memory at a time."""
         began = self._began
         yield RecordedDocument(0.0, "start", self._start())
@@ -329,3 +352,39 @@ def _seconds(stamp: str) -> float | None:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "none"
+
+
+def _command(
+    file: Annotated[Path, typer.Argument(help="HDF5 file of a data set, or one that links to it.", metavar="FILE")],
+    scan: Annotated[int, typer.Option(min=1, help="Scan number: 12 for the group 12.1.")],
+    entry: Annotated[str | None, typer.Option(help="Group of the scan, where several have its number.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Stack of frames, where the scan holds several, e.g. mpx1x4.")
+    ] = None,
+    rocking: Annotated[str | None, typer.Option(help="Motor that was rocked, where several moved, e.g. eta.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Sample name instead of the file's.")] = None,
+    allow_cut_short: Annotated[
+        bool, typer.Option(help="Frames are missing at the end: import the others, as an aborted run.")
+    ] = False,
+) -> WriteRecording:
+    """Import a scan of an ESRF beamline (ID01, ID27) from the HDF5 file that BLISS wrote.
+
+    All motors and the detector's calibration keep BLISS' names and units: a geometry preset says which of them it
+    takes, e.g. {"signal": "mpx1x4_distance", "scale": 1.0}. The table shows all there are.
+
+    Example: **braggwatch import bliss PtNP_0001.h5 --scan 12 --out scan12.bwrec**
+    """
+    with validated("options"):
+        options = BlissOptions(
+            file=file,
+            scan=scan,
+            entry=entry,
+            detector=detector,
+            rocking=rocking,
+            sample=sample,
+            allow_cut_short=allow_cut_short,
+        )
+    return partial(import_bliss, options)
+
+
+IMPORTER: Final = Importer("bliss", _command)

@@ -10,10 +10,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
+
 _NAME = re.compile(r"(?:.*?_)?(?:S(?P<scan>\d+)_)?(?P<point>\d+)\.tiff?", re.IGNORECASE)
 
 
-class FrameFilesError(ValueError):
+class FrameFilesError(BraggwatchError, ValueError):
     """The folder's files can't be paired with the points of the scan with certainty."""
 
 

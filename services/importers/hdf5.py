@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.recording.recordings import RecordedDocument
 from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
 _STACK_DIMENSIONS = 3
 _PLUGINS = hdf5plugin.__name__  # importing it registers the compression filters that detectors use
 
 
-class Hdf5ImportError(ValueError):
+class Hdf5ImportError(BraggwatchError, ValueError):
     """The file lacks a named dataset, or a dataset's shape doesn't fit a rocking curve."""
 
 

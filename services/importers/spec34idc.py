@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.services.importers.assignments import parse_assignments
 from braggwatch.services.importers.documents import Document, DocumentMaker, array_key, number_key, run_uid
 from braggwatch.services.importers.frame_files import FrameFilesError, find_frames, read_frame
+from braggwatch.services.importers.importer import FoundScan, FrameProgress, Importer, WriteRecording
 from braggwatch.services.importers.spec_file import SpecScan, read_spec_scan
 from braggwatch.services.importers.writing import write_whole
 from braggwatch.services.recording.recordings import RecordedDocument
+from braggwatch.sim.errors import BraggwatchError
+from braggwatch.sim.validated import validated
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +54,7 @@ SAMPLE_MOTORS: Mapping[str, str] = {"sample_x": "Sample_X", "sample_y": "Sample_
 """Sample position: needed for a map of the sample but not for the geometry, so it may be absent."""
 
 
-class ImportFailedError(ValueError):
+class ImportFailedError(BraggwatchError, ValueError):
     """The scan can't be converted without guessing; the message says what is missing and what to do."""
 
 
@@ -65,12 +75,9 @@ class ImportOptions(BaseModel):
     allow_total_mismatch: bool = Field(default=False, description="Import even if ImageTot differs, and report it.")
 
 
-class ImportReport(BaseModel):
+class ImportReport(FoundScan):
     """What an import found."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run_uid: str
     scan: int
     points: int
     frames: int
@@ -81,13 +88,28 @@ class ImportReport(BaseModel):
     signals: dict[str, FiniteFloat]
     origins: dict[str, str] = Field(description="Where each signal came from.")
 
+    def show(self, screen: Console, output: Path) -> None:
+        """Print a table of the signals, and what is odd about the scan."""
+        from rich.table import Table
+
+        table = Table("signal", "value", "origin", title=f"scan {self.scan}: {self.frames} frames to {output}")
+        for name, value in self.signals.items():
+            table.add_row(name, f"{value:g}", self.origins[name])
+        screen.print(table)
+        if self.missing_points:
+            screen.print(f"[bold]{len(self.missing_points)} points have no frame[/]: {self.missing_points[:10]}")
+        if self.total_mismatches:
+            screen.print(f"[bold red]ImageTot differs from the frame's sum[/] at points {self.total_mismatches[:10]}")
+        for line in self.stray_lines:
+            screen.print(f"passed over a line that is no data: {line!r}", markup=False)
+
 
 def import_scan(
     options: ImportOptions,
     output: Path,
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: FrameProgress | None = None,
 ) -> ImportReport:
     """Write the scan as a recording.
 
@@ -164,7 +186,7 @@ class Scan34IDC:
             origins=self._origins,
         )
 
-    def documents(self, progress: Callable[[int, int], None] | None = None) -> Iterator[RecordedDocument]:
+    def documents(self, progress: FrameProgress | None = None) -> Iterator[RecordedDocument]:
         """Yield start, baseline, descriptor, one event per frame, stop, with the times of the measurement.
 
         Raises
@@ -316,3 +338,46 @@ def _times(scan: SpecScan) -> NDArray[np.float64]:
     if scan.file_epoch is None:
         raise ImportFailedError(f"scan {scan.number}: the file has no #E line, so its points have no times")
     return scan.file_epoch + _column(scan, EPOCH_COLUMN)
+
+
+def _command(
+    spec_file: Annotated[Path, typer.Argument(help="SPEC data file.", metavar="SPECFILE")],
+    scan: Annotated[int, typer.Option(help="Scan number as in '#S', not its place in the file.")],
+    frames: Annotated[Path, typer.Option(help="Folder with the scan's TIFFs, PREFIX_S0054_00000.tif and so on.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=NUMBER", help="State a signal (keV, deg, m) instead of SPEC's motor."),
+    ] = None,
+    sample: Annotated[str | None, typer.Option(help="Sample name for the start document.")] = None,
+    occurrence: Annotated[
+        int | None, typer.Option(min=1, help="Which one, where the file holds the scan number more than once.")
+    ] = None,
+    allow_missing_frames: Annotated[
+        bool, typer.Option(help="Leave out points without a TIFF: the run will be partial.")
+    ] = False,
+    allow_total_mismatch: Annotated[
+        bool, typer.Option(help="Import though ImageTot is not the frame's sum, and list those points.")
+    ] = False,
+) -> WriteRecording:
+    """Import a 34-ID-C scan: SPEC file plus TIFFs.
+
+    Energy, delta, gamma, chi, phi and the detector distance come from the scan's own motors or from --set; the
+    report says which. Each frame's sum must be SPEC's ImageTot.
+
+    Example: **braggwatch import 34idc example.spec --scan 54 --frames frames/ --out scan54.bwrec**
+    """
+    with validated("options"):
+        options = ImportOptions(
+            spec_file=spec_file,
+            scan=scan,
+            frames=frames,
+            occurrence=occurrence,
+            stated=parse_assignments(set_ or []),
+            sample=sample,
+            allow_missing_frames=allow_missing_frames,
+            allow_total_mismatch=allow_total_mismatch,
+        )
+    return partial(import_scan, options)
+
+
+IMPORTER: Final = Importer("34idc", _command)

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
+
 logger = logging.getLogger(__name__)
 
 _SCAN_LINE = re.compile(r"#S\s+(\d+)\s*(.*)")
@@ -24,7 +26,7 @@ _DATE_FORMAT = "%a %b %d %H:%M:%S %Y"
 _COMMAND_WORDS = 6
 
 
-class SpecFileError(ValueError):
+class SpecFileError(BraggwatchError, ValueError):
     """The SPEC file lacks the scan, or its content is ambiguous or malformed."""
 
 

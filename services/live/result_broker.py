@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from braggwatch.sim.errors import BraggwatchError
+
 Record = TypeVar("Record")
 
 
@@ -33,7 +35,7 @@ class PublishedResult(Generic[Record]):
         return self.result is None
 
 
-class SlowClientError(Exception):
+class SlowClientError(BraggwatchError):
     """Raised inside a subscription whose client did not read for a whole queue's length."""
 
 

@@ -9,9 +9,10 @@ from typing import Protocol, runtime_checkable
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from braggwatch.services.settings import FeedbackSettings
+from braggwatch.sim.errors import BraggwatchError
 
 
-class SinkError(Exception):
+class SinkError(BraggwatchError):
     """A sink could not take a result now; the same revision will be offered again."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ParamSpec, Protocol, TypeVar
 
+from braggwatch.sim.errors import BraggwatchError
+
 _MILLIWATTS = 1e-3
 _PERCENT = 1e-2
 
@@ -28,7 +30,7 @@ _Arguments = ParamSpec("_Arguments")
 _Told = TypeVar("_Told")
 
 
-class GpuUnreadableError(RuntimeError):
+class GpuUnreadableError(BraggwatchError, RuntimeError):
     """GPUs can't be looked at on this machine; the message says why."""
 
 

@@ -14,6 +14,7 @@ from braggwatch.services.page.guard import Guard, is_loopback, login, usable_tok
 from braggwatch.services.page.operations import operations_router
 from braggwatch.services.page.static_pages import STATIC
 from braggwatch.services.settings import PageSettings
+from braggwatch.sim.errors import InputError
 
 
 def create_app(
@@ -38,13 +39,13 @@ def create_app(
 
     Raises
     ------
-    ValueError
+    InputError
         Where the page would listen beyond loopback without a token.
     """
     loopback = is_loopback(settings.host)
     tokens = usable_tokens(settings.read_token, settings.operate_token)
     if not loopback and not usable_tokens(settings.read_token):
-        raise ValueError(f"the page would listen on {settings.host} without a token: set read_token")
+        raise InputError(f"the page would listen on {settings.host} without a token: set read_token")
 
     # No /docs: FastAPI's own pages load scripts from elsewhere.
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)

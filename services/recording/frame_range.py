@@ -7,6 +7,9 @@ from typing import cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from braggwatch.sim.errors import InputError
+from braggwatch.sim.validated import validated
+
 Document = dict[str, object]
 
 
@@ -31,13 +34,14 @@ class FrameRange(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If the text is not a range.
         """
         first, separator, stop = text.partition(":")
         if not separator or not first.strip().isdigit() or not stop.strip().isdigit():
-            raise ValueError(f"{text!r} is not a frame range: write FIRST:STOP, e.g. 50:150 for frames 50 to 149")
-        return cls(first=int(first), stop=int(stop))
+            raise InputError(f"{text!r} is not a frame range: write FIRST:STOP, e.g. 50:150 for frames 50 to 149")
+        with validated(text):
+            return cls(first=int(first), stop=int(stop))
 
 
 class FrameRangeFilter:
@@ -56,7 +60,7 @@ class FrameRangeFilter:
 
         Raises
         ------
-        ValueError
+        InputError
             If the stream was recorded as event pages.
         """
         match name:
@@ -71,7 +75,7 @@ class FrameRangeFilter:
             case "stream_datum" if str(doc.get("descriptor")) in self._descriptors:
                 return self._stream_datum(doc)
             case "event_page" if str(doc.get("descriptor")) in self._descriptors:
-                raise ValueError("a frame range can't be cut out of event pages")
+                raise InputError("a frame range can't be cut out of event pages")
             case "stop":
                 return self._stop(doc)
             case _:

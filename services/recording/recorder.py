@@ -13,6 +13,7 @@ from braggwatch.services.recording.recordings import RecordedDocument, Recording
 from braggwatch.services.stream.backlog import Backlog
 from braggwatch.services.stream.receiver import Receiver
 from braggwatch.services.stream.stream_settings import StreamSettings
+from braggwatch.sim.errors import BraggwatchError
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class RecorderReport(BaseModel):
     shed_runs: int = Field(description="Runs dropped because the disk was too slow; their stop documents say so.")
 
 
-class NoProxyError(ConnectionError):
+class NoProxyError(BraggwatchError, ConnectionError):
     """No proxy answered at the address."""
 
 

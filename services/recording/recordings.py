@@ -18,7 +18,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Protocol, Self, cast
@@ -27,6 +26,8 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from braggwatch.services.stream.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
+from braggwatch.services.version import tool_version
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _ZLIB_LEVEL = 1  # frames are mostly zeros: level 1 gives nearly the size of lev
 _RECORD_FIELDS = 5
 
 
-class RecordingError(ValueError):
+class RecordingError(BraggwatchError, ValueError):
     """The file is not a recording, or is corrupted at the place the message names."""
 
 
@@ -278,14 +279,6 @@ class _Unpacker(Protocol):
     def tell(self) -> int: ...
 
 
-def tool_version() -> str:
-    """Return this tool's name and version, e.g. ``braggwatch 0.1.0``."""
-    try:
-        return f"braggwatch {version('braggwatch')}"
-    except PackageNotFoundError:
-        return "braggwatch"
-
-
 def _unpacker(file: BinaryIO) -> _Unpacker:
     unpacker: object = msgpack.Unpacker(
         file,
@@ -367,5 +360,5 @@ def _inflate(payload: bytes) -> bytes:
     inflater = zlib.decompressobj()
     plain = inflater.decompress(payload, _MAX_DOCUMENT_BYTES)
     if inflater.unconsumed_tail or not inflater.eof:
-        raise ValueError(f"the document is longer than {_MAX_DOCUMENT_BYTES} bytes")
+        raise InputError(f"the document is longer than {_MAX_DOCUMENT_BYTES} bytes")
     return plain

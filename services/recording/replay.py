@@ -23,6 +23,7 @@ from braggwatch.services.recording.frame_range import FrameRange, FrameRangeFilt
 from braggwatch.services.recording.new_identity import TimeStamper, UidStamper, remap_root
 from braggwatch.services.recording.recordings import RecordedDocument
 from braggwatch.services.stream.codec import pack_document
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class ReplayReport(BaseModel):
     stopped: bool = Field(description="True if stopped before the end.")
 
 
-class NoSubscriberError(TimeoutError):
+class NoSubscriberError(BraggwatchError, TimeoutError):
     """Nobody subscribed in time: there is no proxy at the address, or it rejects us."""
 
 
@@ -86,10 +87,23 @@ class ReadyPublisher(Publisher):
         Put before every document name; must not contain a space.
     serializer
         How the payload is packed.
+
+    Raises
+    ------
+    InputError
+        If address or prefix can't be used.
     """
 
     def __init__(self, address: str, *, prefix: bytes = b"", serializer: Serializer = Serializer.PICKLE) -> None:
-        super().__init__(address, prefix=prefix, serializer=serializer.pack)
+        if b" " in prefix:
+            raise InputError(f"prefix {prefix.decode(errors='replace')!r} may not contain a space")
+        try:
+            super().__init__(address, prefix=prefix, serializer=serializer.pack)
+        except ValueError as error:
+            raise InputError(f"{address!r} is no address to publish to: {error}") from error
+        except zmq.ZMQError as error:
+            super().close()
+            raise InputError(f"{address!r} is no address to publish to: {error.strerror}") from error
         self._socket.close(linger=0)
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
@@ -204,7 +218,7 @@ def parse_speed(text: str) -> float | None:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is none of these.
     """
     if text == "max":
@@ -216,7 +230,7 @@ def parse_speed(text: str) -> float | None:
     except ValueError:
         factor = 0.0
     if not (text.startswith("x") and 0 < factor < float("inf")):
-        raise ValueError(f"{text!r} is not a speed: write 'recorded', 'max' or a factor such as 'x10'")
+        raise InputError(f"{text!r} is not a speed: write 'recorded', 'max' or a factor such as 'x10'")
     return factor
 
 
@@ -225,10 +239,10 @@ def parse_root(text: str) -> tuple[str, str]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the text is not such a pair.
     """
     old, separator, new = text.partition("=")
     if not separator or not old.startswith("/") or not new.startswith("/"):
-        raise ValueError(f"{text!r} is not a root mapping: write OLD=NEW, both absolute, e.g. /gpfs/data=/home/me/data")
+        raise InputError(f"{text!r} is not a root mapping: write OLD=NEW, both absolute, e.g. /gpfs/data=/home/me/data")
     return old, new

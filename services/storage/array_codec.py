@@ -9,6 +9,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 # The largest value becomes this: half floats then resolve values down to 2e-9 of it, to 11 bits.
 _FULL_SCALE = 32768.0
 _HEADER = struct.Struct("<d3I")
@@ -28,12 +30,12 @@ def unpack_volume(packed: bytes) -> NDArray[np.float32]:
 
     Raises
     ------
-    ValueError
+    InputError
         Where the bytes are not a packed volume.
     """
     try:
         scale, *shape = _HEADER.unpack_from(packed)
         data = zlib.decompressobj().decompress(packed[_HEADER.size :], 2 * prod(shape))
     except (struct.error, zlib.error, OverflowError) as error:
-        raise ValueError(f"not a packed volume: {error}") from error
+        raise InputError(f"not a packed volume: {error}") from error
     return np.asarray(np.frombuffer(data, dtype="<f2").reshape(shape).astype(np.float64) / scale, dtype=np.float32)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from braggwatch.sim.errors import BraggwatchError
+
 SCHEMA_VERSION: Final = 2
 
 # Each step brings a file from the version of its place to the next.
@@ -62,7 +64,7 @@ _STEPS: Final[tuple[str, ...]] = (
 )
 
 
-class StoreError(Exception):
+class StoreError(BraggwatchError):
     """The store can't be opened; the text says why, for an operator."""
 
 

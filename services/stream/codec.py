@@ -18,6 +18,7 @@ from braggwatch.services.stream.normalise import Normaliser
 from braggwatch.services.stream.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 from braggwatch.services.stream.unpacker import ArrayReader, unpack
 from braggwatch.services.stream.unpickler import DEFAULT_ENUM_MODULES, array_of_shell, unpickle
+from braggwatch.sim.errors import InputError
 
 __all__ = [
     "DOCUMENT_NAMES",
@@ -117,7 +118,7 @@ def encode(
         Where the prefix has a space, the name is no document's, or the format is ``auto``.
     """
     if b" " in prefix:
-        raise ValueError(f"prefix {prefix!r} may not contain a space")
+        raise InputError(f"prefix {prefix!r} may not contain a space")
     if name not in DOCUMENT_NAMES:
         raise ValueError(f"no such document: {name!r}")
     return b" ".join([prefix, name.encode(), _serialise(dict(document), payload_format)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from braggwatch.sim.errors import BraggwatchError
+
 
 class RejectReason(StrEnum):
     """One word for each cause, fit for a metric's label."""
@@ -25,7 +27,7 @@ class RejectReason(StrEnum):
     SCHEMA = "schema"
 
 
-class RejectedMessage(Exception):  # noqa: N818 (named for what it is: the receiver's normal business, not a failure)
+class RejectedMessage(BraggwatchError):  # noqa: N818 (named for what it is: the receiver's normal business, not a failure)
     """A message that is not taken. ``reason`` is for counting, the text for the log.
 
     The text never repeats the payload, which may be hostile or large; names in it are cut to 80 characters.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from braggwatch.services.stream.codec import PayloadFormat
 from braggwatch.services.stream.unpickler import DEFAULT_ENUM_MODULES
+from braggwatch.sim.errors import InputError
 
 
 class _Group(BaseModel):
@@ -64,5 +65,5 @@ class StreamSettings(_Group):
 def normalise_address(address: str) -> str:
     """Add ``tcp://`` where an address has no transport, as bluesky's own sockets do."""
     if not address.strip():
-        raise ValueError("address is empty")
+        raise InputError("address is empty")
     return address if "://" in address else f"tcp://{address}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -37,11 +39,11 @@ def sort_into_columns(
 
     Raises
     ------
-    ValueError
+    InputError
         If a position isn't finite.
     """
     if not np.isfinite(positions_nm).all():
-        raise ValueError("some ions have a position that is not finite")
+        raise InputError("some ions have a position that is not finite")
     cx = np.floor((positions_nm[:, 0].astype(np.float64) - origin_nm[0]) / edge_nm).astype(np.int64)
     cy = np.floor((positions_nm[:, 1].astype(np.float64) - origin_nm[1]) / edge_nm).astype(np.int64)
     first_x, first_y = int(cx.min(initial=0)), int(cy.min(initial=0))

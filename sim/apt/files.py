@@ -11,6 +11,7 @@ import numpy as np
 
 from braggwatch.sim.apt.model import IonCloud, MassRange, VolumeTruth
 from braggwatch.sim.apt.volume import VolumeSpec
+from braggwatch.sim.errors import InputError
 
 TRUTH_SCHEMA = 1
 
@@ -44,7 +45,7 @@ def write_truth(path: Path, truth: VolumeTruth, spec: VolumeSpec, seed: int) -> 
     """
     with h5py.File(path, "w") as file:
         file.create_dataset("precipitate", data=truth.precipitate, compression="gzip", shuffle=True, fletcher32=True)
-        for name, values in (("centers_nm", truth.centers_nm), ("radii_nm", truth.radii_nm)):
+        for name, values in (("centers_nm", truth.centres_nm), ("radii_nm", truth.radii_nm)):
             file.create_dataset(name, data=values).attrs["units"] = "nm"
         file["precipitate"].attrs["meaning"] = "number of the precipitate an ion comes from, -1: matrix"
         file.attrs["schema"] = TRUTH_SCHEMA
@@ -57,13 +58,13 @@ def read_truth(path: Path) -> tuple[VolumeTruth, VolumeSpec, int]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is damaged or in another format.
     """
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("schema") != TRUTH_SCHEMA:
-                raise ValueError(f"not a truth file of schema {TRUTH_SCHEMA}")
+                raise InputError(f"not a truth file of schema {TRUTH_SCHEMA}")
             truth = VolumeTruth(
                 np.asarray(file["precipitate"], dtype=np.int32),
                 np.asarray(file["centers_nm"], dtype=np.float32),
@@ -73,4 +74,4 @@ def read_truth(path: Path) -> tuple[VolumeTruth, VolumeSpec, int]:
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path.name} can't be read as the truth of a simulated volume: {error}") from error
+        raise InputError(f"{path.name} can't be read as the truth of a simulated volume: {error}") from error

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 _MOST_VOXELS = 1_000_000_000
 
 
@@ -30,9 +32,9 @@ class VoxelGrid:
 
     def __post_init__(self) -> None:
         if not self.voxel_nm > 0:
-            raise ValueError("the edge of a voxel must be positive")
+            raise InputError("the edge of a voxel must be positive")
         if min(self.shape) < 1:
-            raise ValueError(f"a grid of {self.shape} voxels is empty")
+            raise InputError(f"a grid of {self.shape} voxels is empty")
 
     @classmethod
     def around(cls, positions_nm: NDArray[np.float32], voxel_nm: float = 1.0) -> VoxelGrid:
@@ -40,17 +42,17 @@ class VoxelGrid:
 
         Raises
         ------
-        ValueError
+        InputError
             If there are no ions, some position is not finite, or they are too far apart for a grid.
         """
         if len(positions_nm) == 0:
-            raise ValueError("no ions")
+            raise InputError("no ions")
         low, high = positions_nm.min(axis=0).astype(np.float64), positions_nm.max(axis=0).astype(np.float64)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise ValueError("some ions have a position that is not finite")
+            raise InputError("some ions have a position that is not finite")
         nx, ny, nz = (int(n) + 1 for n in np.floor((high - low) / voxel_nm))
         if nx * ny * nz > _MOST_VOXELS:
-            raise ValueError(
+            raise InputError(
                 f"the ions span {nx} x {ny} x {nz} voxels of {voxel_nm:g} nm: too many; are all positions in nm?"
             )
         return cls((float(low[0]), float(low[1]), float(low[2])), (nx, ny, nz), voxel_nm)
@@ -60,12 +62,12 @@ class VoxelGrid:
 
         Raises
         ------
-        ValueError
+        InputError
             If none fits.
         """
         nx, ny, nz = (n - cube_voxels + 1 for n in self.shape)
         if min(nx, ny, nz) < 1:
-            raise ValueError(
+            raise InputError(
                 f"no cube of {cube_voxels * self.voxel_nm:g} nm fits into {self.shape} voxels of {self.voxel_nm:g} nm"
             )
         return nx, ny, nz

@@ -101,7 +101,7 @@ def magnify(
         return
     owner = index.owner(positions_nm)
     owner = np.where(owner >= 0, owner, reach.owner(positions_nm))
-    _magnify(positions_nm, owner, index.centers_nm, index.radii_nm, imaging.magnification)
+    _magnify(positions_nm, owner, index.centres_nm, index.radii_nm, imaging.magnification)
 
 
 def influence(index_of: PrecipitateIndex) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from braggwatch.sim.apt.alloys import SITES
+from braggwatch.sim.errors import InputError
 
 
 def orientation(
@@ -30,12 +31,12 @@ def orientation(
 
     Raises
     ------
-    ValueError
+    InputError
         If the pole is (0, 0, 0).
     """
     z = np.array(pole, dtype=np.float64)
     if not z.any():
-        raise ValueError("the pole [0 0 0] has no direction")
+        raise InputError("the pole [0 0 0] has no direction")
     z /= np.linalg.norm(z)
     edge = np.eye(3)[int(np.argmin(np.abs(z)))]
     x = edge - (edge @ z) * z

@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 UNRANGED = 255
 """Species of an ion whose mass-to-charge ratio lies in no range."""
 
@@ -64,7 +66,7 @@ class LabelledIons:
         if self.species.shape != self.positions_nm.shape[:1]:
             raise ValueError(f"{self.positions_nm.shape[0]} positions, but {self.species.size} species")
         if len(self.names) >= UNRANGED:
-            raise ValueError(f"{len(self.names)} species: at most {UNRANGED - 1} can be told apart")
+            raise InputError(f"{len(self.names)} species: at most {UNRANGED - 1} can be told apart")
 
     def __len__(self) -> int:
         return self.positions_nm.shape[0]
@@ -74,11 +76,11 @@ class LabelledIons:
 
         Raises
         ------
-        ValueError
+        InputError
             If no range has this element.
         """
         if name not in self.names:
-            raise ValueError(f"no ions of {name}: the ranges name {', '.join(self.names) or 'nothing'}")
+            raise InputError(f"no ions of {name}: the ranges name {', '.join(self.names) or 'nothing'}")
         return self.names.index(name)
 
 
@@ -91,14 +93,14 @@ class VolumeTruth:
     precipitate
         (N,) int32: number of the precipitate that the ion comes from, -1 for the matrix. A displaced or background ion
         belongs to the precipitate in which it was placed.
-    centers_nm
+    centres_nm
         (M, 3) float32 centres of the precipitates in the reconstruction, nm.
     radii_nm
         (M,) float32 radii of the precipitates in the material, nm.
     """
 
     precipitate: NDArray[np.int32]
-    centers_nm: NDArray[np.float32]
+    centres_nm: NDArray[np.float32]
     radii_nm: NDArray[np.float32]
 
     @property
@@ -131,7 +133,7 @@ class MassRange:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low_Da < self.high_Da:
-            raise ValueError(f"{self.name}: a range from {self.low_Da} to {self.high_Da} Da is empty")
+            raise InputError(f"{self.name}: a range from {self.low_Da} to {self.high_Da} Da is empty")
 
 
 def label_ions(cloud: IonCloud, ranges: Sequence[MassRange]) -> LabelledIons:
@@ -144,16 +146,16 @@ def label_ions(cloud: IonCloud, ranges: Sequence[MassRange]) -> LabelledIons:
 
     Raises
     ------
-    ValueError
+    InputError
         If two ranges overlap, or if there are none.
     """
     if not ranges:
-        raise ValueError("no ranges: the ions' species can't be determined")
+        raise InputError("no ranges: the ions' species can't be determined")
     names = tuple(dict.fromkeys(r.name for r in ranges))
     ordered = sorted(ranges, key=lambda r: r.low_Da)
     for left, right in pairwise(ordered):
         if right.low_Da < left.high_Da:
-            raise ValueError(
+            raise InputError(
                 f"the ranges of {left.name} ({left.low_Da} to {left.high_Da} Da) and {right.name} "
                 f"({right.low_Da} to {right.high_Da} Da) overlap"
             )

@@ -10,6 +10,8 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.sim.errors import InputError
+
 _TRIES = 2000
 _CELL_NM = 2.0
 
@@ -32,7 +34,7 @@ class Precipitates:
 
     Attributes
     ----------
-    centers_nm
+    centres_nm
         (M, 3) float64.
     radii_nm
         (M,) float64.
@@ -40,7 +42,7 @@ class Precipitates:
         (M,) uint8: the site of the cell, 0 to 3, that the solute occupies.
     """
 
-    centers_nm: NDArray[np.float64]
+    centres_nm: NDArray[np.float64]
     radii_nm: NDArray[np.float64]
     variant: NDArray[np.uint8]
 
@@ -55,12 +57,12 @@ def place_precipitates(
 
     Raises
     ------
-    ValueError
+    InputError
         If they don't fit.
     """
     low, high = spec.radius_limits_nm
     if not low <= spec.radius_nm <= high:
-        raise ValueError(f"a mean radius of {spec.radius_nm:g} nm is outside the limits {low:g} to {high:g} nm")
+        raise InputError(f"a mean radius of {spec.radius_nm:g} nm is outside the limits {low:g} to {high:g} nm")
     remaining = spec.volume_fraction * math.prod(size_nm)
     radii: list[float] = []
     while remaining > 0:
@@ -77,7 +79,7 @@ def place_precipitates(
     centres = np.empty((len(radii), 3))
     for n, radius in enumerate(radii):
         if 2 * radius > box.min():
-            raise ValueError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
+            raise InputError(f"a precipitate of radius {radius:.2f} nm doesn't fit into a box of {size_nm} nm")
         least2 = (np.array(radii[:n]) + radius + spec.gap_nm) ** 2
         for _ in range(_TRIES):
             place = radius + rng.random(3) * (box - 2 * radius)
@@ -85,7 +87,7 @@ def place_precipitates(
                 centres[n] = place
                 break
         else:
-            raise ValueError(
+            raise InputError(
                 f"only {n} of {len(radii)} precipitates fit: ask for a smaller volume fraction or a larger box"
             )
     return Precipitates(centres, np.array(radii), rng.integers(0, 4, len(radii), dtype=np.uint8))
@@ -95,7 +97,7 @@ def place_precipitates(
 class PrecipitateIndex:
     """Cells of 2 nm with the precipitates that reach into each, to look sites up quickly."""
 
-    centers_nm: NDArray[np.float64]
+    centres_nm: NDArray[np.float64]
     radii_nm: NDArray[np.float64]
     start: NDArray[np.int64]
     members: NDArray[np.int32]
@@ -106,7 +108,7 @@ class PrecipitateIndex:
         """Index precipitates over a box; sites outside it are looked up in the nearest cell."""
         shape = np.maximum(np.ceil(np.array(size_nm) / _CELL_NM), 1).astype(np.int64)
         members: list[list[int]] = [[] for _ in range(int(shape.prod()))]
-        for n, (centre, radius) in enumerate(zip(precipitates.centers_nm, precipitates.radii_nm, strict=True)):
+        for n, (centre, radius) in enumerate(zip(precipitates.centres_nm, precipitates.radii_nm, strict=True)):
             # sites outside the box belong to its outermost cells, and so do the parts of spheres outside
             first = np.clip(np.floor((centre - radius) / _CELL_NM), 0, shape - 1).astype(int)
             last = np.clip(np.floor((centre + radius) / _CELL_NM), 0, shape - 1).astype(int)
@@ -117,12 +119,12 @@ class PrecipitateIndex:
         start = np.zeros(len(members) + 1, dtype=np.int64)
         np.cumsum([len(m) for m in members], out=start[1:])
         flat = np.array([n for m in members for n in m], dtype=np.int32)
-        return cls(precipitates.centers_nm, precipitates.radii_nm, start, flat, shape)
+        return cls(precipitates.centres_nm, precipitates.radii_nm, start, flat, shape)
 
     def owner(self, positions_nm: NDArray[np.float32]) -> NDArray[np.int32]:
         """(N,) number of the precipitate that holds each position, -1 for the matrix."""
         owner = np.empty(len(positions_nm), dtype=np.int32)
-        _find(positions_nm, self.centers_nm, self.radii_nm, self.start, self.members, self.shape, owner)
+        _find(positions_nm, self.centres_nm, self.radii_nm, self.start, self.members, self.shape, owner)
         return owner
 
 

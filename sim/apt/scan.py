@@ -22,6 +22,7 @@ from braggwatch.sim.apt.columns import sort_into_columns
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons
 from braggwatch.sim.apt.sdm import SdmWindow, bin_of, column_reach, kernel_limits
+from braggwatch.sim.errors import InputError
 
 _COLUMNS_PER_VOXEL = 2
 
@@ -49,9 +50,9 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         if self.cube_voxels < 1:
-            raise ValueError("a cube has at least one voxel")
+            raise InputError("a cube has at least one voxel")
         if not self.voxel_nm > 0 or not self.memory_MB > 0:
-            raise ValueError("voxel and memory must be positive")
+            raise InputError("voxel and memory must be positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +215,12 @@ def _tile(cubes: int, k: int, row_bytes: int, most_bytes: float) -> int:
 def _channels(ions: LabelledIons, pairs: tuple[tuple[str, str], ...]) -> NDArray[np.int32]:
     """Return the channel of each centre and neighbour species, (species, species); -1 for other pairs."""
     if not pairs:
-        raise ValueError("no pairs of species to map")
+        raise InputError("no pairs of species to map")
     channel = np.full((len(ions.names), len(ions.names)), -1, dtype=np.int32)
     for n, (centre, neighbour) in enumerate(pairs):
         a, b = ions.index(centre), ions.index(neighbour)
         if channel[a, b] >= 0:
-            raise ValueError(f"the pair {centre}-{neighbour} is listed twice")
+            raise InputError(f"the pair {centre}-{neighbour} is listed twice")
         channel[a, b] = n
     return channel
 

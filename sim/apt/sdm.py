@@ -20,6 +20,7 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from braggwatch.sim.apt.columns import sort_into_columns
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class SdmWindow:
 
     def __post_init__(self) -> None:
         if min(self.half_x_nm, self.half_y_nm, self.half_z_nm) <= 0 or math.isinf(self.half_x_nm + self.half_z_nm):
-            raise ValueError("the half widths of a window must be positive, along x and z also finite")
+            raise InputError("the half widths of a window must be positive, along x and z also finite")
         if self.bins_x < 1 or self.bins_z < 1:
-            raise ValueError("a map needs at least one bin along each axis")
+            raise InputError("a map needs at least one bin along each axis")
         if self.ball_nm is not None and not self.ball_nm > 0:
-            raise ValueError("the radius of the ball must be positive")
+            raise InputError("the radius of the ball must be positive")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,7 +92,7 @@ def zx_sdm(
     positions_nm: NDArray[np.float32],
     window: SdmWindow = FIVE_CHANNELS,
     *,
-    centers: NDArray[np.bool_] | None = None,
+    centres: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Count the SDM of a cloud of ions in linear time.
@@ -100,7 +101,7 @@ def zx_sdm(
     ----------
     positions_nm
         (N, 3) x, y, z, nm.
-    centers, neighbours
+    centres, neighbours
         (N,) bool: which ions are centres (species A, in the region), which neighbours (species B, anywhere); None: all.
 
     Returns
@@ -116,7 +117,7 @@ def zx_sdm(
         columns = sort_into_columns(positions_nm, (float(low_x), float(low_y)), edge)
         _count(
             np.ascontiguousarray(positions_nm[columns.order], dtype=np.float32),
-            (everyone if centers is None else centers)[columns.order],
+            (everyone if centres is None else centres)[columns.order],
             (everyone if neighbours is None else neighbours)[columns.order],
             columns.start,
             columns.shape,
@@ -132,7 +133,7 @@ def kdtree_sdm(
     positions_nm: NDArray[np.float32],
     window: SdmWindow = FIVE_CHANNELS,
     *,
-    centers: NDArray[np.bool_] | None = None,
+    centres: NDArray[np.bool_] | None = None,
     neighbours: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Count the same map as `zx_sdm` by the published method: ball queries in a k-d tree, then a histogram.
@@ -142,7 +143,7 @@ def kdtree_sdm(
     from scipy.spatial import KDTree
 
     everyone = np.arange(len(positions_nm))
-    a = everyone if centers is None else np.flatnonzero(centers)
+    a = everyone if centres is None else np.flatnonzero(centres)
     b = everyone if neighbours is None else np.flatnonzero(neighbours)
     if a.size == 0 or b.size == 0:
         return np.zeros(window.shape, dtype=np.float32)

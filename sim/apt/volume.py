@@ -26,6 +26,7 @@ from braggwatch.sim.apt.imaging import (
 from braggwatch.sim.apt.lattice import orientation, sites_in_box
 from braggwatch.sim.apt.model import IonCloud, VolumeTruth
 from braggwatch.sim.apt.precipitates import PrecipitateIndex, Precipitates, PrecipitateSpec, place_precipitates
+from braggwatch.sim.errors import InputError
 
 _SLAB_NM = 4.0
 _ASPECT = (38.0, 36.0, 88.0)
@@ -56,14 +57,14 @@ class VolumeSpec(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If that box would be less than 4 nm wide.
         """
         density = self.resolved_alloy().sites_per_nm3 * self.imaging.efficiency
         scale = (ions * (1 - self.imaging.background) / density / math.prod(_ASPECT)) ** (1 / 3)
         width, depth, height = (round(edge * scale, 3) for edge in _ASPECT)
         if min(width, depth, height) < 4:
-            raise ValueError(f"{ions:g} ions fill a box of {width} x {depth} x {height} nm: too small to scan")
+            raise InputError(f"{ions:g} ions fill a box of {width} x {depth} x {height} nm: too small to scan")
         return self.model_copy(update={"size_nm": (width, depth, height)})
 
 
@@ -125,7 +126,7 @@ def simulate_volume(
     positions = np.concatenate([p[0] for p in parts])
     ratios = np.concatenate([p[1] for p in parts])
     owner = np.concatenate([p[2] for p in parts])
-    centres = precipitates.centers_nm.astype(np.float32)
+    centres = precipitates.centres_nm.astype(np.float32)
     reconstruct(spec.imaging, centres, spec.size_nm)
     return SimulatedVolume(
         IonCloud(positions, ratios), VolumeTruth(owner, centres, precipitates.radii_nm.astype(np.float32))
@@ -142,7 +143,7 @@ class _World:
         self._origin = np.array(spec.size_nm) / 2 + self._edges @ shift
         self._variant = np.append(precipitates.variant, np.uint8(0))
         self._index = PrecipitateIndex.of(precipitates, spec.size_nm)
-        around = Precipitates(precipitates.centers_nm, influence(self._index), precipitates.variant)
+        around = Precipitates(precipitates.centres_nm, influence(self._index), precipitates.variant)
         self._reach = PrecipitateIndex.of(around, spec.size_nm)
         self._occupancy = alloy.occupancy()
 

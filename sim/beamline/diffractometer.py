@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.cxdp.crystal import METALS
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry import GeometryPreset, RockingGeometry, Signal, geometry_from_values, pixel_q
 from braggwatch.sim.geometry.model import Value
 
@@ -81,7 +82,7 @@ def place_diffractometer(
 
     Raises
     ------
-    ValueError
+    InputError
         If no angle of ``bragg_circle`` reaches the reflection, or the frame doesn't fit the chip.
     """
     frame_shape = _frame_shape(preset, settings)
@@ -96,7 +97,7 @@ def place_diffractometer(
 
     low, high = _DRIVEN_RANGE_DEG
     if miss(low) * miss(high) > 0:
-        raise ValueError(
+        raise InputError(
             f"{settings.bragg_circle} can't reach {sample.element} {sample.hkl} at {settings.energy_keV} keV"
         )
     # motors are read to 1e-4 degrees: 1/30 of a pixel at 1 m

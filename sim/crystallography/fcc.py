@@ -8,6 +8,8 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 Miller = tuple[int, int, int]
 
 
@@ -91,11 +93,11 @@ def slip_planes(burgers: Miller) -> tuple[Miller, Miller]:
 
     Raises
     ------
-    ValueError
+    InputError
         If ``burgers`` is not one of the twelve.
     """
     if burgers not in BURGERS:
-        raise ValueError(f"{burgers} is not a <110> Burgers vector of fcc; choose one of {BURGERS}")
+        raise InputError(f"{burgers} is not a <110> Burgers vector of fcc; choose one of {BURGERS}")
     normals = [n for n in family((1, 1, 1)) if n[0] > 0 and int(np.dot(n, burgers)) == 0]
     return normals[0], normals[1]
 

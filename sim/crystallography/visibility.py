@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from braggwatch.sim.crystallography.fcc import BURGERS, Miller, g_dot_b, is_allowed
+from braggwatch.sim.errors import InputError
 
 
 def canonical(direction: Miller) -> Miller:
@@ -62,11 +63,11 @@ def visibility(hkl: Miller) -> Visibility:
 
     Raises
     ------
-    ValueError
+    InputError
         If fcc doesn't allow the reflection.
     """
     if not is_allowed(hkl):
-        raise ValueError(f"fcc has no {indices(hkl)} reflection: h, k, l must be all even or all odd, and not all zero")
+        raise InputError(f"fcc has no {indices(hkl)} reflection: h, k, l must be all even or all odd, and not all zero")
     return Visibility(
         hkl=hkl,
         seen=tuple(b for b in BURGERS_DIRECTIONS if g_dot_b(hkl, b) != 0.0),

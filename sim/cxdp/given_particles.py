@@ -18,6 +18,7 @@ from braggwatch.sim.crystallography.fcc import BURGERS, METALS, Metal, Miller, g
 from braggwatch.sim.cxdp.crystal.build import Element
 from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, displacement, line_frame
 from braggwatch.sim.cxdp.crystal.shapes import Polyhedron
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import rocking_map
 
@@ -151,14 +152,14 @@ class Rescan:
 
         Raises
         ------
-        ValueError
+        InputError
             If the scan misses the particle's peak.
         """
         field = particle.amplitude(self._offsets, eps=1e-3)
         intensity = field.real**2 + field.imag**2
         brightest = float(intensity.max(initial=0.0))
         if brightest <= 0:
-            raise ValueError("the scan misses the particle's peak")
+            raise InputError("the scan misses the particle's peak")
         counts = np.full(self._shape, self.measurement.background, dtype=np.float32)
         counts.reshape(-1)[self._places] += (intensity * (self.measurement.peak_counts / brightest)).astype(np.float32)
         return counts
@@ -219,7 +220,7 @@ def object_from_polyhedron(
     coarse = point_lattice(reach, reach / 40)
     coarse = coarse[shape.inside(coarse)]
     if len(coarse) == 0:
-        raise ValueError("the polyhedron is empty")
+        raise InputError("the polyhedron is empty")
     size = float(len(coarse)) ** (1 / 3) * reach / 40
     reach = min(reach, float(np.abs(coarse).max()) + reach / 40)
     points = point_lattice(reach, size / points_across)

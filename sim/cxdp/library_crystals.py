@@ -10,6 +10,7 @@ import numpy as np
 from braggwatch.sim.crystallography.fcc import Miller
 from braggwatch.sim.cxdp.crystal import Crystal, PopulationSpec
 from braggwatch.sim.cxdp.crystal.population import random_reflection
+from braggwatch.sim.errors import InputError
 
 _DRAWS = 50
 
@@ -60,12 +61,12 @@ class LibraryCrystals:
 
         Raises
         ------
-        ValueError
+        InputError
             If the library is too small for this number.
         """
         config = number // self.patterns_per_crystal
         if not 0 <= config < len(self.library):
-            raise ValueError(
+            raise InputError(
                 f"the library's {len(self.library)} crystals, {self.patterns_per_crystal} patterns each, give samples "
                 f"0 to {len(self.library) * self.patterns_per_crystal - 1}: there is no sample {number}"
             )
@@ -76,7 +77,7 @@ class LibraryCrystals:
 
         Raises
         ------
-        ValueError
+        InputError
             If no reflection of the population gives the specified visibility.
         """
         low, high = np.log(self.population.size_nm)
@@ -87,4 +88,4 @@ class LibraryCrystals:
             if crystal.label == "perfect" or (crystal.g_dot_b != 0) == self.visible:
                 return crystal
         seen = "visible" if self.visible else "invisible"
-        raise ValueError(f"crystal {config} is not {seen} at any reflection of the population")
+        raise InputError(f"crystal {config} is not {seen} at any reflection of the population")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from braggwatch.sim.cxdp.crystal.build import Element
 from braggwatch.sim.cxdp.crystal.shapes import Polyhedron
 from braggwatch.sim.cxdp.facet_fit import FACETS, facet_normals
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, object_from_polyhedron
+from braggwatch.sim.errors import InputError
 
 
 class FittedParticle(BaseModel):
@@ -59,8 +62,10 @@ def load_object(path: Path) -> tuple[ParticleObject, Measurement, str]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is not such an object.
+    OSError
+        If it can't be read.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -74,8 +79,9 @@ def load_object(path: Path) -> tuple[ParticleObject, Measurement, str]:
                 hkl=(h, k, l),
                 size_nm=float(facts["size_nm"]),
             )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} is not a Braggwatch object: {error}") from error
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path.name} is not a Braggwatch object: {reason}") from error
     if particle.positions_nm.ndim != 2 or particle.positions_nm.shape != (len(particle.weights), 3):
-        raise ValueError(f"{path.name}: {particle.positions_nm.shape} positions, {particle.weights.shape} weights")
+        raise InputError(f"{path.name}: {particle.positions_nm.shape} positions, {particle.weights.shape} weights")
     return particle, measurement, str(facts["source"])

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy import fft, ndimage
 
+from braggwatch.sim.errors import InputError
+
 Complex = NDArray[np.complex64]
 
 
@@ -98,7 +100,7 @@ def retrieve(
         raise ValueError(f"phasing needs cubes of one shape, not {intensity.shape} with a mask of {known.shape}")
     counts = np.where(known & np.isfinite(intensity), np.maximum(intensity, 0.0), 0.0).astype(np.float32)
     if not counts.any():
-        raise ValueError("there is no intensity to phase")
+        raise InputError("there is no intensity to phase")
     modulus = np.asarray(fft.ifftshift(np.sqrt(counts)), dtype=np.float32)
     known = np.asarray(fft.ifftshift(known), dtype=bool)
     modulus = _bounded(modulus, known)

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 
 class MappedVolumes:
     """The (N, 64, 64, 64) float16 volumes of one shard, mapped from the file.
@@ -31,12 +33,12 @@ class MappedVolumes:
         with h5py.File(path, "r") as file:
             stored = file["log_intensity"]
             if not isinstance(stored, h5py.Dataset):
-                raise ValueError(f"{path.name} contains no volumes: make the data set again")
+                raise InputError(f"{path.name} contains no volumes: make the data set again")
             count, *edges = (int(n) for n in stored.shape)
             self._shape = tuple(edges)
             self._dtype = np.dtype(stored.dtype)
             if stored.chunks != (1, *self._shape) or not _is_plain(stored):
-                raise ValueError(
+                raise InputError(
                     f"{path.name} is not stored as one uncompressed chunk per volume: make the data set again"
                 )
             # chunks are listed in the order of writing, which may differ from that of the volumes

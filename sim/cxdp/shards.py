@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.shard_errors import ForeignShardError, ShardError
 from braggwatch.sim.whole_file import whole_file
 
@@ -209,7 +210,7 @@ def _nuisance(file: h5py.File) -> NuisanceWord:
         return "measured"
     if word == "none":
         return "none"
-    raise ValueError(f"unknown nuisance {word!r}")
+    raise InputError(f"unknown nuisance {word!r}")
 
 
 def _numbers(file: h5py.File, path: Path, requested: int) -> range:

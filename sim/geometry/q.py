@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import Axis, Circle, DetectorTilt, RockingGeometry
 
 HC_KEV_A = 12.398419843320026
@@ -178,7 +179,7 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
 
     Raises
     ------
-    ValueError
+    InputError
         If the pixel rows or columns run along the beam, or the direct beam can't hit the detector at the readings it
         was measured at.
     """
@@ -188,7 +189,7 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
     outer, scanned, inner = circles[:at], circles[at], circles[at + 1 :]
     row_axis, column_axis = axis_vector(geometry.row_direction), axis_vector(geometry.column_direction)
     if row_axis[2] != 0 or column_axis[2] != 0:
-        raise ValueError("pixel rows and columns must be perpendicular to the beam with the detector circles at zero")
+        raise InputError("pixel rows and columns must be perpendicular to the beam with the detector circles at zero")
     row_axis, column_axis = _tilted(geometry.detector_tilt, row_axis, column_axis)
     normal = np.cross(row_axis, column_axis)
     row_pitch, column_pitch = geometry.pixel_size_m
@@ -196,7 +197,7 @@ def rocking_map(geometry: RockingGeometry, crop_origin: tuple[int, int] = (0, 0)
     seen = _product(geometry.detector_circles, geometry.direct_beam_angles_deg).T @ _BEAM
     stretch = geometry.distance_m * float(_BEAM @ normal) / float(seen @ normal)
     if not stretch > 0:
-        raise ValueError("the direct beam can't hit the detector at direct_beam_angles_deg")
+        raise InputError("the direct beam can't hit the detector at direct_beam_angles_deg")
     beside = stretch * seen - geometry.distance_m * _BEAM
     beam_row = geometry.direct_beam_px[0] - float(beside @ row_axis) / row_pitch
     beam_column = geometry.direct_beam_px[1] - float(beside @ column_axis) / column_pitch

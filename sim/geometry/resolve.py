@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from braggwatch.sim.errors import BraggwatchError, InputError
 from braggwatch.sim.geometry.model import Circle, CirclePreset, GeometryPreset, RockingGeometry, Signal, Value
 
 
-class MissingGeometry(LookupError):  # noqa: N818 the name says what is wrong
+class MissingGeometry(BraggwatchError, LookupError):  # noqa: N818 the name says what is wrong
     """Fields that a preset reads from the documents are absent or not finite.
 
     Attributes
@@ -47,7 +48,7 @@ def geometry_from_values(
     ------
     MissingGeometry
         If fields are absent or not finite; names all of them.
-    ValueError
+    InputError
         If a value is invalid: a region of interest that is not on whole pixels or not on the chip, or an energy or
         distance that is not positive.
     """
@@ -67,11 +68,11 @@ def geometry_from_values(
 
     row, column = (number(value) for value in preset.roi_origin)
     if row != round(row) or column != round(column):
-        raise ValueError(f"the region of interest starts at ({row}, {column}), not on whole pixels")
+        raise InputError(f"the region of interest starts at ({row}, {column}), not on whole pixels")
     on_chip = frame_shape[::-1] if preset.transposed else frame_shape
     ends = (row + on_chip[0] * preset.binning[0], column + on_chip[1] * preset.binning[1])
     if min(row, column) < 0 or ends[0] > preset.chip_shape[0] or ends[1] > preset.chip_shape[1]:
-        raise ValueError(
+        raise InputError(
             f"frames of {frame_shape} at chip pixel ({row:.0f}, {column:.0f}), binning {preset.binning}, "
             f"don't fit the chip of {preset.chip_shape}"
         )

@@ -19,6 +19,7 @@ from math import pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.ewald import errors_and_positions
 from braggwatch.sim.sadp.kinematic import brightest_first
 from braggwatch.sim.sadp.microscope import beam_direction, mass_ratio, wavelength_A, zone_frame
@@ -56,7 +57,7 @@ class BlochSettings:
 
     def __post_init__(self) -> None:
         if self.beams < 2 or self.g_max_inv_A <= 0 or self.absorption < 0:
-            raise ValueError("at least two beams, g_max_inv_A above zero and no negative absorption")
+            raise InputError("at least two beams, g_max_inv_A above zero and no negative absorption")
 
 
 class BlochWaves:
@@ -172,13 +173,13 @@ class BlochZone:
 
         Raises
         ------
-        ValueError
+        InputError
             If the square reaches beyond the beams.
         """
         if thickness_A <= 0:
-            raise ValueError("the thickness must be above zero")
+            raise InputError("the thickness must be above zero")
         if half_width_inv_A * sqrt(2) > self.settings.g_max_inv_A * (1 + 1e-9):
-            raise ValueError(f"beams were computed up to {self.settings.g_max_inv_A:g} 1/Å: the picture extends beyond")
+            raise InputError(f"beams were computed up to {self.settings.g_max_inv_A:g} 1/Å: the picture extends beyond")
         seen = np.asarray((np.abs(self._xy) <= half_width_inv_A).all(axis=1), dtype=np.bool_)
         seen[0] = False
         intensity = self.waves.intensities(thickness_A)

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.ewald import at_sphere, detector_axes, on_detector
 from braggwatch.sim.sadp.microscope import beam_direction, wavelength_A, zone_frame
 from braggwatch.sim.sadp.model import Direction, SpotPattern
@@ -56,7 +57,7 @@ class BeamSettings:
 
     def __post_init__(self) -> None:
         if self.thickness_A <= 0 or self.half_width_inv_A <= 0 or self.thickness_spread < 0:
-            raise ValueError(
+            raise InputError(
                 "thickness_A and half_width_inv_A must be above zero, and thickness_spread must not be negative"
             )
 
@@ -91,11 +92,11 @@ class KinematicZone:
 
         Raises
         ------
-        ValueError
+        InputError
             If the square reaches beyond the known reflections.
         """
         if settings.half_width_inv_A * sqrt(2) > self.g_max_inv_A * (1 + 1e-9):
-            raise ValueError(
+            raise InputError(
                 f"reflections are known to {self.g_max_inv_A:g} 1/Å: the corners of a square of half side "
                 f"{settings.half_width_inv_A:g} 1/Å lie beyond"
             )

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.model import SPACE_GROUPS, ZONES, Direction
 from braggwatch.sim.sadp.scattering import structure_factors
 from braggwatch.sim.sadp.structure import CrystalStructure
@@ -73,11 +74,11 @@ def allowed(group: str, hkl: NDArray[np.int32]) -> NDArray[np.bool_]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the group is not one of ``EFFECTIVE_GROUPS``.
     """
     if group not in EFFECTIVE_GROUPS:
-        raise ValueError(f"no effective group {group!r}: one of {', '.join(EFFECTIVE_GROUPS)}")
+        raise InputError(f"no effective group {group!r}: one of {', '.join(EFFECTIVE_GROUPS)}")
     if group == "221":
         return np.ones(len(hkl), dtype=np.bool_)
     total = hkl.sum(axis=1)
@@ -106,14 +107,14 @@ def effective_group(structure: CrystalStructure) -> str:
 
     Raises
     ------
-    ValueError
+    InputError
         If the structure has another space group.
     """
     number = structure.space_group
     if str(number) in EFFECTIVE_GROUPS:
         return str(number)
     if number != 227:
-        raise ValueError(f"{structure.id}: space group {number} is none of 213, 221, 225, 227, 229")
+        raise InputError(f"{structure.id}: space group {number} is none of 213, 221, 225, 227, 229")
     kinds = np.array(
         [[2, 2, 2], [6, 2, 2], [6, 6, 2], [4, 4, 2], [6, 4, 4], [8, 4, 2], [1, 1, 1], [2, 2, 0], [4, 0, 0]]
     )
@@ -151,13 +152,13 @@ def class_of(group: str, zone: Direction) -> int:
 
     Raises
     ------
-    ValueError
+    InputError
         If the classes don't cover the group or zone.
     """
     try:
         return _numbers()[group, zone]
     except KeyError:
-        raise ValueError(f"no class of group {group!r} along {list(zone)}") from None
+        raise InputError(f"no class of group {group!r} along {list(zone)}") from None
 
 
 def group_given_class() -> NDArray[np.float64]:

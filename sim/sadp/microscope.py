@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import constants
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.model import Direction
 from braggwatch.sim.sadp.structure import CrystalStructure, StructureError
 
@@ -18,11 +19,11 @@ def wavelength_A(voltage_kV: float) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         If the voltage isn't above zero.
     """
     if not voltage_kV > 0:
-        raise ValueError(f"the voltage must be above zero, not {voltage_kV:g} kV")
+        raise InputError(f"the voltage must be above zero, not {voltage_kV:g} kV")
     energy = constants.e * voltage_kV * 1e3
     rest = constants.m_e * constants.c**2
     momentum = sqrt(energy * (energy + 2 * rest)) / constants.c

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.sadp.dataset import PatternSpec
 from braggwatch.sim.sadp.pattern_set import PatternSet, StructureFacts, join
 from braggwatch.sim.whole_file import whole_file
@@ -18,7 +19,7 @@ _COLUMNS = tuple(field.name for field in fields(PatternSet) if field.name != "st
 _STRUCTURES = TypeAdapter(tuple[StructureFacts, ...])
 
 
-class PatternFileError(ValueError):
+class PatternFileError(BraggwatchError, ValueError):
     """The file of patterns can't be used; the message names it and says why."""
 
 

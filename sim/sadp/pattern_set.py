@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.model import PatternFacts, SpotPattern
 
 
@@ -104,7 +105,7 @@ def pack(structures: Sequence[StructureFacts], patterns: Sequence[tuple[SpotPatt
 
     Raises
     ------
-    ValueError
+    InputError
         If a pattern's structure is not among ``structures``.
     """
     index = {structure.id: i for i, structure in enumerate(structures)}
@@ -113,7 +114,7 @@ def pack(structures: Sequence[StructureFacts], patterns: Sequence[tuple[SpotPatt
     try:
         structure = np.array([index[f.structure] for f in facts], dtype=np.int32)
     except KeyError as error:
-        raise ValueError(f"a pattern's structure, {error}, is not among the structures") from None
+        raise InputError(f"a pattern's structure, {error}, is not among the structures") from None
     return PatternSet(
         structures=tuple(structures),
         offsets=np.concatenate([[0], np.cumsum([len(s) for s in spots])]).astype(np.int64),
@@ -137,16 +138,16 @@ def join(sets: Sequence[PatternSet]) -> PatternSet:
 
     Raises
     ------
-    ValueError
+    InputError
         If there are no sets, or two sets have different facts for the same structure.
     """
     if not sets:
-        raise ValueError("no patterns")
+        raise InputError("no patterns")
     by_id: dict[str, StructureFacts] = {}
     for patterns in sets:
         for facts in patterns.structures:
             if by_id.setdefault(facts.id, facts) != facts:
-                raise ValueError(f"two different structures are called {facts.id}")
+                raise InputError(f"two different structures are called {facts.id}")
     index = {identity: i for i, identity in enumerate(by_id)}
     starts = np.concatenate([[0], np.cumsum([s.offsets[-1] for s in sets])])
     return PatternSet(

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.model import SpotPattern
 
 _REACH_SIGMA = 4.0
@@ -48,7 +49,7 @@ class RenderSettings:
 
     def __post_init__(self) -> None:
         if self.size_px < 1 or self.inv_A_per_px <= 0 or self.spot_sigma_px <= 0 or self.exponent <= 0:
-            raise ValueError("size_px, inv_A_per_px, spot_sigma_px and exponent must be above zero")
+            raise InputError("size_px, inv_A_per_px, spot_sigma_px and exponent must be above zero")
 
 
 def render(pattern: SpotPattern, settings: RenderSettings) -> NDArray[np.float32]:

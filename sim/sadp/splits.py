@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.pattern_set import StructureFacts
 from braggwatch.sim.sadp.table import TabulatedStructure
 
@@ -37,11 +38,11 @@ def validation_structures(
 
     Raises
     ------
-    ValueError
+    InputError
         If ``share`` is not between 0 and 1.
     """
     if not 0 < share < 1:
-        raise ValueError(f"a share of {share:g} leaves one side empty")
+        raise InputError(f"a share of {share:g} leaves one side empty")
     groups: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for facts in structures:
         groups[facts.space_group][facts.id if by == "structure" else facts.prototype].append(facts.id)

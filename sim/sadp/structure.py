@@ -10,12 +10,14 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError, MissingPackageError
+
 DEFAULT_B_ISO_A2 = 0.5
 """Default Debye-Waller B, Å²: typical of hard crystals at room temperature."""
 _SAME_PLACE_A = 0.05
 
 
-class StructureError(ValueError):
+class StructureError(BraggwatchError, ValueError):
     """The structure can't be used; the message says which and why."""
 
 
@@ -82,11 +84,11 @@ def require_gemmi() -> None:
 
     Raises
     ------
-    ImportError
+    MissingPackageError
         If it isn't; the message says how to install it.
     """
     if find_spec("gemmi") is None:
-        raise ImportError("electron diffraction needs gemmi: pip install 'braggwatch[sadp]'")
+        raise MissingPackageError("electron diffraction needs gemmi: pip install 'braggwatch[sadp]'")
 
 
 def expand(

@@ -23,7 +23,7 @@ class TabulatedStructure(BaseModel):
     Attributes
     ----------
     prototype
-        Label from ``prototypes.prototype_label``.
+        Space group and the Wyckoff letters of each element, e.g. ``225:a_c`` for CaF2 and Li2O alike.
     a_A
         Lattice parameter, Å.
     sites

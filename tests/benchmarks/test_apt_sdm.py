@@ -71,7 +71,7 @@ def one_cube(
     p = ions.positions_nm[ions.species == ions.index("Al")]
     reach = np.array(window.reach_nm)
     near = p[((p >= low - reach) & (p < np.add(low, 4) + reach)).all(axis=1)]
-    return near, ((near >= low) & (near < np.add(low, 4))).all(axis=1)
+    return near, np.asarray(((near >= low) & (near < np.add(low, 4))).all(axis=1))
 
 
 def test_the_cubes_of_the_paper() -> None:
@@ -85,11 +85,11 @@ def test_the_cubes_of_the_paper() -> None:
     assert cubes == 98_175
 
     cut = {low: one_cube(ions, window, low) for low in chosen}
-    theirs, seconds = timed(lambda: {low: kdtree_sdm(p, window, centers=inside) for low, (p, inside) in cut.items()})
+    theirs, seconds = timed(lambda: {low: kdtree_sdm(p, window, centres=inside) for low, (p, inside) in cut.items()})
     worst = max(float(np.abs(kept[low] / kept[low].sum() - theirs[low] / theirs[low].sum()).sum()) for low in chosen)
     paper_cut = [one_cube(ions, PAPER, low) for low in list(chosen)[:10]]
-    _, paper_seconds = timed(lambda: [kdtree_sdm(p, PAPER, centers=inside) for p, inside in paper_cut])
-    _, direct = timed(lambda: [zx_sdm(p, window, centers=inside) for p, inside in cut.values()])
+    _, paper_seconds = timed(lambda: [kdtree_sdm(p, PAPER, centres=inside) for p, inside in paper_cut])
+    _, direct = timed(lambda: [zx_sdm(p, window, centres=inside) for p, inside in cut.values()])
     all_dy = SdmWindow(half_y_nm=np.inf, bins_x=93)
     _, fourier = timed(lambda: [fft_sdm(p[inside], all_dy) for p, inside in cut.values()])
     kdtree_all = seconds / len(chosen) * cubes

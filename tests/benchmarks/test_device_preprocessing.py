@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, PreprocessingSettings, warm_up
-from braggwatch.callbacks.cxdp.records import RockingCurve
+from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.sim.geometry import geometry_from_values, load_preset, rocking_map
 
 wp = pytest.importorskip("warp")
@@ -57,10 +57,10 @@ def large_scan(name: str) -> RockingCurve:
     background = rng.poisson(0.04, (rows, columns)).astype(np.uint16)
     frames = np.empty((count, rows, columns), np.uint16)
     r, c = np.arange(rows // 2 - 128, rows // 2 + 128), np.arange(columns // 2 - 128, columns // 2 + 128)
-    center = mapping.q(0.0, rows / 2, columns / 2)
+    centre = mapping.q(0.0, rows / 2, columns / 2)
     for n, angle in enumerate(angles):
         frames[n] = np.roll(background, 37 * n)
-        x = np.maximum(np.linalg.norm(mapping.q(angle, r[:, None], c) - center, axis=-1) * 1500.0, 1e-3)
+        x = np.maximum(np.linalg.norm(mapping.q(angle, r[:, None], c) - centre, axis=-1) * 1500.0, 1e-3)
         frames[n, r[0] : r[-1] + 1, c[0] : c[-1] + 1] += rng.poisson(
             4e4 * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
         ).astype(np.uint16)
@@ -82,6 +82,7 @@ def test_last_frame_to_input_and_verdict(name: str) -> None:
     curve = large_scan(name)
     reference = CpuPreprocessor(PreprocessingSettings())(curve)
     table: list[tuple[float, float, float]] = []
+    made: ModelInput | None = None
     for _ in range(RUNS):
         for index in range(len(curve.frames) - 1):
             preprocessor.frames.stored(curve.run_uid, curve.frames, index)
@@ -93,6 +94,7 @@ def test_last_frame_to_input_and_verdict(name: str) -> None:
         assert made.batch is not None
         classifier.classify_on_device(made.intensity, made.batch)
         table.append((ready - began, time.perf_counter() - ready, time.perf_counter() - began))
+    assert made is not None
     assert made.quality.flags == reference.quality.flags
     assert np.abs(made.intensity - reference.intensity).max() < 1e-4 * reference.intensity.max()
     p50, p99 = (np.percentile(table, q, axis=0) * 1e3 for q in (50, 99))

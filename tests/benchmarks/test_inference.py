@@ -12,10 +12,11 @@ from math import prod
 
 import numpy as np
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.cxdp.classifier import BundleClassifier
-from braggwatch.models.cxdp.symmetry import symmetry_batch
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.volume_checks import measure_volume, second_peak_radius
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime
@@ -36,7 +37,7 @@ def matrix_rate_flops(size: int = 384) -> float:
     best = np.inf
     for _ in range(40):
         start = time.perf_counter()
-        left @ right
+        _ = left @ right
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
@@ -62,7 +63,7 @@ def network_flop(bundle: Bundle) -> float:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("batch", [1, 8])
-def test_network_alone(benchmark, bundle: Bundle, threads: int, batch: int) -> None:
+def test_network_alone(benchmark: BenchmarkFixture, bundle: Bundle, threads: int, batch: SymmetryCopies) -> None:
     runtime = OnnxRuntime(bundle.model, threads)
     volumes = symmetry_batch(bundle.golden.counts[0], batch)
     flop = network_flop(bundle) * batch
@@ -73,14 +74,14 @@ def test_network_alone(benchmark, bundle: Bundle, threads: int, batch: int) -> N
 
 
 @pytest.mark.parametrize("copies", [1, 8])
-def test_volume_to_verdict(benchmark, bundle: Bundle, copies: int) -> None:
+def test_volume_to_verdict(benchmark: BenchmarkFixture, bundle: Bundle, copies: SymmetryCopies) -> None:
     classifier = BundleClassifier(bundle, OnnxRuntime(bundle.model, threads=2), copies)
     classifier.warm_up()
     verdict = benchmark.pedantic(classifier.classify, args=(bundle.golden.counts[0],), rounds=15, warmup_rounds=3)
     assert verdict.probabilities
 
 
-def test_checks_around_the_network(benchmark, bundle: Bundle) -> None:
+def test_checks_around_the_network(benchmark: BenchmarkFixture, bundle: Bundle) -> None:
     """Everything of a verdict but the network: what calibration, conformal sets and volume checks cost."""
     volume = bundle.golden.counts[0]
     runtime = OnnxRuntime(bundle.model, threads=2)
@@ -97,13 +98,13 @@ def test_checks_around_the_network(benchmark, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("measure", [measure_volume, measure_by_arrays], ids=["in two passes", "by whole arrays"])
-def test_measures_of_a_volume(benchmark, bundle: Bundle, measure) -> None:
+def test_measures_of_a_volume(benchmark: BenchmarkFixture, bundle: Bundle, measure) -> None:
     """What the host computes between preprocessing on a device and the verdict."""
     radius = second_peak_radius(bundle.manifest.input.fringe_period_voxels)
     benchmark.pedantic(measure, args=(bundle.golden.counts[0], radius), rounds=30, warmup_rounds=3)
 
 
-def test_the_same_network_in_torch(benchmark, bundle: Bundle) -> None:
+def test_the_same_network_in_torch(benchmark: BenchmarkFixture, bundle: Bundle) -> None:
     """Torch eager with the bundle's own weights, the runtime that the service does without."""
     torch = pytest.importorskip("torch", reason="torch isn't installed")
     pytest.importorskip("safetensors", reason="safetensors isn't installed")

@@ -162,7 +162,7 @@ class Scan:
         count = len(self.frames)
         ids = [f"{self.uid}-res/{i}" for i in range(count)]
         if paged:
-            page = {
+            page: dict[str, object] = {
                 "datum_id": ids,
                 "resource": f"{self.uid}-res",
                 "datum_kwargs": {"point_number": list(range(count))},
@@ -171,7 +171,11 @@ class Scan:
         documents.append(self.descriptor("FILESTORE:"))
         for i in range(count):
             if not paged:
-                datum = {"datum_id": ids[i], "resource": f"{self.uid}-res", "datum_kwargs": {"point_number": i}}
+                datum: dict[str, object] = {
+                    "datum_id": ids[i],
+                    "resource": f"{self.uid}-res",
+                    "datum_kwargs": {"point_number": i},
+                }
                 documents.append(("datum", datum))
             documents.append(self.event(i, {"det": ids[i], **self.readings(i)}))
         return [*documents, self.stop()]

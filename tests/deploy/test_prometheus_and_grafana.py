@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,12 +33,12 @@ def promtool(*arguments: str | Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def alerts() -> list[dict[str, object]]:
+def alerts() -> list[dict[str, Any]]:
     rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
     return [rule for group in rules["groups"] for rule in group["rules"]]
 
 
-def panels() -> Iterator[dict[str, object]]:
+def panels() -> Iterator[dict[str, Any]]:
     yield from json.loads(DASHBOARD.read_text())["panels"]
 
 
@@ -83,14 +84,14 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
         assert alert["annotations"]["runbook"] == f"docs/how-to/runbooks.md#{alert['alert'].lower()}"
 
 
-def test_alerts_and_panels_name_only_metrics_that_are_exposed(tmp_path):
+def test_alerts_and_panels_name_only_metrics_that_are_exposed(tmp_path: Path):
     named = set(re.findall(r"braggwatch_\w+", "\n".join([*panel_expressions(), *(str(a["expr"]) for a in alerts())])))
     assert named
     assert named - exposed_names(tmp_path) == set()
 
 
 @needs_promtool
-def test_every_panel_expression_is_valid(tmp_path):
+def test_every_panel_expression_is_valid(tmp_path: Path):
     # Grafana fills in its variables; as recording rules promtool parses the rest.
     rules = [
         {"record": f"panel:{n}", "expr": re.sub(r"\$__(rate_interval|range)", "5m", expression)}

@@ -33,7 +33,7 @@ def in_place(unit: Path, folder: Path) -> Path:
 
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_systemd_takes_every_line_of_a_unit(unit, tmp_path):
+def test_systemd_takes_every_line_of_a_unit(unit, tmp_path: Path):
     # The exit status is 0 also for keys that systemd ignores: what it prints is the verdict.
     verified = subprocess.run(
         [str(SYSTEMD_ANALYZE), "verify", "--man=no", "--recursive-errors=no", str(in_place(unit, tmp_path))],
@@ -46,7 +46,7 @@ def test_systemd_takes_every_line_of_a_unit(unit, tmp_path):
 
 @needs_systemd
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_a_unit_is_sandboxed(unit, tmp_path):
+def test_a_unit_is_sandboxed(unit, tmp_path: Path):
     rated = subprocess.run(
         [str(SYSTEMD_ANALYZE), "security", "--offline=yes", "--threshold=20", "--no-pager", str(unit)],
         capture_output=True,
@@ -96,7 +96,7 @@ def test_every_setting_named_here_exists():
     assert named - setting_names() == set()
 
 
-def test_the_environment_example_gives_working_settings(monkeypatch):
+def test_the_environment_example_gives_working_settings(monkeypatch: pytest.MonkeyPatch):
     for line in (DEPLOY / "systemd/braggwatch.env.example").read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, value = line.partition("=")

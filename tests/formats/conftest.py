@@ -10,4 +10,4 @@ from support.golden import Golden
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     """The golden files; ``--rewrite-golden`` writes them anew."""
-    return Golden(rewrite=request.config.getoption("--rewrite-golden"))
+    return Golden(rewrite=bool(request.config.getoption("--rewrite-golden")))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from types import ModuleType, NoneType
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from braggwatch.services.cli import app
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.settings import Settings
+from support.golden import Golden
 from support.reference import load_reference
 from support.schemas import fields
 
@@ -50,7 +51,7 @@ def reference() -> ModuleType:
     return load_reference()
 
 
-def test_every_command_and_option_is_there_and_means_the_same(golden, reference: ModuleType) -> None:
+def test_every_command_and_option_is_there_and_means_the_same(golden: Golden, reference: ModuleType) -> None:
     commands = dict(reference.commands(app))
     assert app.registered_callback is not None
     commands["braggwatch"] = app.registered_callback.callback
@@ -58,7 +59,7 @@ def test_every_command_and_option_is_there_and_means_the_same(golden, reference:
     golden.at_least_json("cli/commands.json", walked)
 
 
-def test_no_command_asks_for_more(golden, reference: ModuleType) -> None:
+def test_no_command_asks_for_more(golden: Golden, reference: ModuleType) -> None:
     """An option that is new may be left out: what was a whole command still is one."""
     needed = {
         name: [word for word, one in _parameters(reference, function).items() if one["required"]]
@@ -69,18 +70,20 @@ def test_no_command_asks_for_more(golden, reference: ModuleType) -> None:
     assert {name: needed[name] for name in then} == then
 
 
-def test_bad_calls_end_with_the_same_exit_codes(golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_calls_end_with_the_same_exit_codes(
+    golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     golden.same_json(
         "cli/exit-codes.json", {call: CliRunner().invoke(app, call.split()).exit_code for call in BAD_CALLS}
     )
 
 
-def test_every_setting_is_there_with_its_default(golden) -> None:
+def test_every_setting_is_there_with_its_default(golden: Golden) -> None:
     golden.at_least_json("settings/settings.json", _settings(Settings.model_json_schema()))
 
 
-def test_every_environment_variable_is_read(golden, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_environment_variable_is_read(golden: Golden, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A setting with a plain default comes back changed where its variable says so."""
     monkeypatch.chdir(tmp_path)
     path = golden.made_once("settings/variables.json", _write_variables)
@@ -93,13 +96,13 @@ def test_every_environment_variable_is_read(golden, monkeypatch: pytest.MonkeyPa
     assert {place: _at(printed, place) for place, _ in known.values()} == dict(known.values())
 
 
-def test_every_metric_is_there_with_type_and_labels(golden, reference: ModuleType) -> None:
+def test_every_metric_is_there_with_type_and_labels(golden: Golden, reference: ModuleType) -> None:
     rows = [line.split("|")[1:4] for line in reference.metrics_page().splitlines() if line.startswith("| `")]
     table = {name.strip().strip("`"): {"type": kind.strip(), "labels": labels.strip()} for name, kind, labels in rows}
     golden.at_least_json("metrics/metrics.json", table)
 
 
-def test_every_series_is_there_from_the_start(golden) -> None:
+def test_every_series_is_there_from_the_start(golden: Golden) -> None:
     series: dict[str, list[str]] = {}
     metrics = Metrics()
     metrics.expect_classes(("perfect", "screw", "edge"))
@@ -151,9 +154,9 @@ def _at(settings: object, place: str) -> object:
     return settings
 
 
-def _settings(schema: dict[str, object]) -> dict[str, object]:
+def _settings(schema: dict[str, Any]) -> dict[str, Any]:
     """Each setting by its dotted path: variable, type, bounds, default."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     resolved = fields(schema)
     assert isinstance(resolved, dict)
     for path, one in _leaves(resolved, ""):
@@ -161,9 +164,9 @@ def _settings(schema: dict[str, object]) -> dict[str, object]:
     return found
 
 
-def _leaves(schema: dict, place: str) -> list[tuple[str, dict[str, object]]]:
+def _leaves(schema: dict[str, Any], place: str) -> list[tuple[str, dict[str, Any]]]:
     required = schema.get("required", [])
-    leaves: list[tuple[str, dict[str, object]]] = []
+    leaves: list[tuple[str, dict[str, Any]]] = []
     for name, one in schema["properties"].items():
         path = f"{place}.{name}".lstrip(".")
         group = next((part for part in (one, *one.get("anyOf", ())) if "properties" in part), None)

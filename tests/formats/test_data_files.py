@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -21,32 +23,37 @@ from braggwatch.sim.apt.files import read_truth
 from braggwatch.sim.apt.library import load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
 from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard
+from support.golden import Golden
+from support.hdf5 import dataset
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Of the code that wrote it, not of the format.
 PASSING = ("code_version",)
 
 
-def test_a_shard_of_cxdps_has_the_same_structure(golden, tmp_path: Path) -> None:
+def test_a_shard_of_cxdps_has_the_same_structure(golden: Golden, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         (path,) = make_dataset(tmp_path, DatasetSpec(), 1, executor=executor)
     volumes, infos = read_shard(path)
     assert (volumes.dtype, volumes.shape) == (np.float16, (1, 64, 64, 64))
     golden.same_json("data/cxdp-shard.json", {"name": path.name, **structure(path)})
     with h5py.File(path) as file:
-        info = json.loads(file["info"][0])
+        info = json.loads(dataset(file, "info")[0])
     golden.same_json("data/cxdp-info.json", kinds(info))
     assert info["label"] == infos[0].label
     write_card(tmp_path)
     golden.same_json("data/cxdp-card.json", kinds(json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))))
 
 
-def test_a_shard_of_maps_has_the_same_structure(golden, tmp_path: Path) -> None:
+def test_a_shard_of_maps_has_the_same_structure(golden: Golden, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         (path,) = make_sdm_library(tmp_path, load_library_spec("equal"), 0, 1, executor=executor)
     golden.same_json("data/sdm-shard.json", {"name": path.name, **structure(path)})
 
 
-def test_a_shard_of_maps_of_an_earlier_version_is_read(golden, tmp_path: Path) -> None:
+def test_a_shard_of_maps_of_an_earlier_version_is_read(golden: Golden, tmp_path: Path) -> None:
     def make(path: Path) -> None:
         with ThreadPoolExecutor(1) as executor:
             (made,) = make_sdm_library(tmp_path, load_library_spec("equal"), 0, 1, executor=executor)
@@ -56,7 +63,7 @@ def test_a_shard_of_maps_of_an_earlier_version_is_read(golden, tmp_path: Path) -
     golden.same_json("data/sdm-shard-read.json", read_back(shard))
 
 
-def test_a_simulated_volume_is_the_same_files(golden, tmp_path: Path) -> None:
+def test_a_simulated_volume_is_the_same_files(golden: Golden, tmp_path: Path) -> None:
     call = ["apt", "simulate", "--kind", "D", "--ions", "20000", "--seed", "3", "--out", str(tmp_path)]
     answer = CliRunner().invoke(app, call)
     assert answer.exit_code == 0, answer.output
@@ -73,7 +80,7 @@ def test_a_simulated_volume_is_the_same_files(golden, tmp_path: Path) -> None:
     assert 5.0 < float(ions[:, 3].min()) < float(ions[:, 3].max()) < 100.0
 
 
-def test_a_file_of_diffraction_patterns_has_the_same_structure(golden, tmp_path: Path) -> None:
+def test_a_file_of_diffraction_patterns_has_the_same_structure(golden: Golden, tmp_path: Path) -> None:
     pytest.importorskip("gemmi", reason="needs the sadp extra")
     _make_patterns(tmp_path / "patterns-0000.h5")
     golden.same_json("data/patterns.json", structure(tmp_path / "patterns-0000.h5", lengths=False))
@@ -81,7 +88,7 @@ def test_a_file_of_diffraction_patterns_has_the_same_structure(golden, tmp_path:
     golden.same_json("data/patterns-card.json", kinds(card))
 
 
-def test_a_file_of_diffraction_patterns_of_an_earlier_version_is_read(golden) -> None:
+def test_a_file_of_diffraction_patterns_of_an_earlier_version_is_read(golden: Golden) -> None:
     pytest.importorskip("gemmi", reason="needs the sadp extra")
     from braggwatch.sim.sadp.pattern_files import read_patterns
 
@@ -143,11 +150,11 @@ def kinds(value: object) -> object:
     return type(value).__name__
 
 
-def read_back(record: object) -> dict[str, object]:
+def read_back(record: DataclassInstance) -> dict[str, object]:
     """The fields of a record of arrays: type, shape and hash of each array, the rest as JSON."""
     found: dict[str, object] = {}
-    for name in record.__dataclass_fields__:
-        value = getattr(record, name)
+    for one in dataclasses.fields(record):
+        name, value = one.name, getattr(record, one.name)
         if isinstance(value, np.ndarray):
             digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
             found[name] = [value.dtype.str, list(value.shape), digest]

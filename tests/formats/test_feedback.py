@@ -10,14 +10,15 @@ from braggwatch.services.feedback.pvs_values import PvTable
 from braggwatch.services.sadp.live import derived_run as patterns_run
 from braggwatch.services.settings import PvSettings
 from support.format_samples import CLASSES, particle, pattern_run, patterns, provisional, results
+from support.golden import Golden
 
 
 @pytest.mark.parametrize("word", list(results()))
-def test_a_result_is_the_same_derived_run(golden, word: str) -> None:
+def test_a_result_is_the_same_derived_run(golden: Golden, word: str) -> None:
     golden.same_json(f"derived/{word}.json", [list(pair) for pair in result_run.derived_run(results()[word], epoch=7)])
 
 
-def test_a_run_of_patterns_is_the_same_derived_run(golden) -> None:
+def test_a_run_of_patterns_is_the_same_derived_run(golden: Golden) -> None:
     documents = [
         *patterns_run.opening(patterns()[0]),
         *(patterns_run.pattern_event(one) for one in patterns()),
@@ -26,7 +27,7 @@ def test_a_run_of_patterns_is_the_same_derived_run(golden) -> None:
     golden.same_json("derived/patterns.json", [list(pair) for pair in documents])
 
 
-def test_the_process_variables_are_the_same(golden) -> None:
+def test_the_process_variables_are_the_same(golden: Golden) -> None:
     table = PvTable(CLASSES)
     groups = {
         "results": table.results,
@@ -46,7 +47,7 @@ def test_the_process_variables_are_the_same(golden) -> None:
     )
 
 
-def test_the_process_variables_say_the_same(golden) -> None:
+def test_the_process_variables_say_the_same(golden: Golden) -> None:
     table = PvTable(CLASSES)
     said = {word: table.of_result(result) for word, result in results().items()}
     said["provisional"] = table.of_provisional(provisional())
@@ -60,7 +61,7 @@ def test_the_process_variables_say_the_same(golden) -> None:
     )
 
 
-def test_a_variable_has_the_same_structure_on_the_wire(golden) -> None:
+def test_a_variable_has_the_same_structure_on_the_wire(golden: Golden) -> None:
     client = pytest.importorskip("p4p.client.thread", reason="needs the epics extra")
     settings = PvSettings(prefix="GOLDEN:", port=0, search_port=0)
     sink = VerdictPvs(settings, 7, CLASSES)

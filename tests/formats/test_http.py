@@ -7,10 +7,11 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -30,6 +31,7 @@ from braggwatch.services.sadp.live.pattern_store import PatternStore
 from braggwatch.services.settings import PageSettings
 from braggwatch.services.storage.result_store import ResultStore
 from support.format_samples import MODEL, bare_result, full_result, particle, provisional
+from support.golden import Golden
 from support.schemas import fields
 from support.stored_samples import restored
 
@@ -97,7 +99,7 @@ class Page:
         )
 
     @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
+    def client(self) -> Generator[httpx.Client]:
         """A client of a real server on a free port."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = uvicorn.Config(self.app, log_level="warning", ws="none", lifespan="off")
@@ -114,7 +116,7 @@ class Page:
 
 
 @pytest.fixture
-def page(golden, tmp_path: Path) -> Iterator[Page]:
+def page(golden: Golden, tmp_path: Path) -> Iterator[Page]:
     made = Page(restored(golden, tmp_path))
     yield made
     made.store.close()
@@ -126,7 +128,7 @@ def client(page: Page) -> Iterator[httpx.Client]:
         yield opened
 
 
-def test_the_routes_are_the_same(golden, page: Page) -> None:
+def test_the_routes_are_the_same(golden: Golden, page: Page) -> None:
     # Which of the routes of a router the application lists as its own depends on the version of FastAPI.
     described = page.app.openapi()["paths"]
     table = {path: {method.upper() for method in operations} for path, operations in described.items()}
@@ -136,7 +138,7 @@ def test_the_routes_are_the_same(golden, page: Page) -> None:
     golden.same_json("http/routes.json", {path: sorted(table[path]) for path in sorted(table)})
 
 
-def test_what_the_routes_take_and_answer_is_the_same(golden, page: Page) -> None:
+def test_what_the_routes_take_and_answer_is_the_same(golden: Golden, page: Page) -> None:
     schema = page.app.openapi()
     named = {f"#/components/schemas/{name}": one for name, one in schema["components"]["schemas"].items()}
     golden.same_json(
@@ -162,7 +164,7 @@ def test_what_the_routes_take_and_answer_is_the_same(golden, page: Page) -> None
     )
 
 
-def test_the_answers_are_the_same(golden, client: httpx.Client) -> None:
+def test_the_answers_are_the_same(golden: Golden, client: httpx.Client) -> None:
     answers: dict[str, object] = {}
     for route in JSON_ROUTES:
         answer = client.get(route)
@@ -174,7 +176,7 @@ def test_the_answers_are_the_same(golden, client: httpx.Client) -> None:
     golden.same_json("http/answers.json", answers)
 
 
-def test_the_answers_that_are_not_json_have_the_same_heads(golden, client: httpx.Client) -> None:
+def test_the_answers_that_are_not_json_have_the_same_heads(golden: Golden, client: httpx.Client) -> None:
     heads: dict[str, object] = {}
     for route in BINARY_ROUTES:
         answer = client.get(route)
@@ -191,7 +193,7 @@ def test_the_answers_that_are_not_json_have_the_same_heads(golden, client: httpx
     golden.same_json("http/heads.json", heads)
 
 
-def test_slices_and_pictures_hold_the_same_pixels(golden, client: httpx.Client) -> None:
+def test_slices_and_pictures_hold_the_same_pixels(golden: Golden, client: httpx.Client) -> None:
     coarse = np.frombuffer(client.get(f"/runs/{RUN}/slices?axis=0&dtype=uint8").content, np.uint8)
     fine = np.frombuffer(client.get(f"/runs/{RUN}/slices").content, "<f4").reshape(3, 64, 64)
     golden.same_json(
@@ -204,11 +206,11 @@ def test_slices_and_pictures_hold_the_same_pixels(golden, client: httpx.Client) 
     )
 
 
-def test_the_table_of_runs_is_the_same_csv(golden, client: httpx.Client) -> None:
+def test_the_table_of_runs_is_the_same_csv(golden: Golden, client: httpx.Client) -> None:
     golden.same_text("http/runs.csv", client.get("/runs.csv").text)
 
 
-def test_a_model_input_has_the_same_arrays(golden, client: httpx.Client) -> None:
+def test_a_model_input_has_the_same_arrays(golden: Golden, client: httpx.Client) -> None:
     with np.load(io.BytesIO(client.get(f"/runs/{RUN}/model-input.npz").content), allow_pickle=False) as archive:
         # The length of a text's type is that of the text.
         arrays = {name: _type_and_shape(archive[name]) for name in archive.files}
@@ -217,7 +219,7 @@ def test_a_model_input_has_the_same_arrays(golden, client: httpx.Client) -> None
     golden.same_json("http/model-input.json", arrays)
 
 
-def test_events_have_the_same_names_ids_and_data(golden, page: Page, client: httpx.Client) -> None:
+def test_events_have_the_same_names_ids_and_data(golden: Golden, page: Page, client: httpx.Client) -> None:
     said = {
         "/events": _events(client, "/events", page.broker, [provisional(), full_result()], {}),
         "/sadp/events": _events(client, "/sadp/events", page.particles, [particle()], {}),
@@ -226,14 +228,14 @@ def test_events_have_the_same_names_ids_and_data(golden, page: Page, client: htt
 
 
 def test_a_client_that_resumes_is_asked_to_read_anew_in_the_same_words(
-    golden, page: Page, client: httpx.Client
+    golden: Golden, page: Page, client: httpx.Client
 ) -> None:
     last = {"Last-Event-ID": "6-12"}
     golden.same_json("http/events-reset.json", _events(client, "/events", page.broker, [], last))
 
 
 def _events(
-    client: httpx.Client, route: str, broker: ResultBroker, records: list[object], headers: dict[str, str]
+    client: httpx.Client, route: str, broker: ResultBroker[Any], records: list[object], headers: dict[str, str]
 ) -> list[str]:
     """What a client reads until the service ends: each line of each event, pings left out."""
     with ThreadPoolExecutor(1) as pool:

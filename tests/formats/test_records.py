@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
 from braggwatch.callbacks.sadp.records import ParticleState, PatternResult, PatternRunResult
 from support.format_samples import full_result, particle, pattern_run, patterns, provisional, results
+from support.golden import Golden
 from support.schemas import fields
 
 RECORDS: dict[str, BaseModel] = {
@@ -21,7 +22,7 @@ RECORDS: dict[str, BaseModel] = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_record_is_the_same_json_and_read_back(golden, name: str) -> None:
+def test_a_record_is_the_same_json_and_read_back(golden: Golden, name: str) -> None:
     record = RECORDS[name]
     text = record.model_dump_json(indent=1) + "\n"
     golden.same_text(f"record/{name}.json", text)
@@ -45,7 +46,7 @@ def test_the_full_record_leaves_no_field_at_its_default() -> None:
         ("pattern-run", PatternRunResult),
     ],
 )
-def test_a_record_has_the_same_fields(golden, name: str, record: type[BaseModel]) -> None:
+def test_a_record_has_the_same_fields(golden: Golden, name: str, record: type[BaseModel]) -> None:
     golden.same_json(f"record/{name}-fields.json", fields(record.model_json_schema()))
 
 

@@ -8,6 +8,7 @@ import struct
 import zlib
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,21 +26,26 @@ from support.format_samples import (
     report,
     results,
 )
+from support.golden import Golden
 from support.stored_samples import fill, restored
 
 
-def test_the_store_has_the_same_tables(golden, tmp_path: Path) -> None:
+def test_the_store_has_the_same_tables(golden: Golden, tmp_path: Path) -> None:
     ResultStore(tmp_path / "new.sqlite").close()
     golden.same_json("store/schema.json", _schema(tmp_path / "new.sqlite"))
 
 
-def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_gives_back_its_results(golden: Golden, tmp_path: Path) -> None:
     with ResultStore(restored(golden, tmp_path)) as store:
         assert store.latest(10) == [bare_result(), classified_result(), full_result()]
         for result in results().values():
             assert store.get(result.run_uid) == result
         made = report(full_result())
         volume, curve = store.model_input(full_result().run_uid), store.rocking_curve(full_result().run_uid)
+        assert volume is not None
+        assert curve is not None
+        assert made.model_input is not None
+        assert made.rocking_curve is not None
         assert volume.dtype == np.float32
         assert np.array_equal(volume, made.model_input.intensity)
         assert np.array_equal(curve, made.rocking_curve, equal_nan=True)
@@ -51,14 +57,16 @@ def test_a_store_of_an_earlier_version_gives_back_its_results(golden, tmp_path: 
         assert PatternStore.of(store).all_patterns(run_uid) == patterns()
         assert PatternStore.of(store).run(run_uid) == pattern_run()
         assert [one.record for one in PatternStore.of(store).undelivered("stream")] == [*patterns(), pattern_run()]
-        found = unpack_picture(PatternStore.of(store).picture(run_uid, "grain 7/a"))
+        packed = PatternStore.of(store).picture(run_uid, "grain 7/a")
+        assert packed is not None
+        found = unpack_picture(packed)
         assert np.array_equal(found.pixels, picture().pixels)
         assert np.array_equal(found.spots, picture().spots)
         facts = (found.seq_num, found.centre, found.inv_nm_per_px)
         assert facts == (picture().seq_num, picture().centre, picture().inv_nm_per_px)
 
 
-def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden, tmp_path: Path) -> None:
+def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden: Golden, tmp_path: Path) -> None:
     path = restored(golden, tmp_path)
     with closing(sqlite3.connect(path)) as database:
         for table in ("pattern_journal", "particles", "pattern_cursors"):
@@ -70,7 +78,7 @@ def test_a_store_from_before_electron_diffraction_gives_back_its_results(golden,
     golden.same_json("store/schema.json", _schema(path))
 
 
-def test_a_store_is_written_with_the_same_rows(golden, tmp_path: Path) -> None:
+def test_a_store_is_written_with_the_same_rows(golden: Golden, tmp_path: Path) -> None:
     then = restored(golden, tmp_path)
     fill(tmp_path / "now.sqlite")
     assert _rows(tmp_path / "now.sqlite") == _rows(then)
@@ -104,7 +112,7 @@ def _rows(path: Path) -> dict[str, list[list[object]]]:
     return rows
 
 
-def _unpacked(column: str, value: object) -> object:
+def _unpacked(column: str, value: Any) -> object:
     if column == "model_input" and value is not None:
         head = struct.calcsize("<d3I")
         return value[:head], zlib.decompress(value[head:])

@@ -112,12 +112,13 @@ def test_every_command_shows_a_call_that_is_right(reference: ModuleType) -> None
     from braggwatch.services.cli import app
 
     known = spellings(reference)
+    older = reference.older_spellings(app)
     for path, function in reference.commands(app):
         text = function.__doc__ or ""
         examples = re.findall(r"Example: \*\*(.+?)\*\*", text)
         assert examples, f"{path} shows no example"
         for example in examples:
-            assert example.startswith(path)
+            assert example.startswith(older.get(path, path))
             check_call(shlex.split(example), known)
 
 

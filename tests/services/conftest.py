@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, Literal
 
 import event_model
 import numpy as np
@@ -24,6 +25,8 @@ from bluesky.callbacks.zmq import Publisher
 from braggwatch.services.stream.stream_settings import CurveKeys
 
 _SPEC = importlib.util.spec_from_file_location("service_process", Path(__file__).with_name("service_process.py"))
+assert _SPEC is not None
+assert _SPEC.loader is not None
 _QUICK = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_QUICK)
 
@@ -60,7 +63,7 @@ class ProxyProcess:
     def __init__(self, *extra: str) -> None:
         self.in_port, self.out_port = free_port(), free_port()
         self._extra = extra
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
@@ -256,7 +259,7 @@ class CurveFiles:
 
 
 @pytest.fixture
-def curve_files(tmp_path):
+def curve_files(tmp_path: Path):
     folder, allowed = tmp_path / "keys", tmp_path / "allowed"
     folder.mkdir()
     allowed.mkdir()
@@ -269,7 +272,7 @@ def curve_files(tmp_path):
     )
 
 
-class RunDocuments(list):
+class RunDocuments(list[tuple[str, Any]]):
     """The documents of one run as (name, document), with its uid."""
 
     @property
@@ -291,7 +294,13 @@ class RunDocuments(list):
 
 
 def make_run(
-    frames: int = 8, *, seed: int = 0, scan_id: int = 1, geometry: bool = True, exit_status: str = "success", **metadata
+    frames: int = 8,
+    *,
+    seed: int = 0,
+    scan_id: int = 1,
+    geometry: bool = True,
+    exit_status: Literal["success", "abort", "fail"] = "success",
+    **metadata,
 ) -> RunDocuments:
     """One rocking curve of 24 x 24 frames as documents of the simulated beamline."""
     rng = np.random.default_rng(seed)
@@ -342,9 +351,9 @@ class CountingMetrics:
         if name.startswith("_"):
             raise AttributeError(name)
 
-        def count(*arguments: object) -> None:
+        def count(*arguments: Any) -> None:
             key = (name, arguments[0] if arguments and isinstance(arguments[0], str) else None)
-            by = arguments[0] if name in ("documents_lost", "stream_frames_lost", "runs_lost") else 1
+            by = int(arguments[0]) if name in ("documents_lost", "stream_frames_lost", "runs_lost") else 1
             with self._lock:
                 self.counts[key] = self.counts.get(key, 0) + by
 

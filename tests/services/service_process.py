@@ -48,7 +48,7 @@ class QuickPreprocessor:
             run_uid=curve.run_uid,
             intensity=intensity,
             basis=np.eye(3),
-            center_inv_A=np.zeros(3),
+            centre_inv_A=np.zeros(3),
             quality=Quality(
                 coverage=1.0,
                 peak_counts=float(frames.max()),
@@ -85,14 +85,14 @@ class QuickClassifier:
 
 def make_callback(on_report, **assembly) -> ScreeningCallback:
     """The real callback with the quick numerics."""
-    settings = AssemblySettings(**{"grace_s": 0.5, "run_timeout_s": 600.0} | assembly)
+    settings = AssemblySettings.model_validate({"grace_s": 0.5, "run_timeout_s": 600.0} | assembly)
     return ScreeningCallback(small_preset(), QuickPreprocessor(), QuickClassifier(), on_report, settings)
 
 
 def make_settings(address: str, *, queue=None, **stream) -> Settings:
     """Settings for one stream, with short deadlines."""
     return Settings(
-        stream=StreamSettings(address=address, prefix=PREFIX, **{"gap_grace_s": 0.5} | stream),
+        stream=StreamSettings.model_validate({"address": address, "prefix": PREFIX, "gap_grace_s": 0.5} | stream),
         queue=QueueSettings(**queue or {}),
         screening=ScreeningSettings(expire_interval_s=0.05, stop_deadline_s=5.0),
     )

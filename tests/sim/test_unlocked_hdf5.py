@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from braggwatch.sim.unlocked_hdf5 import HeldByWriterError, check_not_being_written, held_by_writer, open_unlocked
+from support.hdf5 import dataset
 
 APPEND = """
 import h5py, sys
@@ -39,7 +40,7 @@ with open(sys.argv[1], "r+b") as file:
 
 
 @contextmanager
-def another(script: str, path: Path) -> Iterator[None]:
+def another(script: str, path: Path) -> Generator[None]:
     """Another process that has the file while the block runs."""
     words = [sys.executable, "-c", script, str(path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -63,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_writer_can_open_what_is_being_read(path: Path, swmr: bool) -> None:
     with open_unlocked(path, swmr=swmr) as file:
         subprocess.run([sys.executable, "-c", APPEND, str(path), "next"], check=True)
-        np.testing.assert_array_equal(file["d"][:], 1)
+        np.testing.assert_array_equal(dataset(file, "d")[:], 1)
     with open_unlocked(path) as file:
         assert "next" in file
 
@@ -75,7 +76,7 @@ def test_a_file_that_its_writer_holds_is_refused(tmp_path: Path) -> None:
             with pytest.raises(HeldByWriterError, match="holds it open"):
                 open_unlocked(path, swmr=swmr)
     with open_unlocked(path) as file:
-        np.testing.assert_array_equal(file["d"][:], 1)
+        np.testing.assert_array_equal(dataset(file, "d")[:], 1)
 
 
 @pytest.mark.parametrize("virtual", [False, True])
@@ -89,10 +90,10 @@ def test_a_part_that_its_writer_holds_is_refused(tmp_path: Path, virtual: bool) 
         else:
             file["d"] = h5py.ExternalLink("part.h5", "d")
     with another(HOLD, part), open_unlocked(master) as file, pytest.raises(HeldByWriterError, match=r"part\.h5"):
-        check_not_being_written(file["d"])
+        check_not_being_written(dataset(file, "d"))
     with open_unlocked(master) as file:
-        check_not_being_written(file["d"])
-        np.testing.assert_array_equal(file["d"][:], 1)
+        check_not_being_written(dataset(file, "d"))
+        np.testing.assert_array_equal(dataset(file, "d")[:], 1)
 
 
 def test_a_record_lock_as_on_nfs_is_seen(path: Path) -> None:
@@ -106,7 +107,7 @@ def test_what_this_process_writes_itself_can_be_read(tmp_path: Path) -> None:
         file.create_dataset("d", data=np.ones(3), maxshape=(None,))
         file.swmr_mode = True
         with open_unlocked(tmp_path / "own.h5", swmr=True) as again:
-            np.testing.assert_array_equal(again["d"][:], 1)
+            np.testing.assert_array_equal(dataset(again, "d")[:], 1)
 
 
 def test_an_absent_file_and_one_of_another_kind_are_errors(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def elongation_network(scale: float, *, round_class: bool = False) -> torch.nn.M
             super().__init__()
             self.register_buffer("squares", (torch.arange(64.0) - 31.5) ** 2)
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             weight = torch.nn.functional.relu(x - 0.3)
             total = weight.sum(dim=(1, 2, 3)).clamp_min(1e-6)
             along = [weight.sum(dim=[d for d in (1, 2, 3) if d != axis]) @ self.squares for axis in (1, 2, 3)]

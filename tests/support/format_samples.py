@@ -265,7 +265,7 @@ def picture() -> PatternPicture:
 
 def documents() -> list[tuple[str, dict[str, object]]]:
     """A run of two frames: plain documents, and events with arrays of several types."""
-    start = {
+    start: dict[str, object] = {
         "uid": "66666666-6666-4666-8666-666666666666",
         "time": T0,
         "scan_id": 8,
@@ -280,7 +280,13 @@ def documents() -> list[tuple[str, dict[str, object]]]:
         "img": {"source": "test", "dtype": "array", "shape": [2, 3], "dtype_numpy": "<u2"},
         "th": {"source": "test", "dtype": "number", "shape": []},
     }
-    descriptor = {"uid": "d-1", "run_start": start["uid"], "time": T0, "name": "primary", "data_keys": keys}
+    descriptor: dict[str, object] = {
+        "uid": "d-1",
+        "run_start": start["uid"],
+        "time": T0,
+        "name": "primary",
+        "data_keys": keys,
+    }
     events: list[tuple[str, dict[str, object]]] = []
     for number in (1, 2):
         data = {
@@ -294,7 +300,7 @@ def documents() -> list[tuple[str, dict[str, object]]]:
         }
         event = {"uid": f"e-{number}", "descriptor": "d-1", "seq_num": number, "time": T0 + number, "data": data}
         events.append(("event", {**event, "timestamps": dict.fromkeys(data, T0 + number), "filled": {}}))
-    stop = {
+    stop: dict[str, object] = {
         "uid": "s-1",
         "run_start": start["uid"],
         "time": T0 + 9,

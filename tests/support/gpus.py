@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 from braggwatch.services.metrics.gpu_readings import GpuReading
+
+
+class NvmlError(Exception):
+    """As the module's own."""
 
 
 class NvmlStandIn:
@@ -19,8 +24,7 @@ class NvmlStandIn:
         Cleared: reading hangs, as it does on a GPU that is dying.
     """
 
-    class NVMLError(Exception):
-        """As the module's own."""
+    NVMLError: type[Exception] = NvmlError
 
     def __init__(self) -> None:
         self.refused: set[tuple[str, int]] = {("nvmlDeviceGetTotalEccErrors", 1)}
@@ -30,7 +34,7 @@ class NvmlStandIn:
         self.reasons = 0x1
         self.corrected = 3
 
-    def _check(self, name: str, handle: int) -> None:
+    def _check(self, name: str, handle: Any) -> None:
         if (name, handle) in self.refused or ("", handle) in self.refused:
             raise self.NVMLError(name)
 
@@ -49,38 +53,38 @@ class NvmlStandIn:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
-    def nvmlDeviceGetUUID(self, handle: int) -> str:
+    def nvmlDeviceGetUUID(self, handle: Any) -> str:
         return f"GPU-{handle:08d}"
 
-    def nvmlDeviceGetName(self, handle: int) -> str:
+    def nvmlDeviceGetName(self, handle: Any) -> str:
         return ("NVIDIA H200", "NVIDIA GeForce RTX 5090")[handle]
 
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
+    def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any:
         self._check("nvmlDeviceGetUtilizationRates", handle)
         return SimpleNamespace(gpu=37, memory=12)
 
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
         self.hold.wait()
         self._check("nvmlDeviceGetMemoryInfo", handle)
         return SimpleNamespace(total=150_754_820_096, free=150_000_000_000, used=754_820_096)
 
-    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
+    def nvmlDeviceGetTemperature(self, handle: Any, sensor: int) -> int:
         self._check("nvmlDeviceGetTemperature", handle)
         return 41 + sensor
 
-    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+    def nvmlDeviceGetPowerUsage(self, handle: Any) -> int:
         self._check("nvmlDeviceGetPowerUsage", handle)
         return 123_456
 
-    def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: Any) -> int:
         self._check("nvmlDeviceGetEnforcedPowerLimit", handle)
         return 700_000
 
-    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: int) -> int:
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: Any) -> int:
         self._check("nvmlDeviceGetCurrentClocksEventReasons", handle)
         return self.reasons
 
-    def nvmlDeviceGetTotalEccErrors(self, handle: int, errorType: int, counterType: int) -> int:
+    def nvmlDeviceGetTotalEccErrors(self, handle: Any, errorType: int, counterType: int) -> int:
         self._check("nvmlDeviceGetTotalEccErrors", handle)
         assert counterType == 0
         return (self.corrected, 0)[errorType]

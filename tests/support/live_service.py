@@ -98,13 +98,15 @@ class Stream:
         """Return when the derived run's event came, by this process's clock; None where it did not in time."""
         deadline = time.perf_counter() + timeout_s
         while (left := deadline - time.perf_counter()) > 0:
-            if not self._derived.poll(left * 1e3):
+            if not self._derived.poll(max(1, round(left * 1e3))):
                 continue
             message = self._derived.recv()
             came = time.perf_counter()
             if message.startswith(b"braggwatch event"):
                 _, document = decode(b"braggwatch", message)
-                if document["data"]["run_uid"] == run_uid:
+                data = document["data"]
+                assert isinstance(data, dict)
+                if data["run_uid"] == run_uid:
                     return came
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any, Literal
 
 import event_model
 import numpy as np
@@ -84,28 +85,28 @@ def noisy(frame: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).poisson(frame).astype(np.uint16)
 
 
-class PatternRunDocuments(list):
+class PatternRunDocuments(list[tuple[str, Any]]):
     """The documents of one run as (name, document)."""
 
     @property
     def uid(self) -> str:
         return self[0][1]["uid"]
 
-    def events(self) -> Iterator[dict]:
+    def events(self) -> Iterator[dict[str, Any]]:
         return (doc for name, doc in self if name == "event")
 
 
 def pattern_run(
-    frames: Sequence[object],
+    frames: Sequence[Any],
     *,
     particles: Sequence[str] | None = None,
     visits: Sequence[object] | None = None,
     zones: Sequence[object] | None = None,
-    data_key: dict | None = None,
-    start: dict | None = None,
+    data_key: dict[str, Any] | None = None,
+    start: dict[str, Any] | None = None,
     name: str = "primary",
     detector: str = "camera",
-    exit_status: str = "success",
+    exit_status: Literal["success", "abort", "fail"] = "success",
 ) -> PatternRunDocuments:
     """One run of inline patterns; ``data_key`` replaces what the detector's key declares."""
     declared = {"modality": "sadp", "inv_nm_per_px": 0.1} if data_key is None else data_key

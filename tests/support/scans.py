@@ -51,11 +51,11 @@ def synthetic(count: int, edge: int, distance: float, degrees: float, size_nm: f
     geometry = geometry_from_values(preset, {**VALUES, "detector_distance": distance}, (edge, edge))
     angles = np.linspace(-degrees / 2, degrees / 2, count)
     mapping = rocking_map(geometry)
-    center = mapping.q(0.0, edge / 2, edge / 2)
+    centre = mapping.q(0.0, edge / 2, edge / 2)
     rng = np.random.default_rng(0)
     frames = np.empty((count, edge, edge), dtype=np.int32)
     for n, angle in enumerate(angles):
-        q = mapping.q(angle, np.arange(edge)[:, None], np.arange(edge)) - center
+        q = mapping.q(angle, np.arange(edge)[:, None], np.arange(edge)) - centre
         x = np.maximum(np.linalg.norm(q, axis=-1) * size_nm * 5, 1e-3)
         frames[n] = rng.poisson(1e5 * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2 + 0.04)
     return make_case(f"{count}x{edge}²", frames, angles, preset, distance, PreprocessingSettings())

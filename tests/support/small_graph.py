@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from onnx import TensorProto
 
 from braggwatch.models.bundling.bundle import Bundle, GoldenArrays
 from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, Thresholds
@@ -27,7 +31,7 @@ def small_graph(scale: float = 1.0, channels: int = 4, batch_norm: bool = True) 
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     rng = np.random.default_rng(3)
 
-    def weight(name: str, *shape: int) -> object:
+    def weight(name: str, *shape: int) -> TensorProto:
         return numpy_helper.from_array(rng.normal(size=shape).astype(np.float32) * scale, name)
 
     nodes = [
@@ -112,7 +116,8 @@ def volume_bundle(edge: int = 8, channels: int = 4) -> Bundle:
     """A bundle in memory around :func:`volume_graph`; it has no calibration, for nothing here classifies."""
     model = volume_graph(edge, channels)
     rng = np.random.default_rng(5)
-    golden = GoldenArrays.record(OnnxRuntime(model, threads=1), rng.poisson(30.0, (3, edge, edge, edge)))
+    counts = rng.poisson(30.0, (3, edge, edge, edge)).astype(np.float32)
+    golden = GoldenArrays.record(OnnxRuntime(model, threads=1), counts)
     manifest = Manifest(
         name="volumes",
         version="1.0.0",
@@ -123,4 +128,5 @@ def volume_bundle(edge: int = 8, channels: int = 4) -> Bundle:
         thresholds=Thresholds(confidence=0.5, ood=10.0, significance=0.1),
         provenance=Provenance(code_version="0"),
     )
-    return Bundle(Path("volumes/1.0.0"), manifest, model, hashlib.sha256(model).hexdigest(), None, golden)
+    sha256 = hashlib.sha256(model).hexdigest()
+    return Bundle(Path("volumes/1.0.0"), manifest, model, sha256, None, golden)  # pyright: ignore[reportArgumentType]

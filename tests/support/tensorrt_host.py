@@ -11,6 +11,7 @@ import itertools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.tensorrt_api import TensorRt, load_tensorrt
-from braggwatch.models.runtimes.tensorrt_memory import DeviceError
+from braggwatch.models.runtimes.tensorrt_memory import DeviceBuffer, DeviceError, PinnedBuffer
+from braggwatch.models.runtimes.tensorrt_types import INetworkDefinition, OnnxParser
 
 _STREAMS: dict[int, HostMemory] = {}
 _HANDLES = itertools.count(1)
@@ -42,6 +44,12 @@ class HostBuffer:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
+
+
+def _here(buffer: DeviceBuffer) -> NDArray[np.float32]:
+    """The values of what stands for a buffer on the device."""
+    assert isinstance(buffer, HostBuffer)
+    return buffer.array
 
 
 @dataclass
@@ -82,18 +90,23 @@ class HostMemory:
 
     allocate_pinned = allocate
 
-    def upload(self, source: HostBuffer, target: HostBuffer, count: int) -> None:
+    def upload(self, source: PinnedBuffer, target: DeviceBuffer, count: int) -> None:
+        there = _here(target)
+
         def step() -> None:
-            target.array.reshape(-1)[:count] = source.array.reshape(-1)[:count]
+            there.reshape(-1)[:count] = source.array.reshape(-1)[:count]
 
         self.submit("upload", step)
 
-    def download(self, source: HostBuffer, target: HostBuffer) -> None:
-        self.submit("download", lambda: np.copyto(target.array, source.array))
+    def download(self, source: DeviceBuffer, target: PinnedBuffer) -> None:
+        there = _here(source)
+        self.submit("download", lambda: np.copyto(target.array, there))
 
-    def take(self, address: int, target: HostBuffer, count: int) -> None:
+    def take(self, address: int, target: DeviceBuffer, count: int) -> None:
+        there = _here(target)
+
         def step() -> None:
-            target.array.reshape(-1)[:count] = view(address, (count,))
+            there.reshape(-1)[:count] = view(address, (count,))
 
         self.submit("take", step)
 
@@ -149,6 +162,7 @@ class _Context:
         outputs = engine.session.run(engine.outputs, {engine.input: batch})
         for name, value in zip(engine.outputs, outputs, strict=True):
             shift = engine.shift if name == "logits" else 0.0
+            assert isinstance(value, np.ndarray)
             view(self.addresses[name], value.shape)[:] = value + np.float32(shift)
 
 
@@ -210,7 +224,7 @@ class HostTensorRt(TensorRt):
         self.loaded: list[bytes] = []
         self.built = 0
 
-    def runtime(self):
+    def runtime(self) -> Any:
         return types.SimpleNamespace(deserialize_cuda_engine=self._load)
 
     def _load(self, plan: bytes) -> _Engine | None:
@@ -220,11 +234,11 @@ class HostTensorRt(TensorRt):
         self.loaded.append(plan)
         return _Engine(self, self.shifts.pop(0) if self.shifts else 0.0)
 
-    def builder(self):
+    def builder(self) -> Any:
         """Build for real: the plan is TensorRT-RTX's for a named device."""
         self.built += 1
         real = rtx()
-        builder = real.builder()
+        builder: Any = real.builder()
         self._real = real
 
         def create_builder_config():
@@ -241,26 +255,26 @@ class HostTensorRt(TensorRt):
             build_serialized_network=lambda network, config: builder.build_serialized_network(network, config.config),
         )
 
-    def network(self, builder):
+    def network(self, builder: Any) -> INetworkDefinition:
         return self._real.network(builder.real)
 
-    def parser(self, network):
+    def parser(self, network: INetworkDefinition) -> OnnxParser:
         return self._real.parser(network)
 
 
 class _WithoutTimings:
     """A configuration whose timing cache counts how often it was used."""
 
-    def __init__(self, config) -> None:
+    def __init__(self, config: Any) -> None:
         self.config, self.content = config, b""
 
-    def add_optimization_profile(self, profile) -> int:
+    def add_optimization_profile(self, profile: object) -> int:
         return self.config.add_optimization_profile(profile)
 
     def create_timing_cache(self, serialized_timing_cache: bytes):
         return types.SimpleNamespace(serialize=lambda: serialized_timing_cache + b"timed")
 
-    def set_timing_cache(self, cache, ignore_mismatch: bool) -> bool:
+    def set_timing_cache(self, cache: object, ignore_mismatch: bool) -> bool:
         self.cache = cache
         return True
 

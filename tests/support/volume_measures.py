@@ -25,11 +25,11 @@ def measure_by_arrays(counts: NDArray[np.floating], radius: float) -> VolumeMeas
     top = np.array(np.unravel_index(int(smooth.argmax()), smooth.shape))
     grid = np.indices(smooth.shape)
     bright = smooth >= 0.1 * peak
-    center = np.array([np.average(axis[bright], weights=smooth[bright]) for axis in grid])
+    centre = np.array([np.average(axis[bright], weights=smooth[bright]) for axis in grid])
     squared = ((grid - top[:, None, None, None]) ** 2).sum(axis=0)
     outside = smooth[squared > radius**2]
     return VolumeMeasures(
-        center_offset_voxels=float(np.linalg.norm(center - np.array(smooth.shape) // 2)),
+        centre_offset_voxels=float(np.linalg.norm(centre - np.array(smooth.shape) // 2)),
         second_peak_ratio=float(outside.max()) / peak if outside.size else 0.0,
         half_extent_voxels=float(np.sqrt(squared[smooth >= 0.5 * peak].max())),
         peak_to_mean=peak / float(smooth.mean()),

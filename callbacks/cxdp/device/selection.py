@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
 from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
+from braggwatch.sim.errors import BraggwatchError
 
 if TYPE_CHECKING:
     from braggwatch.callbacks.cxdp.device.preprocessor import DevicePreprocessor
@@ -20,7 +21,7 @@ PreprocessingDevice = Literal["auto", "cpu", "cuda"]
 """``auto``: CUDA where it can be used, else the CPU."""
 
 
-class DeviceUnavailableError(RuntimeError):
+class DeviceUnavailableError(BraggwatchError, RuntimeError):
     """A device that was asked for can't be used; the message says why and what to do."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import RockingGeometry
 
 _MOST_OUTLIERS = 65536
@@ -92,7 +93,7 @@ def in_array_layout(
 
     Raises
     ------
-    ValueError
+    InputError
         If the image has none of these shapes.
     """
     values = np.asarray(image, dtype=np.float64)
@@ -102,14 +103,14 @@ def in_array_layout(
         r0, c0 = geometry.roi_origin
         region = values[r0 : r0 + rows * b0, c0 : c0 + columns * b1]
         if region.shape != (rows * b0, columns * b1):
-            raise ValueError(f"region of interest exceeds the chip of shape {geometry.chip_shape}")
+            raise InputError(f"region of interest exceeds the chip of shape {geometry.chip_shape}")
         values = region.reshape(rows, b0, columns, b1).mean(axis=(1, 3))
         if geometry.transposed:
             values = values.T
     if values.shape == geometry.frame_shape:
         values = values[crop_origin[0] : crop_origin[0] + shape[0], crop_origin[1] : crop_origin[1] + shape[1]]
     if values.shape != shape:
-        raise ValueError(
+        raise InputError(
             f"detector image of shape {image.shape} is neither the chip {geometry.chip_shape}, "
             f"the frame {geometry.frame_shape} nor the array {shape}"
         )

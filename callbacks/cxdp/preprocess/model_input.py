@@ -93,17 +93,17 @@ def make_model_input(
     plan, statistics = frames.plan, frames.statistics
     frame, row, column = statistics.peak_index
     near = float(plan.order.angles_deg[int(np.flatnonzero(plan.order.frames == frame)[0])])
-    center = plan.mapping.q(near, row, column)
+    centre = plan.mapping.q(near, row, column)
     pixel = _pixel_step(plan.mapping, near, row, column)
     size = _first_size(frames, (row, column), pixel, settings)
     estimate: SizeEstimate | None = None
     for _ in range(_SCALE_ROUNDS):
         step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
-        grid, cube = _gathered(frames, center, step, near, single=True)
+        grid, cube = _gathered(frames, centre, step, near, single=True)
         estimate = cube.size(step)
         # The window holds two true fringes, also on a grid that is not yet at the right scale.
         true_size = size if estimate is None else estimate.size_nm
-        center = grid.q(cube.centre(min(4.0 * np.pi / (10.0 * true_size * step), CENTRE / 2)))
+        centre = grid.q(cube.centre(min(4.0 * np.pi / (10.0 * true_size * step), CENTRE / 2)))
         if estimate is not None and _SIZE_BAND[0] <= size / estimate.size_nm <= _SIZE_BAND[1]:
             break
         size = 1.5 * size if estimate is None else _SIZE_MARGIN * estimate.size_nm
@@ -115,13 +115,13 @@ def make_model_input(
     elif estimate is not None:
         size = estimate.size_nm
     step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
-    grid, cube = _gathered(frames, center, step, near, single=False)
+    grid, cube = _gathered(frames, centre, step, near, single=False)
     if estimate is not None and _near_peak_coverage(cube.coverage) < 0.98:
         doubts = (*doubts, "part of the peak was not measured")
         if settings.previous_size_nm is not None and size != settings.previous_size_nm:
             size = settings.previous_size_nm
             step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
-            grid, cube = _gathered(frames, center, step, near, single=False)
+            grid, cube = _gathered(frames, centre, step, near, single=False)
     quality = assess(
         intensity=cube.intensity,
         coverage=cube.coverage,
@@ -136,7 +136,7 @@ def make_model_input(
         find_facets=settings.facets,
     )
     return ModelInput(
-        run_uid=run_uid, intensity=cube.intensity, basis=grid.basis, center_inv_A=grid.center_inv_A, quality=quality
+        run_uid=run_uid, intensity=cube.intensity, basis=grid.basis, centre_inv_A=grid.centre_inv_A, quality=quality
     )
 
 
@@ -152,9 +152,9 @@ def _require_signal(frames: SurveyedFrames) -> None:
 
 
 def _gathered(
-    frames: SurveyedFrames, center: NDArray[np.float64], step: float, near: float, *, single: bool
+    frames: SurveyedFrames, centre: NDArray[np.float64], step: float, near: float, *, single: bool
 ) -> tuple[QGrid, GatheredCube]:
-    grid = QGrid.around(center, step)
+    grid = QGrid.around(centre, step)
     try:
         polynomial = fit_index(grid, frames.plan.mapping, near)
     except ValueError as error:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.preprocess.corrections import PixelCorrections
 from braggwatch.callbacks.cxdp.preprocess.gather_kernel import KernelOrder, KernelPixels, gather_cube
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.q import RockingMap
 
 CUBE = 64
@@ -29,11 +30,11 @@ _SUPERSAMPLE_FROM = 1.6
 
 @dataclass(frozen=True, slots=True)
 class QGrid:
-    """A cubic grid of Q: voxel (i, j, k) is at ``center + ((i, j, k) - 32) @ basis * voxel_size``.
+    """A cubic grid of Q: voxel (i, j, k) is at ``centre + ((i, j, k) - 32) @ basis * voxel_size``.
 
     Attributes
     ----------
-    center_inv_A
+    centre_inv_A
         (3,) Q of voxel (32, 32, 32), sample frame, 1/angstrom.
     basis
         (3, 3) orthonormal rows, directions of the three array axes in the sample frame.
@@ -41,18 +42,18 @@ class QGrid:
         Edge of one voxel, 1/angstrom.
     """
 
-    center_inv_A: NDArray[np.float64]
+    centre_inv_A: NDArray[np.float64]
     basis: NDArray[np.float64]
     voxel_size_inv_A: float
 
     @classmethod
-    def around(cls, center_inv_A: NDArray[np.float64], voxel_size_inv_A: float) -> QGrid:
+    def around(cls, centre_inv_A: NDArray[np.float64], voxel_size_inv_A: float) -> QGrid:
         """Grid on a peak: axis 0 along Q, axis 2 along ``y x Q``, axis 1 completing the right-handed set."""
-        return cls(center_inv_A, basis_along(center_inv_A), voxel_size_inv_A)
+        return cls(centre_inv_A, basis_along(centre_inv_A), voxel_size_inv_A)
 
     def q(self, voxels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of fractional voxel indices, (..., 3) to (..., 3)."""
-        return self.center_inv_A + (voxels - CENTRE) @ self.basis * self.voxel_size_inv_A
+        return self.centre_inv_A + (voxels - CENTRE) @ self.basis * self.voxel_size_inv_A
 
 
 def basis_along(q: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,16 +96,16 @@ def order_frames(angles_deg: NDArray[np.float64], present: NDArray[np.bool_]) ->
 
     Raises
     ------
-    ValueError
+    InputError
         If fewer than two frames are usable or the angles don't differ.
     """
     usable = np.flatnonzero(present & np.isfinite(angles_deg))
     if usable.size < 2:
-        raise ValueError("fewer than two frames have an angle")
+        raise InputError("fewer than two frames have an angle")
     order = usable[np.argsort(angles_deg[usable], kind="stable")]
     angles = angles_deg[order].astype(np.float64)
     if angles[-1] - angles[0] <= 0:
-        raise ValueError("the scanned circle did not move")
+        raise InputError("the scanned circle did not move")
     missing = np.setdiff1d(np.arange(usable[0], usable[-1] + 1), usable)
     guessed = np.interp(missing, usable, angles_deg[usable])
     inside = np.bincount(
@@ -139,13 +140,13 @@ def fit_index(grid: QGrid, mapping: RockingMap, near_angle_deg: float) -> IndexP
 
     Raises
     ------
-    ValueError
+    InputError
         If part of the grid can't be reached by rocking (the voxel is far too large for this reflection).
     """
     nodes, design, inverse = _fit_design()
     exact = mapping.index(grid.q(CENTRE + CENTRE * nodes), near_angle_deg)
     if not np.isfinite(exact).all():
-        raise ValueError("part of the grid can't be reached by rocking")
+        raise InputError("part of the grid can't be reached by rocking")
     solution = inverse @ exact
     coefficients = np.zeros((3, 4, 4, 4))
     for (a, b, c), values in zip(_POWERS, solution, strict=True):

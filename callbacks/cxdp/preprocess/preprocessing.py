@@ -152,7 +152,7 @@ def unusable_input(run_uid: str, reason: str) -> ModelInput:
         run_uid=run_uid,
         intensity=np.zeros((CUBE, CUBE, CUBE), dtype=np.float32),
         basis=np.eye(3),
-        center_inv_A=np.zeros(3),
+        centre_inv_A=np.zeros(3),
         quality=invalid_quality(reason),
     )
 

@@ -101,7 +101,7 @@ def assess(
         Whether to look for facet streaks.
     """
     noticed = list(flags)
-    q = float(np.linalg.norm(grid.center_inv_A))
+    q = float(np.linalg.norm(grid.centre_inv_A))
     d_spacing = 2.0 * np.pi / q
     deviation = d_deviation(d_spacing, geometry)
     contradicted = contradiction(d_spacing, geometry, max_d_deviation)

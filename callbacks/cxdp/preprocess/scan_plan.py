@@ -12,11 +12,12 @@ from braggwatch.callbacks.cxdp.preprocess.corrections import frame_normalisation
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import FrameOrder, order_frames
 from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
 from braggwatch.callbacks.cxdp.records import RockingCurve
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import RockingMap, rocking_map
 
 
-class InvalidDataError(ValueError):
+class InvalidDataError(BraggwatchError, ValueError):
     """The data can't give a model input; the message says why, for an operator."""
 
 

@@ -16,6 +16,7 @@ from braggwatch.callbacks.cxdp.records import GeometryOrigin
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection
 from braggwatch.callbacks.documents.document_checks import finite
 from braggwatch.callbacks.documents.readings import StreamReadings
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.geometry.model import GeometryPreset, RockingGeometry, Signal, Value
 from braggwatch.sim.geometry.resolve import MissingGeometry, geometry_from_values
 
@@ -23,7 +24,7 @@ BASELINE = "baseline"
 """Name of the stream that bluesky's baseline preprocessor writes before and after a run."""
 
 
-class UnresolvedGeometry(ValueError):  # noqa: N818 the name says what is wrong
+class UnresolvedGeometry(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
     """A geometry value is missing, moved, or makes no sense; the message names it and where it was looked for."""
 
 

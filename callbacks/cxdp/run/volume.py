@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
 from braggwatch.callbacks.cxdp.run.region import Region, brightest_block, centred_region, whole
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.sim.errors import BraggwatchError
 
 FIRST_CAPACITY = 64
 """Frames to make room for where the plan does not say how many will come."""
 
 
-class InconsistentFrame(ValueError):  # noqa: N818 the name says what is wrong with the frame
+class InconsistentFrame(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong with the frame
     """A frame that can't belong to this run: another shape or dtype, not a real 2D array, or too many frames."""
 
 

@@ -12,6 +12,7 @@ from braggwatch.models.apt.training.samples import SdmPresentation, SdmSamples
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import CentreVoxelConfig, CentreVoxelNet, SdmEnsemble
+from braggwatch.sim.errors import InputError
 
 MEMBERS = 5
 
@@ -54,11 +55,11 @@ def train_ensemble(
 
     Raises
     ------
-    ValueError
+    InputError
         As `braggwatch.models.learning.training.train` does, or if there is but one fold.
     """
     if members < 2:
-        raise ValueError("folds need at least two members")
+        raise InputError("folds need at least two members")
     found: list[torch.nn.Module] = []
     for number in range(members):
         rest, own = samples.fold(number, members)

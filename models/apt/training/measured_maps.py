@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
+from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import open_unlocked
 
 SEVENFOLD = 7
@@ -23,7 +24,7 @@ _LARGEST_TURN_DEG = 1.0
 _LEAST_KEPT = 0.5
 
 
-class MeasuredMapsError(ValueError):
+class MeasuredMapsError(BraggwatchError, ValueError):
     """Measured maps can't be read; the message names the file and says why."""
 
 

@@ -18,6 +18,7 @@ from braggwatch.models.apt.scoring import OrderScorer, VoxelScores
 from braggwatch.models.apt.training.training_world import TrainingWorld, draw_until_it_fits
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import label_ions
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 _ROUND_NM = 3.0
@@ -92,18 +93,18 @@ def fit_rule(volumes: Sequence[ScoredVolume], *, seed: int = 1) -> OrderRule:
 
     Raises
     ------
-    ValueError
+    InputError
         If there are fewer than five volumes, or none of those to fit has ordered voxels.
     """
     if len(volumes) < 5:
-        raise ValueError(f"{len(volumes)} volumes are too few for a rule: at least five are needed")
+        raise InputError(f"{len(volumes)} volumes are too few for a rule: at least five are needed")
     test = list(volumes[::5])
     rest = [one for n, one in enumerate(volumes) if n % 5]
     # outside the data there is nothing, which a network would take for a sign of the rim: leave the outermost out
     x = np.concatenate([rule_inputs(one.maps, one.known, INPUTS)[_inner(one)] for one in rest])
     y = np.concatenate([one.ordered[one.known][_inner(one)] for one in rest])
     if not y.any():
-        raise ValueError("no voxel of these volumes is ordered: more volumes, or other radii, are needed")
+        raise InputError("no voxel of these volumes is ordered: more volumes, or other radii, are needed")
     middle, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     steps = min(max(_STEPS_A_VOLUME * len(rest), _STEPS[0]), _STEPS[1])
     networks = [_fitted((x - middle) / scale, y, steps, seed * 100 + copy) for copy in range(_COPIES)]

@@ -12,6 +12,7 @@ import numpy as np
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training.samples import SdmSamples
 from braggwatch.models.apt.training.training_world import TrainingWorld, cut_samples
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 _PART = 20
@@ -40,14 +41,14 @@ def make_samples(
 
     Raises
     ------
-    ValueError
+    InputError
         If the folder's samples are of another world, input or seed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = json.dumps({"seed": seed, "world": world.model_dump(), "sdm": sdm.model_dump()}, indent=1)
     kept = folder / _WORLD_FILE
     if kept.exists() and _facts(kept.read_text(encoding="utf-8")) != _facts(facts):
-        raise ValueError(f"{folder} holds samples of another world: choose another folder, or remove it")
+        raise InputError(f"{folder} holds samples of another world: choose another folder, or remove it")
     kept.write_text(facts, encoding="utf-8")
     parts: list[SdmSamples] = []
     for first in range(volumes.start, volumes.stop, _PART):

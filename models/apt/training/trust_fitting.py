@@ -12,6 +12,7 @@ from braggwatch.models.uncertainty.calibration import fit_temperature
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, ood_threshold, sample_scores
 from braggwatch.models.uncertainty.trust import FittedTrust, TrustArrays
+from braggwatch.sim.errors import InputError
 
 _LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 _BATCH = 512
@@ -33,12 +34,12 @@ def fit_sdm_trust(runtime: Runtime, samples: SdmSamples, *, conformal_samples: i
 
     Raises
     ------
-    ValueError
+    InputError
         If a class is absent, or there are fewer than four volumes.
     """
     volumes = np.unique(samples.volume)
     if len(volumes) < 4:
-        raise ValueError(f"{len(volumes)} volumes are too few to calibrate on: at least four are needed")
+        raise InputError(f"{len(volumes)} volumes are too few to calibrate on: at least four are needed")
     logits, features = run_samples(runtime, samples)
     temperature = fit_temperature(logits[:, None, :], samples.labels)
     scaled = logits / temperature

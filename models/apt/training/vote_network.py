@@ -13,6 +13,7 @@ from braggwatch.models.apt.training.pictures import PicturePresentation, Picture
 from braggwatch.models.learning.training import Prediction, predict, train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import PaperSdmNet
+from braggwatch.sim.errors import InputError
 
 FOLDS = 5
 EPOCHS = 7
@@ -147,7 +148,7 @@ def cross_validate(
         Called with (fold, step, loss).
     """
     if folds < 2:
-        raise ValueError("cross-validation needs at least two folds")
+        raise InputError("cross-validation needs at least two folds")
     found: list[Fold] = []
     for number in range(folds):
         rest, own = samples.fold(number, folds, seed)

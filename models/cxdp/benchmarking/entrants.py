@@ -15,6 +15,7 @@ from braggwatch.models.cxdp.benchmarking.patterns import SHAPE
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome
 from braggwatch.sim.cxdp.labels import CLASSES
+from braggwatch.sim.errors import BraggwatchError
 
 Scale = Literal["counts", "log1p-max"]
 Layout = Literal["auto", "NDHW", "NCDHW", "NDHWC"]
@@ -25,7 +26,7 @@ _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 _SCORE_NAME = "ood_score"
 
 
-class EntrantError(ValueError):
+class EntrantError(BraggwatchError, ValueError):
     """A model can't take part; the message says what its graph should look like."""
 
 

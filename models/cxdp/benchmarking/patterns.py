@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.sim.cxdp.labels import CLASSES
+from braggwatch.sim.errors import BraggwatchError
 
 Split = Literal["public-dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -30,7 +31,7 @@ _MEANING = "round(sqrt(counts)); counts = root_counts**2; axis 0 of each volume 
 _SUMS_LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(BraggwatchError, ValueError):
     """The test set is missing, incomplete or changed; the message names the file."""
 
 

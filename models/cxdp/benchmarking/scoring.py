@@ -15,6 +15,7 @@ from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.models.uncertainty.ood import auroc
 from braggwatch.models.verdict import Outcome
 from braggwatch.sim.cxdp.labels import CLASSES
+from braggwatch.sim.errors import InputError
 
 CALIBRATION_BINS = 15
 _SMALLEST = 1e-12
@@ -86,13 +87,13 @@ def score_answers(
 
     Raises
     ------
-    ValueError
+    InputError
         If there is another number of answers than of patterns, or no pattern of a crystal.
     """
     pairs = list(zip(benchmark.chosen(splits), answers, strict=True))
     inside = [(fact, answer) for fact, answer in pairs if not fact.is_outlier]
     if not inside:
-        raise ValueError(f"no pattern of a crystal in {', '.join(splits)}")
+        raise InputError(f"no pattern of a crystal in {', '.join(splits)}")
     members = [_prediction(fact, answer) for fact, answer in inside]
     truth = np.array([CLASSES.index(fact.label) for fact, _ in inside])
     answered = np.array([answer.probabilities is not None for _, answer in inside])

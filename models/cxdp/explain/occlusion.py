@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from braggwatch.models.explain.explanation import Explanation, ExplanationError, checked_counts
 from braggwatch.models.runtimes.base import Runtime
+from braggwatch.sim.errors import BraggwatchError
 
 Cells = Literal[8, 16]
 Fill = Literal["radial", "zero"]
@@ -26,7 +27,7 @@ _SLABS = 16
 _SMALLEST = 1e-7
 
 
-class ExplanationStopped(RuntimeError):  # noqa: N818 the name says what happened
+class ExplanationStopped(BraggwatchError, RuntimeError):  # noqa: N818 the name says what happened
     """The caller asked for an end before the map was done."""
 
 

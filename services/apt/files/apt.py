@@ -12,6 +12,7 @@ import numpy as np
 from braggwatch.services.apt.files.error import AptFileError
 from braggwatch.services.apt.files.plausibility import check_plausible
 from braggwatch.sim.apt.model import IonCloud
+from braggwatch.sim.errors import MissingPackageError
 
 _LIBRARY_LOG = "ifes-apt-tc-data-modeling"
 
@@ -23,7 +24,7 @@ def read_apt(path: Path) -> IonCloud:
     ------
     AptFileError
         If it is not such a file, is truncated, or lacks the sections ``Position`` and ``Mass``.
-    ImportError
+    MissingPackageError
         If the library isn't installed.
     OSError
         If the file can't be read.
@@ -34,7 +35,7 @@ def read_apt(path: Path) -> IonCloud:
         try:
             from ifes_apt_tc_data_modeling.apt.apt6_reader import ReadAptFileFormat
         except ImportError as error:
-            raise ImportError("reading .apt needs the extra [apt]: pip install 'braggwatch[apt]'") from error
+            raise MissingPackageError("reading .apt needs the extra [apt]: pip install 'braggwatch[apt]'") from error
         try:
             reader = ReadAptFileFormat(str(path))
             position, mass = reader.get_reconstructed_positions(), reader.get_mass_to_charge_state_ratio()

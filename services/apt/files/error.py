@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from braggwatch.sim.errors import BraggwatchError
 
-class AptFileError(ValueError):
+
+class AptFileError(BraggwatchError, ValueError):
     """The atom probe file is truncated, empty, in another format or implausible; the message says what to do."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from braggwatch.services.apt.files.error import AptFileError
 from braggwatch.sim.apt.model import MassRange
+from braggwatch.sim.errors import InputError
 
 _RRNG_RANGE = re.compile(r"range(\d+)\s*=\s*(.*)", re.IGNORECASE)
 _RRNG_NUMBER = re.compile(r"number\s*=\s*(\d+)", re.IGNORECASE)
@@ -54,7 +55,7 @@ def _range(
     try:
         ends = float(low), float(high)
         if not all(math.isfinite(end) for end in (*ends, volume)):
-            raise ValueError("a number isn't finite")
+            raise InputError("a number isn't finite")
         return MassRange(*ends, name, volume, color)
     except ValueError as error:
         raise AptFileError(f"{path}: can't read the range {line!r}: {error}") from error

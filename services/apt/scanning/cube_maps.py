@@ -12,6 +12,7 @@ from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
 from braggwatch.sim.apt.scan import scan_sdm
+from braggwatch.sim.errors import InputError
 
 
 def cube_maps(
@@ -40,7 +41,7 @@ def cube_maps(
     ------
     UnresolvedPlanesError
         If the data don't resolve lattice planes.
-    ValueError
+    InputError
         If an element is absent, or the cube contains no pair of ions.
     """
     host, solute = chosen_elements(ions, host, solute)
@@ -53,5 +54,5 @@ def cube_maps(
     grid = VoxelGrid(corner, (k, k, k), sdm.voxel_nm)
     maps = scan_sdm(as_host_and_solute(flat, host, solute), sdm.pairs, sdm.scan_settings(), grid=grid).maps[0, 0, 0]
     if maps.max(initial=0) <= 0:
-        raise ValueError(f"the cube of {2 * half:g} nm around {at_nm} contains no pair of ions: is it inside the data?")
+        raise InputError(f"the cube of {2 * half:g} nm around {at_nm} contains no pair of ions: is it inside the data?")
     return maps

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from braggwatch.services.apt.scanning.scan import OrderScan
 from braggwatch.services.apt.scanning.summary import summary
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.apt.files import write_pos
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import IonCloud
@@ -75,7 +75,7 @@ def ion_labels(scan: OrderScan) -> NDArray[np.int32]:
 def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
     """Write groups in the style of NeXus's atom probe results (NXapm_paraprobe): NXdata, with axes if any."""
     grid = scan.grid
-    centers = [
+    centres = [
         np.array([grid.origin_nm[a] + (n + 0.5) * grid.voxel_nm for n in range(grid.shape[a])]) for a in range(3)
     ]
     with h5py.File(path, "w") as file:
@@ -89,7 +89,7 @@ def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
         order = _group(entry, "order", "NXdata")
         order.attrs["signal"] = "log_odds"
         order.attrs["axes"] = ["x", "y", "z"]
-        for name, axis in zip("xyz", centers, strict=True):
+        for name, axis in zip("xyz", centres, strict=True):
             order[name] = axis
             order[name].attrs["units"] = "nm"
         order.attrs["z_is"] = "levelled depth; see coordinate_system"
@@ -104,7 +104,7 @@ def _write_hdf5(scan: OrderScan, labels: NDArray[np.int32], path: Path) -> None:
             order.create_dataset(name, data=values, compression="gzip", shuffle=True, fletcher32=True)
         found = _group(entry, "precipitates", "NXobject")
         for name, values, units in (
-            ("center", scan.found.centers_nm, "nm"),
+            ("center", scan.found.centres_nm, "nm"),
             ("radius", scan.found.radii_nm, "nm"),
             ("voxels", scan.found.voxels, ""),
             ("at_edge", scan.found.at_edge, ""),
@@ -161,7 +161,7 @@ def write_vti(path: Path, grid: VoxelGrid, fields: Mapping[str, NDArray[np.float
 
 
 def _write_table(scan: OrderScan, path: Path) -> None:
-    at = scan.level.undo(scan.found.centers_nm)
+    at = scan.level.undo(scan.found.centres_nm)
     with path.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["precipitate", "x_nm", "y_nm", "z_nm", "radius_nm", "voxels", "at_edge", "solute_part"])

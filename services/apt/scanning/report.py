@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.services.apt.scanning.outputs import SCAN_FILE
+from braggwatch.sim.errors import InputError
 
 _MOST_POINTS = 40_000
 _SURFACES = {"otsu": "Otsu's cut", "given": "given"}
@@ -49,12 +50,12 @@ class ScanRecord:
 
         Raises
         ------
-        ValueError
+        InputError
             If the file doesn't exist or isn't a scan.
         """
         path = folder / SCAN_FILE
         if not path.exists():
-            raise ValueError(f"{folder} contains no {SCAN_FILE}: run 'braggwatch apt scan' with --out {folder} first")
+            raise InputError(f"{folder} contains no {SCAN_FILE}: run 'braggwatch apt scan' with --out {folder} first")
         try:
             with h5py.File(path, "r") as file:
                 entry = _group(file, "entry1")
@@ -74,20 +75,20 @@ class ScanRecord:
                     phases,
                 )
         except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} can't be read as a scan: {error}") from error
+            raise InputError(f"{path} can't be read as a scan: {error}") from error
 
 
 def _group(parent: h5py.Group, name: str) -> h5py.Group:
     found = parent[name]
     if not isinstance(found, h5py.Group):
-        raise ValueError(f"{name} is not a group")
+        raise InputError(f"{name} is not a group")
     return found
 
 
 def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
     found = parent[name]
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"{name} is not a dataset")
+        raise InputError(f"{name} is not a dataset")
     return found
 
 

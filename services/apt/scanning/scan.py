@@ -25,6 +25,7 @@ from braggwatch.services.apt.files import RangedShare
 from braggwatch.services.batch.resumable_arrays import keep_slice, kept_slice
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
+from braggwatch.sim.errors import InputError
 
 Say = Callable[[str, int, int], None]
 _SLICE = 12
@@ -157,7 +158,7 @@ def scan_reconstruction(
     ------
     UnresolvedPlanesError
         If the data don't resolve lattice planes.
-    ValueError
+    InputError
         If an element is absent, or there are too few data to scan.
     """
     tell = say or (lambda _step, _done, _total: None)
@@ -177,7 +178,7 @@ def scan_reconstruction(
     log_odds = scorer.log_odds(scores)
     known = scores.known
     if not known.any():
-        raise ValueError("no voxel contains enough ions for a score: is the host the most abundant element?")
+        raise InputError("no voxel contains enough ions for a score: is the host the most abundant element?")
     null = _shuffled_log_odds(scorer, pair, grid, least_ions, tell) if options.controls else None
     cut = cut_log_odds(log_odds, given=options.threshold, stated=scorer.threshold, null=null)
     ordered = np.nan_to_num(log_odds, nan=-np.inf) > cut.threshold

@@ -11,6 +11,7 @@ from braggwatch.models.apt.sdm_input import HOST, SOLUTE, SdmInput
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.alloys import load_alloy
 from braggwatch.sim.apt.library import WINDOWS, LibrarySpec, make_sample
+from braggwatch.sim.errors import InputError
 
 _BATCH = 64
 
@@ -41,12 +42,12 @@ def counted_for(spec: LibrarySpec, sdm: SdmInput) -> LibrarySpec:
 
     Raises
     ------
-    ValueError
+    InputError
         If the network's window is not one of the named windows.
     """
     window = next((name for name, window in WINDOWS.items() if window == sdm.window), None)
     if window is None:
-        raise ValueError(f"no library has the window {sdm.window}")
+        raise InputError(f"no library has the window {sdm.window}")
     names = load_alloy(spec.alloy).names
     species = {HOST: names[0], SOLUTE: names[-1]}
     return spec.model_copy(

@@ -26,7 +26,8 @@ from braggwatch.models.networks.sdm import SdmEnsemble
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.services.apt.training.rule import find_rule
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
+from braggwatch.sim.errors import InputError
 
 CLASSES = ("fcc", "l12")
 HELD_OUT_FROM = 1_000_000
@@ -60,13 +61,13 @@ class OrderRecipe:
 
     def __post_init__(self) -> None:
         if not self.members <= self.volumes < HELD_OUT_FROM:
-            raise ValueError(f"{self.volumes} volumes: at least one per member is needed")
+            raise InputError(f"{self.volumes} volumes: at least one per member is needed")
         if self.held_out < 8:
-            raise ValueError(
+            raise InputError(
                 f"{self.held_out} held-out volumes are too few for calibration and testing: at least 8 are needed"
             )
         if self.rule_volumes < 5:
-            raise ValueError(f"{self.rule_volumes} volumes are too few for a rule: at least 5 are needed")
+            raise InputError(f"{self.rule_volumes} volumes are too few for a rule: at least 5 are needed")
 
 
 def make_order_bundle(

@@ -103,7 +103,7 @@ def _write_precipitates(path: Path, volume: SimulatedVolume) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["precipitate", "x_nm", "y_nm", "z_nm", "radius_nm", "ions"])
-        for n, (centre, radius, count) in enumerate(zip(truth.centers_nm, truth.radii_nm, ions, strict=True)):
+        for n, (centre, radius, count) in enumerate(zip(truth.centres_nm, truth.radii_nm, ions, strict=True)):
             writer.writerow([n, *(f"{float(v):.4f}" for v in (*centre, radius)), int(count)])
 
 

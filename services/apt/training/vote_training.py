@@ -37,9 +37,10 @@ from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
 from braggwatch.services.apt.training.order_training import CLASSES, sdm_input_spec, sdm_metrics
 from braggwatch.services.apt.training.volume_data import make_sdm_library
 from braggwatch.services.batch.shards import ShardDone
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
 from braggwatch.sim.apt.sdm_shards import read_sdm_shard
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 HELD_OUT_FROM = 10_000_000
@@ -84,15 +85,15 @@ class PaperRecipe:
 
     def __post_init__(self) -> None:
         if self.library.map_shape != SdmInput.paper().shape:
-            raise ValueError("the published network needs maps of one pair in the window 'paper'")
+            raise InputError("the published network needs maps of one pair in the window 'paper'")
         if min(self.disordered, self.ordered) < 32:
-            raise ValueError("at least 32 maps of each class are needed")
+            raise InputError("at least 32 maps of each class are needed")
         if self.held_out < 40:
-            raise ValueError(
+            raise InputError(
                 f"{self.held_out} held-out maps are too few for calibration and testing: at least 40 are needed"
             )
         if self.folds == 1:
-            raise ValueError("cross-validation needs at least two folds, or 0 for none")
+            raise InputError("cross-validation needs at least two folds, or 0 for none")
 
     def config(self, samples: int) -> TrainingConfig:
         """Return the configuration of a network's training on this number of samples."""

@@ -9,6 +9,7 @@ import typer
 
 from braggwatch.services.cli.apt.simulate_command import Library
 from braggwatch.services.cli.console import clear_errors, console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,13 +62,13 @@ def explain(
         from braggwatch.models.slice_picture import write_png
 
         if out is not None and out.suffix.lower() != ".png":
-            raise ValueError(f"{out.name}: the picture is a .png")
-        model = Bundle.load(Registry(registry).resolve(bundle))
+            raise InputError(f"{out.name}: the picture is a .png")
+        model = Bundle.load(Registry(registry).locate(bundle))
         sdm = sdm_input_of(model)
         if reconstruction is None:
             counts = _simulated(sdm, library, seed, number)
         elif ranges is None or at is None:
-            raise ValueError("a reconstruction needs --ranges FILE and --at X Y Z")
+            raise InputError("a reconstruction needs --ranges FILE and --at X Y Z")
         else:
             counts = _measured(sdm, reconstruction, ranges, at, host, solute)
         found = explain_sdm(model, counts, label=label)

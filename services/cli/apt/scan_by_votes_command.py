@@ -44,7 +44,7 @@ def scan_by_votes(
         from braggwatch.services.apt.scanning.vote_scan import paper_summary, scan_by_votes, write_paper_scan
         from braggwatch.sim.whole_file import whole_file
 
-        model = Bundle.load(Registry(registry).resolve(bundle))
+        model = Bundle.load(Registry(registry).locate(bundle))
         caller = CubeCaller(model, open_runtime(model, "onnxruntime-cpu", threads)[0])
         ions = label_checked(read_ions(reconstruction), read_ranges(ranges))
         with counted_progress() as progress:

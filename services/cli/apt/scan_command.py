@@ -18,7 +18,7 @@ def scan(
     solute: Annotated[
         str | None, typer.Option(help="Element on the corner sites; default: the second most abundant.")
     ] = None,
-    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt",
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle: NAME/VERSION, alias or folder.")] = "apt",
     threshold: Annotated[
         float | None, typer.Option(help="Log odds above which a voxel is ordered; default: the bundle's.")
     ] = None,
@@ -77,7 +77,7 @@ def scan(
             search=PlaneSearch(spacing),
         )
         try:
-            path = Registry(registry).resolve(bundle)
+            path = Registry(registry).locate(bundle)
         except RegistryError as error:
             raise RegistryError(f"{error}. {_how_to_train(bundle, registry)}") from error
         model = Bundle.load(path)

@@ -68,21 +68,21 @@ def simulate(
     20000 --library equal --out maps**
     """
     with clear_errors():
-        text = None if config is None else config.read_text(encoding="utf-8")
         if sdms is None:
-            _volume(out, kind, ions, seed, text, as_json=as_json)
+            _volume(out, kind, ions, seed, config, as_json=as_json)
         else:
-            _maps(out, library, sdms, first, seed, workers, shard, text, as_json=as_json)
+            _maps(out, library, sdms, first, seed, workers, shard, config, as_json=as_json)
 
 
-def _volume(out: Path, kind: World, ions: float, seed: int, config: str | None, *, as_json: bool) -> None:
+def _volume(out: Path, kind: World, ions: float, seed: int, config: Path | None, *, as_json: bool) -> None:
     from braggwatch.services.apt.training.volume_data import make_volume
     from braggwatch.sim.apt.volume import VolumeSpec, load_volume_spec
+    from braggwatch.sim.validated import read_json_model
 
     if config is None:
         spec, name = load_volume_spec(kind.value).sized_for(ions), f"apt-{kind.value}-{seed}"
     else:
-        spec, name = VolumeSpec.model_validate_json(config), f"apt-{seed}"
+        spec, name = read_json_model(config, VolumeSpec), f"apt-{seed}"
     with counted_progress() as progress:
         task = progress.add_task("simulating", total=None)
         made = make_volume(
@@ -102,7 +102,7 @@ def _maps(
     seed: int,
     workers: int,
     shard: str,
-    config: str | None,
+    config: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -110,8 +110,9 @@ def _maps(
     from braggwatch.services.batch.shards import part_of
     from braggwatch.services.cli.shard_progress import shard_progress
     from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
+    from braggwatch.sim.validated import read_json_model
 
-    spec = load_library_spec(library.value) if config is None else LibrarySpec.model_validate_json(config)
+    spec = load_library_spec(library.value) if config is None else read_json_model(config, LibrarySpec)
     part = part_of(shard)
     tasks = sdm_shard_tasks(out, spec, seed, samples, first=first, part=part)
     with shard_progress(sum(task.stop - task.start for task in tasks)) as progress:

@@ -51,6 +51,7 @@ def train(
         from braggwatch.models.bundling.registry import Registry
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.services.apt.training.order_training import OrderRecipe, make_order_bundle
+        from braggwatch.sim.validated import read_json_model
 
         keep_freed_memory()
         recipe = OrderRecipe(
@@ -60,7 +61,7 @@ def train(
             held_out=held_out,
             rule_volumes=rule_volumes,
             members=members,
-            world=TrainingWorld() if config is None else TrainingWorld.model_validate_json(config.read_text()),
+            world=TrainingWorld() if config is None else read_json_model(config, TrainingWorld),
             config=sdm_config(steps, seed=seed, threads=threads, device=device),
         )
         with counted_progress() as progress:

@@ -69,14 +69,13 @@ def train_paper(
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.services.apt.training.vote_training import PaperRecipe, make_paper_bundle
         from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
+        from braggwatch.sim.validated import read_json_model
 
         keep_freed_memory()
         recipe = PaperRecipe(
             name=name,
             version=version,
-            library=load_library_spec(library.value)
-            if config is None
-            else LibrarySpec.model_validate_json(config.read_text(encoding="utf-8")),
+            library=load_library_spec(library.value) if config is None else read_json_model(config, LibrarySpec),
             disordered=disordered,
             ordered=ordered,
             held_out=held_out,

@@ -17,6 +17,7 @@ from braggwatch.services.cli.console import (
     say,
     write_json,
 )
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle
@@ -251,8 +252,7 @@ def _bundles(name: str, every: bool, registry: Path | None) -> list[Bundle]:
     found = Registry(registry)
     if every:
         return [Bundle.load(found.root / one) for one in found.list()]
-    path = Path(name)
-    return [Bundle.load(path if path.is_dir() else found.resolve(name))]
+    return [Bundle.load(found.locate(name))]
 
 
 def _build_one(bundle: Bundle, cache: EngineCache, flavour: Flavour, capabilities: tuple[str, ...]) -> EngineRecord:
@@ -288,7 +288,7 @@ def _peak(tflops: float | None, gb_s: float | None) -> DevicePeak | None:
     from braggwatch.models.runtimes.engine_floor import DevicePeak, known_peak
 
     if (tflops is None) != (gb_s is None):
-        raise ValueError("a floor needs both --peak-tflops and --peak-gb-s")
+        raise InputError("a floor needs both --peak-tflops and --peak-gb-s")
     if tflops is not None and gb_s is not None:
         return DevicePeak(tflops * 1e12, gb_s * 1e9)
     try:

@@ -1,4 +1,4 @@
-"""``braggwatch export``: the deployable graph from trained weights."""
+"""``braggwatch cxdp export``: the deployable graph from trained weights."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def export(
 
     The network is recognised from its weights, its outlier output left out, and normalisation and temperature are put
     into the graph. ONNX Runtime must give what PyTorch gives, to 1e-4, or nothing is written. A checkpoint gives the
-    averaged weights; its graph is not calibrated, that is what 'braggwatch train' does after the last step.
+    averaged weights; its graph is not calibrated, that is what 'braggwatch cxdp train' does after the last step.
 
-    Example: **braggwatch export runs/train --to model.onnx**
+    Example: **braggwatch cxdp export runs/train --to model.onnx**
     """
     with clear_errors():
         from dataclasses import asdict

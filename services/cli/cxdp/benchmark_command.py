@@ -1,4 +1,4 @@
-"""``braggwatch benchmark``: score a model on the open test set."""
+"""``braggwatch cxdp benchmark``: score a model on the open test set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,9 +82,9 @@ def benchmark(
     A graph takes one (64, 64, 64) volume and gives three numbers: perfect, screw, edge. A bundle is scored as deployed,
     with its mirror copies and its right to name no class.
 
-    Example: **braggwatch benchmark --split public-dev**
+    Example: **braggwatch cxdp benchmark --split public-dev**
 
-    Example: **braggwatch benchmark mine.onnx --input log1p-max --layout NCDHW --output y --reads logits**
+    Example: **braggwatch cxdp benchmark mine.onnx --input log1p-max --layout NCDHW --output y --reads logits**
     """
     with clear_errors():
         from rich.progress import Progress
@@ -115,8 +116,8 @@ def _entrant(model: str, reading: Reading, threads: int) -> Entrant:
     if path.is_file() or path.suffix == ".onnx":
         return OnnxEntrant.from_file(path, reading, threads)
     if reading != Reading():
-        raise ValueError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")
-    return BundleEntrant(BundleClassifier.load(path if path.is_dir() else Registry().resolve(model), threads))
+        raise InputError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")
+    return BundleEntrant(BundleClassifier.load(Registry().locate(model), threads))
 
 
 def _table(result: BenchmarkResult) -> Table:

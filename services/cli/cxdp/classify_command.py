@@ -13,10 +13,9 @@ from braggwatch.services.cli.console import (
     clear_errors,
     console,
     error_console,
-    parse_assignments,
-    parse_names,
     write_json,
 )
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,17 +62,19 @@ def classify(
     Example: **braggwatch classify scan.h5 --frames /entry/data/data --angles /entry/th --set energy=9 ...**
     """
     with clear_errors():
+        from braggwatch.services.importers.assignments import parse_assignments, parse_names
         from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
         from braggwatch.services.settings import load_settings
         from braggwatch.sim.geometry import load_preset
+        from braggwatch.sim.validated import validated
 
         settings = load_settings(config)
         preset = load_preset(geometry if geometry is not None else settings.screening.geometry)
         if frames is not None or angles is not None:
             if frames is None or angles is None:
                 raise typer.BadParameter("an HDF5 file needs both", param_hint="--frames and --angles")
-            records = hdf5_documents(
-                Hdf5Options(
+            with validated("options"):
+                options = Hdf5Options(
                     file=file,
                     frames=frames,
                     angles=angles,
@@ -86,7 +87,7 @@ def classify(
                     hkl=None if hkl is None else _reflection(hkl),
                     hkl_field=settings.assembly.hkl_field,
                 )
-            )
+            records = hdf5_documents(options)
         else:
             if hkl is not None:
                 raise typer.BadParameter(
@@ -140,7 +141,7 @@ def _reports(
     from braggwatch.services.cxdp.recorded_runs import screen_documents
 
     name = model if model is not None else settings.screening.model
-    path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+    path = Registry(settings.screening.registry).locate(name)
     classifier = BundleClassifier.load(path, threads=settings.screening.threads)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
     yield from screen_documents(records, preset, preprocessor, classifier, settings.assembly)
@@ -151,7 +152,7 @@ def _recording(file: Path, allow_truncated: bool) -> Iterator[RecordedDocument]:
 
     with file.open("rb") as opened:
         if opened.read(8) == b"\x89HDF\r\n\x1a\n":
-            raise ValueError(f"{file.name} is an HDF5 file: say where the frames and angles are (--frames, --angles)")
+            raise InputError(f"{file.name} is an HDF5 file: say where the frames and angles are (--frames, --angles)")
     read_header(file)
     return read_recording(file, allow_truncated=allow_truncated)
 

@@ -1,4 +1,4 @@
-"""``braggwatch explain``: which part of a pattern an answer depends on."""
+"""``braggwatch cxdp explain``: which part of a pattern an answer depends on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,9 +58,9 @@ def explain(
 ) -> None:
     """Say which part of a pattern the answer depends on, by hiding its parts or by the network's gradients.
 
-    Example: **braggwatch explain scan54.bwrec --geometry 34idc --out scan54.html**
+    Example: **braggwatch cxdp explain scan54.bwrec --geometry 34idc --out scan54.html**
 
-    Example: **braggwatch explain 8a3f… --store results.sqlite --method gradcam --out why.png**
+    Example: **braggwatch cxdp explain 8a3f… --store results.sqlite --method gradcam --out why.png**
     """
     with clear_errors():
         from braggwatch.models.bundling.bundle import Bundle
@@ -68,12 +69,12 @@ def explain(
         from braggwatch.services.settings import load_settings
 
         if out is not None and out.suffix.lower() not in {".png", ".html"}:
-            raise ValueError(f"{out.name}: the picture is a .png or a .html")
+            raise InputError(f"{out.name}: the picture is a .png or a .html")
         if cells not in {8, 16}:
-            raise ValueError(f"--cells is 8 or 16, not {cells}")
+            raise InputError(f"--cells is 8 or 16, not {cells}")
         settings = load_settings(config)
         name = model if model is not None else settings.screening.model
-        path = Path(name) if Path(name).is_dir() else Registry(settings.screening.registry).resolve(name)
+        path = Registry(settings.screening.registry).locate(name)
         with error_console().status("explaining"):
             bundle = Bundle.load(path)
             bundle.require_task(DEFECT_TASK)
@@ -127,13 +128,25 @@ def _counts(
     if not file.is_file():
         return _stored(what, store if store is not None else settings.store.path)
     if file.suffix.lower() == ".npz":
-        import numpy as np
+        return _kept(file)
+    return _recorded(file, settings, bundle, geometry)
 
+
+def _kept(file: Path) -> NDArray[np.float32]:
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
         with np.load(file, allow_pickle=False) as archive:
             if "intensity" not in archive.files:
-                raise ValueError(f"{file.name} holds no array 'intensity', only {', '.join(archive.files)}")
+                raise InputError(f"{file.name} holds no array 'intensity', only {', '.join(archive.files)}")
             return np.asarray(archive["intensity"], dtype=np.float32)
-    return _recorded(file, settings, bundle, geometry)
+    except (EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file.name} is no NPZ file of counts: {' '.join(str(error).split())}") from error
 
 
 def _stored(run_uid: str, path: Path) -> NDArray[np.float32]:
@@ -143,10 +156,10 @@ def _stored(run_uid: str, path: Path) -> NDArray[np.float32]:
         raise FileNotFoundError(f"{run_uid} is no file, and there is no store {path} to look it up in: give --store")
     with ResultStore(path, read_only=True) as opened:
         if opened.get(run_uid) is None:
-            raise LookupError(f"{run_uid} is neither a file nor a run in {path}")
+            raise UnknownNameError(f"{run_uid} is neither a file nor a run in {path}")
         counts = opened.model_input(run_uid)
     if counts is None:
-        raise LookupError(f"no model input kept for run {run_uid}")
+        raise UnknownNameError(f"no model input kept for run {run_uid}")
     return counts
 
 
@@ -164,10 +177,10 @@ def _recorded(file: Path, settings: Settings, bundle: Path, geometry: str | None
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
     reports = list(screen_documents(read_recording(file), preset, preprocessor, classifier, settings.assembly))
     if len(reports) != 1:
-        raise ValueError(f"{file.name} holds {len(reports)} rocking curves, one is needed")
+        raise InputError(f"{file.name} holds {len(reports)} rocking curves, one is needed")
     model_input = reports[0].model_input
     if model_input is None or model_input.quality.invalid_reason is not None:
-        raise ValueError(f"{file.name} gives no model input: {reports[0].result.verdict.reason}")
+        raise InputError(f"{file.name} gives no model input: {reports[0].result.verdict.reason}")
     return model_input.intensity
 
 

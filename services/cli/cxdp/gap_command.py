@@ -1,4 +1,4 @@
-"""``braggwatch gap``: how far a bundle is from real data, as a table."""
+"""``braggwatch cxdp gap``: how far a bundle is from real data, as a table."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def gap(
     Four sets: test shards; perfect crystals of growing strain and odd shapes; a measured scan and its object scanned
     again; that object, or the shipped fitted polyhedron, with screw and edge lines in it.
 
-    Example: **braggwatch gap --bundle production**
+    Example: **braggwatch cxdp gap --bundle production**
 
-    Example: **braggwatch gap --bundle production --scan scan54.bwrec --geometry 34idc --object scan54.npz**
+    Example: **braggwatch cxdp gap --bundle production --scan scan54.bwrec --geometry 34idc --object scan54.npz**
     """
     with clear_errors():
         from tempfile import TemporaryDirectory
@@ -51,9 +51,7 @@ def gap(
         from braggwatch.models.cxdp.classifier import BundleClassifier
         from braggwatch.services.cxdp.studies.gap_to_real_data import score_cases
 
-        classifiers = [
-            BundleClassifier.load(Path(b) if Path(b).is_dir() else Registry().resolve(b), threads=1) for b in bundles
-        ]
+        classifiers = [BundleClassifier.load(Registry().locate(b), threads=1) for b in bundles]
         with TemporaryDirectory() as scratch, error_console().status("measuring the gap"):
             measured = None if scan is None else _curve(scan, geometry, config)
             source, particles = _particles(object_, measured)

@@ -1,4 +1,4 @@
-"""``braggwatch sim relax``: a library of relaxed crystals, for data sets that look like real ones."""
+"""``braggwatch cxdp relax``: a library of relaxed crystals, for data sets that look like real ones."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def relax(
     A line that has left the crystal is recorded as lost and never used as a label. Deterministic by seed and crystal
     number; run again, it goes on where it stopped.
 
-    Example: **braggwatch sim relax --n 300 --out data/relaxed** then **braggwatch sim cxdp --library data/relaxed**
+    Example: **braggwatch cxdp relax --n 300 --out data/relaxed** then **braggwatch cxdp simulate --library
+    data/relaxed**
     """
     with clear_errors():
         from braggwatch.services.batch.shards import part_of
         from braggwatch.services.cxdp.training.relaxed_libraries import make_library
         from braggwatch.sim.cxdp.relaxation.configuration import RelaxationSpec
         from braggwatch.sim.cxdp.relaxation.library import read_entries
+        from braggwatch.sim.validated import read_json_model
 
-        spec = RelaxationSpec() if config is None else RelaxationSpec.model_validate_json(config.read_text())
+        spec = RelaxationSpec() if config is None else read_json_model(config, RelaxationSpec)
         with counted_progress() as progress:
             task = progress.add_task("relaxing", total=crystals if shard is None else None)
             paths = make_library(

@@ -1,4 +1,4 @@
-"""``braggwatch sim``: make labelled patterns to train and test on."""
+"""``braggwatch cxdp simulate`` and ``braggwatch cxdp card``: make labelled patterns to train and test on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braggwatch.services.cli.console import EXIT_CODES, ExitCode, clear_errors, console, error_console, write_json
+from braggwatch.services.cli.console import ExitCode, clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.services.cxdp.training.dataset_card import CardCheck
-
-app = typer.Typer(help="Simulate data to train and test on.", no_args_is_help=True, rich_markup_mode="markdown")
 
 
 class Runner(StrEnum):
@@ -31,8 +30,7 @@ class Nuisance(StrEnum):
     NONE = "none"
 
 
-@app.command("cxdp", epilog=EXIT_CODES)
-def cxdp(
+def simulate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the shards.")],
     samples: Annotated[
         int | None, typer.Option("--n", min=1, help="Patterns; 1000 where absent, or all that --library gives.")
@@ -78,7 +76,8 @@ def cxdp(
     Deterministic by seed and pattern number; run again, it goes on where it stopped and makes damaged files anew. At
     the end it writes the data set's card, CARD.md and dataset.json, from all that is in the folder.
 
-    Example: **braggwatch sim cxdp --n 12000 --out data** then **--first 1000000 --n 1500** for a test set of others
+    Example: **braggwatch cxdp simulate --n 12000 --out data** then **--first 1000000 --n 1500** for a test set of
+    others
     """
     with clear_errors():
         from braggwatch.services.batch.executors import dask_executor
@@ -87,10 +86,11 @@ def cxdp(
         from braggwatch.services.cxdp.training.dataset_card import CARD_FILE, write_card
         from braggwatch.services.cxdp.training.shard_making import make_dataset, open_library, shard_tasks
         from braggwatch.sim.cxdp.datasets import DatasetSpec
+        from braggwatch.sim.validated import read_json_model
 
         if scheduler is not None and executor is not Runner.DASK:
-            raise ValueError("--scheduler goes with --executor dask")
-        spec = DatasetSpec() if config is None else DatasetSpec.model_validate_json(config.read_text())
+            raise InputError("--scheduler goes with --executor dask")
+        spec = DatasetSpec() if config is None else read_json_model(config, DatasetSpec)
         if nuisance is not None:
             spec = spec.model_copy(update={"nuisance": nuisance.value})
         part = part_of(shard)
@@ -100,7 +100,7 @@ def cxdp(
                 crystals = open_library(library, spec, patterns_per_crystal)
                 samples = len(crystals.library) * patterns_per_crystal - first
                 if samples < 1:
-                    raise ValueError(f"the library's patterns end before --first {first}")
+                    raise InputError(f"the library's patterns end before --first {first}")
         tasks = shard_tasks(
             out,
             spec,
@@ -146,7 +146,6 @@ def cxdp(
             )
 
 
-@app.command("card", epilog=EXIT_CODES)
 def card(
     folder: Annotated[Path, typer.Argument(help="Folder of shards.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check the hashes, write nothing.")] = False,
@@ -154,7 +153,7 @@ def card(
 ) -> None:
     """Write a data set's card from the shards that are there, or check them. Exit code 1 where they fail the check.
 
-    Example: **braggwatch sim card data --verify**
+    Example: **braggwatch cxdp card data --verify**
     """
     with clear_errors():
         from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""``braggwatch train`` and ``braggwatch evaluate``: from shards to a bundle with its scores."""
+"""``braggwatch cxdp train`` and ``braggwatch cxdp evaluate``: from shards to a bundle with its scores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, counted_progress, error_console
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.learning.training_config import TrainingConfig
@@ -64,7 +65,8 @@ def train(
     device: Annotated[str, typer.Option("--device", help="'cpu', or 'cuda', which takes in the whole set.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 1,
     start_from: Annotated[
-        str | None, typer.Option("--from", help="Bundle or alias whose weights to train further; else random ones.")
+        str | None,
+        typer.Option("--from", help="Bundle (name, alias, folder) to train further; else random weights."),
     ] = None,
     largest_line_offset: Annotated[
         float | None,
@@ -80,10 +82,10 @@ def train(
 ) -> None:
     """Train the CXDP network, calibrate it, test it and write its bundle. Resumes after an interruption.
 
-    Shards without noise ('braggwatch sim cxdp --nuisance none') are given counts, noise, gaps and aliens anew each
+    Shards without noise ('braggwatch cxdp simulate --nuisance none') are given counts, noise, gaps and aliens anew each
     time they are shown.
 
-    Example: **braggwatch train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
+    Example: **braggwatch cxdp train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
         from braggwatch.models.bundling.registry import Registry
@@ -99,7 +101,7 @@ def train(
 
         keep_freed_memory()
         if (calibration is None) != (test is None):
-            raise ValueError("give both of --calibration and --test, or neither to divide the data")
+            raise InputError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
         # a folder may hold crystals, outliers or both
         shards = tuple(path for folder in data for path in find_shards(folder, "*.h5"))
@@ -119,7 +121,7 @@ def train(
             else find_shards(calibration, "cxdp-*.h5"),
             test=tuple(dict.fromkeys(training)) if test is None else find_shards(test, "cxdp-*.h5"),
             test_outliers=outliers if test is None else tuple(sorted(test.glob("outlier-*.h5"))),
-            start_from=None if start_from is None else Registry(registry).resolve(start_from),
+            start_from=None if start_from is None else Registry(registry).locate(start_from),
             config=replace(config, **{key: value for key, value in given.items() if value is not None}),
             network=network_kind(network or ("paper" if preset == "paper" else "foveated")),
             split=split,
@@ -158,12 +160,12 @@ def _config(
     if preset == "paper":
         patterns = count_patterns(shards, None if split is None else Part(split, "training"))
         return paper_config(patterns, seed=seed, threads=threads, device=device)
-    raise ValueError(f"the preset is 'default' or 'paper', not {preset!r}")
+    raise InputError(f"the preset is 'default' or 'paper', not {preset!r}")
 
 
 def evaluate(
-    test: Annotated[Path, typer.Option("--test", help="Folder of test shards, as 'braggwatch sim cxdp' makes them.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="Bundle or alias.")] = "production",
+    test: Annotated[Path, typer.Option("--test", help="Folder of test shards that 'braggwatch cxdp simulate' made.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle name, alias or folder.")] = "production",
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report with pictures here.")] = None,
     workers: _Workers = 1,
     mistakes: Annotated[bool, typer.Option("--mistakes", help="List the worst mistakes, too.")] = False,
@@ -174,7 +176,7 @@ def evaluate(
 
     Also calibration, refusal of outliers, and the worst mistakes, which the report shows as pictures.
 
-    Example: **braggwatch evaluate --test data/test --workers 4 --report report.html**
+    Example: **braggwatch cxdp evaluate --test data/test --workers 4 --report report.html**
     """
     with clear_errors():
         from braggwatch.models.bundling.registry import Registry
@@ -183,7 +185,7 @@ def evaluate(
         from braggwatch.services.cli.bundles.score_table import confusion_table, mistakes_table, score_table
         from braggwatch.services.cxdp.training.bundle_making import find_shards, run_test
 
-        classifier = BundleClassifier.load(Registry(registry).resolve(bundle))
+        classifier = BundleClassifier.load(Registry(registry).locate(bundle))
         with counted_progress() as progress:
             task = progress.add_task("testing", total=None)
             result = run_test(

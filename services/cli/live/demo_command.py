@@ -49,18 +49,20 @@ def demo(
         from braggwatch.services.demo.beamline import ROUTES
         from braggwatch.services.demo.whole_system import DemoOptions, run_demo
         from braggwatch.services.live.supervision import stop_on_signal
+        from braggwatch.sim.validated import validated
 
         if route not in ROUTES:
             raise typer.BadParameter(f"choose from {', '.join(ROUTES)}", param_hint="--route")
-        options = DemoOptions(
-            scans=scans if scans is not None else 10 if exit_ else None,
-            frames=frames,
-            route=route,
-            seed=seed,
-            port=port,
-            model=model,
-            registry=registry,
-        )
+        with validated("options"):
+            options = DemoOptions(
+                scans=scans if scans is not None else 10 if exit_ else None,
+                frames=frames,
+                route=route,
+                seed=seed,
+                port=port,
+                model=model,
+                registry=registry,
+            )
         with stop_on_signal() as stop, run_demo(options, say) as running:
             say(f"page: {running.url}   (Ctrl-C ends the demo)")
             summary = _watch_json(running, stop) if as_json else _watch_table(running, stop)

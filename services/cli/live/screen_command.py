@@ -76,10 +76,13 @@ def _serve(settings: Settings) -> None:
 
 def _override(settings: Settings, **groups: dict[str, object | None]) -> Settings:
     """Return the settings with what was given on the command line, validated as a file's would be."""
+    from braggwatch.sim.validated import validated
+
     changed: dict[str, object] = {}
     for name, options in groups.items():
         given = {key: value for key, value in options.items() if value is not None}
         if given:
             group = getattr(settings, name)
-            changed[name] = type(group).model_validate({**group.model_dump(), **given})
+            with validated(f"options of {name}"):
+                changed[name] = type(group).model_validate({**group.model_dump(), **given})
     return settings.model_copy(update=changed)

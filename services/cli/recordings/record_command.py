@@ -34,8 +34,10 @@ def record(
         from braggwatch.services.recording.recorder import Recorder
         from braggwatch.services.recording.recordings import RecordingWriter
         from braggwatch.services.stream.stream_settings import StreamSettings
+        from braggwatch.sim.validated import validated
 
-        settings = StreamSettings(address=from_, prefix=prefix)
+        with validated("options"):
+            settings = StreamSettings(address=from_, prefix=prefix)
         with stop_on_signal() as stop, RecordingWriter(out, source=settings.address, overwrite=overwrite) as writer:
             recorder = Recorder(settings, writer)
             with Progress(

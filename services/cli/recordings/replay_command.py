@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from braggwatch.services.cli.console import clear_errors, console, error_console, write_json
+from braggwatch.sim.errors import InputError
+
+if TYPE_CHECKING:
+    from braggwatch.services.recording.replay import Serializer
 
 
 def replay(
@@ -43,23 +47,25 @@ def replay(
         from braggwatch.services.recording.replay import (
             ReadyPublisher,
             ReplayOptions,
-            Serializer,
             parse_root,
             parse_speed,
         )
         from braggwatch.services.recording.replay import replay as publish_recording
+        from braggwatch.sim.validated import validated
 
         if repeat > 1 and not new_uids:
             raise typer.BadParameter("--repeat needs --new-uids: a run's uid is its name", param_hint="--repeat")
-        options = ReplayOptions(
-            speed=parse_speed(speed),
-            new_uids=new_uids,
-            new_times=new_times,
-            roots=tuple(parse_root(text) for text in root or []),
-            frames=FrameRange.parse(frames) if frames is not None else None,
-        )
+        with validated("options"):
+            options = ReplayOptions(
+                speed=parse_speed(speed),
+                new_uids=new_uids,
+                new_times=new_times,
+                roots=tuple(parse_root(text) for text in root or []),
+                frames=FrameRange.parse(frames) if frames is not None else None,
+            )
+        form = _serializer(serializer)
         total = summarise(file).documents
-        publisher = ReadyPublisher(to, prefix=prefix.encode(), serializer=Serializer(serializer))
+        publisher = ReadyPublisher(to, prefix=prefix.encode(), serializer=form)
         try:
             if wait:
                 publisher.wait_for_subscriber(wait)
@@ -81,3 +87,12 @@ def replay(
                     )
         finally:
             publisher.close()
+
+
+def _serializer(name: str) -> Serializer:
+    from braggwatch.services.recording.replay import Serializer
+
+    for one in Serializer:
+        if one.value == name:
+            return one
+    raise InputError(f"the serializer is {' or '.join(repr(one.value) for one in Serializer)}, not {name!r}")

@@ -129,17 +129,14 @@ def _judge(
 def _bundle_folder(model: str, bundles: Registry) -> Path:
     from braggwatch.models.bundling.registry import RegistryError, default_root
 
-    if Path(model).is_dir():
-        return Path(model)
-    names = {one.split("/")[0] for one in bundles.list()} | set(bundles.aliases())
-    if model.split("/")[0] in names:
-        return bundles.resolve(model)
-    into = "" if bundles.root == default_root() else f" --registry {bundles.root}"
-    raise RegistryError(
-        f"no bundle named {model!r} in {bundles.root}. To make one: 'braggwatch sadp simulate --out data/sadp', then "
-        f"'braggwatch sadp train --data data/sadp --version 1.0.0{into}'; then name it: --model sadp-cubic/1.0.0, or "
-        "--model and its folder"
-    )
+    try:
+        return bundles.locate(model)
+    except RegistryError as error:
+        into = "" if bundles.root == default_root() else f" --registry {bundles.root}"
+        raise RegistryError(
+            f"{error}. To make one: 'braggwatch sadp simulate --out data/sadp', then 'braggwatch sadp train --data "
+            f"data/sadp --version 1.0.0{into}'; then name it: --model sadp-cubic/1.0.0, or --model and its folder"
+        ) from error
 
 
 def _show(screen: Console, pictures: Sequence[JudgedPicture], crystal: CrystalJudgement | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress, error_console, write_json
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.services.sadp.training.pattern_data import PatternsDone
@@ -57,11 +58,12 @@ def simulate(
     with clear_errors():
         from braggwatch.services.sadp.training.pattern_data import CARD_FILE, make_patterns, pattern_tasks
         from braggwatch.sim.sadp.dataset import PatternSpec
+        from braggwatch.sim.validated import read_json_model
 
         if config is None:
             spec = _spec(per_structure, zones, dynamical, thickness, seed)
         else:
-            spec = PatternSpec.model_validate_json(config.read_text())
+            spec = read_json_model(config, PatternSpec)
         tasks = pattern_tasks(out, spec, cifs=cifs or (), groups=groups or (), images=images)
         done: list[PatternsDone] = []
         with counted_progress() as progress:
@@ -101,12 +103,12 @@ def _spec(
 
     chosen = ZONES if zones is None else tuple(_zone(word) for word in zones.split(","))
     if per_structure % len(chosen):
-        raise ValueError(
+        raise InputError(
             f"{per_structure} patterns per structure can't be divided evenly among {len(chosen)} zones: "
             f"try {(per_structure // len(chosen) + 1) * len(chosen)}"
         )
     if not 0 < thickness[0] <= thickness[1]:
-        raise ValueError("--thickness needs two lengths in Å, the smaller one first")
+        raise InputError("--thickness needs two lengths in Å, the smaller one first")
     return PatternSpec(
         zones=chosen,
         per_zone=per_structure // len(chosen),
@@ -123,4 +125,4 @@ def _zone(word: str) -> Direction:
         if word.strip() == "".join(map(str, zone)):
             return zone
     known = ",".join("".join(map(str, zone)) for zone in ZONES)
-    raise ValueError(f"no zone {word.strip()!r}: choose from {known}")
+    raise InputError(f"no zone {word.strip()!r}: choose from {known}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress, error_console
+from braggwatch.sim.errors import InputError
 
 
 def train(
@@ -61,7 +62,7 @@ def train(
 
         keep_freed_memory()
         if split not in {"structure", "prototype"}:
-            raise ValueError(f"the split is 'structure' or 'prototype', not {split!r}")
+            raise InputError(f"the split is 'structure' or 'prototype', not {split!r}")
         files = tuple(file for one in data for file in (sorted(one.glob("*.h5")) if one.is_dir() else (one,)))
         recipe = SadpRecipe(
             name=name,

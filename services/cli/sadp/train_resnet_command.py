@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress, error_console
+from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from braggwatch.models.networks.sadp import ResNetKind
@@ -60,9 +61,9 @@ def train_resnet(
 
         keep_freed_memory()
         if split not in {"structure", "prototype"}:
-            raise ValueError(f"the split is 'structure' or 'prototype', not {split!r}")
+            raise InputError(f"the split is 'structure' or 'prototype', not {split!r}")
         if augmentation not in {"paper", "microscope"}:
-            raise ValueError(f"the augmentation is 'paper' or 'microscope', not {augmentation!r}")
+            raise InputError(f"the augmentation is 'paper' or 'microscope', not {augmentation!r}")
         patterns = join([read_patterns(one) for one in data])
         by = "structure" if split == "structure" else "prototype"
         learn, _ = training_patterns(patterns, by)
@@ -92,4 +93,4 @@ def _kind(name: str) -> ResNetKind:
     for kind in RESNET_KINDS:
         if name == kind:
             return kind
-    raise ValueError(f"no network {name!r}: one of {', '.join(RESNET_KINDS)}")
+    raise InputError(f"no network {name!r}: one of {', '.join(RESNET_KINDS)}")

@@ -76,12 +76,15 @@ def watch(
         from braggwatch.services.recording.replay import ReadyPublisher, Serializer
         from braggwatch.services.sadp.sources.folder_watch import JOURNAL_FILE, FolderWatch, WatchOptions
         from braggwatch.services.sadp.sources.pattern_documents import PatternSource
+        from braggwatch.sim.validated import validated
 
-        options = WatchOptions(settle_s=settle, name_pattern=name_pattern, dataset=dataset)
+        with validated("options"):
+            options = WatchOptions(settle_s=settle, name_pattern=name_pattern, dataset=dataset)
         if afresh:
             (journal or folder / JOURNAL_FILE).unlink(missing_ok=True)
         watched = FolderWatch(folder, options, journal=journal)
-        source = PatternSource(inv_nm_per_px=inv_nm_per_px, sample=sample, origin=f"folder:{folder.name}")
+        with validated("options"):
+            source = PatternSource(inv_nm_per_px=inv_nm_per_px, sample=sample, origin=f"folder:{folder.name}")
         publisher = ReadyPublisher(to, prefix=prefix.encode(), serializer=Serializer.MSGPACK)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         try:
@@ -131,11 +134,13 @@ def merlin(
         from braggwatch.services.sadp.sources.merlin_run import publish_merlin
         from braggwatch.services.sadp.sources.merlin_stream import MerlinConnection
         from braggwatch.services.sadp.sources.pattern_documents import PatternSource
+        from braggwatch.sim.validated import validated
 
         metadata: dict[str, object] = {} if particle is None else {"sadp": {"particle": particle}}
-        source = PatternSource(
-            inv_nm_per_px=inv_nm_per_px, sample=sample, origin=f"merlin:{host}:{port}", metadata=metadata
-        )
+        with validated("options"):
+            source = PatternSource(
+                inv_nm_per_px=inv_nm_per_px, sample=sample, origin=f"merlin:{host}:{port}", metadata=metadata
+            )
         publisher = ReadyPublisher(to, prefix=prefix.encode(), serializer=Serializer.MSGPACK)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         try:

@@ -20,6 +20,7 @@ from braggwatch.models.cxdp.explain.occlusion import Fill, Occlusion, occlude
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 from braggwatch.sim.bounded import Bounded
+from braggwatch.sim.errors import BraggwatchError
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ _REMEMBERED = 64
 _NICENESS = 10
 
 
-class BusyError(RuntimeError):
+class BusyError(BraggwatchError, RuntimeError):
     """Too many explanations wait already; ask again."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -133,7 +132,7 @@ def open_curves(context: LiveContext) -> CurveModality:
     preset = load_preset(screening.geometry)
     preprocessor = live_preprocessor(settings.preprocessing, preset, settings.assembly.max_total_bytes, fallbacks.tell)
     classifier = BundleClassifier.load(
-        _bundle_path(screening.model, screening.registry),
+        Registry(screening.registry).locate(screening.model),
         threads=screening.threads,
         prefer=screening.runtime,
         on_takeover=fallbacks.tell,
@@ -177,8 +176,3 @@ def open_curves(context: LiveContext) -> CurveModality:
         explainer=Explainer(classifier.bundle),
         client_queue=settings.page.client_queue,
     )
-
-
-def _bundle_path(model: str, registry: Path | None) -> Path:
-    path = Path(model)
-    return path if path.is_dir() else Registry(registry).resolve(model)

@@ -25,6 +25,7 @@ from braggwatch.sim.crystallography.fcc import g_dot_b
 from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard, write_shard
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, Rescan, visible_lines
 from braggwatch.sim.cxdp.hard_perfect import HARDNESSES, Hardness, HardPerfect
+from braggwatch.sim.errors import InputError
 
 OVERSAMPLINGS = (3.2, 3.5, 3.8)
 """Fringe periods, in voxels, at which objects are classified: the one trained for, one below and one above."""
@@ -101,13 +102,13 @@ def score_cases(
 
     Raises
     ------
-    ValueError
+    InputError
         If a bundle was trained for a fringe period other than that of the cases.
     """
     for classifier in classifiers:
         period = classifier.bundle.manifest.input.fringe_period_voxels
         if abs(period - OVERSAMPLINGS[1]) > 0.01:
-            raise ValueError(
+            raise InputError(
                 f"{classifier.identity.id} needs a fringe period of {period} voxels, the cases have {OVERSAMPLINGS[1]}"
             )
     tallies: list[dict[tuple[str, str, str], _Tally]] = [{} for _ in classifiers]

@@ -31,6 +31,7 @@ from braggwatch.sim.cxdp.crystal.build import Element
 from braggwatch.sim.cxdp.facet_fit import orientation_from_streaks
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, object_from_density
 from braggwatch.sim.cxdp.phasing import PhasingSettings, Reconstruction, retrieve
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import GeometryPreset
 from braggwatch.sim.geometry.q import rocking_map
 
@@ -50,7 +51,7 @@ class Pattern:
         (n, n, n) bool: True for voxels that the scan covers.
     basis
         (3, 3) orthonormal rows, sample frame: directions of the array's axes, the first along Q.
-    center_inv_A
+    centre_inv_A
         (3,) Q of the middle voxel, 1/Å, sample frame.
     voxel_size_inv_A
         Edge of a voxel, 1/Å.
@@ -61,7 +62,7 @@ class Pattern:
     intensity: NDArray[np.float32]
     measured: NDArray[np.bool_]
     basis: NDArray[np.float64]
-    center_inv_A: NDArray[np.float64]
+    centre_inv_A: NDArray[np.float64]
     voxel_size_inv_A: float
     peak_counts: float
     background: float
@@ -93,7 +94,7 @@ class _CurveKeeper:
             run_uid=curve.run_uid,
             intensity=np.zeros((CUBE, CUBE, CUBE), dtype=np.float32),
             basis=np.eye(3),
-            center_inv_A=np.zeros(3),
+            centre_inv_A=np.zeros(3),
             quality=invalid_quality("only put together"),
         )
 
@@ -110,7 +111,7 @@ def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) 
 
     Raises
     ------
-    ValueError
+    InputError
         If no rocking curve can be assembled from the documents; the message says why.
     """
     keeper = _CurveKeeper()
@@ -119,7 +120,7 @@ def recorded_curve(records: Iterable[RecordedDocument], preset: GeometryPreset) 
         if keeper.curve is not None:
             return keeper.curve
         reasons.append(report.result.verdict.reason or "no reason given")
-    raise ValueError("no rocking curve in the recording: " + ("; ".join(reasons) or "it contains no run"))
+    raise InputError("no rocking curve in the recording: " + ("; ".join(reasons) or "it contains no run"))
 
 
 def phasing_pattern(
@@ -141,15 +142,15 @@ def phasing_pattern(
 
     Raises
     ------
-    ValueError
+    InputError
         If the scan can't be preprocessed, or ``points`` is not a multiple of 32.
     """
     if points % 32 != 0 or points <= 0:
-        raise ValueError(f"the edge of the phasing grid must be a multiple of 32 voxels, not {points}")
+        raise InputError(f"the edge of the phasing grid must be a multiple of 32 voxels, not {points}")
     preprocessed = preprocess_curve(curve, settings)
     quality = preprocessed.quality
     if quality.invalid_reason is not None or quality.size_nm is None:
-        raise ValueError(f"the scan can't be phased: {quality.invalid_reason or 'the particle size is unknown'}")
+        raise InputError(f"the scan can't be phased: {quality.invalid_reason or 'the particle size is unknown'}")
     step = 2 * np.pi / (fringe_period_voxels * quality.size_nm * 10)
     shape = (curve.frames.shape[1], curve.frames.shape[2])
     mask, flat, dark = (
@@ -171,7 +172,7 @@ def phasing_pattern(
     order = order_frames(curve.angles_deg, curve.present)
     mapping = rocking_map(curve.geometry, curve.crop_origin)
     near = float(curve.angles_deg[statistics.peak_index[0]])
-    grid = QGrid(preprocessed.center_inv_A, preprocessed.basis, step)
+    grid = QGrid(preprocessed.centre_inv_A, preprocessed.basis, step)
     # the gather kernel fills cubes of a fixed edge: the grid is covered by overlapping ones
     starts = (
         sorted({*range(0, points - CUBE + 1, CUBE // 2), points - CUBE}) if points > CUBE else [(points - CUBE) // 2]
@@ -191,7 +192,7 @@ def phasing_pattern(
         intensity=intensity,
         measured=coverage >= _COVERED,
         basis=preprocessed.basis,
-        center_inv_A=preprocessed.center_inv_A,
+        centre_inv_A=preprocessed.centre_inv_A,
         voxel_size_inv_A=step,
         peak_counts=statistics.peak_counts,
         background=background,
@@ -222,18 +223,18 @@ def phase_scan(
 
     Raises
     ------
-    ValueError
+    InputError
         If the scan can't be preprocessed or phased, or its geometry lacks a supported fcc metal or the reflection.
     """
     material, hkl = curve.geometry.material, curve.geometry.hkl
     if material not in ELEMENTS or hkl is None:
-        raise ValueError(
+        raise InputError(
             f"material {material} and hkl {hkl}: the geometry must name one of {', '.join(ELEMENTS)} and the hkl"
         )
     pattern = phasing_pattern(curve, settings, points=points)
     found = retrieve(pattern.intensity, pattern.measured, phasing)
     orientation, _ = orientation_from_streaks(
-        pattern.intensity, pattern.measured, pattern.basis, pattern.center_inv_A, hkl
+        pattern.intensity, pattern.measured, pattern.basis, pattern.centre_inv_A, hkl
     )
     particle = object_from_density(
         found.density, found.support, pattern.object_voxel_nm, pattern.basis, orientation, material, hkl
@@ -242,7 +243,7 @@ def phase_scan(
     measurement = Measurement(
         geometry=curve.geometry,
         angles_deg=tuple(float(a) for a in curve.angles_deg[curve.present]),
-        q_inv_A=(float(pattern.center_inv_A[0]), float(pattern.center_inv_A[1]), float(pattern.center_inv_A[2])),
+        q_inv_A=(float(pattern.centre_inv_A[0]), float(pattern.centre_inv_A[1]), float(pattern.centre_inv_A[2])),
         orientation=(tuple(first), tuple(second), tuple(third)),
         peak_counts=pattern.peak_counts,
         background=pattern.background,

@@ -31,6 +31,7 @@ from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.datasets import DatasetSpec
 from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary, LibraryEntry, read_entries
+from braggwatch.sim.errors import InputError
 
 REFLECTIONS = (((1, 1, 1), 0.6), ((2, 0, 0), 0.25), ((2, 2, 0), 0.15))
 UNSTRAINED = PopulationSpec(reflections=REFLECTIONS, unstrained_fraction=1.0, strong_fraction=0.0)
@@ -140,7 +141,7 @@ def choose_crystals(entries: Sequence[LibraryEntry], per_class: int, held_out_sh
 
     Raises
     ------
-    ValueError
+    InputError
         If a class has fewer than two crystals.
     """
     training: set[int] = set()
@@ -148,7 +149,7 @@ def choose_crystals(entries: Sequence[LibraryEntry], per_class: int, held_out_sh
     counts = {label: [e.index for e in entries if e.label == label][:per_class] for label in CLASSES}
     each = min(len(numbers) for numbers in counts.values())
     if each < 2:
-        raise ValueError(f"a class has only {each} crystals: relax more, so that some can be held out")
+        raise InputError(f"a class has only {each} crystals: relax more, so that some can be held out")
     trained = each - ceil(each * held_out_share)
     for numbers in counts.values():
         training.update(numbers[:trained])
@@ -166,7 +167,7 @@ def library_entries(library: Path) -> list[LibraryEntry]:
     """
     entries = [entry for path in sorted(library.glob("relaxed-*.h5")) for entry in read_entries(path)]
     if not entries:
-        raise FileNotFoundError(f"no relaxed crystals in {library}: make them with 'braggwatch sim relax --out'")
+        raise FileNotFoundError(f"no relaxed crystals in {library}: make them with 'braggwatch cxdp relax --out'")
     return sorted(entries, key=lambda entry: entry.index)
 
 

@@ -40,9 +40,10 @@ from braggwatch.services.cxdp.training.labelled_shards import (
     find_shards,
 )
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts, training_facts
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
 from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.shards import shard_facts
+from braggwatch.sim.errors import InputError
 
 __all__ = [
     "BundleRecipe",
@@ -125,12 +126,12 @@ def calibration_samples(recipe: BundleRecipe, shards: Sequence[Path]) -> Labelle
 
     Raises
     ------
-    ValueError
+    InputError
         If there are none.
     """
     samples = LabelledShards(shards, part=recipe.part("calibration"), largest_line_offset=recipe.largest_line_offset)
     if not len(samples):
-        raise ValueError("there are no crystals for calibration: make more, or give a folder of them")
+        raise InputError("there are no crystals for calibration: make more, or give a folder of them")
     return samples
 
 
@@ -139,7 +140,7 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
 
     Raises
     ------
-    ValueError
+    InputError
         If the weights to start from belong to another network.
     """
     torch.manual_seed(recipe.config.seed)
@@ -148,7 +149,7 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
         try:
             network.load_state_dict(load_safetensors((recipe.start_from / WEIGHTS_FILE).read_bytes()))
         except RuntimeError as error:
-            raise ValueError(f"the weights of {recipe.start_from} belong to another network") from error
+            raise InputError(f"the weights of {recipe.start_from} belong to another network") from error
     monitored = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
     validation = calibration_samples(recipe, monitored)
     return train(

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.services.cxdp.training.shard_making import SHARD_SIZE
 from braggwatch.sim.cxdp.datasets import DatasetSpec, NuisanceWord, SampleInfo, ShardError, ShardFacts, shard_facts
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 CARD_FILE = "CARD.md"
@@ -113,7 +114,7 @@ def write_card(folder: Path, *, hash_again: bool = False) -> DatasetRecord:
     known = {} if hash_again else {record.name: record for record in _last_shards(folder)}
     paths = _shards(folder)
     if not paths:
-        raise FileNotFoundError(f"no shards in {folder}: make them with 'braggwatch sim cxdp --out {folder}'")
+        raise FileNotFoundError(f"no shards in {folder}: make them with 'braggwatch cxdp simulate --out {folder}'")
     sets: dict[str, list[ShardFacts]] = {}
     shards: list[ShardRecord] = []
     unreadable: dict[str, str] = {}
@@ -145,16 +146,16 @@ def check_card(folder: Path) -> CardCheck:
     ------
     FileNotFoundError
         If there is no card.
-    ValueError
+    InputError
         If the card can't be read.
     """
     path = folder / RECORD_FILE
     try:
         record = DatasetRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch sim card'") from None
+        raise FileNotFoundError(f"{folder} has no {RECORD_FILE}: write one with 'braggwatch cxdp card'") from None
     except ValidationError as error:
-        raise ValueError(f"{path} is not a data set card: {error.errors()[0]['msg']}") from error
+        raise InputError(f"{path} is not a data set card: {error.errors()[0]['msg']}") from error
     listed = {shard.name: shard.sha256 for shard in record.shards}
     present = {shard.name: shard for shard in _shards(folder)}
     return CardCheck(
@@ -304,7 +305,7 @@ def _ranges(samples: Sequence[range]) -> tuple[tuple[int, int], ...]:
 
 
 def _command(name: str, facts: ShardFacts, start: int, stop: int) -> str:
-    parts = ["braggwatch sim cxdp"]
+    parts = ["braggwatch cxdp simulate"]
     if facts.spec != DatasetSpec():
         parts.append(f"--config {_spec_file(facts.spec.digest())}")
     kind, _, word = name.removesuffix(f"-{facts.spec.digest()}").partition("-")

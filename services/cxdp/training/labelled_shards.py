@@ -169,5 +169,7 @@ def find_shards(folder: Path, pattern: str) -> tuple[Path, ...]:
     """
     shards = tuple(sorted(folder.glob(pattern)))
     if not shards:
-        raise FileNotFoundError(f"no shards {pattern} in {folder}: make them with 'braggwatch sim cxdp --out {folder}'")
+        raise FileNotFoundError(
+            f"no shards {pattern} in {folder}: make them with 'braggwatch cxdp simulate --out {folder}'"
+        )
     return shards

@@ -20,6 +20,7 @@ from braggwatch.models.learning.training_state import CHECKPOINT_FILE, averaged_
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, network_from_weights
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.sim.cxdp.labels import CLASSES
+from braggwatch.sim.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
 
     Raises
     ------
-    ValueError
+    InputError
         If the weights belong to no known network, or the source is none of the above.
     RegistryError
         If the source is not a file or folder and no bundle has that name.
@@ -69,7 +70,7 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
     classes = CLASSES if bundle is None else bundle.manifest.classes
     outputs = len(weights["head.weight"])
     if outputs < len(classes):
-        raise ValueError(f"the weights have {outputs} outputs, the classes are {', '.join(classes)}")
+        raise InputError(f"the weights have {outputs} outputs, the classes are {', '.join(classes)}")
     heat = temperature if temperature is not None else 1.0 if bundle is None else bundle.manifest.temperature
     data = export_onnx(NamedClasses(network.eval(), len(classes)), heat)
     difference = None
@@ -92,7 +93,7 @@ def _weights(source: str, registry: Registry) -> tuple[dict[str, Tensor], Bundle
         return (_safetensors(path) if path.suffix == ".safetensors" else averaged_weights(path)), None
     if (path / CHECKPOINT_FILE).is_file():
         return averaged_weights(path / CHECKPOINT_FILE), None
-    bundle = Bundle.load(path if path.is_dir() else registry.resolve(source))
+    bundle = Bundle.load(registry.locate(source))
     bundle.require_task(DEFECT_TASK)
     return _safetensors(bundle.path / WEIGHTS_FILE), bundle
 
@@ -101,4 +102,4 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_safetensors(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path} contains no weights: {error}") from error
+        raise InputError(f"{path} contains no weights: {error}") from error

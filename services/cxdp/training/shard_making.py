@@ -35,6 +35,7 @@ from braggwatch.sim.cxdp.outliers import (
 )
 from braggwatch.sim.cxdp.shard_volumes import MappedVolumes
 from braggwatch.sim.cxdp.shards import remove_partial, shard_facts
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.geometry.model import RockingGeometry
 
 __all__ = [
@@ -186,21 +187,21 @@ def shard_tasks(
 
     Raises
     ------
-    ValueError
+    InputError
         If the library has too few crystals, ``first`` would split one crystal over two data sets, or the part or the
         group of outliers doesn't exist.
     """
     part, parts = shard
     if not 1 <= part <= parts:
-        raise ValueError(f"there is no part {part} of {parts}")
+        raise InputError(f"there is no part {part} of {parts}")
     kinds = None if outliers is None else outlier_kinds(outliers)
     prefix = "cxdp" if outliers is None else f"outlier-{outliers}"
     stem = f"{prefix}-{spec.digest()}"
     if library is not None:
         if kinds is not None:
-            raise ValueError("outliers are not made from a library of relaxed crystals")
+            raise InputError("outliers are not made from a library of relaxed crystals")
         if first % patterns_per_crystal:
-            raise ValueError(
+            raise InputError(
                 f"starting at sample {first} would split a crystal over two data sets: with {patterns_per_crystal} "
                 f"patterns per crystal, start at a multiple of {patterns_per_crystal}"
             )
@@ -243,11 +244,11 @@ def outlier_kinds(group: str) -> tuple[OutlierKind, ...]:
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no such group.
     """
     if group not in _OUTLIER_GROUPS:
-        raise ValueError(f"outliers are one of {', '.join(_OUTLIER_GROUPS)}, not {group!r}")
+        raise InputError(f"outliers are one of {', '.join(_OUTLIER_GROUPS)}, not {group!r}")
     return _OUTLIER_GROUPS[group]
 
 

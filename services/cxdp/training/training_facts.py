@@ -13,6 +13,7 @@ from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
 from braggwatch.models.cxdp.scores import family
 from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of
 from braggwatch.sim.cxdp.datasets import shard_facts
+from braggwatch.sim.errors import InputError
 
 _VOXEL_OVER_PIXEL = 0.2
 """Smallest ratio of the brightest voxel to the brightest pixel's expected counts: the preprocessing averages."""
@@ -79,7 +80,7 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
 
     Raises
     ------
-    ValueError
+    InputError
         If they are empty, or were made for different fringe periods.
     """
     specifications: Counter[str] = Counter()
@@ -107,9 +108,9 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
         relaxed += sum(info.source != CONTINUUM for info in infos)
         clean += len(infos) if is_clean else 0
     if not patterns:
-        raise ValueError("there are no patterns in the training shards")
+        raise InputError("there are no patterns in the training shards")
     if len(periods) > 1:
-        raise ValueError(f"the shards were made for different fringe periods, {sorted(periods)} voxels: use one")
+        raise InputError(f"the shards were made for different fringe periods, {sorted(periods)} voxels: use one")
     return TrainingFacts(
         patterns=patterns,
         crystals=len(crystals),

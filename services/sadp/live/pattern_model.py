@@ -29,10 +29,8 @@ def load_pattern_model(
     on_takeover: Callable[[str], None] | None = None,
 ) -> PatternModel | NoPatternModel:
     """Load a bundle by name, alias or folder; what is wrong with it is the answer's reason."""
-    folder = Path(bundle)
     try:
-        if not folder.is_dir():
-            folder = Registry(registry).resolve(bundle)
+        folder = Registry(registry).locate(bundle)
         classifier = SadpClassifier.load(folder, threads, runtime, on_takeover)
         stated = Bundle.load(folder).manifest.metrics
     except RegistryError as error:

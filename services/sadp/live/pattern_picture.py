@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.sadp.records import PatternReport
+from braggwatch.sim.errors import InputError
 
 LARGEST_SIDE = 256
 _BRIGHTEST_SHARE = 99.9
@@ -81,7 +82,7 @@ def unpack_picture(packed: bytes) -> PatternPicture:
 
     Raises
     ------
-    ValueError
+    InputError
         Where the bytes are no packed picture.
     """
     try:
@@ -97,7 +98,7 @@ def unpack_picture(packed: bytes) -> PatternPicture:
             inv_nm_per_px=facts["inv_nm_per_px"],
         )
     except (zlib.error, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"no packed picture: {error}") from error
+        raise InputError(f"no packed picture: {error}") from error
 
 
 def _shown(frame: NDArray[np.generic], step: int) -> NDArray[np.uint8]:

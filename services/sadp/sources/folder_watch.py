@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from braggwatch.services.sadp.sources.pattern_documents import PatternFacts, PatternRunWriter
 from braggwatch.services.sadp.sources.picture_files import SUFFIXES, Picture, PictureFileError, read_pictures
+from braggwatch.sim.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class FolderWatch:
             try:
                 entry = JournalLine.model_validate_json(line)
             except ValidationError as error:
-                raise ValueError(
+                raise InputError(
                     f"{self._journal_path}, line {number}, is not a journal entry: repair or remove the file; "
                     "without it every picture is published again"
                 ) from error

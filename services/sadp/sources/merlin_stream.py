@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.services.sadp.sources.mib_file import MibError, parse_mib
+from braggwatch.sim.errors import BraggwatchError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _LARGEST_MESSAGE = 1 << 28
 _RECEIVE_BYTES = 1 << 20
 
 
-class MerlinError(ConnectionError):
+class MerlinError(BraggwatchError, ConnectionError):
     """The other side doesn't follow the Merlin protocol, or closed the connection; the message says where."""
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import BraggwatchError
+
 _FIELDS = 7
 _LONGEST_HEADER = 1 << 16
 _LARGEST_SIDE = 1 << 14
 _DEPTHS = {"U08": ">u1", "U16": ">u2", "U32": ">u4"}
 
 
-class MibError(ValueError):
+class MibError(BraggwatchError, ValueError):
     """The file is not a complete MIB file; the message says why."""
 
 

@@ -12,13 +12,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from braggwatch.services.sadp.sources.mib_file import MibError, read_mib
+from braggwatch.sim.errors import BraggwatchError, MissingPackageError
 from braggwatch.sim.unlocked_hdf5 import open_unlocked
 
 SUFFIXES = (".tif", ".tiff", ".png", ".mrc", ".dm3", ".dm4", ".mib", ".h5", ".hdf5", ".nxs")
 """Suffixes of the supported formats."""
 
 
-class PictureFileError(ValueError):
+class PictureFileError(BraggwatchError, ValueError):
     """The file contains no diffraction picture; the message names it and says why."""
 
 
@@ -73,7 +74,7 @@ def read_pictures(path: Path, dataset: str | None = None) -> Iterator[Picture]:
     ------
     PictureFileError
         If the file can't be read or contains no picture.
-    ImportError
+    MissingPackageError
         If the package for its format isn't installed.
     """
     suffix = path.suffix.lower()
@@ -127,7 +128,7 @@ def _png(path: Path) -> NDArray[np.generic]:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("PNG files need pillow: install braggwatch[sadp]") from error
+        raise MissingPackageError("PNG files need pillow: install braggwatch[sadp]") from error
     with Image.open(path) as image:
         return np.asarray(image.convert("L") if image.mode in {"P", "1", "LA"} else image)
 
@@ -136,7 +137,7 @@ def _mrc(path: Path) -> NDArray[np.generic]:
     try:
         import mrcfile
     except ImportError as error:
-        raise ImportError("MRC files need mrcfile: install braggwatch[sadp]") from error
+        raise MissingPackageError("MRC files need mrcfile: install braggwatch[sadp]") from error
     with mrcfile.open(path, mode="r") as file:
         if file.data is None:
             raise PictureFileError(f"{path.name} contains no data")
@@ -148,7 +149,7 @@ def _dm(path: Path) -> tuple[NDArray[np.generic], float | None]:
     try:
         from ncempy.io.dm import dmReader
     except ImportError as error:
-        raise ImportError("DM files need ncempy: install braggwatch[sadp]") from error
+        raise MissingPackageError("DM files need ncempy: install braggwatch[sadp]") from error
     content = dmReader(str(path))
     unit, size = str(content["pixelUnit"][-1]), float(content["pixelSize"][-1])
     factor = {"1/nm": 0.1, "1/A": 1.0, "1/Å": 1.0}.get(unit)

@@ -28,8 +28,9 @@ from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
 from braggwatch.models.sadp.outliers import OTHER, outlier_spots
 from braggwatch.models.sadp.samples import MOST_SPOTS, PatternSamples, SpotPresentation
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust, fit_trust
-from braggwatch.services.recording.recordings import tool_version
 from braggwatch.services.sadp.training.evaluation import SadpEvaluation, card_text, evaluate_patterns
+from braggwatch.services.version import tool_version
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.pattern_set import PatternSet
 from braggwatch.sim.sadp.splits import SplitWord, validation_structures
 from braggwatch.sim.sadp.visibility import shows_lattice
@@ -134,7 +135,7 @@ def _start_from(network: nn.Module, weights: Path) -> None:
     try:
         network.load_state_dict(load_safetensors(weights.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{weights} contains no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
         ) from error
 

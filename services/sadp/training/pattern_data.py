@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from braggwatch.services.batch.executors import run_shards
-from braggwatch.services.recording.recordings import tool_version
+from braggwatch.services.version import tool_version
+from braggwatch.sim.errors import BraggwatchError, InputError
 from braggwatch.sim.sadp.cif import read_cif
 from braggwatch.sim.sadp.dataset import PatternSpec, facts_of, patterns_of
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, classes
@@ -29,7 +30,7 @@ RECORD_FILE = "dataset.json"
 CARD_FILE = "CARD.md"
 
 
-class ForeignPatternsError(ValueError):
+class ForeignPatternsError(BraggwatchError, ValueError):
     """A sound file of another data set occupies the path."""
 
 
@@ -128,12 +129,12 @@ def pattern_tasks(
 
     Raises
     ------
-    ValueError
+    InputError
         If no structure matches.
     """
     chosen = [str(path) for path in cifs] or [row.id for row in structures() if not groups or row.space_group in groups]
     if not chosen:
-        raise ValueError(f"the table has no structure of space group {', '.join(map(str, groups))}")
+        raise InputError(f"the table has no structure of space group {', '.join(map(str, groups))}")
     per_file = [tuple(chosen[i : i + STRUCTURES_PER_FILE]) for i in range(0, len(chosen), STRUCTURES_PER_FILE)]
     folder = out / "images" if images else None
     return [PatternTask(out / f"patterns-{i:04d}.h5", spec, names, folder) for i, names in enumerate(per_file)]

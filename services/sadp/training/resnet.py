@@ -19,6 +19,7 @@ from braggwatch.models.networks.sadp import ResNet, ResNetKind, load_pretrained
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.pictures import PAPER, PicturePresentation, PictureSettings
 from braggwatch.models.sadp.samples import PatternSamples
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.sadp.pattern_set import PatternSet
 from braggwatch.sim.sadp.splits import SplitWord, validation_structures
 
@@ -117,7 +118,7 @@ def train_resnet(
 
     Raises
     ------
-    ValueError
+    InputError
         If there are fewer patterns than one batch, the folder's checkpoint belongs to another run, or the weights to
         start from belong to another network.
     """
@@ -129,7 +130,7 @@ def train_resnet(
         try:
             load_pretrained(network, load_safetensors(recipe.pretrained.read_bytes()))
         except SafetensorError as error:
-            raise ValueError(f"{recipe.pretrained} contains no weights: {error}") from error
+            raise InputError(f"{recipe.pretrained} contains no weights: {error}") from error
     validation = PatternSamples(recipe.patterns, held)
     pictures = PicturePresentation(recipe.pictures)
     trained = train(

@@ -15,6 +15,7 @@ from braggwatch.sim.cxdp.crystal.build import Crystal, CrystalSpec, build_crysta
 from braggwatch.sim.cxdp.crystal.defects import contrast, defect_distance, strongest
 from braggwatch.sim.cxdp.crystal.shapes import Polyhedron, make_polyhedron
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec, strain_phase, strain_spread
+from braggwatch.sim.errors import InputError
 
 
 def atomistic_spec(spec: CrystalSpec, cells_across: int) -> CrystalSpec:
@@ -39,13 +40,13 @@ def initial_atoms(spec: CrystalSpec, lattice_parameter_A: float) -> NDArray[np.f
 
     Raises
     ------
-    ValueError
+    InputError
         If the specification's points are not atoms.
     """
     step_nm = spec.size_nm / spec.points_across
     a_nm = spec.metal.lattice_parameter_nm
     if abs(step_nm / a_nm - 1.0) > 1e-6:
-        raise ValueError(f"points {step_nm:.4f} nm apart are not atoms of {spec.element}: use atomistic_spec")
+        raise InputError(f"points {step_nm:.4f} nm apart are not atoms of {spec.element}: use atomistic_spec")
     crystal = build_crystal(spec)
     return (crystal.positions_nm + crystal.displacement_nm) * (lattice_parameter_A / a_nm)
 

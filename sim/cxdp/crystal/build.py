@@ -25,6 +25,7 @@ from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
 from braggwatch.sim.cxdp.crystal.loops import LoopSpec, inserted_shift_nm, platelet
 from braggwatch.sim.cxdp.crystal.shapes import Polyhedron, ShapeSpec, make_polyhedron
 from braggwatch.sim.cxdp.crystal.strain import StrainSpec, strain_phase, strain_spread
+from braggwatch.sim.errors import InputError
 
 Element = Literal["Al", "Ag", "Au", "Pt"]
 
@@ -153,7 +154,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
 
     Raises
     ------
-    ValueError
+    InputError
         If the shape contains fewer than 100 points.
     """
     from scipy.spatial import ConvexHull  # slow to import
@@ -164,7 +165,7 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
     shape = Polyhedron(shape.normals, shape.distances / size)  # lengths in particle sizes from here on
     points = _fcc_points(shape, 1.0 / spec.points_across, rng)
     if len(points) < 100:
-        raise ValueError(f"the shape contains only {len(points)} points: raise points_across or relax the facet ratios")
+        raise InputError(f"the shape contains only {len(points)} points: raise points_across or relax the facet ratios")
     centre = points.mean(axis=0)
     points = points - centre
     shape = Polyhedron(shape.normals, shape.distances - shape.normals @ centre)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.crystallography.fcc import Miller, family, slip_planes
 from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, line_frame, straight_displacement
+from braggwatch.sim.errors import InputError
 
 
 class ShockleyPairSpec(BaseModel):
@@ -74,11 +75,11 @@ def unit_normal(plane: Miller) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    InputError
         If ``plane`` is not one of the eight {111}.
     """
     if plane not in family((1, 1, 1)):
-        raise ValueError(f"{plane} is not a {{111}} plane, on which fcc's faults and twins lie")
+        raise InputError(f"{plane} is not a {{111}} plane, on which fcc's faults and twins lie")
     return np.asarray(plane, dtype=np.float64) / np.sqrt(3.0)
 
 

@@ -13,6 +13,7 @@ from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
 from braggwatch.sim.cxdp.crystal.loops import LoopSpec
 from braggwatch.sim.cxdp.crystal.planar import FaultSpec, ShockleyPairSpec, ShockleySpec, TwinSpec
 from braggwatch.sim.cxdp.crystal.population import DEFAULT_POPULATION, PopulationSpec, random_crystal_spec
+from braggwatch.sim.errors import InputError
 
 ZooKind = Literal[
     "shockley_pair",
@@ -57,7 +58,7 @@ def random_zoo_spec(
 
     Raises
     ------
-    ValueError
+    InputError
         If no defect of this kind has the required visibility at the reflection.
     """
     base = random_crystal_spec(rng, "perfect", population, hkl=hkl)
@@ -67,7 +68,7 @@ def random_zoo_spec(
             if isinstance(defects[0], StraightLineSpec):
                 return base.model_copy(update={"line": defects[0].line, "defects": defects[1:]})
             return base.model_copy(update={"defects": defects})
-    raise ValueError(f"no {kind} is {'visible' if visible else 'invisible'} at {base.hkl}")
+    raise InputError(f"no {kind} is {'visible' if visible else 'invisible'} at {base.hkl}")
 
 
 def _draw(rng: np.random.Generator, kind: ZooKind, population: PopulationSpec) -> tuple[DefectSpec, ...]:

@@ -22,6 +22,7 @@ from braggwatch.sim.cxdp.relaxation.census.census import Census, still_holds, su
 from braggwatch.sim.cxdp.relaxation.model import EamPotential, Relaxation, RelaxationSettings, Relaxer
 from braggwatch.sim.cxdp.relaxation.potentials.setfl import read_setfl
 from braggwatch.sim.cxdp.relaxation.potentials.zhou2004 import zhou_potential
+from braggwatch.sim.errors import InputError
 
 Engine = Literal["own", "lammps"]
 _GENERATED = "zhou2004/"
@@ -120,7 +121,7 @@ def draw_configuration(spec: RelaxationSpec, index: int) -> tuple[CrystalSpec, s
     element = load_potential(potential).element
     if spec.regime is not None:
         if label == "mixed":
-            raise ValueError("the paper has no mixed lines: remove 'mixed' from 'classes', or leave out 'regime'")
+            raise InputError("the paper has no mixed lines: remove 'mixed' from 'classes', or leave out 'regime'")
         return paper_crystal_spec(rng, label, spec.regime.model_copy(update={"elements": (element,)})), potential
     population = spec.population.model_copy(update={"elements": (element,)})
     drawn = random_crystal_spec(rng, label, population)

@@ -29,6 +29,7 @@ from braggwatch.sim.cxdp.relaxation.configuration import (
     make_relaxer,
     relax_configuration,
 )
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.whole_file import whole_file
 
 LIBRARY_SCHEMA = 1
@@ -130,7 +131,7 @@ class CrystalLibrary:
             e for e in found if e.label in labels and (accept is None or accept(e))
         )
         if not self.entries:
-            raise FileNotFoundError(f"no relaxed crystals in {folder}: make them with 'braggwatch sim relax --out'")
+            raise FileNotFoundError(f"no relaxed crystals in {folder}: make them with 'braggwatch cxdp relax --out'")
         self.population = population
 
     def __len__(self) -> int:
@@ -192,17 +193,17 @@ def read_entries(path: Path) -> Iterable[LibraryEntry]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is of another schema.
     """
     with h5py.File(path, "r") as file:
         if file.attrs.get("schema") != LIBRARY_SCHEMA:
-            raise ValueError(f"{path.name} is not a library shard of schema {LIBRARY_SCHEMA}: relax the crystals again")
+            raise InputError(f"{path.name} is not a library shard of schema {LIBRARY_SCHEMA}: relax the crystals again")
         entries: list[LibraryEntry] = []
         for row, name in enumerate(sorted(file)):
             group, positions = file[name], file[f"{name}/positions"]
             if not isinstance(positions, h5py.Dataset):
-                raise ValueError(f"{path.name} contains no atoms for crystal {name}: relax the crystals again")
+                raise InputError(f"{path.name} contains no atoms for crystal {name}: relax the crystals again")
             spec = CrystalSpec.model_validate_json(str(group.attrs["crystal"]))
             entries.append(
                 LibraryEntry(

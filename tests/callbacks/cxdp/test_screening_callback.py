@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from bluesky import plans as bp
 from bluesky.preprocessors import SupplementalData
 from hypothesis import HealthCheck, given, settings
@@ -78,7 +81,7 @@ def test_a_partial_run_keeps_what_the_model_set_aside(scan, bench):
     assert "unsure: too close" in bench.result.verdict.reason
 
 
-def test_a_report_that_is_not_taken_does_not_reach_the_plan(scan, bench, caplog):
+def test_a_report_that_is_not_taken_does_not_reach_the_plan(scan, bench, caplog: pytest.LogCaptureFixture):
     def broken(report):
         raise OSError("disk full")
 
@@ -124,7 +127,9 @@ ANY = st.recursive(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
-def test_no_corrupted_document_stops_the_screening(data, scan_of, bench_of, tmp_path, caplog):
+def test_no_corrupted_document_stops_the_screening(
+    data, scan_of, bench_of, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     """Any field of any document of any route may hold anything: the run may be lost, the next one may not."""
     scan, bench = scan_of(4), bench_of()
     path = tmp_path / "scan.h5"
@@ -145,7 +150,7 @@ def test_no_corrupted_document_stops_the_screening(data, scan_of, bench_of, tmp_
     assert bench.result.verdict.outcome is Outcome.CLASSIFIED
 
 
-def test_it_subscribes_to_a_run_engine(run_engine, preset_with, bench_of, frames_of):
+def test_it_subscribes_to_a_run_engine(run_engine: RunEngine, preset_with, bench_of, frames_of):
     """Classic ophyd devices: the frame is an array in the event, the geometry is read in the baseline."""
     from ophyd import Component, Device, Signal
     from ophyd.sim import SynAxis
@@ -161,7 +166,7 @@ def test_it_subscribes_to_a_run_engine(run_engine, preset_with, bench_of, frames
 
     th = SynAxis(name="th")
     delta, energy = Signal(name="delta", value=32.0), Signal(name="energy", value=9.0)
-    camera = Camera(name="det")
+    camera: Any = Camera(name="det")  # ophyd's annotations don't fit the protocols of Bluesky
     bench = bench_of(preset_with(detector_field="det_image", monitor_field=None))
     run_engine.preprocessors.append(SupplementalData(baseline=[delta, energy]))
     run_engine.subscribe(bench.callback)

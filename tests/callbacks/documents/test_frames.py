@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky import preprocessors as bpp
@@ -21,6 +23,7 @@ from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     UnusableReference,
 )
 from braggwatch.models.verdict import Outcome
+from support.hdf5 import dataset
 
 WRITER = """
 import h5py, numpy, pathlib, sys
@@ -53,7 +56,7 @@ def assert_same(curve, scan):
 @pytest.mark.parametrize(
     "route", ["inline", "inline_page", "resource_datum", "datum_page", "streamed", "streamed_later"]
 )
-def test_every_route_gives_the_same_curve(route, scan, bench, tmp_path):
+def test_every_route_gives_the_same_curve(route, scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "scan.h5", lead=3 if route == "streamed_later" else 0)
     documents = {
         "inline": scan.inline,
@@ -83,7 +86,7 @@ def test_double_precision_is_kept_as_single(scan_of, bench):
     assert bench.curve.frames.dtype == np.float32
 
 
-def test_fly_scan_with_angles_in_another_streams_events(scan, bench, tmp_path):
+def test_fly_scan_with_angles_in_another_streams_events(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "fly.h5")
     angles = [scan.descriptor(keys=("th",), name="positions")]
     angles += [scan.event(i, {"th": float(a)}, name="positions") for i, a in enumerate(scan.angles)]
@@ -91,7 +94,7 @@ def test_fly_scan_with_angles_in_another_streams_events(scan, bench, tmp_path):
     assert_same(bench.curve, scan)
 
 
-def test_fly_scan_with_angles_in_a_file(scan, bench, tmp_path):
+def test_fly_scan_with_angles_in_a_file(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "fly.h5")
     with h5py.File(tmp_path / "panda.h5", "w") as file:
         file["th"] = scan.angles
@@ -103,7 +106,7 @@ def test_fly_scan_with_angles_in_a_file(scan, bench, tmp_path):
     assert_same(bench.curve, scan)
 
 
-def test_fly_scan_with_stated_angles(scan, bench, tmp_path):
+def test_fly_scan_with_stated_angles(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "fly.h5")
     bench.feed(scan.fly(path, fly={"start": -0.3, "stop": 0.3, "num": 21}))
     np.testing.assert_allclose(bench.curve.angles_deg, np.linspace(-0.3, 0.3, 21))
@@ -111,7 +114,7 @@ def test_fly_scan_with_stated_angles(scan, bench, tmp_path):
 
 
 @pytest.mark.parametrize("stated", [None, {"start": 0.0, "stop": 1.0}, {"start": 0.0, "stop": 1.0, "num": 20}, [0, 1]])
-def test_fly_scan_without_angles_is_refused_not_guessed(stated, scan, bench, tmp_path):
+def test_fly_scan_without_angles_is_refused_not_guessed(stated, scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "fly.h5")
     documents = scan.fly(path, **({} if stated is None else {"fly": stated}))
     bench.feed(documents).wait(60)
@@ -120,7 +123,7 @@ def test_fly_scan_without_angles_is_refused_not_guessed(stated, scan, bench, tmp
     assert not bench.preprocessor.curves
 
 
-def test_angles_of_another_length_are_not_joined(scan, bench, tmp_path):
+def test_angles_of_another_length_are_not_joined(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "fly.h5")
     angles = [scan.descriptor(keys=("th",), name="monitor_th")]
     angles += [scan.event(i, {"th": 0.1 * i}, name="monitor_th") for i in range(5)]
@@ -129,7 +132,7 @@ def test_angles_of_another_length_are_not_joined(scan, bench, tmp_path):
     assert "5 readings for 21 frames" in bench.result.verdict.reason
 
 
-def test_a_file_that_appears_late_is_read_later(scan, bench, tmp_path):
+def test_a_file_that_appears_late_is_read_later(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "hidden.h5")
     documents = scan.resource_datum(tmp_path / "scan.h5")
     bench.feed(documents)
@@ -139,7 +142,7 @@ def test_a_file_that_appears_late_is_read_later(scan, bench, tmp_path):
     assert_same(bench.curve, scan)
 
 
-def test_a_file_that_never_appears_is_named(scan, bench, tmp_path):
+def test_a_file_that_never_appears_is_named(scan, bench, tmp_path: Path):
     bench.feed(scan.streamed(tmp_path / "never.h5")).wait(5)
     assert not bench.reports
     bench.wait(6)
@@ -147,7 +150,7 @@ def test_a_file_that_never_appears_is_named(scan, bench, tmp_path):
     assert "never.h5" in bench.result.verdict.reason
 
 
-def test_a_file_its_writer_holds_open_is_read_when_closed(scan, bench, tmp_path):
+def test_a_file_its_writer_holds_open_is_read_when_closed(scan, bench, tmp_path: Path):
     np.save(tmp_path / "frames.npy", scan.frames)
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -165,7 +168,7 @@ def test_a_file_its_writer_holds_open_is_read_when_closed(scan, bench, tmp_path)
     assert_same(bench.curve, scan)
 
 
-def test_frames_are_read_while_a_swmr_file_grows(scan, bench, tmp_path):
+def test_frames_are_read_while_a_swmr_file_grows(scan, bench, tmp_path: Path):
     documents = iter(scan.streamed(tmp_path / "grow.h5"))
     with h5py.File(tmp_path / "grow.h5", "w", libver="latest") as file:
         shape = scan.frames.shape[1:]
@@ -188,21 +191,21 @@ def test_frames_are_read_while_a_swmr_file_grows(scan, bench, tmp_path):
         assert_same(bench.curve, scan)
 
 
-def test_compressed_files_are_read(scan, bench, tmp_path):
+def test_compressed_files_are_read(scan, bench, tmp_path: Path):
     hdf5plugin = pytest.importorskip("hdf5plugin")
     path = scan.write(tmp_path / "bitshuffle.h5", **hdf5plugin.Bitshuffle())
     bench.feed(scan.streamed(path))
     assert_same(bench.curve, scan)
 
 
-def test_roots_are_remapped(scan, bench_of, tmp_path):
+def test_roots_are_remapped(scan, bench_of, tmp_path: Path):
     path = scan.write(tmp_path / "scan.h5")
     bench = bench_of(root_map={"/ioc/data": str(tmp_path), "/ioc": "/nowhere"})
     bench.feed(scan.resource_datum(path, root="/ioc/data"))
     assert_same(bench.curve, scan)
 
 
-def test_several_exposures_a_point_are_summed(scan, bench, tmp_path):
+def test_several_exposures_a_point_are_summed(scan, bench, tmp_path: Path):
     doubled = np.repeat(scan.frames, 2, axis=0)
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["/entry/data/data"] = doubled
@@ -213,7 +216,7 @@ def test_several_exposures_a_point_are_summed(scan, bench, tmp_path):
 
 
 @pytest.mark.parametrize("swmr", [False, True])
-def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path, monkeypatch):
+def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The writer opens its file while a row is read from it, and while the reader keeps it."""
     path = scan.write(tmp_path / "scan.h5")
     reader, cut = Hdf5Reader(), Hdf5Reader._cut
@@ -234,7 +237,7 @@ def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path, m
     reader.close()
 
 
-def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path):
+def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path: Path):
     """The file is whole as far as HDF5 can tell, its second row is still in the writer's memory."""
     with subprocess.Popen(
         [sys.executable, "-c", SLOW_WRITER, tmp_path / "slow.h5"],
@@ -242,6 +245,8 @@ def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
     ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"
         reader = Hdf5Reader()
         for swmr in (False, True):
@@ -254,7 +259,7 @@ def test_rows_that_a_writer_has_not_written_are_not_zeros(tmp_path):
     reader.close()
 
 
-def test_paths_outside_the_allowed_roots_are_refused(tmp_path):
+def test_paths_outside_the_allowed_roots_are_refused(tmp_path: Path):
     paths = PathMap({}, (str(tmp_path / "data"),))
     assert paths.local(str(tmp_path / "data" / "a.h5")) == tmp_path / "data" / "a.h5"
     for bad in ("/etc/passwd", str(tmp_path / "data" / ".." / "b.h5")):
@@ -264,7 +269,7 @@ def test_paths_outside_the_allowed_roots_are_refused(tmp_path):
         paths.from_uri("file://elsewhere/data/a.h5")
 
 
-def test_rows_not_written_yet_are_not_zeros(tmp_path):
+def test_rows_not_written_yet_are_not_zeros(tmp_path: Path):
     with h5py.File(tmp_path / "short.h5", "w") as file:
         file["d"] = np.ones((2, 4, 4))
     reader = Hdf5Reader()
@@ -274,7 +279,7 @@ def test_rows_not_written_yet_are_not_zeros(tmp_path):
 
 
 @pytest.mark.parametrize("spec", ["AD_TIFF", "NPY_SEQ"])
-def test_an_unknown_kind_of_resource_is_named(spec, scan, bench, tmp_path):
+def test_an_unknown_kind_of_resource_is_named(spec, scan, bench, tmp_path: Path):
     documents = scan.resource_datum(scan.write(tmp_path / "scan.h5"))
     documents[1][1]["spec"] = spec
     bench.feed(documents).wait(60)
@@ -289,7 +294,9 @@ def test_what_is_no_frame_makes_the_run_invalid(value, scan, bench):
     assert bench.result.verdict.outcome in (Outcome.INVALID, Outcome.PARTIAL)
 
 
-def test_ophyd_async_step_and_fly_scans_from_a_real_run_engine(run_engine, preset_with, bench_of, tmp_path):
+def test_ophyd_async_step_and_fly_scans_from_a_real_run_engine(
+    run_engine: RunEngine, preset_with, bench_of, tmp_path: Path
+):
     from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
     from ophyd_async.sim import SimBlobDetector, SimMotor
 
@@ -318,4 +325,4 @@ def test_ophyd_async_step_and_fly_scans_from_a_real_run_engine(run_engine, prese
     bench.wait(60)
     assert bench.result.verdict.outcome is Outcome.CLASSIFIED, bench.result.verdict.reason
     with h5py.File(max(tmp_path.glob("*.h5"), key=lambda path: path.stat().st_mtime_ns)) as file:
-        np.testing.assert_array_equal(bench.curve.frames, file["/entry/data/data"][:])
+        np.testing.assert_array_equal(bench.curve.frames, dataset(file, "/entry/data/data")[:])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from ophyd import Component, Device, Signal
 from ophyd.sim import NullStatus, SynAxis
 
@@ -30,13 +32,13 @@ class RockedCamera(Device):
         super().__init__(name="det")
         self.frames, self.rocked = frames, rocked
 
-    def trigger(self):
+    def trigger(self) -> Any:
         self.image.put(self.frames[round((self.rocked.position + 0.3) / 0.6 * (COUNT - 1))])
         return NullStatus()
 
 
 @pytest.fixture
-def session(run_engine, preset_with, bench_of, frames_of):
+def session(run_engine: RunEngine, preset_with, bench_of, frames_of):
     """A RunEngine whose runs are judged in this process, on their way and when they end."""
     th, source, bench = SynAxis(name="th"), RecentVerdicts(), bench_of()
     preset = preset_with(
@@ -116,7 +118,7 @@ def test_a_service_that_is_down_costs_nothing_but_the_asking(session, source) ->
     assert (run.points, run.ended_on, verdict.outcome) == (COUNT, None, "classified")
 
 
-def test_a_service_that_hangs_is_not_waited_for(session, monkeypatch) -> None:
+def test_a_service_that_hangs_is_not_waited_for(session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("braggwatch.callbacks.plans.early_end._ANSWER_S", 0.01)
     run, _ = rocked(session, Hanging())
     assert (run.points, run.ended_on) == (COUNT, None)

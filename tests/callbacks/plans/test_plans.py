@@ -7,11 +7,16 @@ import http.server
 import threading
 import time
 from collections import Counter
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
 import pytest
+from bluesky import RunEngine
 from bluesky import plans as bp
+from bluesky.run_engine import RunEngineResult
+from bluesky.utils import Msg
 from ophyd import Component, Device, Signal
 from ophyd.sim import SynAxis
 
@@ -52,7 +57,7 @@ def asked(run_engine, *args):
     return run_engine(wait_for_verdict(*args)).plan_result
 
 
-def test_a_verdict_that_is_there_is_taken(run_engine):
+def test_a_verdict_that_is_there_is_taken(run_engine: RunEngine):
     source = RecentVerdicts()
     source.put(ScreeningReport(record("a"), None))
     verdict = asked(run_engine, "a", source, 5.0)
@@ -61,7 +66,7 @@ def test_a_verdict_that_is_there_is_taken(run_engine):
     assert source.wait_blocking("a", 1.0) == record("a")
 
 
-def test_a_perfect_crystal_is_one_only_as_far_as_its_reflection_sees(run_engine):
+def test_a_perfect_crystal_is_one_only_as_far_as_its_reflection_sees(run_engine: RunEngine):
     source = RecentVerdicts()
     seen = burgers_visibility(StatedReflection((1, 1, 1), "preset"))
     source.put(ScreeningReport(record("a", "perfect").model_copy(update={"burgers": seen}), None))
@@ -69,7 +74,7 @@ def test_a_perfect_crystal_is_one_only_as_far_as_its_reflection_sees(run_engine)
     assert PlanVerdict.no_answer("b").blind_directions is None
 
 
-def test_a_verdict_that_comes_later_is_waited_for(run_engine):
+def test_a_verdict_that_comes_later_is_waited_for(run_engine: RunEngine):
     source = RecentVerdicts()
     timer = threading.Timer(0.2, lambda: source.put(ScreeningReport(record("a"), None)))
     timer.start()
@@ -77,13 +82,13 @@ def test_a_verdict_that_comes_later_is_waited_for(run_engine):
     timer.join()
 
 
-def test_without_a_verdict_the_plan_goes_on_with_the_default(run_engine):
+def test_without_a_verdict_the_plan_goes_on_with_the_default(run_engine: RunEngine):
     assert asked(run_engine, "a", RecentVerdicts(), 0.05) == PlanVerdict.no_answer("a")
     assumed = PlanVerdict("a", "perfect", "assumed", None, None, None, "by default")
     assert asked(run_engine, "a", RecentVerdicts(), 0.05, assumed) == assumed
 
 
-def test_a_source_that_fails_does_not_stop_the_plan(run_engine):
+def test_a_source_that_fails_does_not_stop_the_plan(run_engine: RunEngine):
     assert asked(run_engine, "a", BrokenSource(), 5.0).outcome == NO_ANSWER
 
 
@@ -92,7 +97,7 @@ class CancelledSource(BrokenSource):
         raise asyncio.CancelledError
 
 
-def test_a_source_that_is_cancelled_does_not_stop_the_plan(run_engine):
+def test_a_source_that_is_cancelled_does_not_stop_the_plan(run_engine: RunEngine):
     assert asked(run_engine, "a", CancelledSource(), 1.0).outcome == NO_ANSWER
 
 
@@ -106,7 +111,7 @@ def test_a_dry_run_of_the_plan_goes_on_with_the_default():
     assert [verdict.outcome for verdict in verdicts] == [NO_ANSWER]
 
 
-def test_a_service_that_is_down_does_not_stop_the_plan(run_engine):
+def test_a_service_that_is_down_does_not_stop_the_plan(run_engine: RunEngine):
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         port = server.server_address[1]
     source = HttpVerdictSource(f"http://127.0.0.1:{port}")
@@ -114,7 +119,7 @@ def test_a_service_that_is_down_does_not_stop_the_plan(run_engine):
     assert not verdict.answered
 
 
-def test_the_run_engine_stays_responsive_while_waiting(run_engine):
+def test_the_run_engine_stays_responsive_while_waiting(run_engine: RunEngine):
     """Another task of the engine's loop runs on while a plan waits for the service."""
     beats: list[float] = []
 
@@ -163,7 +168,7 @@ def service():
         thread.join()
 
 
-def test_verdicts_come_over_http(run_engine, service):
+def test_verdicts_come_over_http(run_engine: RunEngine, service):
     source = HttpVerdictSource(service, token="secret")
     assert asked(run_engine, "run-1", source, 10.0).label == "screw"
     assert source.wait_blocking("run-2", 10.0) == record("run-2")
@@ -194,10 +199,14 @@ class Camera(Device):
 
 
 @pytest.mark.parametrize("service_up", [True, False])
-def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine, service_up):
+def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine: RunEngine, service_up):
     """One label for each position; a silent service leaves the plan to finish all the same."""
     labels = {0.0: ("edge", 0.9), 1.0: ("screw", 0.8), 2.0: ("screw", 0.95), 3.0: ("perfect", 0.99)}
-    camera, th, x, y = Camera(name="det"), SynAxis(name="th"), SynAxis(name="sample_x"), SynAxis(name="sample_y")
+    # ophyd's annotations don't fit the protocols of Bluesky
+    camera: Any = Camera(name="det")
+    th: Any = SynAxis(name="th")
+    x: Any = SynAxis(name="sample_x")
+    y: Any = SynAxis(name="sample_y")
     source, starts = RecentVerdicts(), []
 
     def judge(name, doc):
@@ -218,7 +227,9 @@ def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine, service_
         source=source,
         timeout_s=5.0 if service_up else 0.05,
     )
-    screening = run_engine(plan).plan_result
+    answer = run_engine(plan)
+    assert isinstance(answer, RunEngineResult)
+    screening = answer.plan_result
     assert [start["grid_index"] for start in starts] == [0, 1, 2, 3]
     assert len(screening.verdicts) == 4
     if service_up:
@@ -230,10 +241,11 @@ def test_a_grid_is_screened_and_the_best_particle_driven_to(run_engine, service_
         assert (x.position, y.position) == (3.0, 8.0)
 
 
-def test_a_whole_chain_in_one_session(run_engine, preset_with, bench_of, frames_of):
+def test_a_whole_chain_in_one_session(run_engine: RunEngine, preset_with, bench_of, frames_of):
     """The screening callback, its verdicts and a plan that waits for them, without any service."""
     frames, source = frames_of(11), RecentVerdicts()
-    camera, th = Camera(name="det"), SynAxis(name="th")
+    camera: Any = Camera(name="det")
+    th: Any = SynAxis(name="th")
     preset = preset_with(
         detector_field="det_image", monitor_field=None, energy_keV=9.0, detector_circles=(), direct_beam_angles_deg=()
     )
@@ -241,7 +253,7 @@ def test_a_whole_chain_in_one_session(run_engine, preset_with, bench_of, frames_
     bench.callback._on_report = source.put
     run_engine.subscribe(bench.callback)
 
-    def per_step(detectors, motor, step):
+    def per_step(detectors: Sequence[Any], motor: Any, step: Any, *_: object) -> Generator[Msg, Any, None]:
         yield from bps.mv(motor, step, camera.image, frames[round((step + 0.5) * 10)])
         yield from bps.trigger_and_read([*detectors, motor])
 
@@ -249,5 +261,7 @@ def test_a_whole_chain_in_one_session(run_engine, preset_with, bench_of, frames_
         uid = yield from bp.scan([camera], th, -0.5, 0.5, 11, per_step=per_step)
         return (yield from wait_for_verdict(uid, source, 10.0))
 
-    verdict = run_engine(plan()).plan_result
+    answer = run_engine(plan())
+    assert isinstance(answer, RunEngineResult)
+    verdict = answer.plan_result
     assert (verdict.label, verdict.completeness) == ("screw", 1.0)

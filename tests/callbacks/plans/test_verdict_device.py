@@ -5,6 +5,7 @@ from __future__ import annotations
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
+from bluesky import RunEngine
 from ophyd_async.core import init_devices
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
@@ -53,7 +54,7 @@ def read_verdict(run_engine, source, run_uid, timeout_s=0.05):
     return events[0]
 
 
-def test_a_plan_reads_the_verdict(run_engine):
+def test_a_plan_reads_the_verdict(run_engine: RunEngine):
     source = RecentVerdicts()
     verdict = Verdict(outcome=Outcome.PARTIAL, label="screw", confidence=0.8, reason="1 of 10", model=IDENTITY)
     source.put(ScreeningReport(result("run-1", verdict), None))
@@ -69,7 +70,7 @@ def test_a_plan_reads_the_verdict(run_engine):
 
 
 @pytest.mark.parametrize(("hkl", "blind"), [((1, 1, 1), 3), ((2, 0, 0), 2), ((4, 2, 0), 0), (None, -1)])
-def test_a_plan_reads_how_far_perfect_goes(run_engine, hkl, blind):
+def test_a_plan_reads_how_far_perfect_goes(run_engine: RunEngine, hkl, blind):
     source = RecentVerdicts()
     verdict = Verdict(outcome=Outcome.CLASSIFIED, label="perfect", confidence=0.9, model=IDENTITY)
     burgers = burgers_visibility(StatedReflection(hkl, None if hkl is None else "preset"))
@@ -79,14 +80,14 @@ def test_a_plan_reads_how_far_perfect_goes(run_engine, hkl, blind):
 
 
 @pytest.mark.parametrize("source", [RecentVerdicts(), BrokenSource()])
-def test_silence_reads_as_no_answer(run_engine, source):
+def test_silence_reads_as_no_answer(run_engine: RunEngine, source):
     data = read_verdict(run_engine, source, "run-1")
     assert (data["verdict-label"], data["verdict-outcome"], data["verdict-run_uid"]) == ("", "no_answer", "run-1")
     assert data["verdict-confidence"] == 0.0
     assert data["verdict-blind_directions"] == -1
 
 
-def test_a_run_without_a_class_reads_as_its_outcome(run_engine):
+def test_a_run_without_a_class_reads_as_its_outcome(run_engine: RunEngine):
     source = RecentVerdicts()
     source.put(ScreeningReport(result("run-1", Verdict.without_class(Outcome.INVALID, "no angles")), None))
     data = read_verdict(run_engine, source, "run-1")

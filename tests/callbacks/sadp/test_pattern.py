@@ -64,7 +64,7 @@ def scene(
     counts = rng.poisson(np.maximum(image, 0))
     if depth is np.uint8:
         counts = counts * 255 / peak
-    top = np.iinfo(depth).max if np.issubdtype(depth, np.integer) else np.inf
+    top = np.iinfo(depth).max if issubclass(depth, np.integer) else np.inf
     return Scene(np.minimum(counts, top).astype(depth), centre, spots, intensity)
 
 
@@ -143,7 +143,7 @@ def with_stop(made: Scene, angle_deg: float) -> tuple[np.ndarray, np.ndarray]:
 def test_a_beam_stop_is_seen_and_hides_only_what_it_hides(angle: float) -> None:
     made = scene(halo=1000.0)
     picture, stop = with_stop(made, angle)
-    mask = find_beam_stop(picture, *made.centre, 1.5)
+    mask = find_beam_stop(picture, made.centre[0], made.centre[1], 1.5)
     rows, columns = np.mgrid[: stop.shape[0], : stop.shape[1]]
     near = np.hypot(columns - made.centre[0], rows - made.centre[1]) < 60
     assert (mask & stop & near).sum() > 0.8 * (stop & near).sum()
@@ -159,7 +159,7 @@ def test_a_beam_stop_is_seen_and_hides_only_what_it_hides(angle: float) -> None:
 def test_a_picture_without_beam_stop_has_none() -> None:
     for halo in (0.0, 100.0, 2000.0):
         made = scene(halo=halo)
-        assert not find_beam_stop(made.picture, *made.centre, 1.5).any()
+        assert not find_beam_stop(made.picture, made.centre[0], made.centre[1], 1.5).any()
 
 
 def test_a_scale_bar_and_its_lettering_are_no_spots() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import event_model
 import h5py
@@ -10,16 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.sadp.declaration import read_zone
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
 from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.callbacks.sadp.pattern_callback import PatternCallback
-from braggwatch.callbacks.sadp.records import PatternReport, PatternRunReport, SetAside
+from braggwatch.callbacks.sadp.records import PatternReport, PatternResult, PatternRunReport, SetAside
 from braggwatch.callbacks.sadp.running import RunningCrystal
 from braggwatch.models.sadp.crystal import combine
-from tests.support.patterns import GROUPS, QuickJudge, net, noisy, pattern_run, small_table
+from support.patterns import GROUPS, QuickJudge, net, noisy, pattern_run, small_table
 
 GOOD = net()
 
@@ -27,13 +30,13 @@ GOOD = net()
 class Listener:
     """A callback with a clock to turn, and what it has reported."""
 
-    def __init__(self, model=None, limits: PatternLimits | None = None, **assembly) -> None:
+    def __init__(self, model=None, limits: PatternLimits | None = None, **assembly: object) -> None:
         self.reports: list[PatternReport | PatternRunReport] = []
         self.now = 100.0
         self.callback = PatternCallback(
             model or PatternModel(QuickJudge(), 0.9),
             self.reports.append,
-            AssemblySettings(**{"grace_s": 1.0} | assembly),
+            AssemblySettings.model_validate({"grace_s": 1.0} | assembly),
             limits,
             clock=lambda: self.now,
         )
@@ -57,7 +60,7 @@ def listener() -> Listener:
     return Listener()
 
 
-def facts(pattern) -> dict:
+def facts(pattern: PatternResult) -> dict[str, Any]:
     """A record without what the clock and the run's name make of it."""
     return pattern.model_dump(exclude={"judged_at", "latency_s", "run_uid", "run_started_at"})
 
@@ -166,7 +169,7 @@ def saturated(frame: np.ndarray) -> np.ndarray:
     ],
 )
 def test_a_bad_frame_is_set_aside_with_its_reason_and_the_next_is_judged(
-    listener: Listener, make: Callable, kind: SetAside, words: str
+    listener: Listener, make: Callable[[NDArray[Any]], object], kind: SetAside, words: str
 ) -> None:
     listener.send(pattern_run([GOOD, make(GOOD), GOOD]))
     first, bad, last = listener.patterns
@@ -187,7 +190,7 @@ def test_a_bad_frame_is_set_aside_with_its_reason_and_the_next_is_judged(
         ({"modality": "sadp", "inv_nm_per_px": float("nan")}, "neither a number"),
     ],
 )
-def test_without_a_calibration_no_pattern_is_judged(listener: Listener, declared: dict, words: str) -> None:
+def test_without_a_calibration_no_pattern_is_judged(listener: Listener, declared: dict[str, Any], words: str) -> None:
     listener.send(pattern_run([GOOD], data_key=declared))
     (pattern,) = listener.patterns
     assert pattern.set_aside is SetAside.CALIBRATION
@@ -296,7 +299,7 @@ def test_a_run_joined_late_is_judged_and_is_partial(listener: Listener) -> None:
     assert "joined late" in (listener.runs[0].result.reason or "")
 
 
-def test_frames_in_files_are_read_and_joined(listener: Listener, tmp_path) -> None:
+def test_frames_in_files_are_read_and_joined(listener: Listener, tmp_path: Path) -> None:
     frames = np.stack([noisy(GOOD, n) for n in range(3)])
     with h5py.File(tmp_path / "frames.h5", "w") as file:
         file["entry/data/data"] = frames
@@ -309,13 +312,14 @@ def test_frames_in_files_are_read_and_joined(listener: Listener, tmp_path) -> No
         "particle": {"source": "test", "dtype": "string", "shape": []},
     }  # fmt: skip
     stream = run.compose_descriptor(name="primary", data_keys=keys)
+    assert run.compose_stream_resource is not None
     resource = run.compose_stream_resource(
         mimetype="application/x-hdf5",
         uri=f"file://localhost{tmp_path}/frames.h5",
         data_key="camera",
         parameters={"dataset": "/entry/data/data", "chunk_shape": (1, 128, 128)},
     )
-    documents = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
+    documents: list[tuple[str, Any]] = [("start", run.start_doc), ("descriptor", stream.descriptor_doc)]
     documents.append(("stream_resource", resource.stream_resource_doc))
     for n in range(3):
         datum = resource.compose_stream_datum(
@@ -381,11 +385,15 @@ def test_large_frames_may_be_binned_and_mean_the_same(size: int) -> None:
     whole = Listener().send(pattern_run([large])).patterns[0]
     listener = Listener(limits=PatternLimits(bin_above_px=128)).send(pattern_run([large]))
     (pattern,) = listener.patterns
-    assert listener.reports[0].binning == 2
-    assert max(listener.reports[0].frame.shape) <= 128
+    report = listener.reports[0]
+    assert isinstance(report, PatternReport)
+    assert report.binning == 2
+    assert report.frame is not None
+    assert max(report.frame.shape) <= 128
     assert (pattern.spots, pattern.set_aside, pattern.groups) == (24, None, whole.groups)
     assert pattern.largest_spacing_nm == pytest.approx(whole.largest_spacing_nm, rel=0.01)
     small = Listener(limits=PatternLimits(bin_above_px=128)).send(pattern_run([GOOD]))
+    assert isinstance(small.reports[0], PatternReport)
     assert small.reports[0].binning == 1
 
 

@@ -27,9 +27,9 @@ from braggwatch.sim.apt.sdm import Z_ONLY
 GRID = VoxelGrid((0.0, 0.0, 0.0), (20, 20, 20))
 
 
-def ball(center: tuple[float, float, float], radius: float) -> np.ndarray:
+def ball(centre: tuple[float, float, float], radius: float) -> np.ndarray:
     at = np.stack(np.meshgrid(*(np.arange(20) + 0.5,) * 3, indexing="ij"), axis=-1)
-    return np.linalg.norm(at - np.array(center), axis=-1) <= radius
+    return np.linalg.norm(at - np.array(centre), axis=-1) <= radius
 
 
 def on_planes(n: int = 60_000, spacing: float = 0.1432, sigma: float = 0.02, seed: int = 0) -> LabelledIons:
@@ -132,7 +132,7 @@ def test_parts_are_counted_measured_and_told_apart() -> None:
     found = find_precipitates(mask, GRID)
     assert len(found) == 3, "a single voxel is no precipitate"
     assert found.radii_nm[0] == pytest.approx(3.0, abs=0.2)
-    np.testing.assert_allclose(found.centers_nm[:2], [[6, 6, 6], [14, 14, 14]], atol=0.1)
+    np.testing.assert_allclose(found.centres_nm[:2], [[6, 6, 6], [14, 14, 14]], atol=0.1)
     assert found.at_edge.tolist() == [False, False, True]
     sizes = size_distribution(found, np.ones_like(mask), 1.0)
     assert sizes.mean_nm == pytest.approx(float(found.radii_nm[:2].mean()))
@@ -144,14 +144,14 @@ def test_parts_are_counted_measured_and_told_apart() -> None:
 def test_precipitates_that_touch_are_told_apart_by_the_pass_between_them() -> None:
     at = np.stack(np.meshgrid(*(np.arange(20) + 0.5,) * 3, indexing="ij"), axis=-1)
 
-    def dome(center: tuple[float, float, float], radius: float) -> np.ndarray:
-        return 1.0 - np.linalg.norm(at - np.array(center), axis=-1) / radius
+    def dome(centre: tuple[float, float, float], radius: float) -> np.ndarray:
+        return 1.0 - np.linalg.norm(at - np.array(centre), axis=-1) / radius
 
     two = np.maximum(dome((6, 10, 10), 4.5), dome((13, 10, 10), 3.5))
     assert len(find_precipitates(two > 0, GRID)) == 1
     found = find_precipitates(two > 0, GRID, height=two)
     assert len(found) == 2
-    np.testing.assert_allclose(found.centers_nm, [[6, 10, 10], [13, 10, 10]], atol=0.4)
+    np.testing.assert_allclose(found.centres_nm, [[6, 10, 10], [13, 10, 10]], atol=0.4)
     np.testing.assert_array_equal(found.ordered, two > 0)
     rng = np.random.default_rng(0)
     one = dome((10, 10, 10), 6.0) + rng.normal(0, 0.02, (20, 20, 20))
@@ -166,7 +166,9 @@ def test_splitting_keeps_the_mask_and_never_joins_what_doesnt_touch(seed: int, s
     height = rng.random(mask.shape) + 0.01
     parts = split_parts(mask, height, pass_share=share)
     np.testing.assert_array_equal(parts >= 0, mask)
-    touching, _ = ndimage.label(mask)
+    labelled = ndimage.label(mask)
+    assert isinstance(labelled, tuple)
+    touching, _ = labelled
     pairs = np.unique(np.stack([parts[mask], touching[mask]]), axis=1)
     assert len(np.unique(pairs[0])) == pairs.shape[1], "a part lies in one connected region"
     together = split_parts(mask, height, pass_share=0.0)
@@ -176,11 +178,11 @@ def test_splitting_keeps_the_mask_and_never_joins_what_doesnt_touch(seed: int, s
 def test_a_map_is_compared_with_the_truth() -> None:
     rng = np.random.default_rng(0)
     positions = rng.uniform(0, 20, (200_000, 3)).astype(np.float32)
-    centers, radii = np.array([[6, 6, 6], [14, 14, 14]], np.float32), np.array([3.0, 2.0], np.float32)
+    centres, radii = np.array([[6, 6, 6], [14, 14, 14]], np.float32), np.array([3.0, 2.0], np.float32)
     owner = np.full(len(positions), -1, np.int32)
     for n in range(2):
-        owner[np.linalg.norm(positions - centers[n], axis=1) <= radii[n]] = n
-    truth = VolumeTruth(owner, centers, radii)
+        owner[np.linalg.norm(positions - centres[n], axis=1) <= radii[n]] = n
+    truth = VolumeTruth(owner, centres, radii)
     voxels = true_owner(positions, truth, GRID)
     known = np.ones(GRID.shape, bool)
     perfect = compare(find_precipitates(voxels >= 0, GRID), voxels, truth, known)
@@ -209,12 +211,12 @@ def test_species_are_named_as_the_network_knows_them() -> None:
 
 def test_injected_solute_sits_on_every_second_plane_and_ions_stay_where_they_are() -> None:
     ions = on_planes()
-    center = np.array([7.0, 7.0, 7.0])
+    centre = np.array([7.0, 7.0, 7.0])
     changed = inject(
-        ions, center, 3.0, spacing_nm=0.1432, sigma_z_nm=0.02, solute_part=0.2, rng=np.random.default_rng(1)
+        ions, centre, 3.0, spacing_nm=0.1432, sigma_z_nm=0.02, solute_part=0.2, rng=np.random.default_rng(1)
     )
     np.testing.assert_array_equal(changed.positions_nm, ions.positions_nm)
-    inside = np.linalg.norm(ions.positions_nm - center, axis=1) <= 3.0
+    inside = np.linalg.norm(ions.positions_nm - centre, axis=1) <= 3.0
     np.testing.assert_array_equal(changed.species[~inside], ions.species[~inside])
     assert changed.species[inside].mean() == pytest.approx(0.2, abs=0.02)
     plane = np.round((ions.positions_nm[inside, 2] - 0.03) / 0.1432).astype(int)
@@ -222,7 +224,7 @@ def test_injected_solute_sits_on_every_second_plane_and_ions_stay_where_they_are
     assert max(by_parity) == pytest.approx(0.4, abs=0.03)
     assert min(by_parity) < 0.01
     with pytest.raises(ValueError, match="can't hold 60%"):
-        inject(ions, center, 3.0, spacing_nm=0.1432, sigma_z_nm=0.02, solute_part=0.6, rng=np.random.default_rng(1))
+        inject(ions, centre, 3.0, spacing_nm=0.1432, sigma_z_nm=0.02, solute_part=0.6, rng=np.random.default_rng(1))
 
 
 def test_each_phase_has_its_own_zsdm_in_small_grids_of_all_their_voxels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,13 @@ def test_a_rule_is_the_network_that_its_numbers_say() -> None:
     x = rule_inputs(values, known, RULE.inputs)
     by_hand = 2 * np.tanh(0.5 * x[:, 0]) - np.tanh((x[:, 1] - 1) / 2 + 0.1) + 0.25
     np.testing.assert_allclose(found[known], by_hand, rtol=1e-5)
-    assert (x[:, 1] >= x[:, 1].min()).all()
+    score, planes = (np.full(known.shape, np.nan, dtype=np.float32) for _ in range(2))
+    score[known], planes[known] = rule_inputs(values, known, ("score/0.8", "planes/0.8")).T
+    for row, (i, j, k) in zip(x, np.argwhere(known), strict=True):
+        cube = tuple(slice(max(n - 1, 0), n + 2) for n in (i, j, k))
+        assert row[0] == values["score"][i, j, k]
+        assert row[1] == np.nanmax(score[cube]), "the largest of the 27 smoothed scores around, unknown ones aside"
+        assert row[2] == np.nanmin(planes[cube])
 
 
 def test_a_rule_goes_through_json_and_one_that_doesnt_fit_is_refused() -> None:

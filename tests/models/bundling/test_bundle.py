@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def resign(path: Path) -> None:
     (path / SUMS_FILE).write_text("".join(lines))
 
 
-def test_what_was_written_is_what_is_read(bundle_path: Path, parts, manifest_for) -> None:
+def test_what_was_written_is_what_is_read(bundle_path: Path, parts, manifest_for: Callable[[str], Manifest]) -> None:
     bundle = Bundle.load(bundle_path)
     assert bundle.manifest == manifest_for("1.0.0")
     assert bundle.model == parts.model
@@ -107,17 +108,17 @@ def test_a_manifest_of_another_schema_is_refused_with_the_field(copy: Path, fiel
 
 def test_arrays_that_do_not_fit_the_manifest_are_refused(copy: Path) -> None:
     with np.load(copy / "calibration.npz") as archive:
-        arrays = dict(archive)
+        arrays: dict[str, Any] = dict(archive)
     for name in list(arrays):
         np.savez(copy / "calibration.npz", **{key: value for key, value in arrays.items() if key != name})
         resign(copy)
         with pytest.raises(BundleError, match=name):
             Bundle.load(copy)
-    np.savez(copy / "calibration.npz", **{**arrays, "precision": np.full((3, 3), np.nan)})
+    np.savez(copy / "calibration.npz", **dict(arrays, precision=np.full((3, 3), np.nan)))
     resign(copy)
     with pytest.raises(BundleError, match=r"precision.*finite"):
         Bundle.load(copy)
-    np.savez(copy / "calibration.npz", **{**arrays, "precision": np.eye(4)})
+    np.savez(copy / "calibration.npz", **dict(arrays, precision=np.eye(4)))
     resign(copy)
     with pytest.raises(BundleError, match=r"precision.*shape"):
         Bundle.load(copy)
@@ -144,7 +145,9 @@ def test_a_version_is_never_overwritten(tmp_path: Path, write_version: Callable[
     assert (path / SUMS_FILE).read_bytes() == before
 
 
-def test_parts_that_do_not_fit_leave_nothing_behind(tmp_path: Path, parts, manifest_for) -> None:
+def test_parts_that_do_not_fit_leave_nothing_behind(
+    tmp_path: Path, parts, manifest_for: Callable[[str], Manifest]
+) -> None:
     wrong = replace(parts.golden, features=np.zeros((3, 5), np.float32))
     with pytest.raises(BundleError, match="features"):
         write_bundle(

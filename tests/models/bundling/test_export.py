@@ -84,7 +84,7 @@ def test_wrong_batches_and_graphs_are_refused_in_words(exported: bytes) -> None:
         np.zeros((0, 64, 64, 64), np.float32),
     ):
         with pytest.raises(InferenceError, match="expected"):
-            runtime.run(bad)
+            runtime.run(bad)  # pyright: ignore[reportArgumentType] - among them a wrong type
     with pytest.raises(RuntimeUnavailableError, match="can't load"):
         OnnxRuntime(b"not a graph")
     with pytest.raises(ValueError, match="thread"):

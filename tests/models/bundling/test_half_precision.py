@@ -19,7 +19,8 @@ FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 def run(model: bytes, batch) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(["logits", "probabilities", "features"], {session.get_inputs()[0].name: batch})
+    outputs = session.run(["logits", "probabilities", "features"], {session.get_inputs()[0].name: batch})
+    return [np.asarray(one) for one in outputs]
 
 
 def element_types(model: bytes) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braggwatch.models.bundling.bundle import SUMS_FILE
+from braggwatch.models.bundling.bundle import SUMS_FILE, Bundle, BundleError
 from braggwatch.models.bundling.registry import INDEX_FILE, Registry, RegistryError, default_root
 
 Write = Callable[[Path, str], Path]
@@ -45,6 +45,24 @@ def test_unknown_and_ambiguous_names_say_what_is_there(registry: Registry) -> No
         registry.promote("production", "blobs/9.9.9")
     with pytest.raises(RegistryError, match="alias"):
         registry.promote("a/b", "blobs/1.0.0")
+
+
+def test_a_bundle_is_located_by_its_folder_or_its_name(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = registry.root / "blobs" / "1.0.0"
+    assert registry.locate(str(folder)) == folder
+    assert registry.locate("blobs/1.0.0") == folder
+    with pytest.raises(RegistryError, match=r"no bundle goes by 'nobody'.*blobs/1\.0\.0"):
+        registry.locate("nobody")
+    registry.promote("production", "blobs/1.1.0")
+    here = tmp_path / "here"
+    (here / "production").mkdir(parents=True)
+    (here / "nobody").mkdir()
+    monkeypatch.chdir(here)
+    assert registry.locate("production") == registry.root / "blobs" / "1.1.0", "a folder of data hides no bundle"
+    with pytest.raises(BundleError):
+        Bundle.load(registry.locate("nobody"))
 
 
 def test_a_name_cannot_lead_out_of_the_folder(registry: Registry) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_what_is_stored_is_the_rounded_root(tmp_path: Path) -> None:
 
 
 def graph(
-    tmp_path: Path, *, shape: tuple[object, ...], classes: int = 3, output: str = "logits", seed: int = 0
+    tmp_path: Path, *, shape: Sequence[str | int], classes: int = 3, output: str = "logits", seed: int = 0
 ) -> Path:
     """Write a graph of one random linear layer over coarse means."""
     onnx = pytest.importorskip("onnx", reason="onnx isn't installed: no graph to score")
@@ -164,7 +165,7 @@ def graph(
 
 
 @pytest.mark.parametrize("shape", [["N", 64, 64, 64], ["N", 1, 64, 64, 64]])
-def test_random_weights_score_about_chance(benchmark_set: Benchmark, tmp_path: Path, shape: list[object]) -> None:
+def test_random_weights_score_about_chance(benchmark_set: Benchmark, tmp_path: Path, shape: list[str | int]) -> None:
     accuracies: list[float] = []
     for seed in range(4):
         entrant = OnnxEntrant.from_file(graph(tmp_path, shape=shape, seed=seed), Reading(scale="log1p-max"), threads=1)
@@ -266,7 +267,7 @@ def test_the_documented_scores_are_those_of_the_production_bundle(benchmark_set:
     registry = Registry()
     bundle = registry.aliases()[PRODUCTION]
     row = re.search(rf"^\| {re.escape(bundle)} \| ([\d.]+) %", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert row, f"{PAGE.name} has no row for {bundle}: run 'braggwatch benchmark {bundle}' and add its scores"
+    assert row, f"{PAGE.name} has no row for {bundle}: run 'braggwatch cxdp benchmark {bundle}' and add its scores"
     entrant = BundleEntrant(BundleClassifier.load(registry.resolve(PRODUCTION)))
     answers = answer_all(entrant, benchmark_set, ("test",))
     result = score_answers(entrant, benchmark_set, answers, ("test",))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
-from braggwatch.models.cxdp.symmetry import symmetry_batch
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.runtimes import (
     GoldenMismatchError,
     InferenceError,
@@ -26,7 +27,7 @@ from braggwatch.models.runtimes import (
     open_runtime,
 )
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
-from braggwatch.models.verdict import Outcome
+from braggwatch.models.verdict import Outcome, Verdict
 
 Blob = Callable[..., NDArray[np.float32]]
 
@@ -101,7 +102,7 @@ def test_the_golden_self_test_passes_and_warm_up_leaves_no_trace(classifier: Bun
     ],
 )
 def test_a_volume_that_cannot_be_judged_is_invalid_with_a_reason(
-    classifier: BundleClassifier, make_blob: Blob, spoil: Callable[[NDArray], NDArray], words: str
+    classifier: BundleClassifier, make_blob: Blob, spoil: Callable[[NDArray[Any]], NDArray[Any]], words: str
 ) -> None:
     verdict = classifier.classify(spoil(make_blob(0, np.random.default_rng(1))))
     assert verdict.outcome is Outcome.INVALID
@@ -204,7 +205,9 @@ def test_a_network_that_fails_is_an_error_not_a_crash(bundle_path: Path, make_bl
 
 
 @pytest.mark.parametrize("copies", [1, 2, 4, 8])
-def test_any_number_of_mirror_images_gives_the_same_class(bundle_path: Path, make_blob: Blob, copies: int) -> None:
+def test_any_number_of_mirror_images_gives_the_same_class(
+    bundle_path: Path, make_blob: Blob, copies: SymmetryCopies
+) -> None:
     classifier = BundleClassifier.load(bundle_path, threads=1, copies=copies)
     verdict = classifier.classify(make_blob(2, np.random.default_rng(9)))
     assert verdict.label == "edge"
@@ -218,7 +221,7 @@ def test_threads_may_share_a_classifier(classifier: BundleClassifier, make_blob:
     alone = [classifier.classify(volume) for volume in volumes]
     barrier = threading.Barrier(4)
 
-    def work(part: int) -> list:
+    def work(part: int) -> list[Verdict]:
         barrier.wait()
         return [classifier.classify(volume) for volume in volumes[part::4]]
 
@@ -249,7 +252,7 @@ def test_mirror_images_are_distinct_keep_the_q_axis_and_close_under_composition(
             along_q = {tuple(np.round(sums, 3)) for sums in (one.sum(axis=(1, 2)), one.sum(axis=(1, 2))[::-1])}
             assert tuple(np.round(volume.sum(axis=(1, 2)), 3)) in along_q
     with pytest.raises(ValueError, match="one of"):
-        symmetry_batch(volume, 3)
+        symmetry_batch(volume, 3)  # pyright: ignore[reportArgumentType] - the point
 
 
 def test_the_next_best_runtime_is_taken_visibly(bundle_path: Path, parts, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,7 +279,7 @@ def test_the_next_best_runtime_is_taken_visibly(bundle_path: Path, parts, caplog
     with pytest.raises(RuntimeUnavailableError, match="no such device"):
         open_runtime(bundle, candidates=candidates[:3])
     with pytest.raises(RuntimeUnavailableError, match="unknown runtime 'abacus'"):
-        open_runtime(bundle, prefer="abacus")
+        open_runtime(bundle, prefer="abacus")  # pyright: ignore[reportArgumentType] - the point
 
 
 def test_a_runtime_that_drifts_fails_the_self_test(bundle_path: Path) -> None:

@@ -217,8 +217,8 @@ class Balanced(HTMLParser):
         self.open: list[str] = []
         self.links: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.links += [value for name, value in attrs if name in {"src", "href"}]
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
         if tag != "meta":
             self.open.append(tag)
 

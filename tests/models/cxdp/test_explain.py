@@ -33,7 +33,7 @@ class Watcher:
 
     name, version = "watcher", "1"
 
-    def __init__(self, region: tuple[slice, slice, slice]) -> None:
+    def __init__(self, region: tuple[slice, ...]) -> None:
         self.region = region
         self.volumes = 0
         self.largest_batch = 0
@@ -82,7 +82,7 @@ def test_the_cost_is_stated_and_bounded(cells):
     assert found.seconds > 0
 
 
-def test_it_stops_when_told(counts):
+def test_it_stops_when_told(counts: np.ndarray):
     watcher = Watcher((slice(32, 40),) * 3)
     asked = iter([False, False, True])
     with pytest.raises(ExplanationStopped):
@@ -90,7 +90,7 @@ def test_it_stops_when_told(counts):
     assert watcher.volumes == 17
 
 
-def test_what_is_hidden_does_not_change_what_was_given(counts):
+def test_what_is_hidden_does_not_change_what_was_given(counts: np.ndarray):
     before = counts.copy()
     occlude(Watcher((slice(32, 40),) * 3), CLASSES, counts, fill="radial")
     np.testing.assert_array_equal(counts, before)
@@ -115,12 +115,12 @@ def test_a_radially_symmetric_pattern_has_no_structure_to_hide():
         (lambda v: np.where(v > 40, np.nan, v), "finite"),
     ],
 )
-def test_a_volume_that_cannot_be_explained_is_refused_with_the_reason(change, reason, counts):
+def test_a_volume_that_cannot_be_explained_is_refused_with_the_reason(change, reason, counts: np.ndarray):
     with pytest.raises(ExplanationError, match=reason):
         occlude(Watcher((slice(32, 40),) * 3), CLASSES, change(counts))
 
 
-def test_a_class_that_the_model_lacks_is_refused(counts):
+def test_a_class_that_the_model_lacks_is_refused(counts: np.ndarray):
     with pytest.raises(ExplanationError, match="no class 'twin'"):
         occlude(Watcher((slice(32, 40),) * 3), CLASSES, counts, label="twin")
 
@@ -138,7 +138,7 @@ def as_explanation(importance: np.ndarray) -> Explanation:
     return Explanation("occlusion", "screw", 0.9, importance.astype(np.float32), 0.5, 1, 0.1)
 
 
-def test_the_picture_colours_the_strongest_block_and_tells_for_from_against(counts):
+def test_the_picture_colours_the_strongest_block_and_tells_for_from_against(counts: np.ndarray):
     importance = np.zeros((8, 8, 8))
     importance[3:5, 3:5, 3:5] = 2.0
     importance[3:5, 3:5, 0] = -2.0
@@ -161,7 +161,7 @@ def test_colour_is_laid_over_in_proportion():
 
 
 @pytest.mark.parametrize("sample", [0, 2], ids=["perfect", "defect"])
-def test_the_shipped_model_looks_at_the_peak_not_at_the_corners(sample, bundle):
+def test_the_shipped_model_looks_at_the_peak_not_at_the_corners(sample, bundle: Bundle):
     runtime = OnnxRuntime(bundle.model, threads=1)
     found = occlude(runtime, bundle.manifest.classes, bundle.golden.counts[sample])
     size = np.abs(found.log_odds_drop)
@@ -181,7 +181,7 @@ def _outside() -> list[tuple[int, int, int]]:
 
 @NEEDS_TORCH
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_gradcam_speaks_for_the_same_network_and_points_at_the_peak(bundle):
+def test_gradcam_speaks_for_the_same_network_and_points_at_the_peak(bundle: Bundle):
     from braggwatch.models.cxdp.explain.gradcam import gradcam
 
     for sample in (0, 2):
@@ -198,7 +198,7 @@ def test_gradcam_speaks_for_the_same_network_and_points_at_the_peak(bundle):
 
 @NEEDS_TORCH
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_gradcam_refuses_weights_that_are_not_the_graphs(bundle, tmp_path: Path):
+def test_gradcam_refuses_weights_that_are_not_the_graphs(bundle: Bundle, tmp_path: Path):
     import torch
     from safetensors.torch import load_file, save_file
 

@@ -225,7 +225,9 @@ def test_the_papers_schedule_is_the_papers() -> None:
     assert config.validate_every == 9000 // 64
     assert config.patience > 0
     volumes = torch.from_numpy(Blobs(4).volumes).float()
-    shown = augmented(volumes, torch.zeros(4, dtype=torch.bool), config, torch.Generator().manual_seed(1))
+    shown = PatternPresentation().to_learn(
+        volumes, torch.zeros(4, dtype=torch.bool), config, torch.Generator().manual_seed(1)
+    )
     torch.testing.assert_close(shown, normalise(volumes))
 
 
@@ -236,8 +238,8 @@ def test_a_gradient_that_is_no_number_changes_no_weight(tmp_path: Path, caplog: 
             return x.clone()
 
         @staticmethod
-        def backward(ctx: object, gradient: Tensor) -> Tensor:
-            return gradient * float("inf")
+        def backward(ctx: object, *grad_outputs: Tensor) -> Tensor:
+            return grad_outputs[0] * float("inf")
 
     class Fragile(Tiny):
         calls = 0
@@ -278,12 +280,14 @@ def test_only_clean_samples_are_given_noise() -> None:
     volumes = torch.from_numpy(Blobs(4).volumes).float()
     config = replace(paper_config(64), nuisance=True)
     clean = torch.tensor([False, True, False, True])
-    shown = augmented(volumes, clean, config, torch.Generator().manual_seed(1))
+    shown = PatternPresentation().to_learn(volumes, clean, config, torch.Generator().manual_seed(1))
     plain = normalise(volumes)
     assert torch.equal(shown[0], plain[0])
     assert torch.equal(shown[2], plain[2])
     assert not torch.equal(shown[1], plain[1])
-    off = augmented(volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1))
+    off = PatternPresentation().to_learn(
+        volumes, clean, replace(config, nuisance=False), torch.Generator().manual_seed(1)
+    )
     torch.testing.assert_close(off, plain)
 
 
@@ -293,9 +297,9 @@ class Witness(PatternPresentation):
     def __init__(self) -> None:
         self.spoilt: set[bool] = set()
 
-    def to_judge(self, volumes: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+    def to_judge(self, samples: Tensor, clean: Tensor, generator: torch.Generator | None) -> Tensor:
         self.spoilt.add(generator is not None)
-        return super().to_judge(volumes, clean, generator)
+        return super().to_judge(samples, clean, generator)
 
 
 @pytest.mark.parametrize("nuisance", [True, False])

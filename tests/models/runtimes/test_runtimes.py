@@ -166,7 +166,7 @@ def test_what_is_no_batch_is_refused_in_words(runtime: Runtime) -> None:
         np.zeros((0, 64, 64, 64), np.float32),
     ):
         with pytest.raises(InferenceError, match="expected"):
-            runtime.run(bad)
+            runtime.run(bad)  # pyright: ignore[reportArgumentType] - among them wrong types
 
 
 def test_any_memory_layout_will_do_and_is_left_alone(
@@ -250,7 +250,9 @@ def compare_classes(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, vo
         assert (ranked[changed, -1] - ranked[changed, -2] <= margin).all()
 
 
-def test_verdicts_are_the_same(runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, patterns) -> None:
+def test_verdicts_are_the_same(
+    runtime: Runtime, bundle: Bundle, reference: OnnxRuntime, patterns: NDArray[np.float32]
+) -> None:
     ours, theirs = BundleClassifier(bundle, runtime), BundleClassifier(bundle, reference)
     for volume in patterns[::4]:
         got, expected = ours.classify(volume), theirs.classify(volume)

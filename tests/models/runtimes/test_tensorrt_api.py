@@ -28,7 +28,7 @@ def declared_members() -> dict[str, set[str]]:
     for node in ast.parse(Path(tensorrt_types.__file__).read_text()).body:
         if isinstance(node, ast.ClassDef):
             names = {
-                one.name if isinstance(one, ast.FunctionDef) else one.target.id
+                one.name if isinstance(one, ast.FunctionDef) else ast.unparse(one.target)
                 for one in node.body
                 if isinstance(one, ast.FunctionDef | ast.AnnAssign)
             }

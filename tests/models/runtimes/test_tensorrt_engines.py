@@ -150,7 +150,9 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
-def test_an_engine_is_built_tested_kept_and_found_again(bundle, cache, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_engine_is_built_tested_kept_and_found_again(
+    bundle: Bundle, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
     first, api = opened(bundle, cache)
     assert api.built == 1
     (record,) = cache.records()
@@ -176,7 +178,9 @@ def damage(plan: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "writable"])
-def test_an_unsound_plan_is_named_once_and_built_again(bundle, cache, how: str, caplog) -> None:
+def test_an_unsound_plan_is_named_once_and_built_again(
+    bundle: Bundle, cache: EngineCache, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(bundle, cache)
     (plan,) = cache.folder.glob("*.plan")
     if how == "writable":
@@ -192,7 +196,9 @@ def test_an_unsound_plan_is_named_once_and_built_again(bundle, cache, how: str, 
     assert opened(bundle, cache)[1].built == 0
 
 
-def test_a_foreign_plan_is_named_and_never_loaded(bundle, cache, caplog) -> None:
+def test_a_foreign_plan_is_named_and_never_loaded(
+    bundle: Bundle, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(bundle, cache)
     here = cache.records()[0].key
     there = here.model_copy(update={"device": "NVIDIA A100, compute capability 8.0"})
@@ -203,7 +209,9 @@ def test_a_foreign_plan_is_named_and_never_loaded(bundle, cache, caplog) -> None
     assert "belongs to another engine" in message
 
 
-def test_a_stale_engine_stays_where_it_is_and_a_new_one_is_built(bundle, cache, caplog) -> None:
+def test_a_stale_engine_stays_where_it_is_and_a_new_one_is_built(
+    bundle: Bundle, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(bundle, cache, version="10.9.0")
     _, api = opened(bundle, cache, version="11.4.0")
     assert api.built == 1
@@ -212,13 +220,15 @@ def test_a_stale_engine_stays_where_it_is_and_a_new_one_is_built(bundle, cache, 
     assert {one.key.version for one in cache.records()} == {"10.9.0", "11.4.0"}
 
 
-def test_another_network_is_another_engine(bundle, cache) -> None:
+def test_another_network_is_another_engine(bundle: Bundle, cache: EngineCache) -> None:
     opened(bundle, cache)
     other = replace(bundle, sha256="f" * 64)
     assert opened(other, cache)[1].built == 1
 
 
-def test_a_cached_engine_that_gives_wrong_answers_is_built_again(bundle, cache, caplog) -> None:
+def test_a_cached_engine_that_gives_wrong_answers_is_built_again(
+    bundle: Bundle, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(bundle, cache)
     runtime, api = opened(bundle, cache, shifts=(0.1,))
     assert api.built == 1
@@ -228,7 +238,9 @@ def test_a_cached_engine_that_gives_wrong_answers_is_built_again(bundle, cache, 
     np.testing.assert_allclose(runtime.run(bundle.golden.counts).logits, bundle.golden.logits, atol=1e-2)
 
 
-def test_a_fresh_engine_that_gives_wrong_answers_is_not_kept_and_onnx_runtime_runs(bundle, cache, caplog) -> None:
+def test_a_fresh_engine_that_gives_wrong_answers_is_not_kept_and_onnx_runtime_runs(
+    bundle: Bundle, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
     def opens(one: Bundle, _: int) -> TensorRtRuntime:
         return opened(one, cache, shifts=(0.1,))[0]
 
@@ -245,7 +257,9 @@ def test_a_fresh_engine_that_gives_wrong_answers_is_not_kept_and_onnx_runtime_ru
         opened(bundle, cache, shifts=(0.1,))
 
 
-def test_a_cache_that_can_not_be_written_costs_a_build_not_the_engine(bundle, tmp_path: Path, caplog) -> None:
+def test_a_cache_that_can_not_be_written_costs_a_build_not_the_engine(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("")
     runtime, api = opened(bundle, EngineCache(tmp_path / "file" / "engines"))
     assert api.built == 1
@@ -253,7 +267,7 @@ def test_a_cache_that_can_not_be_written_costs_a_build_not_the_engine(bundle, tm
     assert any("not kept" in one for one in warnings_of(caplog))
 
 
-def test_timings_of_kernels_are_kept_for_the_next_network(bundle, cache) -> None:
+def test_timings_of_kernels_are_kept_for_the_next_network(bundle: Bundle, cache: EngineCache) -> None:
     opened(bundle, cache)
     opened(replace(bundle, sha256="e" * 64), cache)
     (timings,) = cache.folder.glob("*.timings")
@@ -297,5 +311,6 @@ def test_on_a_device_engines_answer_as_onnx_runtime_does(flavour, bundle_id: str
 
     there = warp.array(counts, dtype=warp.float32, device="cuda:0")
     stream = warp.get_stream("cuda:0")
+    assert there.ptr is not None
     from_device = runtime.run_device(int(there.ptr), 41, int(stream.cuda_stream or 0))
     np.testing.assert_array_equal(from_device.logits, runtime.run(counts).logits)

@@ -65,20 +65,20 @@ def test_no_samples_have_no_place() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 8, 9, 21])
 @pytest.mark.parametrize("capturable", [True, False])
-def test_any_batch_gives_what_onnx_runtime_gives(model, reference, count: int, capturable: bool) -> None:
+def test_any_batch_gives_what_onnx_runtime_gives(model: bytes, reference, count: int, capturable: bool) -> None:
     runtime = opened(model, HostMemory(capturable=capturable))
     assert runtime.captured is capturable
     runtime.run(images(8, seed=5))
     agrees(runtime.run(images(count)), reference(images(count)))
 
 
-def test_what_was_there_before_does_not_reach_the_next_batch(model, reference) -> None:
+def test_what_was_there_before_does_not_reach_the_next_batch(model: bytes, reference) -> None:
     runtime = opened(model)
     runtime.run(np.full_like(images(4), np.nan))
     agrees(runtime.run(images(2)), reference(images(2)))
 
 
-def test_outputs_are_the_callers_own(model) -> None:
+def test_outputs_are_the_callers_own(model: bytes) -> None:
     runtime = opened(model)
     first = runtime.run(images(1))
     kept = first.logits.copy()
@@ -86,7 +86,7 @@ def test_outputs_are_the_callers_own(model) -> None:
     np.testing.assert_array_equal(first.logits, kept)
 
 
-def test_buffers_are_made_once_and_a_graph_is_replayed(model) -> None:
+def test_buffers_are_made_once_and_a_graph_is_replayed(model: bytes) -> None:
     memory = HostMemory()
     runtime = opened(model, memory)
     made, memory.log = memory.allocated, []
@@ -96,7 +96,7 @@ def test_buffers_are_made_once_and_a_graph_is_replayed(model) -> None:
     assert memory.log == ["upload", "launch", "synchronise"] * 3
 
 
-def test_a_batch_on_the_device_is_taken_from_its_address(model, reference) -> None:
+def test_a_batch_on_the_device_is_taken_from_its_address(model: bytes, reference) -> None:
     memory, producer = HostMemory(), HostMemory()
     runtime = opened(model, memory)
     there = np.zeros_like(images(11))
@@ -108,7 +108,7 @@ def test_a_batch_on_the_device_is_taken_from_its_address(model, reference) -> No
     agrees(runtime.run_device(there.ctypes.data, 1), reference(images(11)[:1]))
 
 
-def test_many_threads_get_their_own_answers(model, reference) -> None:
+def test_many_threads_get_their_own_answers(model: bytes, reference) -> None:
     runtime = opened(model)
     batches = [images(1 + seed % 9, seed) for seed in range(40)]
     with ThreadPoolExecutor(8) as pool:
@@ -127,12 +127,12 @@ def test_many_threads_get_their_own_answers(model, reference) -> None:
     ],
     ids=["dtype", "empty", "rank", "channels", "side"],
 )
-def test_a_batch_of_another_kind_is_refused(model, batch) -> None:
+def test_a_batch_of_another_kind_is_refused(model: bytes, batch) -> None:
     with pytest.raises(InferenceError, match="expected"):
         opened(model).run(batch)
 
 
-def test_a_device_that_fails_is_named_and_the_next_run_tried(model, reference) -> None:
+def test_a_device_that_fails_is_named_and_the_next_run_tried(model: bytes, reference) -> None:
     memory = HostMemory()
     runtime = opened(model, memory)
     memory.fail = RuntimeError("an illegal memory access was encountered")
@@ -144,7 +144,7 @@ def test_a_device_that_fails_is_named_and_the_next_run_tried(model, reference) -
         runtime.run_device(0, 1)
 
 
-def test_a_run_that_tensorrt_refuses_says_why(model) -> None:
+def test_a_run_that_tensorrt_refuses_says_why(model: bytes) -> None:
     memory = HostMemory(capturable=False)
     api = HostTensorRt(model, BATCHES)
     runtime = TensorRtRuntime(api, PLAN, BATCHES, memory)
@@ -157,19 +157,19 @@ def test_a_run_that_tensorrt_refuses_says_why(model) -> None:
     ("plan", "batches", "words"),
     [(b"something else", BATCHES, "magic tag"), (PLAN, (1, 4), "profiles")],
 )
-def test_a_plan_that_can_not_be_loaded_says_why(model, plan: bytes, batches, words: str) -> None:
+def test_a_plan_that_can_not_be_loaded_says_why(model: bytes, plan: bytes, batches, words: str) -> None:
     with pytest.raises(RuntimeUnavailableError, match=words):
         TensorRtRuntime(HostTensorRt(model, BATCHES), plan, batches, HostMemory())
 
 
-def test_a_plan_whose_first_run_fails_is_unavailable(model) -> None:
+def test_a_plan_whose_first_run_fails_is_unavailable(model: bytes) -> None:
     api = HostTensorRt(model, BATCHES)
     api.refuse = True
     with pytest.raises(RuntimeUnavailableError, match="loads but does not run"):
         TensorRtRuntime(api, PLAN, BATCHES, HostMemory())
 
 
-def test_it_says_what_it_is(model) -> None:
+def test_it_says_what_it_is(model: bytes) -> None:
     runtime = opened(model, version="11.4.0")
     assert (runtime.name, runtime.version, runtime.batches) == ("tensorrt", "11.4.0", BATCHES)
     assert isinstance(runtime, ReducedPrecision)

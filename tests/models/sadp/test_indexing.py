@@ -79,7 +79,7 @@ def test_every_zone_shows_its_own_cell_and_a_monoclinic_lattice_that_of_none() -
             assert shows_cell(measured(group, zone).lattices, cubic_cells([zone])), (group, zone)
     assert not shows_cell(measured("225", (0, 0, 1)).lattices, cubic_cells([(1, 1, 1)]))
     axes = np.array([[10.0, 0.0], [35.0 * np.cos(np.radians(84.9)), 35.0 * np.sin(np.radians(84.9))]])
-    grid = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-2, 3)), axis=-1).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-2, 3)), axis=-1).reshape(-1, 2).astype(np.float64)
     lattices = find_lattices(grid[grid.any(axis=1)] @ axes, 0.8)
     assert not shows_cell(lattices, cubic_cells(ZONES))
 

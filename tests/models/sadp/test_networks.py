@@ -37,7 +37,8 @@ def test_pretrained_weights_fill_all_but_another_last_layer() -> None:
     torch.manual_seed(0)
     pretrained, network = ResNet("resnet18", 1000, width=8), ResNet("resnet18", 5, width=8)
     assert load_pretrained(network, pretrained.state_dict()) == ("fc.weight", "fc.bias")
-    assert torch.equal(network.layer3[0].conv1.weight, pretrained.layer3[0].conv1.weight)
+    inner = "layer3.0.conv1.weight"
+    assert torch.equal(network.get_parameter(inner), pretrained.get_parameter(inner))
     assert load_pretrained(ResNet("resnet18", 1000, width=8), pretrained.state_dict()) == ()
     with pytest.raises(ValueError, match="another network"):
         load_pretrained(ResNet("resnet34", 5, width=8), pretrained.state_dict())

@@ -148,8 +148,8 @@ def test_the_ood_score_does_not_depend_on_units(seed: int, shift: float, scale: 
 def test_aliens_score_higher_and_the_threshold_lets_pass_what_it_promises() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(900) % 3
-    centers = np.array([[0, 0, 0, 0], [4, 0, 0, 0], [0, 4, 0, 0]], float)
-    features = centers[labels] + rng.normal(size=(900, 4))
+    centres = np.array([[0, 0, 0, 0], [4, 0, 0, 0], [0, 4, 0, 0]], float)
+    features = centres[labels] + rng.normal(size=(900, 4))
     detector = MahalanobisDetector.fit(features[:600], labels[:600])
     inside = sample_scores(detector, features[600:])
     aliens = sample_scores(detector, rng.normal(size=(300, 4)) + np.array([0, 0, 6, 0]))
@@ -229,8 +229,8 @@ def test_the_output_for_what_is_to_be_refused_passes_its_own_quantile_and_surviv
     assert again.score(logits, features) == pytest.approx(scores)
 
 
-def peak(center: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) -> np.ndarray:
-    grid = np.indices((64, 64, 64)) - np.array(center)[:, None, None, None]
+def peak(centre: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) -> np.ndarray:
+    grid = np.indices((64, 64, 64)) - np.array(centre)[:, None, None, None]
     return (1000.0 * np.exp(-0.5 * (grid**2).sum(axis=0) / width**2)).astype(np.float32)
 
 
@@ -238,8 +238,9 @@ def peak(center: tuple[float, float, float] = (32, 32, 32), width: float = 2.5) 
 @given(offset=st.tuples(*[st.floats(-6, 6)] * 3), scale=st.floats(1e-3, 1e4))
 def test_measures_follow_the_peak_and_ignore_its_scale(offset: tuple[float, float, float], scale: float) -> None:
     radius = second_peak_radius(3.5)
-    found = measure_volume(peak(tuple(32 + one for one in offset)) * scale, radius)
-    assert found.center_offset_voxels == pytest.approx(float(np.linalg.norm(offset)), abs=0.2)
+    x, y, z = offset
+    found = measure_volume(peak((32 + x, 32 + y, 32 + z)) * scale, radius)
+    assert found.centre_offset_voxels == pytest.approx(float(np.linalg.norm(offset)), abs=0.2)
     assert found.second_peak_ratio < 0.01
     assert found.half_extent_voxels < 5.0
 
@@ -269,12 +270,14 @@ def test_a_radius_beyond_the_volume_leaves_no_second_peak() -> None:
 def test_two_peaks_flat_noise_and_broad_peaks_break_the_limits_of_single_ones() -> None:
     radius = second_peak_radius(3.5)
     rng = np.random.default_rng(0)
-    single = [measure_volume(rng.poisson(peak(width=rng.uniform(2, 3)) + 0.05), radius) for _ in range(30)]
+    noisy = [rng.poisson(peak(width=rng.uniform(2, 3)) + 0.05).astype(np.float64) for _ in range(30)]
+    single = [measure_volume(one, radius) for one in noisy]
     limits = fit_volume_limits(single, 3.5)
     assert all(violations(one, limits) == () for one in single)
     pair = peak() + 0.6 * peak((32, 47, 32))
     assert "second peak of 60%" in violations(measure_volume(pair, radius), limits)[0]
-    assert "no clear peak" in violations(measure_volume(rng.poisson(50.0, (64,) * 3), radius), limits)[0]
+    flat = rng.poisson(50.0, (64,) * 3).astype(np.float64)
+    assert "no clear peak" in violations(measure_volume(flat, radius), limits)[0]
     assert any("half height" in one for one in violations(measure_volume(peak(width=6.0), radius), limits))
     assert "off the centre" in violations(measure_volume(peak((32, 40, 32)), radius), limits)[0]
 

@@ -91,7 +91,9 @@ def write_apt(path: Path, positions: np.ndarray, mass: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize(("suffix", "write"), [(".pos", write_pos), (".epos", write_epos), (".apt", write_apt)])
-def test_every_format_gives_the_same_ions(tmp_path: Path, suffix: str, write: object, monkeypatch) -> None:
+def test_every_format_gives_the_same_ions(
+    tmp_path: Path, suffix: str, write: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if suffix == ".apt":
         pytest.importorskip("ifes_apt_tc_data_modeling")
     monkeypatch.chdir(tmp_path)
@@ -116,8 +118,11 @@ def test_the_library_reads_the_same(tmp_path: Path, suffix: str) -> None:
     path = (write_pos if suffix == ".pos" else write_epos)(tmp_path / f"tip{suffix}", positions, mass)
     theirs = (ReadPosFileFormat if suffix == ".pos" else ReadEposFileFormat)(str(path))
     mine = read_ions(path)
-    np.testing.assert_array_equal(mine.positions_nm, theirs.get_reconstructed_positions().magnitude)
-    np.testing.assert_array_equal(mine.mass_to_charge_Da, theirs.get_mass_to_charge_state_ratio().magnitude)
+    their_positions, their_mass = theirs.get_reconstructed_positions(), theirs.get_mass_to_charge_state_ratio()
+    assert their_positions is not None
+    assert their_mass is not None
+    np.testing.assert_array_equal(mine.positions_nm, their_positions.magnitude)
+    np.testing.assert_array_equal(mine.mass_to_charge_Da, their_mass.magnitude)
 
 
 @pytest.mark.slow

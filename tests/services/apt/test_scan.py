@@ -22,6 +22,7 @@ from braggwatch.services.apt.files import label_checked, read_ions, read_ranges
 from braggwatch.services.cli import app
 from braggwatch.sim.apt.files import read_truth, write_pos
 from braggwatch.sim.apt.model import IonCloud
+from support.hdf5 import dataset
 
 pytest.importorskip("torch")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -49,7 +50,7 @@ class Case:
     pos: Path
     rrng: Path
     truth: Path
-    true_centers_nm: NDArray[np.float64]
+    true_centres_nm: NDArray[np.float64]
     registry: Path
     folder: Path
     printed: dict[str, object]
@@ -77,9 +78,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     assert code == 0, told
     assert json.loads(out)["metrics"]["accuracy"] > 0.8
     with Path(made["precipitates"]).open() as file:
-        centers = np.array([[float(row[f"{a}_nm"]) for a in "xyz"] for row in csv.DictReader(file)])
+        centres = np.array([[float(row[f"{a}_nm"]) for a in "xyz"] for row in csv.DictReader(file)])
     made = {name: Path(made[name]) for name in ("pos", "rrng", "truth")}
-    case = Case(**made, true_centers_nm=centers, registry=home / "bundles", folder=home / "scan", printed={})
+    case = Case(**made, true_centres_nm=centres, registry=home / "bundles", folder=home / "scan", printed={})
     code, out, told = run(*case.words(case.folder, "--isoconcentration", "0.08", "--json"))
     assert code == 0, told
     case.printed.update(json.loads(out))
@@ -94,11 +95,12 @@ def test_the_map_has_the_shape_of_the_data_and_the_summary_is_the_printed_one(ca
     extent = np.ptp(ions.positions_nm, axis=0) / summary["voxels"]["edge_nm"]
     with h5py.File(case.folder / "scan.h5") as file:
         order = file["entry1/order"]
-        log_odds, label = order["log_odds"][()], order["precipitate"][()]
+        assert isinstance(order, h5py.Group)
+        log_odds, label = dataset(order, "log_odds")[()], dataset(order, "precipitate")[()]
         assert order.attrs["signal"] == "log_odds"
-        assert [len(order[axis]) for axis in order.attrs["axes"]] == list(log_odds.shape)
-        assert json.loads(file["entry1/summary"].asstr()[()]) == summary
-        assert file["entry1/ions/precipitate"].shape == (len(ions),)
+        assert [len(dataset(order, axis)) for axis in np.asarray(order.attrs["axes"])] == list(log_odds.shape)
+        assert json.loads(str(dataset(file, "entry1/summary").asstr()[()])) == summary
+        assert dataset(file, "entry1/ions/precipitate").shape == (len(ions),)
     assert log_odds.shape == label.shape == tuple(summary["voxels"]["shape"])
     assert (np.abs(np.array(log_odds.shape) - extent) <= 2).all()
     assert np.isfinite(log_odds).sum() == summary["voxels"]["scored"]
@@ -112,7 +114,7 @@ def test_the_image_for_paraview_holds_the_same_map(case: Case) -> None:
     image = ET.fromstring((case.folder / "scan.vti").read_text()).find("ImageData")
     assert image is not None
     with h5py.File(case.folder / "scan.h5") as file:
-        label = file["entry1/order/precipitate"][()]
+        label = dataset(file, "entry1/order/precipitate")[()]
     assert image.attrib["WholeExtent"] == " ".join(f"0 {n}" for n in label.shape)
     arrays = {one.attrib["Name"]: base64.b64decode(one.text or "") for one in image.iter("DataArray")}
     found = np.frombuffer(arrays["precipitate"][8:], "<i4").reshape(label.shape, order="F")
@@ -123,7 +125,7 @@ def test_the_table_lists_the_precipitates_that_are_there(case: Case) -> None:
     with (case.folder / "precipitates.csv").open() as file:
         rows = list(csv.DictReader(file))
     with h5py.File(case.folder / "scan.h5") as file:
-        label = file["entry1/order/precipitate"][()]
+        label = dataset(file, "entry1/order/precipitate")[()]
     precipitates = case.printed["precipitates"]
     assert isinstance(precipitates, dict)
     assert len(rows) == precipitates["precipitates"] >= 1
@@ -132,13 +134,13 @@ def test_the_table_lists_the_precipitates_that_are_there(case: Case) -> None:
         sphere = 4 / 3 * np.pi * float(row["radius_nm"]) ** 3
         assert sphere == pytest.approx(int(row["voxels"]), rel=0.01)
     largest = np.array([float(rows[0][f"{a}_nm"]) for a in "xyz"])
-    assert np.linalg.norm(case.true_centers_nm - largest, axis=1).min() < 1.5
+    assert np.linalg.norm(case.true_centres_nm - largest, axis=1).min() < 1.5
 
 
 def test_labelled_ions_can_be_read_and_are_ordered_ones(case: Case) -> None:
     ions, all_ions = read_ions(case.folder / "ordered-ions.pos"), read_ions(case.pos)
     with h5py.File(case.folder / "scan.h5") as file:
-        number = file["entry1/ions/precipitate"][()]
+        number = dataset(file, "entry1/ions/precipitate")[()]
     np.testing.assert_array_equal(ions.positions_nm, all_ions.positions_nm[number >= 0])
     np.testing.assert_array_equal(ions.mass_to_charge_Da, all_ions.mass_to_charge_Da[number >= 0])
     truth, _, _ = read_truth(case.truth)
@@ -170,7 +172,8 @@ def test_an_interrupted_scan_goes_on_where_it_stopped(
     assert len(calls) == 3, "only the slice that was missing is scored"
     assert part.stat().st_mtime_ns == before
     with h5py.File(tmp_path / "scan.h5") as again, h5py.File(case.folder / "scan.h5") as whole:
-        np.testing.assert_array_equal(again["entry1/order/log_odds"][()], whole["entry1/order/log_odds"][()])
+        name = "entry1/order/log_odds"
+        np.testing.assert_array_equal(dataset(again, name)[()], dataset(whole, name)[()])
 
     part.write_bytes(part.read_bytes()[:200])
     assert run(*words)[0] == 0
@@ -206,7 +209,7 @@ def test_the_report_holds_the_view_and_needs_no_network(case: Case, tmp_path: Pa
     data = json.loads(found.group(1))
     points = np.frombuffer(base64.b64decode(data["ordered"]), "<i2").reshape(-1, 4)
     with h5py.File(case.folder / "scan.h5") as file:
-        label = file["entry1/order/precipitate"][()]
+        label = dataset(file, "entry1/order/precipitate")[()]
     assert data["shape"] == list(label.shape)
     assert len(points) > 0
     np.testing.assert_array_equal(label[tuple(points[:, :3].T)], points[:, 3])

@@ -20,6 +20,7 @@ from braggwatch.services.apt.training.volume_data import make_volume
 from braggwatch.services.cli import app
 from braggwatch.sim.apt.files import read_truth
 from braggwatch.sim.apt.volume import VolumeKind, load_volume_spec
+from support.hdf5 import dataset
 
 
 def scorer() -> OrderScorer:
@@ -58,4 +59,4 @@ def test_it_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
     assert summary["precipitates"]["precipitates"] == 0
     assert summary["random_label_control"]["false_precipitates"] == 0
     with h5py.File(tmp_path / "scan" / "scan.h5") as file:
-        assert (file["entry1/order/precipitate"][()] == -1).all()
+        assert (dataset(file, "entry1/order/precipitate")[()] == -1).all()

@@ -1,16 +1,18 @@
-"""``braggwatch benchmark`` scores a file or a bundle, and says in one line what doesn't fit."""
+"""``braggwatch cxdp benchmark`` scores a file or a bundle, and says in one line what doesn't fit."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from braggwatch.models.bundling.registry import PRODUCTION, Registry
-from braggwatch.models.cxdp.benchmarking.patterns import FACTS_FILE, Benchmark, store_volumes, write_sums
+from braggwatch.models.cxdp.benchmarking.patterns import FACTS_FILE, Benchmark, PatternFacts, store_volumes, write_sums
 from braggwatch.services.cli import app
 
 
@@ -24,7 +26,7 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     shipped = Benchmark.load()
     labels = ("perfect", "screw", "edge", "noise")
-    found: dict[str, tuple] = {}
+    found: dict[str, tuple[PatternFacts, NDArray[Any]]] = {}
     for fact, counts in shipped.volumes(("public-dev",)):
         found.setdefault(fact.label, (fact, counts))
     chosen = [found[label] for label in labels]

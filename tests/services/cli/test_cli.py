@@ -57,13 +57,15 @@ def run(*arguments: str):
 def fake_run(frames: int = 3) -> list[RecordedDocument]:
     records = [RecordedDocument(0.0, "start", {"uid": "run-1", "time": 1.0, "scan_id": 7, "num_points": frames})]
     key = {"source": "s", "dtype": "array", "shape": [4, 4]}
-    descriptor = {"uid": "d", "run_start": "run-1", "time": 1.0, "name": "primary", "data_keys": {"img": key}}
+    descriptor: dict[str, object] = {"uid": "d", "run_start": "run-1", "time": 1.0, "name": "primary"}
+    descriptor["data_keys"] = {"img": key}
     records.append(RecordedDocument(0.0, "descriptor", descriptor))
     for i in range(frames):
-        event = {"uid": f"e{i}", "descriptor": "d", "seq_num": i + 1, "time": 1.0 + i}
+        event: dict[str, object] = {"uid": f"e{i}", "descriptor": "d", "seq_num": i + 1, "time": 1.0 + i}
         event |= {"data": {"img": np.ones((4, 4), np.int32)}, "timestamps": {"img": 1.0 + i}, "filled": {}}
         records.append(RecordedDocument(0.01 * i, "event", event))
-    stop = {"uid": "s", "run_start": "run-1", "time": 9.0, "exit_status": "success", "num_events": {"primary": frames}}
+    stop: dict[str, object] = {"uid": "s", "run_start": "run-1", "time": 9.0, "exit_status": "success"}
+    stop["num_events"] = {"primary": frames}
     records.append(RecordedDocument(0.05, "stop", stop))
     return records
 
@@ -365,7 +367,7 @@ def test_screen_serves_and_stops_when_asked(shared_proxy, registry: Path, tmp_pa
     service = subprocess.Popen([*PROGRAM, "screen", "-c", str(config)], stderr=subprocess.PIPE, text=True)
     assert service.stderr is not None
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(service.stderr.readline, "")))
+    reader = threading.Thread(target=lines.extend, args=[service.stderr])
     reader.start()
     try:
         deadline = time.monotonic() + 90

@@ -6,10 +6,11 @@ However its frames travel, live or replayed, the network sees the very same numb
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import msgpack_numpy
@@ -161,11 +162,11 @@ def through_resource(records: list[RecordedDocument], folder: Path) -> list[Reco
     _write_frames(records, folder)
     result: list[RecordedDocument] = []
     for record in records:
-        doc = dict(record.document)
+        doc: dict[str, Any] = dict(record.document)
         if record.name == "descriptor" and doc["name"] == "primary":
             doc["data_keys"] = _with_image(doc, {"shape": [256, 256], "external": "FILESTORE:"})
             run = doc["run_start"]
-            resource = {
+            resource: dict[str, object] = {
                 "uid": "resource-1",
                 "run_start": run,
                 "spec": "AD_HDF5",
@@ -180,7 +181,8 @@ def through_resource(records: list[RecordedDocument], folder: Path) -> list[Reco
         if record.name == "event" and IMAGE in doc["data"]:
             index = doc["seq_num"] - 1
             datum_id = f"resource-1/{index}"
-            datum = {"datum_id": datum_id, "resource": "resource-1", "datum_kwargs": {"point_number": index}}
+            datum: dict[str, object] = {"datum_id": datum_id, "resource": "resource-1"}
+            datum["datum_kwargs"] = {"point_number": index}
             result.append(RecordedDocument(record.time_s, "datum", datum))
             doc["data"] = {**doc["data"], IMAGE: datum_id}
             doc["filled"] = {IMAGE: False}
@@ -194,11 +196,11 @@ def through_stream(records: list[RecordedDocument], folder: Path) -> list[Record
     result: list[RecordedDocument] = []
     primary = ""
     for record in records:
-        doc = dict(record.document)
+        doc: dict[str, Any] = dict(record.document)
         if record.name == "descriptor" and doc["name"] == "primary":
             primary = doc["uid"]
             doc["data_keys"] = _with_image(doc, {"shape": [1, 256, 256], "external": "STREAM:"})
-            resource = {
+            resource: dict[str, object] = {
                 "uid": "resource-1",
                 "run_start": doc["run_start"],
                 "data_key": IMAGE,
@@ -211,7 +213,7 @@ def through_stream(records: list[RecordedDocument], folder: Path) -> list[Record
             continue
         if record.name == "event" and IMAGE in doc["data"]:
             number = doc["seq_num"]
-            datum = {
+            datum: dict[str, object] = {
                 "uid": f"resource-1/{number}",
                 "stream_resource": "resource-1",
                 "descriptor": primary,
@@ -225,13 +227,14 @@ def through_stream(records: list[RecordedDocument], folder: Path) -> list[Record
     return result
 
 
-def _with_image(descriptor: dict, change: dict) -> dict:
+def _with_image(descriptor: dict[str, Any], change: dict[str, object]) -> dict[str, object]:
     keys = descriptor["data_keys"]
     return {**keys, IMAGE: {**keys[IMAGE], **change}}
 
 
 def _write_frames(records: list[RecordedDocument], folder: Path) -> None:
-    frames = [r.document["data"][IMAGE] for r in records if r.name == "event" and IMAGE in r.document["data"]]
+    events: list[Any] = [record.document["data"] for record in records if record.name == "event"]
+    frames = [data[IMAGE] for data in events if IMAGE in data]
     with h5py.File(folder / "frames.h5", "w", libver="latest") as file:
         file.create_dataset("entry/data/data", data=np.stack(frames), chunks=(1, 256, 256))
 
@@ -257,7 +260,7 @@ def test_every_route_gives_the_same_model_input_bit_for_bit(
 @contextmanager
 def witnessing_service(
     quick, address: str, preprocessor: CpuPreprocessor, path: Path
-) -> Iterator[tuple[ResultStore, dict[str, bytes]]]:
+) -> Generator[tuple[ResultStore, dict[str, bytes]]]:
     """The real service with the real preprocessing; in place of the network, its inputs are kept by run."""
     settings = Settings(stream=StreamSettings(address=address, prefix="raw"), store=StoreSettings(path=path))
     inputs: dict[str, bytes] = {}

@@ -78,7 +78,7 @@ def test_without_an_end_the_page_is_up_until_it_is_stopped(registry: Path) -> No
     assert demo.stdout is not None
     assert demo.stderr is not None
     said: list[str] = []
-    reader = threading.Thread(target=lambda: said.extend(iter(demo.stderr.readline, "")))
+    reader = threading.Thread(target=said.extend, args=[demo.stderr])
     reader.start()
     try:
         first = json.loads(demo.stdout.readline())

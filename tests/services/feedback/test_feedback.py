@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from pathlib import Path
+from typing import Any, Literal
 
 import event_model
 import pytest
@@ -61,7 +63,8 @@ def test_the_derived_run_is_valid_and_names_the_raw_run(outcome):
     assert [name for name, _ in documents] == ["start", "descriptor", "event", "stop"]
     for name, document in documents:
         event_model.schema_validators[event_model.DocumentNames[name]].validate(document)
-    start, event = documents[0][1], documents[2][1]
+    start: dict[str, Any] = documents[0][1]
+    event: dict[str, Any] = documents[2][1]
     assert start["original_run_uid"] == "raw-1"
     assert event["data"]["outcome"] == outcome.value
     assert event["data"]["completeness"] == 0.9
@@ -81,17 +84,18 @@ def test_a_repeat_is_the_same_run():
     assert next(derived_run(changed, 1))[1]["uid"] != next(derived_run(result(), 1))[1]["uid"]
 
 
-def publisher_settings(address: str, mode: str = "connect", **more) -> PublisherSettings:
+def publisher_settings(address: str, mode: Literal["connect", "bind"] = "connect", **more) -> PublisherSettings:
     return PublisherSettings(address=address, mode=mode, **more)
 
 
 def test_a_stock_dispatcher_gets_the_derived_run_through_a_stock_proxy(shared_proxy, eventually):
-    documents: list[tuple[str, dict]] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
     dispatcher = RemoteDispatcher(shared_proxy.out_address, prefix=b"braggwatch")
 
     def collect(name, document):
         documents.append((name, document))
         if name == "stop":
+            assert dispatcher._task is not None
             dispatcher.loop.call_soon(dispatcher._task.cancel)
 
     dispatcher.subscribe(collect)
@@ -176,7 +180,7 @@ def dispatching(store: ResultStore, sinks, metrics=None, **pauses: float) -> Fee
 
 
 @pytest.mark.parametrize("error", [SinkError, ZeroDivisionError])
-def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, eventually, metrics, error):
+def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path: Path, eventually, metrics, error):
     down, well = RecordingSink("down", failures=3, error=error), RecordingSink("well")
     with ResultStore(tmp_path / "s.sqlite", sinks=("down", "well")) as store:
         dispatcher = dispatching(store, (down, well), metrics, retry_first_s=0.05, retry_longest_s=0.1)
@@ -192,7 +196,7 @@ def test_row_29_a_sink_that_is_down_gets_the_same_revision_later(tmp_path, event
     assert metrics.counts["feedback_published", "down"] == 5
 
 
-def test_what_could_not_be_delivered_is_delivered_by_the_next_process(tmp_path, eventually):
+def test_what_could_not_be_delivered_is_delivered_by_the_next_process(tmp_path: Path, eventually):
     with ResultStore(tmp_path / "s.sqlite", sinks=("zmq",)) as store:
         store.put(ScreeningReport(result(), None))
         first = dispatching(store, (RecordingSink("zmq", failures=10**6),), retry_first_s=0.01)

@@ -5,13 +5,16 @@ RunEngine, simulated beamline, stock publisher and proxy, service, page and verd
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky.run_engine import RunEngineResult
+from bluesky.utils import Msg
 from ophyd_async.plan_stubs import ensure_connected
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
@@ -70,8 +73,9 @@ def engine(beamline: SimulatedBeamline, shared_proxy, make_publisher) -> Iterato
 
 def grid_plan(beamline: SimulatedBeamline, source: HttpVerdictSource, wanted: str, timeout_s: float):
     centre = beamline.world.bragg_angle_deg
+    detector: Any = beamline.inline_detector  # ophyd's annotations don't fit the protocols of Bluesky
     return screen_grid(
-        [beamline.inline_detector],
+        [detector],
         beamline.th,
         (centre - HALF_WIDTH_DEG, centre + HALF_WIDTH_DEG, FRAMES),
         [beamline.sample_x, beamline.sample_y],
@@ -81,6 +85,12 @@ def grid_plan(beamline: SimulatedBeamline, source: HttpVerdictSource, wanted: st
         timeout_s=timeout_s,
         md={"num_points": FRAMES},
     )
+
+
+def ran(engine: RunEngine, plan: Generator[Msg, Any, Any]) -> RunEngineResult:
+    answer = engine(plan)
+    assert isinstance(answer, RunEngineResult)
+    return answer
 
 
 def stands_at(beamline: SimulatedBeamline) -> tuple[float, float]:
@@ -98,11 +108,12 @@ def test_a_plan_gets_the_verdict_on_each_run_and_drives_to_the_best(
     with serve(settings) as running:
         assert running.composed.service.wait_ready(60.0), running.health.report().reasons
         source = HttpVerdictSource(running.url)
-        answer = engine(grid_plan(beamline, source, WANTED, 30.0))
+        answer = ran(engine, grid_plan(beamline, source, WANTED, 30.0))
         found, uids = answer.plan_result, answer.run_start_uids
         assert [verdict.run_uid for verdict in found.verdicts] == list(uids)
         assert all(verdict.answered for verdict in found.verdicts), found
-        stored = [running.composed.store.get(uid) for uid in uids]
+        found_again = [running.composed.store.get(uid) for uid in uids]
+        stored = [result for result in found_again if result is not None]
         assert all(matches(verdict, result) for verdict, result in zip(found.verdicts, stored, strict=True))
         assert all(result.verdict.model is not None for result in stored), stored
         assert [result.frames_received for result in stored] == [FRAMES] * len(particles)
@@ -111,7 +122,7 @@ def test_a_plan_gets_the_verdict_on_each_run_and_drives_to_the_best(
         here = particles[-1 if found.chosen is None else found.chosen]
         assert stands_at(beamline) == (here.x_um, here.y_um)
         # A second plan finds what the first one did, without scanning again.
-        again = engine(wait_for_verdict(uids[0], source, 5.0)).plan_result
+        again = ran(engine, wait_for_verdict(uids[0], source, 5.0)).plan_result
         assert again == found.verdicts[0]
         assert running.composed.service.receiver_stats.lost == 0
 
@@ -122,7 +133,7 @@ def test_without_the_service_the_plan_goes_on_with_its_default(
     with serve(settings) as running:
         assert running.composed.service.wait_ready(60.0), running.health.report().reasons
         source = HttpVerdictSource(running.url)
-    answer = engine(grid_plan(beamline, source, WANTED, 0.5))
+    answer = ran(engine, grid_plan(beamline, source, WANTED, 0.5))
     found = answer.plan_result
     assert answer.exit_status == "success"
     assert [verdict.run_uid for verdict in found.verdicts] == list(answer.run_start_uids)
@@ -131,7 +142,7 @@ def test_without_the_service_the_plan_goes_on_with_its_default(
     last = beamline.world.sample.particles[-1]
     assert stands_at(beamline) == (last.x_um, last.y_um)
     default = PlanVerdict("any", "perfect", "assumed", None, None, None, "the operator said so")
-    assert engine(wait_for_verdict("any", source, 0.3, default)).plan_result is default
+    assert ran(engine, wait_for_verdict("any", source, 0.3, default)).plan_result is default
 
 
 def test_a_service_that_stops_in_the_middle_ends_no_plan(
@@ -142,13 +153,13 @@ def test_a_service_that_stops_in_the_middle_ends_no_plan(
         source = HttpVerdictSource(running.url)
         stops: list[str] = []
 
-        def stop_after_first(name: str, document: dict) -> None:
+        def stop_after_first(name: str, document: dict[str, Any]) -> None:
             if name == "start" and document.get("grid_index") == 1:
                 running.composed.service.stop()
                 stops.append(document["uid"])
 
         engine.subscribe(stop_after_first)
-        answer = engine(grid_plan(beamline, source, WANTED, 2.0))
+        answer = ran(engine, grid_plan(beamline, source, WANTED, 2.0))
         first, *others = answer.plan_result.verdicts
         assert stops
         assert first.answered

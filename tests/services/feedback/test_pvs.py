@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,13 +37,15 @@ NO_ALARM, MINOR, MAJOR, INVALID = range(4)
 FINISHED = 1_790_000_000.25
 
 
-def a_verdict(label: str = "screw", *, ood: float = 1.0, outcome: Outcome = Outcome.CLASSIFIED, **more) -> Verdict:
+def a_verdict(
+    label: str | None = "screw", *, ood: float = 1.0, outcome: Outcome = Outcome.CLASSIFIED, **more: object
+) -> Verdict:
     probabilities = {name: 0.9 if name == label else 0.05 for name in CLASSES}
     given = {"label": label, "probabilities": probabilities, "confidence": 0.9, "model": MODEL} | more
-    return Verdict(outcome=outcome, ood_score=ood, ood_threshold=2.0, **given)
+    return Verdict.model_validate({"outcome": outcome, "ood_score": ood, "ood_threshold": 2.0} | given)
 
 
-def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more) -> ScreeningResult:
+def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more: object) -> ScreeningResult:
     given = {
         "run_uid": run_uid,
         "scan_id": 54,
@@ -56,7 +59,7 @@ def a_result(verdict: Verdict | None = None, run_uid: str = "run-1", **more) -> 
         "finished_at": FINISHED,
         "latency_s": 0.1,
     }
-    return ScreeningResult(**given | more)
+    return ScreeningResult.model_validate(given | more)
 
 
 def a_provisional(run_uid: str = "run-1", label: str = "edge") -> ProvisionalVerdict:
@@ -81,18 +84,20 @@ class Client:
         self.context = Context("pva", conf=sink.client_configuration, useenv=False)
         self._prefix = prefix
 
-    def get(self, name: str):
+    def get(self, name: str) -> Any:
         return self.context.get(self._prefix + name, timeout=10.0)
 
-    def all(self, *names: str) -> dict[str, object]:
-        return dict(zip(names, self.context.get([self._prefix + name for name in names], timeout=10.0), strict=True))
+    def all(self, *names: str) -> dict[str, Any]:
+        values = self.context.get([self._prefix + name for name in names], timeout=10.0)
+        assert values is not None
+        return dict(zip(names, values, strict=True))
 
     def put(self, name: str, value) -> None:
         self.context.put(self._prefix + name, value, timeout=10.0)
 
     @contextlib.contextmanager
     def monitor(self, name: str):
-        arrived: queue.Queue = queue.Queue()
+        arrived: queue.Queue[Any] = queue.Queue()
         subscription = self.context.monitor(self._prefix + name, arrived.put)
         try:
             yield arrived
@@ -202,7 +207,7 @@ def test_no_class_without_completeness_or_of_another_model(sink, client) -> None
 )
 def test_the_distance_from_the_training_data_alarms(sink, client, score: float, severity: int) -> None:
     outcome = Outcome.CLASSIFIED if score <= 2.0 else Outcome.OUT_OF_DISTRIBUTION
-    more = {} if score <= 2.0 else {"label": None, "reason": "unlike the training data"}
+    more: dict[str, Any] = {} if score <= 2.0 else {"label": None, "reason": "unlike the training data"}
     sink.publish(a_result(a_verdict(ood=score, outcome=outcome, **more)))
     ood = client.get("OOD")
     assert (ood, ood.severity) == (pytest.approx(score / 2), severity)
@@ -243,7 +248,7 @@ def publish_numbered(sink: VerdictPvs, number: int) -> None:
     time.sleep(0.001)
 
 
-def assert_numbered(values: dict[str, object], number: int) -> None:
+def assert_numbered(values: dict[str, Any], number: int) -> None:
     assert (values["RUN_UID"], values["SCAN_ID"]) == (f"run-{number}", number)
     named = "" if number % 3 == 0 else "edge"
     assert (values["LABEL"], str(values["VERDICT"])) == (named, named or "invalid")
@@ -251,8 +256,8 @@ def assert_numbered(values: dict[str, object], number: int) -> None:
     assert (values["COMPLETENESS"].severity, values["MODEL_ID"]) == (NO_ALARM, "quick/1.0.0" if named else "")
 
 
-def test_a_class_is_never_seen_without_what_it_rests_on(sink, monkeypatch) -> None:
-    shown: dict[str, object] = {}
+def test_a_class_is_never_seen_without_what_it_rests_on(sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[str, Any] = {}
     post = sink._server.post
 
     def watched(name, reading, at, tag=0):
@@ -338,6 +343,7 @@ def test_a_client_that_stands_still_holds_up_nobody(sink, client) -> None:
     )
     try:
         for _ in names:
+            assert process.stdout is not None
             assert process.stdout.readline() == b"got\n"
         # Connected before: a process that stands still may swallow others' searches on loopback, where UDP goes to one.
         assert client.all("COUNT", "REASON")["COUNT"] == 0
@@ -367,7 +373,7 @@ def test_a_restart_shows_by_the_epoch(sink, client) -> None:
             assert (later.get("EPOCH"), later.get("COUNT"), str(later.get("VERDICT"))) == (8, 0, "undefined")
 
 
-def test_without_p4p_the_error_says_what_to_install(monkeypatch, tmp_path: Path) -> None:
+def test_without_p4p_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "p4p.server", None)
     with pytest.raises(SettingsError, match=r"p4p is not installed: pip install 'braggwatch\[epics\]'"):
         VerdictPvs(LOOPBACK, 1, CLASSES)
@@ -386,7 +392,7 @@ def test_wrong_settings_are_named(tmp_path: Path, wrong: str) -> None:
         load_settings(config)
 
 
-def test_the_doctor_looks_for_p4p_where_it_is_needed(monkeypatch) -> None:
+def test_the_doctor_looks_for_p4p_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def finding(settings: Settings):
         return next(one for one in examine(settings) if one.name == "variables")
 
@@ -434,6 +440,7 @@ def test_a_live_verdict_arrives_at_a_monitor(quick, shared_proxy, make_publisher
         assert counts.get(timeout=20.0) == 1
         assert str(so_far.get(timeout=20.0)) == "undefined"
         result = store.wait(run.uid, 10.0)
+        assert result is not None
         assert str(client.get("VERDICT")) == result.verdict.label
         assert (client.get("RUN_UID"), client.get("SCAN_ID"), client.get("EPOCH")) == (run.uid, 12, store.epoch)
         assert client.get("VERDICT").timestamp == pytest.approx(result.finished_at, abs=1e-6)

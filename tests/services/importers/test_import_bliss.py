@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -21,6 +22,7 @@ from braggwatch.services.recording.recordings import read_recording
 from braggwatch.sim.cxdp.given_particles import Rescan, visible_lines
 from braggwatch.sim.cxdp.object_files import fitted_gold
 from braggwatch.sim.geometry import load_preset
+from support.hdf5 import dataset
 
 DETECTOR = "mpx1x4"
 POINTS = 9
@@ -35,7 +37,7 @@ Change = Callable[[h5py.Group], None]
 def write_bliss(
     folder: Path,
     frames: NDArray[np.generic] = FRAMES,
-    scanned: NDArray[np.float64] = ETA,
+    scanned: NDArray[np.floating] = ETA,
     still: dict[str, float] = STILL,
     calibration: dict[str, float] = CALIBRATION,
     *,
@@ -87,7 +89,8 @@ def test_each_point_is_an_event_with_its_frame_angle_and_counters(name: str, tmp
     assert (start["scan_id"], start["plan_name"], start["sample_name"]) == (12, "ascan", "Pt on sapphire")
     assert start["time"] == pytest.approx(1795313045.678901, abs=1e-3)
     assert stop["exit_status"] == "success"
-    baseline, *events = [record.document["data"] for record in records if record.name == "event"]
+    read: list[Any] = [record.document["data"] for record in records if record.name == "event"]
+    baseline, *events = read
     assert baseline["mononrj"] == 9.0
     assert [data["eta"] for data in events] == pytest.approx(list(ETA))
     assert all(data["mon"] == 1e5 for data in events)
@@ -107,7 +110,8 @@ def test_the_next_scan_is_written_while_one_is_imported(name: str, tmp_path: Pat
     options = BlissOptions(file=tmp_path / name, scan=12)
     assert import_bliss(options, tmp_path / "out.bwrec", progress=next_scan).frames == POINTS
     records = read_recording(tmp_path / "out.bwrec")
-    _, *events = [record.document["data"] for record in records if record.name == "event"]
+    read: list[Any] = [record.document["data"] for record in records if record.name == "event"]
+    _, *events = read
     np.testing.assert_array_equal(np.stack([data[DETECTOR] for data in events]), FRAMES)
     for path in paths:
         with h5py.File(path, "r") as file:
@@ -137,7 +141,7 @@ def second_motor(scan: h5py.Group) -> None:
 
 
 def nobody_moved(scan: h5py.Group) -> None:
-    scan["instrument/positioners/eta"][...] = 30.0
+    dataset(scan, "instrument/positioners/eta")[...] = 30.0
 
 
 def fewer_frames(scan: h5py.Group) -> None:
@@ -184,7 +188,7 @@ def test_choices_that_the_user_states_are_taken(tmp_path: Path) -> None:
 def test_a_scan_cut_short_is_an_aborted_run_of_the_frames_there_are(tmp_path: Path) -> None:
     report = imported(write_bliss(tmp_path, change=fewer_frames), allow_cut_short=True)
     assert (report.frames, report.points) == (6, POINTS)
-    stop = list(read_recording(tmp_path / "out.bwrec"))[-1].document
+    stop: dict[str, Any] = list(read_recording(tmp_path / "out.bwrec"))[-1].document
     assert (stop["exit_status"], stop["num_events"]["primary"]) == ("abort", 6)
 
 

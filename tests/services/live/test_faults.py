@@ -49,7 +49,7 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig(quick, tmp_path, metrics):
+def make_rig(quick, tmp_path: Path, metrics):
     rigs = []
 
     def make(address, *, assembly=None, queue=None, **stream) -> Rig:
@@ -104,13 +104,13 @@ class RunsCode:
         self.canary = canary
 
     def __reduce__(self):
-        return os.system, (f"touch {self.canary}",)
+        return os.system, (f"touch {self.canary}",)  # pyright: ignore[reportDeprecated] - what an attacker would take
 
     def __deepcopy__(self, memo):
         return self
 
 
-def test_row_03_pickle_canary_never_created(rig, publisher, make_run, tmp_path, eventually):
+def test_row_03_pickle_canary_never_created(rig, publisher, make_run, tmp_path: Path, eventually):
     canary = tmp_path / "canary"
     attack = RunsCode(canary)
     publisher("event", {"uid": attack})
@@ -307,7 +307,7 @@ def test_row_18_a_flipped_byte_under_curve_costs_one_reset(
 
 
 def test_row_20_a_burst_sheds_whole_runs_and_thins_none(
-    quick, make_rig, shared_proxy, make_publisher, make_run, eventually, monkeypatch
+    quick, make_rig, shared_proxy, make_publisher, make_run, eventually, monkeypatch: pytest.MonkeyPatch
 ):
     rig = make_rig(shared_proxy.out_address, queue={"max_documents": 60})
     publisher = make_publisher(shared_proxy)
@@ -335,14 +335,15 @@ def _slowly(classify):
 
 
 def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
-    quick, shared_proxy, make_publisher, make_run, tmp_path, eventually
+    quick, shared_proxy, make_publisher, make_run, tmp_path: Path, eventually
 ):
     path = tmp_path / "results.sqlite"
     program = [sys.executable, quick.__file__, shared_proxy.out_address, str(path)]
     publisher: Publisher = make_publisher(shared_proxy)
 
-    def start() -> subprocess.Popen:
+    def start() -> subprocess.Popen[str]:
         process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
 
@@ -356,6 +357,7 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     time.sleep(0.3)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    assert first.stdout is not None
     first.stdout.close()
 
     began = time.monotonic()
@@ -385,6 +387,7 @@ def test_row_27_a_killed_service_contradicts_nothing_and_is_back_soon(
     finally:
         second.terminate()
         assert second.wait(15) == 0
+        assert second.stdout is not None
         second.stdout.close()
     assert ready_after_s < 15
 
@@ -422,7 +425,9 @@ def test_row_27_a_stop_of_an_unknown_run_is_one_record_and_a_final_one_stays(
 
 
 @pytest.mark.parametrize("fault", ["unlisted client key", "wrong server key"])
-def test_row_19_a_wrong_key_is_a_clear_error_and_not_ready(quick, make_proxy, tmp_path, eventually, curve_files, fault):
+def test_row_19_a_wrong_key_is_a_clear_error_and_not_ready(
+    quick, make_proxy, tmp_path: Path, eventually, curve_files, fault
+):
     proxy = make_proxy(*curve_files.proxy_options)
     keys = curve_files.keys
     if fault == "unlisted client key":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -117,7 +118,7 @@ def test_the_doctor_warns_of_a_gpu_that_nothing_uses(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("no_stream")
-def test_the_doctor_tells_a_driver_that_cannot_start_from_none(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_the_doctor_tells_a_driver_that_cannot_start_from_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse() -> CudaDevice:
         raise RuntimeUnavailableError("the NVIDIA driver can't start: no CUDA-capable device is detected")
 

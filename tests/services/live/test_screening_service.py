@@ -7,6 +7,7 @@ import inspect
 import json
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,7 @@ class RecordingSink(Sink):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite", sinks=("recording",)) as opened:
         yield opened
 
@@ -317,7 +318,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
     await asyncio.gather(*waiting)
     for run_uid in "bcde":
         broker.publish(make_result(run_uid))
-        assert (await anext(quick_client)).result.run_uid == run_uid
+        event = await anext(quick_client)
+        assert event.result is not None
+        assert event.result.run_uid == run_uid
     with pytest.raises(SlowClientError):
         await first(slow, 10)
     assert broker.dropped_clients == 1
@@ -327,7 +330,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_no_other(make_result):
         await anext(quick_client)
 
 
-def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "site.toml"
     path.write_text('[stream]\naddress = "beamline:5578"\nprefix = "raw"\n[assembly]\ngrace_s = 3.0\n')
     monkeypatch.setenv("BRAGGWATCH_STREAM__ADDRESS", "tcp://elsewhere:1")
@@ -337,7 +340,7 @@ def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
     assert settings.assembly.grace_s == 3.0
 
 
-def test_an_address_without_transport_is_tcp(tmp_path):
+def test_an_address_without_transport_is_tcp(tmp_path: Path):
     path = tmp_path / "site.toml"
     path.write_text('[stream]\naddress = "beamline:5578"\n')
     assert load_settings(path).stream.address == "tcp://beamline:5578"
@@ -353,14 +356,14 @@ def test_an_address_without_transport_is_tcp(tmp_path):
         ("[feedback.publisher]\npayload_format = 'auto'\n", "payload_format must be"),
     ],
 )
-def test_a_bad_file_is_one_readable_error(tmp_path, text, message):
+def test_a_bad_file_is_one_readable_error(tmp_path: Path, text, message):
     path = tmp_path / "site.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         load_settings(path)
 
 
-def test_an_absent_file_is_a_readable_error(tmp_path):
+def test_an_absent_file_is_a_readable_error(tmp_path: Path):
     with pytest.raises(SettingsError, match="No such file"):
         load_settings(tmp_path / "absent.toml")
 
@@ -376,7 +379,7 @@ def test_every_setting_is_described():
     assert undescribed == []
 
 
-def test_preprocessing_choices_are_the_preprocessings_own(tmp_path):
+def test_preprocessing_choices_are_the_preprocessings_own(tmp_path: Path):
     ours, theirs = PreprocessingChoices.model_fields, PreprocessingSettings.model_fields
     # where it runs is no knob of what it computes
     knobs = [name for name in ours if not name.endswith("_path") and name != "device"]
@@ -387,7 +390,7 @@ def test_preprocessing_choices_are_the_preprocessings_own(tmp_path):
         preprocessing_settings(PreprocessingChoices(mask_path=tmp_path / "absent.npy"), preset)
 
 
-def test_the_service_manager_is_told(tmp_path, monkeypatch):
+def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
@@ -402,5 +405,11 @@ def test_the_service_manager_is_told(tmp_path, monkeypatch):
     notifier.alive()
 
 
-def test_without_a_service_manager_nothing_is_said():
-    Notifier(None).ready()
+def test_without_a_service_manager_nothing_is_said(monkeypatch: pytest.MonkeyPatch):
+    sockets: list[tuple[object, ...]] = []
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.setattr(socket, "socket", lambda *kind: sockets.append(kind))
+    notifier = Notifier.from_environment()
+    notifier.ready()
+    notifier.alive()
+    assert sockets == []

@@ -14,6 +14,7 @@ from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.cxdp import classifier as classifying
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.runtimes import InferenceError, OnnxRuntime, RuntimeOutput, open_runtime
+from braggwatch.models.runtimes.factory import RuntimePreference
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.composition import compose_service
 from braggwatch.services.cxdp.live.modality import CurveModality
@@ -73,12 +74,14 @@ def test_every_scan_of_a_stream_gets_its_verdict(
             runs = [make_run(seed=seed, scan_id=seed + 1) for seed in range(5)]
             for run in runs:
                 run.send(publisher)
-            results = [store.wait(run.uid, 20.0) for run in runs]
+            waited = [store.wait(run.uid, 20.0) for run in runs]
+            results = [one for one in waited if one is not None]
             eventually(lambda: health.report().state is HealthState.DEGRADED, what="degraded")
         finally:
             service.stop()
     assert all(one.verdict.outcome is not Outcome.ERROR and one.verdict.probabilities for one in results)
-    assert [one.verdict.model.runtime for one in results] == ["tensorrt"] * 2 + ["onnxruntime-cpu"] * 3
+    models = [one.verdict.model for one in results]
+    assert [one.runtime for one in models if one is not None] == ["tensorrt"] * 2 + ["onnxruntime-cpu"] * 3
     (reason,) = takeovers.reasons
     assert "CUDA error 700" in reason
     assert b"braggwatch_fallback_active 1.0" in metrics.exposition()
@@ -92,7 +95,7 @@ def test_the_composed_service_is_told(registry: Path, tmp_path: Path, monkeypatc
         f'[screening]\nregistry = "{registry}"\ngeometry = "simulated"\n[store]\npath = "{tmp_path / "r.sqlite"}"\n'
     )
 
-    def opened(bundle: Bundle, prefer: str = "auto", threads: int = 2) -> tuple[object, float]:
+    def opened(bundle: Bundle, prefer: RuntimePreference = "auto", threads: int = 2) -> tuple[object, float]:
         return (DyingRuntime(bundle, 1), 0.0) if prefer == "auto" else open_runtime(bundle, prefer, threads)
 
     monkeypatch.setattr(classifying, "open_runtime", opened)
@@ -105,6 +108,7 @@ def test_the_composed_service_is_told(registry: Path, tmp_path: Path, monkeypatc
         verdicts = [classifier.classify(one) for one in volumes]
     finally:
         composed.close()
-    assert [one.model.runtime for one in verdicts] == ["tensorrt", "onnxruntime-cpu", "onnxruntime-cpu"]
+    models = [one.model for one in verdicts]
+    assert [one.runtime for one in models if one is not None] == ["tensorrt", "onnxruntime-cpu", "onnxruntime-cpu"]
     assert b"braggwatch_fallback_active 1.0" in metrics.exposition()
     assert "CUDA error 700" in str(health.report().conditions["model"].reason)

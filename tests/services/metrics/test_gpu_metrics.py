@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -36,7 +36,7 @@ HAS_DRIVER = Path("/proc/driver/nvidia/version").exists()
 
 
 @contextmanager
-def watched(nvml: NvmlStandIn, stale_after_s: float = 30.0) -> Iterator[tuple[Metrics, GpuMonitor]]:
+def watched(nvml: NvmlStandIn, stale_after_s: float = 30.0) -> Generator[tuple[Metrics, GpuMonitor]]:
     metrics = Metrics()
     monitor = GpuMonitor(lambda: GpuReader(nvml), interval_s=0.01, stale_after_s=stale_after_s)
     metrics.watch_gpus(monitor)

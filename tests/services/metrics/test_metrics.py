@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_what_the_pipeline_tells_is_exported():
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
-def test_promtool_finds_nothing_to_say(tmp_path):
+def test_promtool_finds_nothing_to_say(tmp_path: Path):
     metrics = busy()
     metrics.watch_disk("store", tmp_path)
     checked = subprocess.run(
@@ -158,7 +159,7 @@ def test_counters_take_any_number_without_raising(count):
     assert value(metrics, "documents_shed_total") == max(count, 0)
 
 
-def test_free_space_is_read_at_each_scrape(tmp_path):
+def test_free_space_is_read_at_each_scrape(tmp_path: Path):
     metrics = Metrics()
     metrics.watch_disk("store", tmp_path)
     metrics.watch_disk("gone", tmp_path / "gone")

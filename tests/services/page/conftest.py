@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from braggwatch.callbacks.cxdp.records import ModelInput, ProvisionalVerdict, Quality, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.cxdp.records import (
+    LiveRecord,
+    ModelInput,
+    ProvisionalVerdict,
+    Quality,
+    ScreeningReport,
+    ScreeningResult,
+)
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.cxdp.live.explainer import Explainer
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
@@ -108,7 +115,7 @@ def make_report(result: ScreeningResult, *, arrays: bool = True) -> ScreeningRep
         run_uid=result.run_uid,
         intensity=intensity,
         basis=np.eye(3),
-        center_inv_A=np.array([0.0, 2.668, 0.0]),
+        centre_inv_A=np.array([0.0, 2.668, 0.0]),
         quality=result.quality or make_quality(),
     )
     angles = np.linspace(-0.3, 0.3, 61)
@@ -121,7 +128,7 @@ class World:
     """Everything that a page stands on."""
 
     store: ResultStore
-    broker: ResultBroker
+    broker: ResultBroker[LiveRecord]
     metrics: Metrics
     health: Health
     board: ProvisionalBoard
@@ -134,13 +141,14 @@ class World:
 
     def app_with(self, settings: PageSettings) -> FastAPI:
         parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer, self.classes)]
-        if self.patterns is not None:
-            parts.append(lambda app: add_pattern_routes(app, self.patterns))
+        desk = self.patterns
+        if desk is not None:
+            parts.append(lambda app: add_pattern_routes(app, desk))
         epoch, watchers = self.broker.epoch, lambda: self.broker.clients
         return create_app(parts, self.metrics, self.health, settings, epoch=epoch, watchers=watchers)
 
     @contextlib.contextmanager
-    def served(self, **settings: object) -> Iterator[str]:
+    def served(self, **settings: object) -> Generator[str]:
         """A real server on a free loopback port, whatever host the settings name; yields its address."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             config = uvicorn.Config(self.app(**settings), log_level="warning", ws="none", lifespan="off")
@@ -157,7 +165,7 @@ class World:
             thread.join(timeout=10)
 
     @contextlib.contextmanager
-    def client(self, host_header: str | None = None, **settings: object) -> Iterator[httpx.Client]:
+    def client(self, host_header: str | None = None, **settings: object) -> Generator[httpx.Client]:
         headers = {} if host_header is None else {"Host": host_header}
         with self.served(**settings) as url, httpx.Client(base_url=url, headers=headers, timeout=20) as client:
             yield client

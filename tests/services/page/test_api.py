@@ -60,7 +60,7 @@ def test_what_is_said_of_a_run_on_its_way_is_there_until_its_record_is(world, re
         assert client.get("/provisional").json() == []
 
 
-def test_waiting_for_a_result_ignores_what_is_said_on_the_way(world, http, result_of, provisional_of):
+def test_waiting_for_a_result_ignores_what_is_said_on_the_way(world, http: httpx.Client, result_of, provisional_of):
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(http.get("/runs/run-1/result", params={"wait": 15})))
     waiting.start()
@@ -121,7 +121,7 @@ def test_waiting_in_vain_is_202_and_says_ask_again(world):
     assert answer.headers["retry-after"] == "1"
 
 
-def test_waiting_is_ended_by_the_result(world, http, result_of):
+def test_waiting_is_ended_by_the_result(world, http: httpx.Client, result_of):
     answers: list[httpx.Response] = []
     waiter = threading.Thread(target=lambda: answers.append(http.get("/runs/run-1/result?wait=15")))
     waiter.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -51,14 +52,16 @@ def watcher() -> PeakWatcher:
 
 
 @pytest.fixture
-def explained(world, bundle, watcher) -> Iterator[Explainer]:
+def explained(world, bundle: Bundle, watcher: PeakWatcher) -> Iterator[Explainer]:
     world.explainer = Explainer(bundle, watcher, max_waiting=1)
     yield world.explainer
     watcher.may_go.set()
     world.explainer.close()
 
 
-def test_an_explanation_is_computed_once_and_says_what_it_cost(explained, world, http, watcher, result_of):
+def test_an_explanation_is_computed_once_and_says_what_it_cost(
+    explained: Explainer, world, http: httpx.Client, watcher: PeakWatcher, result_of
+):
     world.publish(result_of("run-1", "screw"))
     answer = http.get("/runs/run-1/explanation")
     assert answer.status_code == 200, answer.text
@@ -76,12 +79,14 @@ def test_an_explanation_is_computed_once_and_says_what_it_cost(explained, world,
     assert watcher.volumes == spent
 
 
-def test_the_class_explained_is_the_verdicts_most_probable_one(explained, world, http, result_of):
+def test_the_class_explained_is_the_verdicts_most_probable_one(
+    explained: Explainer, world, http: httpx.Client, result_of
+):
     world.publish(result_of("run-1", "perfect"))
     assert http.get("/runs/run-1/explanation").json()["label"] == "perfect"
 
 
-def test_what_cannot_be_explained_is_404_with_the_reason(explained, world, http, result_of):
+def test_what_cannot_be_explained_is_404_with_the_reason(explained: Explainer, world, http: httpx.Client, result_of):
     world.publish(result_of("run-1"), arrays=False)
     world.publish(result_of("run-2", None))
     answers = {uid: http.get(f"/runs/{uid}/explanation") for uid in ("run-1", "run-2", "run-3")}
@@ -101,7 +106,7 @@ def test_a_page_without_a_model_says_so(world, result_of):
 
 
 def test_requests_beyond_the_bound_are_told_to_come_again_and_the_page_stays_responsive(
-    explained, world, http, watcher, result_of
+    explained: Explainer, world, http: httpx.Client, watcher: PeakWatcher, result_of
 ):
     for n in range(4):
         world.publish(result_of(f"run-{n}"))
@@ -125,7 +130,9 @@ def test_requests_beyond_the_bound_are_told_to_come_again_and_the_page_stays_res
     assert {answer.status_code for answer in answers.values()} == {200}
 
 
-def test_closing_ends_what_is_under_way(explained, world, http, watcher, result_of):
+def test_closing_ends_what_is_under_way(
+    explained: Explainer, world, http: httpx.Client, watcher: PeakWatcher, result_of
+):
     world.publish(result_of("run-1"))
     watcher.may_go.clear()
     answers: list[httpx.Response] = []
@@ -146,7 +153,7 @@ def test_closing_ends_what_is_under_way(explained, world, http, watcher, result_
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_button_lays_the_map_over_the_slices_and_takes_it_away(explained, world, page, result_of):
+def test_the_button_lays_the_map_over_the_slices_and_takes_it_away(explained: Explainer, world, page, result_of):
     from playwright.sync_api import expect
 
     world.publish(result_of("run-1", "screw"))
@@ -170,7 +177,7 @@ def test_the_button_lays_the_map_over_the_slices_and_takes_it_away(explained, wo
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_page_gives_the_reason_where_there_is_no_explanation(explained, world, page, result_of):
+def test_the_page_gives_the_reason_where_there_is_no_explanation(explained: Explainer, world, page, result_of):
     from playwright.sync_api import expect
 
     world.publish(result_of("run-1", None), arrays=False)
@@ -196,7 +203,7 @@ def _colours(page) -> list[list[list[int]]]:
 
 
 @pytest.fixture
-def kept(world, bundle, result_of, tmp_path):
+def kept(world, bundle: Bundle, result_of, tmp_path: Path):
     """A store with the model's own golden pattern as run-1."""
     from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningReport
 
@@ -211,7 +218,7 @@ def kept(world, bundle, result_of, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("from_store", [True, False])
-def test_the_command_explains_a_stored_run_and_a_file(from_store, kept, tmp_path):
+def test_the_command_explains_a_stored_run_and_a_file(from_store, kept, tmp_path: Path):
     pytest.importorskip("captum")
     store, npz = kept
     out = tmp_path / ("why.html" if from_store else "why.png")
@@ -242,7 +249,9 @@ def test_the_command_refuses_with_one_clear_line(arguments, words):
     assert words in done.output.replace("\n", " ")
 
 
-def test_a_verdict_without_class_is_explained_for_its_most_probable_one(explained, world, http, result_of):
+def test_a_verdict_without_class_is_explained_for_its_most_probable_one(
+    explained: Explainer, world, http: httpx.Client, result_of
+):
     unsure = Verdict(outcome=Outcome.UNSURE, reason="?", probabilities={"perfect": 0.3, "screw": 0.2, "edge": 0.5})
     world.publish(result_of("run-1").model_copy(update={"verdict": unsure}))
     assert http.get("/runs/run-1/explanation").json()["label"] == "edge"

@@ -28,9 +28,9 @@ from braggwatch.services.settings import (
     ScreeningSettings,
     Settings,
     StoreSettings,
-    StreamSettings,
 )
 from braggwatch.services.stream.codec import decode
+from braggwatch.services.stream.stream_settings import StreamSettings
 from support.live_service import Stream, documents_of, free_port
 from support.quick_bundle import write_quick_registry
 from support.scans import synthetic
@@ -94,8 +94,8 @@ def judged(shared_proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
 def _derived_event(socket: zmq.Socket[bytes], run_uid: str) -> dict[str, object]:
     while socket.poll(30_000):
         name, document = decode(b"braggwatch", socket.recv())
-        if name == "event" and document["data"]["run_uid"] == run_uid:
-            return document["data"]
+        if name == "event" and isinstance(data := document["data"], dict) and data["run_uid"] == run_uid:
+            return data
     pytest.fail("no derived run came")
 
 

@@ -61,7 +61,7 @@ def test_beyond_loopback_a_token_must_be_set(world):
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n"])
-def test_a_blank_token_is_none(world, blank, monkeypatch, result_of):
+def test_a_blank_token_is_none(world, blank, monkeypatch: pytest.MonkeyPatch, result_of):
     monkeypatch.setenv("BRAGGWATCH_PAGE__HOST", "0.0.0.0")
     monkeypatch.setenv("BRAGGWATCH_PAGE__READ_TOKEN", blank)
     with pytest.raises(SettingsError, match="read_token"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_the_table_has_columns_that_no_spreadsheet_takes_for_dates(world, http, 
 
 def test_the_derived_run_says_it_in_words_and_in_fields(result_of):
     result = result_of("run-1", "perfect", burgers=AT_111)
-    documents = dict(derived_run(result, 3))
+    documents: dict[str, Any] = dict(derived_run(result, 3))
     data = documents["event"]["data"]
     assert data["label"] == data["verdict"] == "perfect"
     assert data["verdict_in_words"] == f"perfect, {PHRASE}"
@@ -93,5 +94,7 @@ def test_the_derived_run_says_it_in_words_and_in_fields(result_of):
 def test_the_derived_run_invents_no_directions(burgers, result_of):
     fields = flat_fields(result_of("run-1", "perfect", burgers=burgers), 3)
     assert not {"hkl", "burgers_seen", "burgers_blind", "blind_directions"} & set(fields)
-    assert fields["verdict_in_words"].startswith("perfect, as far as its reflection sees")
+    words = fields["verdict_in_words"]
+    assert isinstance(words, str)
+    assert words.startswith("perfect, as far as its reflection sees")
     assert ("excludes" in fields) == (burgers is not None)

@@ -15,7 +15,7 @@ from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.sadp.live.pattern_desk import PatternDesk
 from braggwatch.services.sadp.live.pattern_picture import pack_picture, unpack_picture
 from braggwatch.services.sadp.live.pattern_store import PatternStore
-from tests.support.patterns import QuickJudge, net, noisy, pattern_run
+from support.patterns import QuickJudge, net, noisy, pattern_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -40,7 +40,7 @@ def stream(world) -> Stream:
 
 
 @pytest.fixture
-def http(world, stream):
+def http(world, stream: Stream):
     with world.client() as client:
         yield client
 
@@ -78,6 +78,7 @@ def test_the_picture_has_its_spots_where_they_are(http: httpx.Client, stream: St
     x, y = map(float, answer.headers["X-Centre"].split(","))
     assert (x, y) == pytest.approx((99.5, 99.5), abs=0.3)
     found = stream.desk.picture(run.uid, "foil")
+    assert found is not None
     again = unpack_picture(pack_picture(found))
     assert np.array_equal(again.pixels, found.pixels)
     assert again.spots == pytest.approx(np.round(found.spots, 3))
@@ -87,12 +88,14 @@ def test_after_a_restart_the_last_picture_is_still_there(world, stream: Stream) 
     run = pattern_run([net()])
     stream.send(run)
     fresh = PatternDesk(PatternStore.of(world.store), ResultBroker(8))
-    assert fresh.picture(run.uid, "foil").seq_num == 1
+    last = fresh.picture(run.uid, "foil")
+    assert last is not None
+    assert last.seq_num == 1
     assert fresh.picture(run.uid, "nobody") is None
 
 
 @pytest.fixture
-def page(world, stream, browser):
+def page(world, stream: Stream, browser):
     """The open page of electron diffraction; fails on any error the browser reports."""
     errors: list[str] = []
     with world.served() as url:

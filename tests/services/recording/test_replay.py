@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -85,7 +86,7 @@ def classic_run(folder: Path) -> list[RecordedDocument]:
     import bluesky.plans as bp
     from ophyd.sim import SynSignalWithRegistry
 
-    detector = SynSignalWithRegistry(func=lambda: np.ones((5, 5)), name="img", save_path=str(folder))
+    detector: Any = SynSignalWithRegistry(func=lambda: np.ones((5, 5)), name="img", save_path=str(folder))
     records: list[RecordedDocument] = []
     engine = RunEngine({})
     engine.subscribe(lambda name, doc: records.append(RecordedDocument(0.0, name, dict(doc))))
@@ -102,6 +103,7 @@ def stream_run(folder: Path) -> list[RecordedDocument]:
     bundle = compose_run(uid="run")
     key = {"source": "s", "dtype": "array", "shape": [1, 2, 2], "external": "STREAM:"}
     descriptor = bundle.compose_descriptor(name="primary", data_keys={"img": key})
+    assert bundle.compose_stream_resource is not None
     resource, compose_datum = bundle.compose_stream_resource(
         mimetype="application/x-hdf5", uri=f"file://localhost{folder}/a.h5", data_key="img", parameters={}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,23 +55,26 @@ def report(run_uid: str = "r1", *, edge: int = 64, **changes) -> ScreeningReport
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite", sinks=("a", "b")) as opened:
         yield opened
 
 
-def test_a_result_is_there_after_the_process_is_gone(tmp_path):
+def test_a_result_is_there_after_the_process_is_gone(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite") as first:
         assert first.put(report())
         epoch = first.epoch
     with ResultStore(tmp_path / "s.sqlite") as second:
         assert second.get("r1") == result()
         assert second.epoch > epoch
-        assert second.model_input("r1").shape == (64, 64, 64)
-        assert np.array_equal(second.rocking_curve("r1"), np.arange(20.0).reshape(10, 2))
+        volume, curve = second.model_input("r1"), second.rocking_curve("r1")
+        assert volume is not None
+        assert volume.shape == (64, 64, 64)
+        assert curve is not None
+        assert np.array_equal(curve, np.arange(20.0).reshape(10, 2))
 
 
-def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path):
+def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path: Path):
     store.put(report())
     with ResultStore(tmp_path / "s.sqlite", read_only=True) as other:
         assert other.get("r1") == result()
@@ -79,14 +83,16 @@ def test_a_result_is_on_the_disk_when_put_returns(store, tmp_path):
 @given(st.text(st.characters(), max_size=20), st.text(st.characters(), min_size=1, max_size=20))
 @example("caf\udce9", "a folder called caf\udce9")
 @example("Au \ud83d", "nul \x00")
-def test_any_text_of_a_document_is_stored(tmp_path_factory, sample, reason):
+def test_any_text_of_a_document_is_stored(tmp_path_factory: pytest.TempPathFactory, sample, reason):
     verdict = Verdict.without_class(Outcome.ABORTED, reason)
     odd = ScreeningResult.model_validate({**dict(result()), "sample": sample, "verdict": verdict})
     with ResultStore(tmp_path_factory.mktemp("store") / "s.sqlite") as store:
         assert store.put(ScreeningReport(odd, None))
-        assert store.get("r1") == odd
-        assert store.get("r1").sample == sample.encode(errors="replace").decode()
-        assert store.get("r1").verdict.reason == reason.encode(errors="replace").decode()
+        stored = store.get("r1")
+        assert stored == odd
+        assert stored is not None
+        assert stored.sample == sample.encode(errors="replace").decode()
+        assert stored.verdict.reason == reason.encode(errors="replace").decode()
 
 
 def test_no_second_verdict_of_the_same_revision(store):
@@ -118,7 +124,7 @@ def test_wait_returns_as_soon_as_the_result_is_there(store):
     assert store.wait("other", 0.01) is None
 
 
-def test_old_arrays_go_and_records_stay(tmp_path):
+def test_old_arrays_go_and_records_stay(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite", max_array_bytes=700_000) as store:
         for number in range(4):
             store.put(report(f"r{number}"))
@@ -127,7 +133,7 @@ def test_old_arrays_go_and_records_stay(tmp_path):
         assert store.model_input("r0") is None
 
 
-def test_a_refusing_disk_loses_nothing(store, tmp_path):
+def test_a_refusing_disk_loses_nothing(store, tmp_path: Path):
     store.put(report("before"))
     store._database.execute("PRAGMA query_only = ON")
     assert store.put(report("during"))
@@ -171,7 +177,7 @@ def test_what_a_sink_took_while_the_disk_refused_is_not_offered_again(store):
     assert store.pending_deliveries("b") == [result()]
 
 
-def test_the_outbox_outlives_the_process(tmp_path):
+def test_the_outbox_outlives_the_process(tmp_path: Path):
     with ResultStore(tmp_path / "s.sqlite", sinks=("a", "b")) as first:
         first.put(report())
         first.mark_delivered("a", result())
@@ -180,7 +186,7 @@ def test_the_outbox_outlives_the_process(tmp_path):
         assert second.pending_deliveries("b") == [result()]
 
 
-def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
+def test_a_file_that_is_no_store_is_a_clear_error(tmp_path: Path):
     path = tmp_path / "s.sqlite"
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
@@ -189,7 +195,7 @@ def test_a_file_that_is_no_store_is_a_clear_error(tmp_path):
         ResultStore(tmp_path / "absent" / "s.sqlite")
 
 
-def test_a_newer_schema_is_not_touched(tmp_path):
+def test_a_newer_schema_is_not_touched(tmp_path: Path):
     path = tmp_path / "s.sqlite"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")

@@ -10,6 +10,8 @@ import struct
 import tracemalloc
 from collections import OrderedDict
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import msgpack
 import msgpack_numpy
@@ -37,6 +39,12 @@ def wire(payload: bytes, name: bytes = b"event", prefix: bytes = b"raw") -> byte
     return b" ".join([prefix, name, payload])
 
 
+def packed(document: object) -> bytes:
+    payload = msgpack.dumps(document, unicode_errors="surrogateescape")
+    assert payload is not None
+    return payload
+
+
 def reason(frame: bytes, **options) -> RejectReason:
     with pytest.raises(RejectedMessage) as caught:
         decode(options.pop("prefix", b"raw"), frame, **options)
@@ -57,7 +65,7 @@ def same(left, right) -> bool:
     return left == right or (left != left and right != right)
 
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "uid": "u",
     "seq_num": 3,
     "time": 1.5,
@@ -90,7 +98,7 @@ def test_msgpack_numpy_comes_back_equal(serialize):
 
 def test_plain_msgpack_comes_back_equal():
     document = {"uid": "u", "num_points": 61}
-    assert decode(b"", wire(msgpack.dumps(document), b"start", b"any")) == ("start", document)
+    assert decode(b"", wire(packed(document), b"start", b"any")) == ("start", document)
 
 
 @pytest.mark.parametrize("serialize", [pickle.dumps, msgpack_numpy.dumps])
@@ -108,6 +116,7 @@ def test_numpy_1_pickles_are_read():
 
 def test_arrays_are_read_only_views():
     array = decode(b"raw", wire(pickle.dumps({"a": FRAME})))[1]["a"]
+    assert isinstance(array, np.ndarray)
     assert not array.flags.writeable
 
 
@@ -121,7 +130,7 @@ def test_text_that_is_none_costs_no_document(text):
 
 def test_bytes_that_were_a_name_are_that_name_again():
     assert unpack_document(pack_document({"path": "caf\udce9.h5"})) == {"path": "caf\udce9.h5"}
-    raw = msgpack.dumps({"sample_name": "caf\udce9"}, unicode_errors="surrogateescape")
+    raw = packed({"sample_name": "caf\udce9"})
     assert decode(b"raw", wire(raw, b"start"))[1] == {"sample_name": "caf\udce9"}
 
 
@@ -193,10 +202,10 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_code_in_a_pickle_never_runs(tmp_path, protocol):
+def test_code_in_a_pickle_never_runs(tmp_path: Path, protocol):
     canary = tmp_path / "canary"
     for attack in (
-        RunsCode(os.system, f"touch {canary}"),
+        RunsCode(os.system, f"touch {canary}"),  # pyright: ignore[reportDeprecated] - what an attacker would take
         RunsCode(eval, f"open({str(canary)!r}, 'w')"),
         RunsCode(open, str(canary), "w"),
         RunsCode(np.load, str(canary)),
@@ -207,9 +216,10 @@ def test_code_in_a_pickle_never_runs(tmp_path, protocol):
     assert not canary.exists()
 
 
-def test_object_arrays_are_refused_in_both_formats(tmp_path):
+def test_object_arrays_are_refused_in_both_formats(tmp_path: Path):
     canary = tmp_path / "canary"
-    array = np.array([RunsCode(os.system, f"touch {canary}")], dtype=object)
+    attack = RunsCode(os.system, f"touch {canary}")  # pyright: ignore[reportDeprecated] - what an attacker would take
+    array = np.array([attack], dtype=object)
     assert reason(wire(pickle.dumps({"x": array}))) in (RejectReason.FORBIDDEN_CODE, RejectReason.FORBIDDEN_DTYPE)
     assert reason(wire(msgpack_numpy.dumps({"x": array}))) is RejectReason.FORBIDDEN_DTYPE
     assert not canary.exists()
@@ -228,7 +238,7 @@ def test_dtypes_off_the_list_are_refused(dtype, serialize):
 
 def nd(**changes) -> bytes:
     value = {b"nd": True, b"type": "<u2", b"kind": b"", b"shape": [2], b"data": b"\0\0\0\0"}
-    return wire(msgpack.dumps({"x": value | {key.encode(): item for key, item in changes.items()}}))
+    return wire(packed({"x": value | {key.encode(): item for key, item in changes.items()}}))
 
 
 @pytest.mark.parametrize(

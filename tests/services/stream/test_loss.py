@@ -6,6 +6,7 @@ import copy
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ NUM = 40
 
 
 @pytest.fixture(scope="module")
-def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]:
+def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, Any]]]:
     """Documents of a real fly scan: RunEngine and ophyd-async detector, one stream_datum for each frame or so."""
     from bluesky import RunEngine
 
@@ -34,7 +35,7 @@ def fly_scan(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict]]
     settings = DiffractometerSettings(frame_shape=(16, 16))
     folder: Path = tmp_path_factory.mktemp("frames")
     beamline = build_beamline(sample, load_preset("simulated"), folder, settings=settings)
-    documents: list[tuple[str, dict]] = []
+    documents: list[tuple[str, dict[str, Any]]] = []
     engine = RunEngine()
     engine.subscribe(lambda name, document: documents.append((name, copy.deepcopy(document))))
     centre = beamline.world.bragg_angle_deg
@@ -49,12 +50,12 @@ def ledger_of(documents) -> LossLedger:
     return ledger
 
 
-def test_a_whole_fly_scan_has_no_loss(fly_scan):
+def test_a_whole_fly_scan_has_no_loss(fly_scan: list[tuple[str, dict[str, Any]]]):
     assert sum(name == "stream_datum" for name, _ in fly_scan) >= 6
     assert ledger_of(fly_scan).settle(5.0) == []
 
 
-def test_lost_ranges_of_a_fly_scan_are_frames(fly_scan):
+def test_lost_ranges_of_a_fly_scan_are_frames(fly_scan: list[tuple[str, dict[str, Any]]]):
     resources = {doc["data_key"]: doc["uid"] for name, doc in fly_scan if name == "stream_resource"}
     of_frames = [
         doc for name, doc in fly_scan if name == "stream_datum" and doc["stream_resource"] == resources["det_image"]
@@ -70,14 +71,14 @@ def test_lost_ranges_of_a_fly_scan_are_frames(fly_scan):
         assert ledger.settle(9.0) == []
 
 
-def test_a_fly_scan_that_lost_every_range_lost_every_frame(fly_scan):
+def test_a_fly_scan_that_lost_every_range_lost_every_frame(fly_scan: list[tuple[str, dict[str, Any]]]):
     ledger = ledger_of(pair for pair in fly_scan if pair[0] != "stream_datum")
     (loss,) = ledger.settle(5.0)
     assert loss.frames == NUM
     assert loss.documents == 2
 
 
-def test_late_and_doubled_ranges_are_no_loss(fly_scan):
+def test_late_and_doubled_ranges_are_no_loss(fly_scan: list[tuple[str, dict[str, Any]]]):
     ranges = [pair for pair in fly_scan if pair[0] == "stream_datum"]
     others = [pair for pair in fly_scan if pair[0] != "stream_datum"]
     assert ledger_of([*others, *reversed(ranges), *ranges]).settle(5.0) == []

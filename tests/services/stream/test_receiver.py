@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import zmq
@@ -282,7 +283,7 @@ def test_other_prefixes_are_not_even_received(shared_proxy, make_publisher, make
         receiver.stop()
 
 
-def test_a_key_file_that_is_none_is_a_clear_error(tmp_path):
+def test_a_key_file_that_is_none_is_a_clear_error(tmp_path: Path):
     key = tmp_path / "absent.key_secret"
     settings = StreamSettings(curve=CurveKeys(secret_key=key, server_public_key=key))
     with pytest.raises(SettingsError, match="absent"):

@@ -44,7 +44,7 @@ def test_the_sliding_scan_equals_a_kdtree_count_of_each_cube(window: SdmWindow, 
         assert scanned.ions[i, j, k] == inside.sum()
         for channel, (a, b) in enumerate(PAIRS):
             of_a, of_b = ions.species == ions.index(a), ions.species == ions.index(b)
-            expected = kdtree_sdm(ions.positions_nm, window, centers=inside & of_a, neighbours=of_b)
+            expected = kdtree_sdm(ions.positions_nm, window, centres=inside & of_a, neighbours=of_b)
             assert expected.sum() > 0
             assert l1(scanned.maps[i, j, k, channel], expected) < 1e-5
 
@@ -62,7 +62,7 @@ def test_brute_force_equals_the_kdtree_for_any_window(
 ) -> None:
     window = SdmWindow(*half, *bins, ball_nm=ball)
     ions = random_ions(seed, (4, 4, 4), count)
-    chosen = {"centers": ions.species == 0, "neighbours": ions.species < 2}
+    chosen = {"centres": ions.species == 0, "neighbours": ions.species < 2}
     counted = zx_sdm(ions.positions_nm, window, **chosen)
     assert counted.shape == window.shape
     np.testing.assert_array_equal(counted, kdtree_sdm(ions.positions_nm, window, **chosen))
@@ -86,11 +86,11 @@ def test_any_grid_may_be_scanned_and_ions_outside_it_are_neighbours(
     scanned = scan_sdm(ions, (("Al", "Al"),), ScanSettings(cube_voxels=cube), grid=grid)
     at = tuple(int(rng.integers(n)) for n in scanned.ions.shape)
     index = np.floor((positions.astype(np.float64) - origin) / voxel)
-    inside = ((index >= at) & (index < np.add(at, cube))).all(axis=1)
+    inside = np.asarray(((index >= at) & (index < np.add(at, cube))).all(axis=1))
     # a position within rounding of a voxel's face may fall on either side of it
     faces = (positions.astype(np.float64) - origin) / voxel * 2
     if np.abs(faces - np.rint(faces)).min() > 1e-9:
-        np.testing.assert_array_equal(scanned.maps[at][0], kdtree_sdm(positions, FIVE_CHANNELS, centers=inside))
+        np.testing.assert_array_equal(scanned.maps[at][0], kdtree_sdm(positions, FIVE_CHANNELS, centres=inside))
 
 
 def test_a_scan_in_blocks_gives_the_cubes_of_the_whole_scan_and_tells_its_progress() -> None:
@@ -127,7 +127,7 @@ def test_the_fourier_way_is_exact_for_ions_on_its_grid(own: bool) -> None:
     if own:
         np.testing.assert_array_equal(fft_sdm(positions, ALL_DY), kdtree_sdm(positions, ALL_DY))
     else:
-        expected = kdtree_sdm(positions, ALL_DY, centers=first, neighbours=~first)
+        expected = kdtree_sdm(positions, ALL_DY, centres=first, neighbours=~first)
         got = fft_sdm(positions[first], ALL_DY, neighbours_nm=positions[~first])
         np.testing.assert_array_equal(got, expected)
 

@@ -95,7 +95,7 @@ def test_solute_sits_on_one_site_of_the_cell_in_a_precipitate_and_anywhere_in_th
     volume = simulate_volume(spec(tilt_deg=(3.0, 0.0)), 1, precipitates=ONE)
     ions = label_ions(volume.cloud, load_alloy("al-li").ranges())
     ordered = volume.truth.ordered
-    inside = ((volume.cloud.positions_nm - ONE.centers_nm[0]) ** 2).sum(axis=1) <= 9.0 - 1e-4
+    inside = ((volume.cloud.positions_nm - ONE.centres_nm[0]) ** 2).sum(axis=1) <= 9.0 - 1e-4
     np.testing.assert_array_equal(ordered[inside], True)
     assert ordered.sum() == pytest.approx(4 / 3 * math.pi * 27 * 4 / 0.405**3, rel=0.02)
     li = ions.species == ions.index("Li")
@@ -103,7 +103,7 @@ def test_solute_sits_on_one_site_of_the_cell_in_a_precipitate_and_anywhere_in_th
     assert li[~ordered].mean() == pytest.approx(0.05, abs=0.005)
     nearest = SdmWindow(half_x_nm=0.35, half_y_nm=0.35, half_z_nm=0.35, bins_x=1, bins_z=1, ball_nm=0.35)
     of_phase = {
-        name: zx_sdm(volume.cloud.positions_nm[o], nearest, centers=li[o], neighbours=li[o]).sum() / li[o].sum()
+        name: zx_sdm(volume.cloud.positions_nm[o], nearest, centres=li[o], neighbours=li[o]).sum() / li[o].sum()
         for name, o in (("ordered", ordered), ("matrix", ~ordered))
     }
     # an atom has twelve nearest neighbours, at 0.286 nm: in order, solute atoms never are each other's
@@ -113,14 +113,14 @@ def test_solute_sits_on_one_site_of_the_cell_in_a_precipitate_and_anywhere_in_th
 
 def test_order_shows_as_a_doubled_period_along_the_pole() -> None:
     imaging = SHARP.model_copy(update={"sigma_xy_nm": 0.3, "sigma_z_matrix_nm": 0.03, "sigma_z_ordered_nm": 0.03})
-    volume = simulate_volume(spec(imaging), 2, precipitates=Precipitates(ONE.centers_nm, np.array([5.0]), ONE.variant))
+    volume = simulate_volume(spec(imaging), 2, precipitates=Precipitates(ONE.centres_nm, np.array([5.0]), ONE.variant))
     ions = label_ions(volume.cloud, load_alloy("al-li").ranges())
     spacing = 0.405 / math.sqrt(8)
     window = SdmWindow(half_x_nm=0.5, half_y_nm=0.5, half_z_nm=2.5 * spacing, bins_x=1, bins_z=5)
     ratio = {}
     for name, phase in (("ordered", volume.truth.ordered), ("matrix", ~volume.truth.ordered)):
         al = phase & (ions.species == ions.index("Al"))
-        counts = zx_sdm(volume.cloud.positions_nm, window, centers=al, neighbours=al)[:, 0]
+        counts = zx_sdm(volume.cloud.positions_nm, window, centres=al, neighbours=al)[:, 0]
         ratio[name] = counts[[1, 3]].sum() / counts[[0, 4]].sum()
     expected = 0.6 / ((0.6**2 + 1) / 2)  # planes in turn hold 0.6 and 1 of their aluminium
     assert ratio["ordered"] / ratio["matrix"] == pytest.approx(expected, abs=0.03)
@@ -174,7 +174,7 @@ def test_curved_planes_and_depth_scale_move_ions_as_documented() -> None:
     lifted = 1.05 * (p[:, 2] + ((p[:, 0] - 6.0) ** 2 + (p[:, 1] - 5.5) ** 2) / 100)
     np.testing.assert_allclose(curved.cloud.positions_nm[:, 2], lifted, atol=1e-4)
     np.testing.assert_array_equal(curved.cloud.positions_nm[:, :2], sharp.cloud.positions_nm[:, :2])
-    assert curved.truth.centers_nm[0, 2] == pytest.approx(1.05 * 6.5, abs=1e-4)
+    assert curved.truth.centres_nm[0, 2] == pytest.approx(1.05 * 6.5, abs=1e-4)
 
 
 def test_local_magnification_narrows_a_precipitate_and_leaves_what_is_far() -> None:
@@ -183,7 +183,7 @@ def test_local_magnification_narrows_a_precipitate_and_leaves_what_is_far() -> N
         for imaging in (SHARP, SHARP.model_copy(update={"magnification": 0.8}))
     )
     ordered = sharp.truth.ordered
-    middle = ONE.centers_nm[0]
+    middle = ONE.centres_nm[0]
     before, after = (v.cloud.positions_nm - middle for v in (sharp, narrow))
     np.testing.assert_allclose(after[ordered, :2], 0.8 * before[ordered, :2], atol=1e-5)
     np.testing.assert_array_equal(after[:, 2], before[:, 2])
@@ -218,10 +218,10 @@ def test_precipitates_fill_the_part_asked_for_and_never_touch(
 ) -> None:
     wanted = PrecipitateSpec(volume_fraction=fraction, radius_nm=radius, radius_sd_nm=0.4, gap_nm=gap)
     placed = place_precipitates(wanted, (15, 14, 16), np.random.default_rng(seed))
-    apart = np.linalg.norm(placed.centers_nm[:, None] - placed.centers_nm, axis=-1)
+    apart = np.linalg.norm(placed.centres_nm[:, None] - placed.centres_nm, axis=-1)
     touching = apart < placed.radii_nm[:, None] + placed.radii_nm + gap - 1e-9
     assert not touching[~np.eye(len(placed), dtype=bool)].any()
-    assert ((placed.centers_nm >= placed.radii_nm[:, None] - 1e-9).all(axis=1)).all()
+    assert ((placed.centres_nm >= placed.radii_nm[:, None] - 1e-9).all(axis=1)).all()
     largest = 4 / 3 * math.pi * 5.5**3
     assert (4 / 3 * math.pi * placed.radii_nm**3).sum() == pytest.approx(fraction * 3360, abs=largest)
 
@@ -230,7 +230,7 @@ def test_looking_up_a_precipitate_gives_what_distances_give() -> None:
     rng = np.random.default_rng(0)
     placed = place_precipitates(PrecipitateSpec(volume_fraction=0.2), (20, 16, 25), rng)
     points = (rng.random((3000, 3)) * [24, 20, 29] - 2).astype(np.float32)
-    distance = np.linalg.norm(points[:, None] - placed.centers_nm, axis=-1)
+    distance = np.linalg.norm(points[:, None] - placed.centres_nm, axis=-1)
     held = distance <= placed.radii_nm
     expected = np.where(held.any(axis=1), held.argmax(axis=1), -1)
     np.testing.assert_array_equal(PrecipitateIndex.of(placed, (20, 16, 25)).owner(points), expected)
@@ -305,9 +305,11 @@ def test_others_read_our_pos_file(small: SimulatedVolume, tmp_path: Path) -> Non
 
     write_pos(tmp_path / "a.pos", small.cloud)
     reader = ReadPosFileFormat(str(tmp_path / "a.pos"))
-    np.testing.assert_array_equal(reader.get_reconstructed_positions().magnitude, small.cloud.positions_nm)
-    ratios = reader.get_mass_to_charge_state_ratio().magnitude
-    np.testing.assert_array_equal(np.ravel(ratios), small.cloud.mass_to_charge_Da)
+    positions, ratios = reader.get_reconstructed_positions(), reader.get_mass_to_charge_state_ratio()
+    assert positions is not None
+    assert ratios is not None
+    np.testing.assert_array_equal(positions.magnitude, small.cloud.positions_nm)
+    np.testing.assert_array_equal(np.ravel(ratios.magnitude), small.cloud.mass_to_charge_Da)
 
 
 @pytest.mark.slow  # the reader looks each range up in a table of all isotopes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import bluesky.plan_stubs as bps
@@ -19,6 +20,7 @@ from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import fly_rocking_curve, rocking_curve, screen_particles
 from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.geometry import geometry_from_values, load_preset, preset_signals
+from support.hdf5 import dataset
 
 NUM = 5
 START, STOP = 17.9, 18.1
@@ -29,24 +31,24 @@ class Documents:
     """Collects documents and validates each against event-model's schema."""
 
     def __init__(self) -> None:
-        self.all: list[tuple[str, dict]] = []
+        self.all: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, name: str, doc: dict) -> None:
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
         schema_validators[DocumentNames[name]].validate(doc)
         self.all.append((name, doc))
 
-    def of(self, name: str) -> list[dict]:
+    def of(self, name: str) -> list[dict[str, Any]]:
         return [doc for kind, doc in self.all if kind == name]
 
     @property
-    def counts(self) -> Counter:
+    def counts(self) -> Counter[str]:
         return Counter(name for name, _ in self.all)
 
-    def stream(self, stream_name: str) -> dict:
+    def stream(self, stream_name: str) -> dict[str, Any]:
         (descriptor,) = [d for d in self.of("descriptor") if d["name"] == stream_name]
         return descriptor
 
-    def events(self, stream_name: str) -> list[dict]:
+    def events(self, stream_name: str) -> list[dict[str, Any]]:
         uid = self.stream(stream_name)["uid"]
         return [e for e in self.of("event") if e["descriptor"] == uid]
 
@@ -69,10 +71,10 @@ def expected_frames(beamline) -> np.ndarray:
     return np.stack(frames)
 
 
-def dataset(resource: dict) -> np.ndarray:
+def stored_frames(resource: dict[str, Any]) -> np.ndarray:
     path = unquote(urlparse(resource["uri"]).path)
     with h5py.File(path, "r") as file:
-        return file[resource["parameters"]["dataset"]][()]
+        return dataset(file, resource["parameters"]["dataset"])[()]
 
 
 def inline_frames(documents: Documents) -> np.ndarray:
@@ -84,13 +86,13 @@ def area_detector_frames(documents: Documents) -> np.ndarray:
     assert resource["spec"] == "AD_HDF5"
     datums = {d["datum_id"]: d["datum_kwargs"]["point_number"] for d in documents.of("datum")}
     with h5py.File(Path(resource["root"]) / resource["resource_path"], "r") as file:
-        data = file["/entry/data/data"][()]
+        data = dataset(file, "/entry/data/data")[()]
     return np.stack([data[datums[e["data"]["det_image"]]] for e in documents.events("primary")])
 
 
 def stream_frames(documents: Documents) -> np.ndarray:
     (resource,) = [r for r in documents.of("stream_resource") if r["data_key"] == "det_image"]
-    return dataset(resource)
+    return stored_frames(resource)
 
 
 ROUTES = {
@@ -101,7 +103,9 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_step_scan_delivers_the_worlds_frames_on_every_route(route, make_beamline, run_engine, documents):
+def test_step_scan_delivers_the_worlds_frames_on_every_route(
+    route, make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     run_engine(rocking_curve(beamline, getattr(beamline, route), START, STOP, NUM))
     frames = ROUTES[route](documents)
@@ -115,7 +119,9 @@ def test_step_scan_delivers_the_worlds_frames_on_every_route(route, make_beamlin
     assert stop["num_events"]["primary"] == NUM
 
 
-def test_fly_scan_has_no_events_and_two_datasets_in_one_file(make_beamline, run_engine, documents):
+def test_fly_scan_has_no_events_and_two_datasets_in_one_file(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     run_engine(fly_rocking_curve(beamline, START, STOP, NUM))
     assert documents.events("primary") == []
@@ -123,8 +129,8 @@ def test_fly_scan_has_no_events_and_two_datasets_in_one_file(make_beamline, run_
     assert set(resources) == {"det_image", "th"}
     assert resources["th"]["uri"] == resources["det_image"]["uri"]
     assert resources["th"]["parameters"]["dataset"] == "/entry/instrument/th"
-    np.testing.assert_array_equal(dataset(resources["th"]), ANGLES)
-    np.testing.assert_array_equal(dataset(resources["det_image"]), expected_frames(make_beamline()))
+    np.testing.assert_array_equal(stored_frames(resources["th"]), ANGLES)
+    np.testing.assert_array_equal(stored_frames(resources["det_image"]), expected_frames(make_beamline()))
     for data_key, resource in resources.items():
         ranges = [d["indices"] for d in documents.of("stream_datum") if d["stream_resource"] == resource["uid"]]
         covered = [i for r in sorted(ranges, key=lambda r: r["start"]) for i in range(r["start"], r["stop"])]
@@ -134,7 +140,9 @@ def test_fly_scan_has_no_events_and_two_datasets_in_one_file(make_beamline, run_
     assert start["hints"] == {"dimensions": [[["th"], "primary"]]}
 
 
-def test_start_document_carries_the_truth_and_baseline_the_geometry(make_beamline, run_engine, documents):
+def test_start_document_carries_the_truth_and_baseline_the_geometry(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     particle = beamline.world.sample.particles[2]
 
@@ -161,7 +169,9 @@ def test_start_document_carries_the_truth_and_baseline_the_geometry(make_beamlin
     assert before["data"] == after["data"]
 
 
-def test_shipped_preset_reads_the_geometry_back_from_the_documents(run_engine, documents, tmp_path, small_sample):
+def test_shipped_preset_reads_the_geometry_back_from_the_documents(
+    run_engine: RunEngine, documents: Documents, tmp_path: Path, small_sample: SimulatedSample
+):
     preset = load_preset("simulated")
     settings = DiffractometerSettings(frame_shape=(24, 28))
     beamline = build_beamline(small_sample, preset, tmp_path, settings=settings)
@@ -174,7 +184,9 @@ def test_shipped_preset_reads_the_geometry_back_from_the_documents(run_engine, d
     assert readings["det_image"].shape == (24, 28)
 
 
-def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(make_beamline, run_engine, documents):
+def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(
+    make_beamline, run_engine: RunEngine, documents: Documents
+):
     beamline = make_beamline()
     seen: list[tuple[int, str]] = []
 
@@ -189,7 +201,7 @@ def test_tour_visits_every_particle_and_lets_a_plan_act_in_between(make_beamline
     assert documents.counts["stop"] == 4
 
 
-def test_same_devices_step_after_they_flew(make_beamline, run_engine, documents):
+def test_same_devices_step_after_they_flew(make_beamline, run_engine: RunEngine, documents: Documents):
     beamline = make_beamline()
     run_engine(fly_rocking_curve(beamline, START, STOP, NUM))
     run_engine(rocking_curve(beamline, beamline.stream_detector, START, STOP, NUM))
@@ -201,7 +213,7 @@ def test_same_devices_step_after_they_flew(make_beamline, run_engine, documents)
 
 
 @pytest.mark.parametrize("route", ["stream_detector", "area_detector"])
-def test_frames_can_be_read_while_the_run_goes_on(route, make_beamline, run_engine):
+def test_frames_can_be_read_while_the_run_goes_on(route, make_beamline, run_engine: RunEngine):
     beamline = make_beamline()
     shapes: list[tuple[int, ...]] = []
     paths: list[Path] = []
@@ -213,7 +225,7 @@ def test_frames_can_be_read_while_the_run_goes_on(route, make_beamline, run_engi
             paths.append(Path(doc["root"]) / doc["resource_path"])
         if name == "event" and "th" in doc["data"]:
             with h5py.File(paths[0], "r", swmr=True) as file:
-                shapes.append(file["/entry/data/data"].shape)
+                shapes.append(dataset(file, "/entry/data/data").shape)
 
     run_engine.subscribe(read_on_event)
     run_engine(rocking_curve(beamline, getattr(beamline, route), START, STOP, NUM))
@@ -258,7 +270,7 @@ def test_invisible_lines_are_said_to_be_invisible():
     assert all(p.truth.g_dot_b == 0 and not p.truth.visible for p in sample.particles)
 
 
-def test_a_failing_exposure_fails_the_plan(make_beamline, run_engine, monkeypatch):
+def test_a_failing_exposure_fails_the_plan(make_beamline, run_engine: RunEngine, monkeypatch: pytest.MonkeyPatch):
     beamline = make_beamline()
 
     def broken():

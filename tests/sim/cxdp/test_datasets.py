@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def crop(
     return volume, ""
 
 
-def refuse(*_: object) -> tuple[None, str]:
+def refuse(*_: object, **__: object) -> tuple[None, str]:
     return None, "refused for the test"
 
 
@@ -82,6 +83,7 @@ def test_an_interrupted_shard_leaves_no_file_under_its_name(tmp_path: Path) -> N
     path = tmp_path / "shard.h5"
     steps = write_shard(path, SPEC, range(3), crop)
     next(steps)
+    assert isinstance(steps, Generator)
     steps.close()
     assert not path.exists()
 

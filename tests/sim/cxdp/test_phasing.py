@@ -31,7 +31,7 @@ def screw_phase() -> NDArray[np.float64]:
     points = (np.stack(np.meshgrid(*(np.arange(N) - N // 2,) * 3, indexing="ij"), axis=-1) + 0.3) * voxel_nm
     line = LineSpec(burgers=(1, 1, 0), plane=0, character_deg=0.0, offset=(0.0, 0.0))
     a = au.lattice_parameter_nm
-    u = displacement(line, points.reshape(-1, 3), np.zeros(3), a, au.poisson_ratio)
+    u = displacement(line, np.asarray(points.reshape(-1, 3), np.float64), np.zeros(3), a, au.poisson_ratio)
     return -2 * np.pi * (u @ (np.array([1.0, 1.0, 1.0]) / a)).reshape(N, N, N)
 
 

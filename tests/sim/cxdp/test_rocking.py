@@ -20,7 +20,7 @@ ANGLES = 18.0 + np.array([-0.11, 0.0, 0.07])
 
 
 @pytest.fixture(scope="module")
-def mounted(small_preset, small_settings, small_sample):
+def mounted(small_preset, small_settings: DiffractometerSettings, small_sample: SimulatedSample):
     geometry, _ = place_diffractometer(small_preset, small_settings, small_sample)
     spec = next(p.crystal for p in small_sample.particles if p.truth.truth == "screw")
     crystal = build_crystal(spec)
@@ -66,7 +66,7 @@ def test_frames_do_not_depend_on_how_they_are_blocked(mounted):
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-6)
 
 
-def test_bragg_peak_falls_into_the_middle_at_the_bragg_angle(small_preset, small_settings):
+def test_bragg_peak_falls_into_the_middle_at_the_bragg_angle(small_preset, small_settings: DiffractometerSettings):
     sample = SimulatedSample.grid(1, rows=1, columns=1, points_across=12, labels=["perfect"])
     geometry, _ = place_diffractometer(small_preset, small_settings, sample)
     spec = sample.particles[0].crystal
@@ -95,7 +95,9 @@ def test_orientation_is_a_rotation_that_lays_g_along_q(g, q, azimuth):
     np.testing.assert_allclose(along, np.array(q) / np.linalg.norm(q), atol=1e-12)
 
 
-def test_coarse_crystal_on_a_wide_detector_is_warned_about(small_preset, small_sample, caplog):
+def test_coarse_crystal_on_a_wide_detector_is_warned_about(
+    small_preset, small_sample: SimulatedSample, caplog: pytest.LogCaptureFixture
+):
     wide = DiffractometerSettings(frame_shape=(40, 40), distance_m=0.1, circles_deg={"th": 18.0})
     geometry, _ = place_diffractometer(small_preset, wide, small_sample)
     crystal = build_crystal(small_sample.particles[0].crystal)
@@ -105,7 +107,7 @@ def test_coarse_crystal_on_a_wide_detector_is_warned_about(small_preset, small_s
     assert "points_across" in caplog.text
 
 
-def test_unreachable_reflection_is_refused(small_preset, small_sample):
+def test_unreachable_reflection_is_refused(small_preset, small_sample: SimulatedSample):
     with pytest.raises(ValueError, match="can't reach Au"):
         place_diffractometer(small_preset, DiffractometerSettings(energy_keV=2.0), small_sample)
 

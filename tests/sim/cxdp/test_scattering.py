@@ -22,7 +22,7 @@ from support.shapes import free_shape
 SHAPE = (24, 20, 16)
 
 
-def relative_l2(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating]) -> float:
+def relative_l2(a: NDArray[np.inexact], b: NDArray[np.inexact]) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 

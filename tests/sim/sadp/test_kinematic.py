@@ -168,7 +168,8 @@ def test_equivalent_zones_of_a_cubic_crystal_show_the_same_spots(
     zone: tuple[int, int, int], permutation: list[int], signs: tuple[int, int, int]
 ):
     made = structure_named("Cu").build()
-    other = tuple(signs[i] * zone[permutation[i]] for i in range(3))
+    i, j, k = permutation
+    other = (signs[0] * zone[i], signs[1] * zone[j], signs[2] * zone[k])
     beam = BeamSettings(200, 100, half_width_inv_A=1.6)
     here, there = (_within(simulate(made, of, beam), 1.55) for of in (zone, other))
     assert len(here) == len(there) > 4

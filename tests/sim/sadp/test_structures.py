@@ -13,9 +13,9 @@ import pytest
 gemmi = pytest.importorskip("gemmi", reason="electron diffraction needs the extra [sadp]")
 
 from braggwatch.sim.sadp.cif import read_cif  # noqa: E402 - after the skip
-from braggwatch.sim.sadp.prototypes import prototype_label  # noqa: E402
 from braggwatch.sim.sadp.structure import StructureError  # noqa: E402
 from braggwatch.sim.sadp.table import structure_named, structures  # noqa: E402
+from support.prototypes import prototype_label  # noqa: E402
 
 CIFS = Path(__file__).parents[4] / "shared" / "data" / "cifs.tar.xz"
 

@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 CUTOFF: Final = (np.sqrt(0.5) + 1.0) / 2.0
 """Distance below which two atoms are bonded, in lattice parameters: 0.8536."""
 
@@ -78,11 +80,11 @@ def find_bonds(positions_A: NDArray[np.floating], a_A: float) -> Bonds:
         raise ValueError(f"expected (N, 3) positions, got {positions_A.shape}")
     scaled = np.ascontiguousarray(positions_A, dtype=np.float64) / a_A
     if not np.isfinite(scaled).all():
-        raise ValueError("some positions are not finite")
+        raise InputError("some positions are not finite")
     low = scaled.min(axis=0)
     cells = np.floor((scaled.max(axis=0) - low) / CUTOFF).astype(np.int64) + 1
     if float(np.prod(cells.astype(np.float64))) > 50.0 * len(scaled) + 1e6:
-        raise ValueError("the atoms are spread too thinly for a crystal: is the lattice parameter in Å?")
+        raise InputError("the atoms are spread too thinly for a crystal: is the lattice parameter in Å?")
     return Bonds(*_find_bonds(scaled, low, cells, CUTOFF, MOST_NEIGHBOURS))
 
 

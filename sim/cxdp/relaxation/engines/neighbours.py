@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.cxdp.relaxation.engines import cell_kernels as kernels
 from braggwatch.sim.cxdp.relaxation.engines.checks import COINCIDENCE_A
 from braggwatch.sim.cxdp.relaxation.engines.eam_kernels import PairList
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.warp.warp_arrays import WarpArray, WarpStruct, ints, vectors, zeros
 
 _MOST_SLOTS = 2**31 - 1
@@ -39,7 +40,7 @@ def lay_out_grids(positions_A: Sequence[NDArray[np.float64]], edge_A: float) -> 
     cells = np.maximum(np.floor((upper - lower) / edge_A) + 1, 1)
     first = np.concatenate([[0.0], np.cumsum(cells.prod(axis=1))])
     if first[-1] > _MOST_SLOTS:
-        raise ValueError("the atoms are too far apart: their grid of cells doesn't fit into memory")
+        raise InputError("the atoms are too far apart: their grid of cells doesn't fit into memory")
     return GridLayout(lower, cells.astype(np.int32), first.astype(np.int32), edge_A)
 
 
@@ -103,7 +104,7 @@ class NeighbourList:
 
     def _allocate(self, capacity: int) -> None:
         if capacity * self._atoms > _MOST_SLOTS:
-            raise ValueError(f"{self._atoms} atoms with up to {capacity} neighbours each: too many for one launch")
+            raise InputError(f"{self._atoms} atoms with up to {capacity} neighbours each: too many for one launch")
         self._capacity = capacity
         self.pairs.neighbours = zeros(capacity * self._atoms, wp.int32, self._device)
         self.pairs.atom_stride = 1 if self._interleaved else capacity
@@ -114,7 +115,7 @@ class NeighbourList:
 
         Raises
         ------
-        ValueError
+        InputError
             If two atoms coincide (are closer than 0.1 Å).
         """
         atoms, cells, device = self._atoms, self._counts.shape[0], self._device
@@ -135,7 +136,7 @@ class NeighbourList:
             wp.launch(kernels.list_pairs, atoms, inputs, device=device)
             most, coincident = (int(n) for n in self._most.numpy())
             if coincident:
-                raise ValueError(f"{coincident} pairs of atoms coincide (closer than {COINCIDENCE_A} Å)")
+                raise InputError(f"{coincident} pairs of atoms coincide (closer than {COINCIDENCE_A} Å)")
             if most <= self._capacity:
                 return
             # the lists of the other crystals are lost with the old memory

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.cxdp.relaxation.engines.checks import checked_positions, checked_shell
 from braggwatch.sim.cxdp.relaxation.engines.fire import Fire, fire_settings
 from braggwatch.sim.cxdp.relaxation.engines.warp_crystals import Measured, WarpCrystals
+from braggwatch.sim.cxdp.relaxation.error import RelaxationError
 from braggwatch.sim.cxdp.relaxation.model import (
     EamPotential,
     EnergyAndForces,
@@ -26,6 +27,7 @@ from braggwatch.sim.cxdp.relaxation.model import (
     StopReason,
 )
 from braggwatch.sim.cxdp.relaxation.potentials.eam_spline import make_spline
+from braggwatch.sim.errors import InputError
 from braggwatch.sim.warp.warp_start import start_warp
 
 _LONGEST_STEP_A = 0.1
@@ -60,7 +62,7 @@ class _Progress:
         """Check the state just evaluated; return True if the shell is now released and atoms restart from rest."""
         energy, settings = float(measured.energy_eV[k]), self._settings
         if not np.isfinite(energy):
-            raise ValueError("the energy isn't finite: the relaxation diverged")
+            raise InputError("the energy isn't finite: the relaxation diverged")
 
         def snapshot() -> _Snapshot:
             return _Snapshot(crystals.positions_A(k), energy, float(measured.max_force_eV_A[k]), self.steps)
@@ -115,12 +117,12 @@ class WarpRelaxer:
 
         Raises
         ------
-        RuntimeError
+        RelaxationError
             If 'cuda' is requested but there is no CUDA device.
         """
         start_warp()
         if device == "cuda" and not wp.is_cuda_available():
-            raise RuntimeError("no CUDA device: use device='cpu'")
+            raise RelaxationError("no CUDA device: use device='cpu'")
         self._device = wp.get_device(device)
 
     @property
@@ -189,7 +191,7 @@ class WarpRelaxer:
         if shells is not None and len(shells) != len(x):
             raise ValueError(f"{len(shells)} shells for {len(x)} crystals")
         if settings.protocol == "clamped" and shells is None:
-            raise ValueError("the 'clamped' protocol needs a shell")
+            raise InputError("the 'clamped' protocol needs a shell")
         held = (
             None
             if shells is None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.relaxation.model import EamPotential
+from braggwatch.sim.errors import InputError
 
 _FEWEST_KNOTS = 5
 
@@ -31,14 +32,14 @@ def knot_cubics(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    InputError
         If the table is too short or contains a value that is not finite.
     """
     y = np.asarray(table, dtype=np.float64)
     if y.ndim != 1 or len(y) < _FEWEST_KNOTS:
-        raise ValueError(f"a table needs at least {_FEWEST_KNOTS} knots, this one has shape {y.shape}")
+        raise InputError(f"a table needs at least {_FEWEST_KNOTS} knots, this one has shape {y.shape}")
     if not np.isfinite(y).all():
-        raise ValueError("the table contains a value that is not finite")
+        raise InputError("the table contains a value that is not finite")
     slope = np.empty_like(y)
     slope[0] = y[1] - y[0]
     slope[1] = 0.5 * (y[2] - y[0])
@@ -136,11 +137,11 @@ def make_spline(potential: EamPotential) -> EamSpline:
 
     Raises
     ------
-    ValueError
+    InputError
         If a table is unusable, the two tables over distance differ in length, or the stated lattice is unstable.
     """
     if len(potential.density) != len(potential.pair_eV_A):
-        raise ValueError("the tables of density and pair energy differ in length")
+        raise InputError("the tables of density and pair energy differ in length")
     spline = EamSpline(
         knot_cubics(potential.embedding_eV),
         knot_cubics(potential.density),
@@ -152,7 +153,7 @@ def make_spline(potential: EamPotential) -> EamSpline:
     )
     stiffness = _stiffness(spline, potential.lattice_parameter_A)
     if not stiffness > 0:
-        raise ValueError(f"{potential.name}: the stated lattice is unstable against displacing an atom")
+        raise InputError(f"{potential.name}: the stated lattice is unstable against displacing an atom")
     return EamSpline(
         spline.embedding,
         spline.density,

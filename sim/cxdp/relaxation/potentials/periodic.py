@@ -7,8 +7,10 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.cxdp.relaxation.error import RelaxationError
 from braggwatch.sim.cxdp.relaxation.model import EamPotential, EnergyAndForces
 from braggwatch.sim.cxdp.relaxation.potentials.eam_spline import evaluate, knot_cubics
+from braggwatch.sim.errors import InputError
 
 SKIN_A = 1.0
 FORCE_eV_A = 0.001
@@ -60,12 +62,12 @@ class PeriodicEam:
 
         Raises
         ------
-        ValueError
+        InputError
             If an atom has moved too far for the neighbours found at the start.
         """
         atoms = len(positions_A)
         if np.linalg.norm(positions_A - self._start, axis=1).max() > SKIN_A / 2:
-            raise ValueError(f"an atom moved by more than {SKIN_A / 2} Å from where its neighbours were found")
+            raise InputError(f"an atom moved by more than {SKIN_A / 2} Å from where its neighbours were found")
         vectors = positions_A[self._second] + self._offset - positions_A[self._first]
         distance = np.linalg.norm(vectors, axis=1)
         near = distance < self._potential.cutoff_A
@@ -90,7 +92,7 @@ class PeriodicEam:
 
         Raises
         ------
-        RuntimeError
+        RelaxationError
             If there is no minimum within 0.5 Å of the start.
         """
         positions = self._start.copy()
@@ -104,8 +106,8 @@ class PeriodicEam:
             try:
                 following = self.evaluate(positions + step)
             except ValueError as error:
-                raise RuntimeError(f"no minimum near the start: {error}") from error
+                raise RelaxationError(f"no minimum near the start: {error}") from error
             curvature = float((step * (current.force_eV_A - following.force_eV_A)).sum())
             rate = float((step**2).sum()) / curvature if curvature > 0 else FIRST_RATE_A2_eV
             positions, current = positions + step, following
-        raise RuntimeError(f"largest force still {current.max_force_eV_A:.2g} eV/Å after {MAX_STEPS} steps")
+        raise RelaxationError(f"largest force still {current.max_force_eV_A:.2g} eV/Å after {MAX_STEPS} steps")

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from braggwatch.sim.cxdp.relaxation.model import EamPotential
 from braggwatch.sim.cxdp.relaxation.potentials.periodic import PeriodicEam
+from braggwatch.sim.errors import InputError
 
 J_M2_PER_EV_A2 = 16.02176634
 SLAB_A = 32.0
@@ -56,7 +57,7 @@ def fcc_properties(potential: EamPotential) -> FccProperties:
     ------
     ValueError
         If the lowest energy isn't within 10 % of the potential's stated lattice parameter.
-    RuntimeError
+    RelaxationError
         If a slab doesn't relax.
     """
     a_A, cohesive_energy_eV = fcc_equilibrium(potential)
@@ -82,7 +83,7 @@ def fcc_equilibrium(potential: EamPotential) -> tuple[float, float]:
 
     Raises
     ------
-    ValueError
+    InputError
         If it isn't within 10 % of the potential's stated lattice parameter.
     """
     stated = potential.lattice_parameter_A
@@ -93,7 +94,7 @@ def fcc_equilibrium(potential: EamPotential) -> tuple[float, float]:
     # scipy types its result as object
     a_A = float(found.x)  # pyright: ignore[reportAttributeAccessIssue]
     if min(a_A - low, high - a_A) < 1e-4 * stated:
-        raise ValueError(f"{potential.name}: no fcc minimum within 10 % of the stated {stated} Å")
+        raise InputError(f"{potential.name}: no fcc minimum within 10 % of the stated {stated} Å")
     return a_A, float(found.fun)  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.relaxation.model import EamPotential
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 COMMENT_LINES = 3
 _SYMBOLS = (
@@ -19,7 +20,7 @@ _SYMBOLS = (
 SYMBOLS = tuple(_SYMBOLS.split())
 
 
-class PotentialFileError(ValueError):
+class PotentialFileError(BraggwatchError, ValueError):
     """A potential file that can't be used; the message names file and line."""
 
 
@@ -100,19 +101,19 @@ def write_setfl(potential: EamPotential, path: Path | str) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         If the tables are of unequal length, not finite, or the element isn't known.
     """
     if potential.element not in SYMBOLS:
-        raise ValueError(f"{potential.name}: {potential.element!r} is not a chemical symbol")
+        raise InputError(f"{potential.name}: {potential.element!r} is not a chemical symbol")
     if potential.density.shape != potential.pair_eV_A.shape:
-        raise ValueError(
+        raise InputError(
             f"{potential.name}: density and pair tables have {potential.density.size} and {potential.pair_eV_A.size} "
             "values, but share one grid"
         )
     tables = (potential.embedding_eV, potential.density, potential.pair_eV_A)
     if not all(np.isfinite(table).all() for table in tables):
-        raise ValueError(f"{potential.name}: a table contains values that aren't finite")
+        raise InputError(f"{potential.name}: a table contains values that aren't finite")
     comments = [line for line in potential.source.splitlines() if line.strip()]
     comments = [*comments[: COMMENT_LINES - 1], " ".join(comments[COMMENT_LINES - 1 :])]
     comments += [""] * (COMMENT_LINES - len(comments))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.relaxation.model import EamPotential
+from braggwatch.sim.errors import InputError
 
 SOURCE = "X. W. Zhou, R. A. Johnson, H. N. G. Wadley, Phys. Rev. B 69, 144113 (2004), doi:10.1103/PhysRevB.69.144113"
 CORE_A = 0.5
@@ -85,13 +86,13 @@ def zhou_potential(element: str, *, points: int = 2000) -> EamPotential:
 
     Raises
     ------
-    ValueError
+    InputError
         If the element isn't one of these, or there are too few points.
     """
     if element not in PARAMETERS:
-        raise ValueError(f"no parameters of Zhou et al. for {element!r}, only for {', '.join(PARAMETERS)}")
+        raise InputError(f"no parameters of Zhou et al. for {element!r}, only for {', '.join(PARAMETERS)}")
     if points < 100:
-        raise ValueError(f"{points} points are too few for a table: at least 100 are needed")
+        raise InputError(f"{points} points are too few for a table: at least 100 are needed")
     p = PARAMETERS[element]
     lattice_parameter_A = np.sqrt(2) * p.r_e
     cutoff_A = np.sqrt(10) / 2 * lattice_parameter_A

@@ -178,9 +178,9 @@ def test_survey_and_gather_are_those_of_numba(workspace: Any, data: st.DataObjec
 
     mapping = plan.mapping
     middle = float(np.median(angles[present]))
-    center = mapping.q(middle, rows / 2, columns / 2)
-    step = np.linalg.norm(mapping.q(middle, rows / 2 + 1, columns / 2) - center) * min(rows, columns) / 64
-    polynomial = fit_index(QGrid.around(center, float(step)), mapping, middle)
+    centre = mapping.q(middle, rows / 2, columns / 2)
+    step = np.linalg.norm(mapping.q(middle, rows / 2 + 1, columns / 2) - centre) * min(rows, columns) / 64
+    polynomial = fit_index(QGrid.around(centre, float(step)), mapping, middle)
     samples = data.draw(st.sampled_from([(1, 1, 1), (2, 1, 2)]))
     cube = surveyed.gather(polynomial, samples)
     intensity, coverage = gather(frames, plan.order, corrections, polynomial, samples)
@@ -235,12 +235,12 @@ def measured_by(geometry: RockingGeometry, size_nm: float, seed: int) -> tuple[N
     """Counts of a sphere in the middle of 48 frames, and their angles in steps that suit its fringes."""
     rng = np.random.default_rng(seed)
     mapping = rocking_map(geometry)
-    center = mapping.q(0.0, 32.0, 36.0)
-    per_degree = float(np.linalg.norm(mapping.q(0.01, 32.0, 36.0) - center)) / 0.01
+    centre = mapping.q(0.0, 32.0, 36.0)
+    per_degree = float(np.linalg.norm(mapping.q(0.01, 32.0, 36.0) - centre)) / 0.01
     fringe = 2 * np.pi / (size_nm * 10)
     angles = (np.arange(48) - 24 + rng.uniform(-0.3, 0.3, 48)) * 0.35 * fringe / max(per_degree, 1e-6)
     q = mapping.q(angles[:, None, None], np.arange(64)[:, None], np.arange(72))
-    x = np.maximum(np.linalg.norm(q - center, axis=-1) * size_nm * 5, 1e-3)
+    x = np.maximum(np.linalg.norm(q - centre, axis=-1) * size_nm * 5, 1e-3)
     ideal = 1e5 * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
     return rng.poisson(ideal + 0.03).astype(np.int32), angles
 
@@ -288,7 +288,7 @@ def test_random_scans_give_the_same_input_record_and_scale(
     assert border.mean() < 1e-3
     apart = np.where(border, 0.0, np.abs(mine.intensity - theirs.intensity))
     assert apart.max() <= 1e-4 * max(float(theirs.intensity.max()), 1e-30)
-    assert np.allclose(mine.center_inv_A, theirs.center_inv_A, atol=1e-6)
+    assert np.allclose(mine.centre_inv_A, theirs.centre_inv_A, atol=1e-6)
     assert np.allclose(mine.basis, theirs.basis, atol=1e-6)
 
 

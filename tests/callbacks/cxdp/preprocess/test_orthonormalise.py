@@ -53,7 +53,7 @@ def geometry(rows: int, columns: int, **changes: object) -> RockingGeometry:
 
 def fringes(q: NDArray[np.float64], grid: QGrid, period_voxels: float) -> NDArray[np.float64]:
     """A smooth fringed peak about the grid's centre: squared sines under a Gaussian."""
-    u = (q - grid.center_inv_A) @ grid.basis.T / grid.voxel_size_inv_A
+    u = (q - grid.centre_inv_A) @ grid.basis.T / grid.voxel_size_inv_A
     comb = np.cos(np.pi * u / period_voxels) ** 2
     return 1e4 * np.prod(comb, axis=-1) * np.exp(-np.sum(u**2, axis=-1) / (2 * 8.0**2))
 
@@ -80,9 +80,9 @@ class Scan:
         self.mapping = rocking_map(self.geometry)
         self.angles = angles
         self.period = period
-        center = self.mapping.q(float(np.median(angles)), edge / 2, edge / 2)
+        centre = self.mapping.q(float(np.median(angles)), edge / 2, edge / 2)
         pixel = np.linalg.norm(self.mapping.q(0.0, edge / 2 + 1, edge / 2) - self.mapping.q(0.0, edge / 2, edge / 2))
-        self.grid = QGrid.around(center, float(fineness * pixel))
+        self.grid = QGrid.around(centre, float(fineness * pixel))
         self.q = self.mapping.q(angles[:, None, None], np.arange(edge)[:, None], np.arange(edge))
         self.frames = fringes(self.q, self.grid, period).astype(np.float32)
 
@@ -102,7 +102,7 @@ class Scan:
         return values.reshape(CUBE, 2, CUBE, 2, CUBE, 2).mean(axis=(1, 3, 5))
 
 
-def relative_l2(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+def relative_l2(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
@@ -115,7 +115,7 @@ def fine_scan() -> Scan:
 def test_agrees_with_xrayutilities_within_one_percent(fine_scan: Scan) -> None:
     xu = pytest.importorskip("xrayutilities")
     scan = fine_scan
-    u = (scan.q - scan.grid.center_inv_A) @ scan.grid.basis.T / scan.grid.voxel_size_inv_A + CENTRE
+    u = (scan.q - scan.grid.centre_inv_A) @ scan.grid.basis.T / scan.grid.voxel_size_inv_A + CENTRE
     gridder = xu.FuzzyGridder3D(CUBE, CUBE, CUBE)
     gridder.KeepData(True)
     gridder.dataRange(0, CUBE - 1, 0, CUBE - 1, 0, CUBE - 1, fixed=True)

@@ -59,11 +59,11 @@ def sphere_counts(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Poisson counts of a spherical crystal, and the true Q of its peak."""
     mapping = rocking_map(make_geometry())
-    center = mapping.q(angle, *at)
+    centre = mapping.q(angle, *at)
     q = mapping.q(ANGLES[:, None, None], np.arange(EDGE)[:, None], np.arange(EDGE))
-    x = np.maximum(np.linalg.norm(q - center, axis=-1) * size_nm * 5, 1e-3)
+    x = np.maximum(np.linalg.norm(q - centre, axis=-1) * size_nm * 5, 1e-3)
     ideal = peak * (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
-    return np.random.default_rng(1).poisson(ideal + 0.03).astype(np.int32), center
+    return np.random.default_rng(1).poisson(ideal + 0.03).astype(np.int32), centre
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +117,15 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def test_size_centre_and_axes(run: Run, scan: tuple[NDArray[np.int32], NDArray[np.float64]]) -> None:
-    frames, center = scan
+    frames, centre = scan
     result = run(frames)
     quality = result.quality
     assert quality.invalid_reason is None
     assert quality.scale_valid, quality.flags
     assert quality.size_nm == pytest.approx(SIZE_NM, rel=0.05)
     assert quality.voxel_size_inv_A == pytest.approx(2 * np.pi / (3.5 * SIZE_NM * 10), rel=0.05)
-    assert np.linalg.norm(result.center_inv_A - center) < 0.15 * quality.voxel_size_inv_A
-    assert np.allclose(result.basis[0], center / np.linalg.norm(center), atol=1e-3)
+    assert np.linalg.norm(result.centre_inv_A - centre) < 0.15 * quality.voxel_size_inv_A
+    assert np.allclose(result.basis[0], centre / np.linalg.norm(centre), atol=1e-3)
     assert np.abs(peak_centre(result.intensity, 7.0) - 32).max() < 0.15
     assert result.intensity.shape == (64, 64, 64)
     assert result.intensity.dtype == np.float32
@@ -140,11 +140,11 @@ def test_any_particle_looks_alike(run: Run, size_nm: float) -> None:
 
 
 def test_an_alien_does_not_move_the_centre(run: Run, scan: tuple[NDArray[np.int32], NDArray[np.float64]]) -> None:
-    frames, center = scan
+    frames, centre = scan
     alien = frames.copy()
     alien[20:26, 70:76, 20:26] += 20000
     result = run(alien)
-    assert np.linalg.norm(result.center_inv_A - center) < 0.2 * result.quality.voxel_size_inv_A
+    assert np.linalg.norm(result.centre_inv_A - centre) < 0.2 * result.quality.voxel_size_inv_A
 
 
 def test_hot_pixels_and_cosmic_rays_are_left_out(run: Run, scan: tuple[NDArray[np.int32], NDArray[np.float64]]) -> None:
@@ -190,14 +190,14 @@ def test_monitor_and_transmission_keep_the_counts_magnitude(
 def test_missing_frames_away_from_the_peak_only_lower_the_coverage(
     run: Run, scan: tuple[NDArray[np.int32], NDArray[np.float64]]
 ) -> None:
-    frames, center = scan
+    frames, centre = scan
     present = np.ones(FRAMES, dtype=bool)
     present[8:16] = False
     holed = np.where(present[:, None, None], frames, 0)
     result = run(holed, present=present, angles_deg=np.where(present, ANGLES, np.nan))
     assert result.quality.coverage < run(frames).quality.coverage
     assert result.quality.scale_valid
-    assert np.linalg.norm(result.center_inv_A - center) < 0.2 * result.quality.voxel_size_inv_A
+    assert np.linalg.norm(result.centre_inv_A - centre) < 0.2 * result.quality.voxel_size_inv_A
 
 
 def test_missing_frames_at_the_peak_spoil_the_scale(
@@ -224,7 +224,7 @@ def test_crop_and_whole_frame_give_the_same_cube(run: Run, scan: tuple[NDArray[n
     frames, _ = scan
     whole = run(frames)
     crop = run(np.ascontiguousarray(frames[:, 6:, 4:]), crop_origin=(6, 4))
-    assert np.allclose(crop.center_inv_A, whole.center_inv_A, atol=1e-5)
+    assert np.allclose(crop.centre_inv_A, whole.centre_inv_A, atol=1e-5)
     core = (slice(16, 48),) * 3
     assert np.abs(crop.intensity[core] - whole.intensity[core]).max() < 0.01 * whole.intensity.max()
 
@@ -301,7 +301,7 @@ def test_random_data_never_raise(run: Run, count: int, rows: int, columns: int, 
         settings=PreprocessingSettings(min_frames=2),
     )
     assert np.isfinite(result.intensity).all()
-    assert np.isfinite(result.center_inv_A).all()
+    assert np.isfinite(result.centre_inv_A).all()
 
 
 def test_the_curve_and_the_arrays_give_the_same(run: Run, scan: tuple[NDArray[np.int32], NDArray[np.float64]]) -> None:

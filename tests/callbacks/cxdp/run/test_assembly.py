@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from braggwatch.callbacks.cxdp.run.region import brightest_block, centred_region
 from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
-from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.assembly_settings import AssemblySettings, RegionOfInterest
 from braggwatch.models.verdict import Outcome
 
 ANYTIME = settings(
@@ -172,7 +172,9 @@ def test_a_run_joined_late_that_has_no_detector_is_left_alone(scan_of, bench):
     assert bench.callback.counters.ignored_runs == 1
 
 
-def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(scan, scan_of, bench, caplog):
+def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(
+    scan, scan_of, bench, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level("INFO", "braggwatch.callbacks")
     plain = scan_of(3, "count")
     keys = plain.descriptor(keys=("eiger_image", "I0"))
@@ -191,7 +193,7 @@ def test_a_run_without_the_detector_is_told_of_until_a_run_has_its_record(scan, 
     assert bench.callback.counters.without_detector == 1
 
 
-def test_a_flood_of_runs_without_the_detector_is_no_flood_of_log(scan_of, bench, caplog):
+def test_a_flood_of_runs_without_the_detector_is_no_flood_of_log(scan_of, bench, caplog: pytest.LogCaptureFixture):
     caplog.set_level("INFO", "braggwatch.callbacks")
     for number in range(50):
         plain = scan_of(3, f"count-{number}")
@@ -346,7 +348,9 @@ def test_a_large_detector_fits_into_two_gigabytes():
         volume.put(index, sparse_frame(index, count, peak, shape))
         most = max(most, volume.nbytes)
     sums = volume.rocking_sums(count)
-    frames, present, origin = volume.finish(count)
+    finished = volume.finish(count)
+    assert finished is not None
+    frames, present, origin = finished
     usable = np.where(frames == 2**32 - 1, 0, frames)
     np.testing.assert_array_equal(sums, usable.sum(axis=(1, 2), dtype=np.float64))
     assert most < 1_000_000_000
@@ -373,7 +377,9 @@ def test_a_peak_that_leaves_the_region_gives_up_the_frames_before():
         frame[at[0] : at[0] + 4, at[1] : at[1] + 4] = 10 if index < 5 else 1000
         volume.put(index, frame)
     sums = volume.rocking_sums(32)
-    frames, present, _ = volume.finish(30)
+    finished = volume.finish(30)
+    assert finished is not None
+    frames, present, _ = finished
     assert np.isnan(sums[[*range(5), 30, 31]]).all()
     assert (sums[5:30] == 16000).all()
     assert volume.discarded == 5
@@ -390,15 +396,16 @@ def test_growing_past_the_limit_crops_what_is_there():
         volume.put(index, frame)
         assert volume.nbytes <= 2_000_000
     np.testing.assert_array_equal(volume.rocking_sums(150), 16.0 * np.arange(150))
-    frames, present, _ = volume.finish(None)
+    finished = volume.finish(None)
+    assert finished is not None
+    frames, present, _ = finished
     assert present.all()
     np.testing.assert_array_equal(frames.sum(axis=(1, 2)), 16 * np.arange(150))
 
 
 def test_a_region_outside_the_frame_is_refused():
-    volume = Volume(
-        AssemblySettings(region={"row_start": 0, "row_stop": 99, "column_start": 0, "column_stop": 9}), 5, None
-    )
+    region = RegionOfInterest(row_start=0, row_stop=99, column_start=0, column_stop=9)
+    volume = Volume(AssemblySettings(region=region), 5, None)
     with pytest.raises(InconsistentFrame, match="leaves the frame"):
         volume.put(0, np.zeros((50, 50)))
 

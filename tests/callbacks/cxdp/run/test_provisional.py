@@ -58,7 +58,9 @@ def watched(bench, preset) -> Watched:
     return Watched(bench, preset)
 
 
-def test_the_class_so_far_is_told_at_each_point_and_the_record_is_as_without(watched, bench, long_scan) -> None:
+def test_the_class_so_far_is_told_at_each_point_and_the_record_is_as_without(
+    watched: Watched, bench, long_scan
+) -> None:
     watched.feed(long_scan.inline())
     assert [(one.frames_received, one.frames_expected) for one in watched.told] == [(30, COUNT), (34, COUNT)]
     first = watched.told[0]
@@ -78,14 +80,16 @@ def test_the_class_so_far_is_told_at_each_point_and_the_record_is_as_without(wat
 
 
 @pytest.mark.parametrize("route", ["resource_datum", "streamed"])
-def test_frames_in_files_are_judged_on_their_way_too(watched, long_scan, tmp_path: Path, route: str) -> None:
+def test_frames_in_files_are_judged_on_their_way_too(watched: Watched, long_scan, tmp_path: Path, route: str) -> None:
     watched.feed(getattr(long_scan, route)(long_scan.write(tmp_path / "frames.h5")))
     assert [one.frames_received for one in watched.told] == [30, 34]
     np.testing.assert_array_equal(watched.looking.curves[1].frames, long_scan.frames[:34])
     assert watched.reports[0].result.verdict.outcome is Outcome.CLASSIFIED
 
 
-def test_a_fly_scan_is_judged_on_its_way_from_frames_and_angles_in_files(watched, long_scan, tmp_path: Path) -> None:
+def test_a_fly_scan_is_judged_on_its_way_from_frames_and_angles_in_files(
+    watched: Watched, long_scan, tmp_path: Path
+) -> None:
     """Frames and angles come in pieces of ten, the angles first: readings beyond the frames wait for theirs."""
     long_scan.write(tmp_path / "frames.h5")
     with h5py.File(tmp_path / "angles.h5", "w", libver="latest") as file:
@@ -125,7 +129,7 @@ def test_nothing_is_said_without_geometry(bench, preset_with, long_scan) -> None
     assert watched.reports or watched.callback.open_runs
 
 
-def test_it_waits_until_no_document_waits(watched, long_scan) -> None:
+def test_it_waits_until_no_document_waits(watched: Watched, long_scan) -> None:
     documents = long_scan.inline()
     watched.behind = True
     watched.feed(documents[:34])
@@ -135,14 +139,16 @@ def test_it_waits_until_no_document_waits(watched, long_scan) -> None:
     assert [one.frames_received for one in watched.told] == [33, 34]
 
 
-def test_what_fails_on_the_way_leaves_the_record_alone(watched, bench, long_scan) -> None:
+def test_what_fails_on_the_way_leaves_the_record_alone(watched: Watched, bench, long_scan) -> None:
     watched.looking.error = RuntimeError("no memory")
     watched.feed(long_scan.inline())
     assert watched.told == []
     assert watched.reports[0].result.verdict.label == "screw"
 
 
-def test_frames_that_cannot_be_looked_at_cost_one_line_and_no_run(watched, long_scan, monkeypatch, caplog) -> None:
+def test_frames_that_cannot_be_looked_at_cost_one_line_and_no_run(
+    watched: Watched, long_scan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(run):
         raise OSError("the file is gone")
 
@@ -153,13 +159,13 @@ def test_frames_that_cannot_be_looked_at_cost_one_line_and_no_run(watched, long_
     assert watched.reports[0].result.verdict.label == "screw"
 
 
-def test_data_that_allow_no_class_are_not_talked_about(watched, long_scan) -> None:
+def test_data_that_allow_no_class_are_not_talked_about(watched: Watched, long_scan) -> None:
     watched.looking.invalid_reason = "no peak above the noise"
     watched.feed(long_scan.inline())
     assert watched.told == []
 
 
-def test_interleaved_runs_are_judged_apart(watched, scan_of) -> None:
+def test_interleaved_runs_are_judged_apart(watched: Watched, scan_of) -> None:
     one, two = scan_of(COUNT, uid="run-1"), scan_of(COUNT, uid="run-2", seed=2)
     for pair in zip(one.inline(), two.inline(), strict=True):
         watched.feed(pair)

@@ -22,6 +22,7 @@ from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import screen_particles
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
 from braggwatch.sim.crystallography.visibility import canonical
+from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.geometry import load_preset
 from support.production import production_bundle
 
@@ -156,7 +157,8 @@ def test_nothing_stated_breaks_it(value):
 def screened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Particle, ScreeningResult]]:
     """Three invisible lines and two visible ones through the simulated beamline and the bundle that ships."""
     bundle = production_bundle()
-    labels, bright = ("screw", "edge"), (5e4, 2e5)
+    labels: tuple[Label, ...] = ("screw", "edge")
+    bright = (5e4, 2e5)
     hidden = SimulatedSample.grid(1, rows=1, columns=3, labels=labels, visible_fraction=0.0, peak_counts=bright)
     shown = SimulatedSample.grid(2, rows=1, columns=2, labels=labels, peak_counts=bright)
     moved = [p.model_copy(update={"index": p.index + 3, "y_um": p.y_um + 50.0}) for p in shown.particles]
@@ -183,21 +185,27 @@ def _engine() -> Iterator[RunEngine]:
     loop.close()
 
 
-def test_a_line_the_reflection_cannot_see_ends_as_perfect_that_names_it_among_the_blind(screened):
+def test_a_line_the_reflection_cannot_see_ends_as_perfect_that_names_it_among_the_blind(
+    screened: list[tuple[Particle, ScreeningResult]],
+):
     hidden = [(particle, result) for particle, result in screened if not particle.truth.visible]
     assert {particle.truth.truth for particle, _ in hidden} == {"screw", "edge"}
     for particle, result in hidden:
         assert particle.truth.g_dot_b == 0
         assert result.verdict.label == "perfect"
+        assert result.burgers is not None
+        assert particle.truth.burgers is not None
         assert result.burgers.hkl == particle.truth.hkl
         assert result.burgers.origin == "start:hkl"
         assert canonical(particle.truth.burgers) in result.burgers.blind
         assert "blind to 3 of 6 Burgers directions" in result.in_words
 
 
-def test_a_line_the_reflection_sees_is_among_the_seen(screened):
+def test_a_line_the_reflection_sees_is_among_the_seen(screened: list[tuple[Particle, ScreeningResult]]):
     shown = [(particle, result) for particle, result in screened if particle.truth.visible]
     assert len(shown) == 2
     for particle, result in shown:
+        assert result.burgers is not None
+        assert particle.truth.burgers is not None
         assert canonical(particle.truth.burgers) in result.burgers.seen
         assert result.verdict.probabilities["perfect"] < 0.5

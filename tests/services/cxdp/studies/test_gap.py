@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -233,7 +234,7 @@ def test_the_measured_object_is_perfect_until_a_line_is_put_in(
 
     def replaced() -> Iterator[RecordedDocument]:
         for record in read_recording(recording):
-            document = dict(record.document)
+            document: dict[str, Any] = dict(record.document)
             if record.name == "event" and IMAGE in document["data"]:
                 document["data"] = {**document["data"], IMAGE: next(frames)}
             yield RecordedDocument(record.time_s, record.name, document)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -270,6 +271,10 @@ def writer_of(folder: Path, among: set[int]) -> int:
     raise AssertionError("no worker began a shard")
 
 
+def process_ids(client: Any) -> dict[str, int]:  # Dask annotates what an asynchronous client gives
+    return client.run(os.getpid)
+
+
 @pytest.fixture
 def killer() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as pool:
@@ -282,9 +287,10 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(serial: Path, tmp_path: Path
     from distributed import Client, LocalCluster
 
     shards: list[ShardDone] = []
-    with LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+    local: Any = LocalCluster
+    with local(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         with Client(cluster, set_as_default=False) as client:
-            workers = set(client.run(os.getpid).values())
+            workers = set(process_ids(client).values())
         assert len(workers) == 3
         assert os.getpid() not in workers
 
@@ -298,7 +304,7 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(serial: Path, tmp_path: Path
             make_dataset(tmp_path, SPEC, SAMPLES, shard_size=SHARD, executor=executor, on_shard=shards.append)
         assert killed.result() in workers
         with Client(cluster, set_as_default=False) as client:
-            assert killed.result() not in client.run(os.getpid).values()
+            assert killed.result() not in process_ids(client).values()
     assert len(shards) == SAMPLES // SHARD
     assert contents(tmp_path) == contents(serial)
     assert not list(tmp_path.glob("*.partial"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from braggwatch.sim.cxdp.relaxation.library import read_entries
 SMALL = RelaxationSpec(potentials=("zhou2004/Pt",), cells_across=(8, 8))
 
 
-def test_parts_make_the_whole_and_leftovers_go(tmp_path):
+def test_parts_make_the_whole_and_leftovers_go(tmp_path: Path):
     told: list[int] = []
     with ThreadPoolExecutor(1) as executor:
         for part in ((1, 2), (2, 2)):

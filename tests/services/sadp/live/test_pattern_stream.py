@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,11 +39,11 @@ from braggwatch.services.settings import PublisherSettings
 from braggwatch.services.storage.result_store import ResultStore
 from braggwatch.services.stream.codec import decode
 from braggwatch.services.stream.stream_settings import StreamSettings
-from tests.support.patterns import QuickJudge, net, noisy, pattern_run
+from support.patterns import QuickJudge, net, noisy, pattern_run
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path):
     with ResultStore(tmp_path / "results.sqlite", sinks=("zmq", "list")) as opened:
         yield opened
 
@@ -82,7 +83,7 @@ class Running:
         return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if line.startswith(start))}
 
 
-def facts(patterns: list[PatternResult]) -> list[dict]:
+def facts(patterns: list[PatternResult]) -> list[dict[str, Any]]:
     """Records without what the clock and the run's name make of them."""
     return [p.model_dump(exclude={"judged_at", "latency_s", "run_uid", "run_started_at"}) for p in patterns]
 
@@ -148,7 +149,9 @@ def test_a_run_engines_patterns_at_thirty_a_second_are_all_judged(quick, shared_
             }
             assert running.series("braggwatch_sadp_patterns_lost_total")["braggwatch_sadp_patterns_lost_total"] == 0
             assert running.service.receiver_stats.lost == 0
-            assert running.desk.picture(uid, "particle 1").seq_num == 60
+            picture = running.desk.picture(uid, "particle 1")
+            assert picture is not None
+            assert picture.seq_num == 60
     finally:
         publisher.close()
 
@@ -199,8 +202,8 @@ def test_both_kinds_in_one_run_even_under_one_data_key(quick, make_run) -> None:
     uid = start["uid"]
     foreign = [(name, {**doc, "run_start": uid} if name == "descriptor" else doc) for name, doc in beside[1:-1]]
     both("start", start)
-    for pair in [*foreign[:3], *rest[:5], *foreign[3:], *rest[5:]]:
-        both(*pair)
+    for name, document in [*foreign[:3], *rest[:5], *foreign[3:], *rest[5:]]:
+        both(name, document)
     both("stop", {**stop, "num_events": {**stop["num_events"], "tem": 5}})
     assert [result.verdict for result in results] == [result.verdict for result in alone]
     run = reports[-1].result
@@ -238,7 +241,7 @@ def test_a_run_of_patterns_alone_is_no_run_without_detector(quick) -> None:
 
 
 def test_a_replay_gives_the_same_records_through_the_same_path(
-    quick, shared_proxy, make_publisher, store, tmp_path, eventually
+    quick, shared_proxy, make_publisher, store, tmp_path: Path, eventually
 ) -> None:
     frames = [noisy(net(), 0), np.zeros((128, 128), np.uint16), noisy(net(30.0), 1), noisy(net(), 2)]
     live = pattern_run(frames, particles=["a", "a", "b", "a"], visits=[1, 1, 1, 2], zones=["001", "001", "011", "111"])
@@ -312,7 +315,7 @@ def test_the_derived_run_is_a_sound_one_that_nobody_judges_again(store) -> None:
     raw = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)], particles=["a", "b"])
     judge(desk, raw)
     patterns = [p for name in "ab" for p in PatternStore.of(store).patterns(raw.uid, name, 10)]
-    documents = [*opening(patterns[0]), *map(pattern_event, patterns)]
+    documents: list[tuple[str, Any]] = [*opening(patterns[0]), *map(pattern_event, patterns)]
     documents += closing(PatternStore.of(store).run(raw.uid), PatternStore.of(store).particles_of(raw.uid))
     for name, document in documents:
         schema_validators[DocumentNames[name]].validate(document)
@@ -336,7 +339,7 @@ def test_the_derived_run_reaches_a_subscriber_of_the_proxy(
     settings = PublisherSettings(enabled=True, address=shared_proxy.in_address, prefix="verdicts")
     sink = DerivedRunPublisher(settings, store.epoch)
     publisher = make_publisher(shared_proxy)
-    got: list[tuple[str, dict]] = []
+    got: list[tuple[str, dict[str, Any]]] = []
     with (
         zmq.Context() as context,
         context.socket(zmq.SUB) as listener,
@@ -388,23 +391,29 @@ def test_a_disk_that_refuses_delays_records_and_loses_none(store) -> None:
     assert PatternStore.of(store).particle(run.uid, "foil").final
 
 
-def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path) -> None:
+def test_a_killed_service_ends_its_open_runs_when_it_is_back(tmp_path: Path) -> None:
     run, whole = pattern_run([noisy(net(), 0), np.zeros((128, 128), np.uint16)]), pattern_run([net()])
     with ResultStore(tmp_path / "killed.sqlite") as store:
         desk = PatternDesk(PatternStore.of(store), ResultBroker(1))
         judge(desk, [*whole, *run[:-1]])
-        assert not PatternStore.of(store).particle(run.uid, "foil").final
+        state = PatternStore.of(store).particle(run.uid, "foil")
+        assert state is not None
+        assert not state.final
     with ResultStore(tmp_path / "killed.sqlite") as store:
         assert end_unfinished(PatternStore.of(store)) == 1
         result = PatternStore.of(store).run(run.uid)
+        assert result is not None
         assert (result.ending, result.judged, result.usable, result.set_aside) == ("timeout", 2, 1, {"blank": 1})
-        assert PatternStore.of(store).particle(run.uid, "foil").final
-        assert PatternStore.of(store).run(whole.uid).ending == "complete"
+        state, other = PatternStore.of(store).particle(run.uid, "foil"), PatternStore.of(store).run(whole.uid)
+        assert state is not None
+        assert state.final
+        assert other is not None
+        assert other.ending == "complete"
         assert end_unfinished(PatternStore.of(store)) == 0
 
 
 def test_without_a_bundle_the_reason_says_what_to_do_and_curves_go_on(
-    quick, shared_proxy, make_publisher, make_run, store, tmp_path, eventually
+    quick, shared_proxy, make_publisher, make_run, store, tmp_path: Path, eventually
 ) -> None:
     model = load_pattern_model("sadp", tmp_path, 1, "auto")
     assert isinstance(model, NoPatternModel)
@@ -436,7 +445,7 @@ def test_a_bundle_of_another_system_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_published_into_the_service_by_the_command(
-    quick, shared_proxy, store, tmp_path, eventually
+    quick, shared_proxy, store, tmp_path: Path, eventually
 ) -> None:
     folder = tmp_path / "session"
     folder.mkdir()
@@ -456,7 +465,7 @@ def test_a_folder_is_published_into_the_service_by_the_command(
         assert json.loads(again.stdout)["runs"] == []
 
 
-def test_a_wrong_name_pattern_is_a_clear_error(tmp_path) -> None:
+def test_a_wrong_name_pattern_is_a_clear_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["sadp", "watch", str(tmp_path), "--name-pattern", "(?P<grain>x)", "--once"])
     assert result.exit_code == 3
     assert "particle, visit or zone" in result.output

@@ -104,7 +104,7 @@ def test_stacks_and_colours(tmp_path: Path) -> None:
     grey = (PICTURE % 256).astype(np.uint8)
     image.fromarray(np.stack([grey] * 3, axis=-1)).save(tmp_path / "screen.png")
     (screen,) = read_pictures(tmp_path / "screen.png")
-    np.testing.assert_allclose(screen.pixels, grey)
+    np.testing.assert_allclose(np.asarray(screen.pixels, np.float64), grey)
 
 
 def test_hdf5_with_several_pictures_asks_which(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import event_model
 import numpy as np
@@ -34,20 +35,20 @@ from braggwatch.services.sadp.sources.merlin_stream import (
     MessageReader,
 )
 from braggwatch.services.sadp.sources.pattern_documents import PatternRunWriter, PatternSource
-from tests.support.patterns import QuickJudge, net, noisy
+from support.patterns import QuickJudge, net, noisy
 
 SOURCE = PatternSource(inv_nm_per_px=0.1, sample="foil", origin="test")
 
 
-class Documents(list):
+class Documents(list[tuple[str, dict[str, Any]]]):
     """Takes documents as a publisher does."""
 
-    def __call__(self, name: str, document: dict) -> None:
+    def __call__(self, name: str, document: dict[str, Any]) -> None:
         check(name, document)
         self.append((name, document))
 
     @property
-    def events(self) -> list[dict]:
+    def events(self) -> list[dict[str, Any]]:
         return [document["data"] for name, document in self if name == "event"]
 
 
@@ -58,7 +59,8 @@ class Watched:
         self.now = 0.0
         self.documents = Documents()
         self.writer = PatternRunWriter(self.documents, SOURCE)
-        self.watch = FolderWatch(folder, WatchOptions(**{"settle_s": 1.0} | options), clock=lambda: self.now)
+        chosen = WatchOptions.model_validate({"settle_s": 1.0} | options)
+        self.watch = FolderWatch(folder, chosen, clock=lambda: self.now)
 
     def look(self, after_s: float = 0.0) -> list[str]:
         """Let time pass, look once; return the names published."""
@@ -273,7 +275,9 @@ def test_the_frames_of_libertems_simulated_camera_arrive(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as c:
         trigger = c.getsockname()[1]
     ports = ["--data-port", str(data), "--control-port", str(control), "--trigger-port", str(trigger)]
-    command = [simulator(), str(tmp_path / "scan.hdr"), "--nav-shape", "2", "2", "--host", "127.0.0.1", *ports]
+    program = simulator()
+    assert program is not None
+    command = [program, str(tmp_path / "scan.hdr"), "--nav-shape", "2", "2", "--host", "127.0.0.1", *ports]
     log = (tmp_path / "sim.log").open("w")
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     documents = Documents()

@@ -93,7 +93,7 @@ def nearest(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 def hcp_atoms(positions: NDArray[np.float64]) -> int:
     """Count atoms whose twelve neighbours form three collinear pairs, as in hcp; fcc has six."""
     whole = positions[coordination(positions) == 12]
-    _, found = KDTree(positions).query(whole, k=13)
+    found = np.asarray(KDTree(positions).query(whole, k=13)[1])
     rays = positions[found[:, 1:]] - whole[:, None]
     rays /= np.linalg.norm(rays, axis=2, keepdims=True)
     pairs = np.sum(np.einsum("nik,njk->nij", rays, rays) < -0.98, axis=(1, 2)) // 2

@@ -81,7 +81,8 @@ def relaxed(line: LineSpec, cells: int, how: RelaxationSettings) -> NDArray[np.f
 
 
 def census_of(line: LineSpec, cells: int, how: RelaxationSettings) -> Census:
-    return take_census(relaxed(line, cells, how), potential().lattice_parameter_A, line=line)
+    atoms = relaxed(line, cells, how)  # pyright: ignore[reportArgumentType] - frozen models can be hashed
+    return take_census(atoms, potential().lattice_parameter_A, line=line)
 
 
 CLAMPED = RelaxationSettings(protocol="clamped")
@@ -90,7 +91,8 @@ CLAMPED = RelaxationSettings(protocol="clamped")
 def test_structures_are_those_of_lammps(lammps: LammpsProgram, tmp_path: Path) -> None:
     """On a core as it relaxes, where fcc, hcp and neither lie side by side."""
     a = potential().lattice_parameter_A
-    atoms = relaxed(EDGE, 12, RelaxationSettings(protocol="clamped", release_steps=0))
+    how = RelaxationSettings(protocol="clamped", release_steps=0)
+    atoms = relaxed(EDGE, 12, how)  # pyright: ignore[reportArgumentType] - frozen models can be hashed
     half = float(np.abs(atoms).max()) + 5.0
     rows = [f"{i + 1} 1 {x:.17g} {y:.17g} {z:.17g}" for i, (x, y, z) in enumerate(atoms)]
     box = [f"{-half} {half} {axis}lo {axis}hi" for axis in "xyz"]

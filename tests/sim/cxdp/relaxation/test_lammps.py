@@ -33,7 +33,7 @@ def ball(radius_A: float, a_A: float = A_PT) -> NDArray[np.float64]:
     n = int(2 * radius_A / a_A) + 1
     index = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     points = index[index.sum(axis=1) % 2 == 0] * (a_A / 2)
-    return np.ascontiguousarray(points[np.linalg.norm(points, axis=1) < radius_A])
+    return np.ascontiguousarray(points[np.linalg.norm(points, axis=1) < radius_A], np.float64)
 
 
 def shaken(positions: NDArray[np.float64], sigma_A: float = 0.05) -> NDArray[np.float64]:

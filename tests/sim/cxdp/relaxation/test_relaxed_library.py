@@ -11,6 +11,7 @@ from braggwatch.sim.cxdp.crystal import FaultSpec, build_crystal, random_crystal
 from braggwatch.sim.cxdp.crystal.atomistic import atomistic_spec, crystal_of_atoms, initial_atoms
 from braggwatch.sim.cxdp.crystal.paper import PaperRegime
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN
+from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.cxdp.relaxation import configuration as relaxation_configuration
 from braggwatch.sim.cxdp.relaxation.configuration import (
     RelaxationSpec,
@@ -31,7 +32,7 @@ from braggwatch.sim.cxdp.scattering import amplitude_on_grid
 SMALL = RelaxationSpec(potentials=("zhou2004/Pt",), cells_across=(9, 10))
 
 
-def spec_of(label: str, cells: int = 12):
+def spec_of(label: Label, cells: int = 12):
     rng = np.random.default_rng(5)
     return atomistic_spec(random_crystal_spec(rng, label, hkl=(1, 1, 1)), cells)
 
@@ -62,10 +63,10 @@ def test_blown_up_atoms_scatter_like_the_crystal_they_stand_for():
     made = build_crystal(spec)
     a_A = spec.metal.lattice_parameter_nm * 10
     blown = crystal_of_atoms(initial_atoms(spec, a_A), a_A, spec, "screw", hkl=(1, 1, 1), size_nm=300.0)
-    grid = 16
+    grid = (16, 16, 16)
     size_nm = len(made.positions_nm) ** (1 / 3) / 4 ** (1 / 3) * spec.metal.lattice_parameter_nm
-    own = amplitude_on_grid(made, np.eye(3) * 0.3 / size_nm, (grid,) * 3)
-    large = amplitude_on_grid(blown, np.eye(3) * 0.3 / 300.0, (grid,) * 3)
+    own = amplitude_on_grid(made, np.eye(3) * 0.3 / size_nm, grid)
+    large = amplitude_on_grid(blown, np.eye(3) * 0.3 / 300.0, grid)
     a, b = np.abs(own) ** 2, np.abs(large) ** 2
     # the small crystal's box is wide enough for f(q) to fall off across it, the large one's is not
     np.testing.assert_allclose(a / a.max(), b / b.max(), atol=0.06)
@@ -103,21 +104,21 @@ def test_a_number_is_always_the_same_crystal():
     assert first[0] != other[0]
 
 
-def test_unknown_potentials_say_so(tmp_path):
+def test_unknown_potentials_say_so(tmp_path: Path):
     with pytest.raises((ValueError, KeyError), match="Xx"):
         load_potential("zhou2004/Xx")
     with pytest.raises(FileNotFoundError):
         load_potential(str(tmp_path / "absent.eam.alloy"))
 
 
-def test_a_library_keeps_what_was_put_in_beside_what_was_found(library_folder):
+def test_a_library_keeps_what_was_put_in_beside_what_was_found(library_folder: Path):
     entries = list(read_entries(relaxed_shard_path(library_folder, SMALL, 0)))
     assert [e.put_in for e in entries] == ["perfect", "screw", "edge"]
     assert entries[0].label == "perfect"
     assert all(e.label in {"perfect", "screw", "edge", "mixed", "lost", "other"} for e in entries)
 
 
-def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder):
+def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder: Path):
     library = CrystalLibrary(library_folder)
     one, two = (library.crystal(0, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one.phase_turns, two.phase_turns)
@@ -125,15 +126,15 @@ def test_a_library_gives_the_same_crystal_for_the_same_draw(library_folder):
     assert one.visible
 
 
-def test_a_complete_shard_is_left_alone(library_folder):
+def test_a_complete_shard_is_left_alone(library_folder: Path):
     path = relaxed_shard_path(library_folder, SMALL, 0)
     before = path.stat().st_mtime_ns
     assert write_relaxed_shard(library_folder, SMALL, 0, 3) == path
     assert path.stat().st_mtime_ns == before
 
 
-def test_an_empty_library_says_how_to_fill_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="braggwatch sim relax"):
+def test_an_empty_library_says_how_to_fill_it(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="braggwatch cxdp relax"):
         CrystalLibrary(tmp_path)
 
 

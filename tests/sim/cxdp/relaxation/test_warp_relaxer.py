@@ -343,7 +343,8 @@ class TestFire:
     ) -> None:
         fire = Fire(1, FireSettings(0.3, 0.8))
         for _ in range(30):
-            how = fire.advance(*(np.array([v]) for v in values), np.array([rest]))
+            force_v, v_v, force_force = (np.array([v]) for v in values)
+            how = fire.advance(force_v, v_v, force_force, np.array([rest]))
             assert np.isfinite(how.stacked()).all()
             assert 0 < fire.time_step[0] <= 0.8
 
