@@ -193,6 +193,7 @@ _A_GPU = GpuReading(
 
 # Families that have no series before the first event.
 _LABELS = {
+    "braggwatch_predictions_total": ("class",),
     "braggwatch_feedback_publishes_total": ("sink", "result"),
     "braggwatch_assembly_events_total": ("kind",),
     "braggwatch_backend_info": ("model", "version", "sha256", "runtime"),

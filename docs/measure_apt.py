@@ -23,6 +23,7 @@ from braggwatch.models.apt.agreement import Agreement, compare, true_owner
 from braggwatch.models.apt.channels import as_host_and_solute
 from braggwatch.models.apt.components import PrecipitateMap, find_precipitates
 from braggwatch.models.apt.cube_votes import PAPER_VOTES, CubeCaller, votes
+from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.scoring import OrderScorer
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.bundling.registry import Registry
@@ -293,7 +294,7 @@ def _page(
     seed: int,
     old: str | None,
 ) -> str:
-    rule = model.manifest.order_rule
+    rule = order_rule(model.manifest)
     stated = (
         ""
         if rule is None

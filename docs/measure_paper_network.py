@@ -17,13 +17,15 @@ import numpy as np
 import torch
 import typer
 
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.learning.freed_memory import keep_freed_memory
 from braggwatch.models.learning.training import predict, train
 from braggwatch.models.learning.training_config import paper_config
 from braggwatch.models.learning.training_state import CHECKPOINT_FILE
 from braggwatch.models.networks.cxdp import PaperNet
 from braggwatch.services.cli.console import clear_errors, counted_progress
-from braggwatch.services.cxdp.training.labelled_shards import CLASSES, LabelledShards, Part, Split
+from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, Part, Split
+from braggwatch.sim.cxdp.labels import CLASSES
 
 VALIDATION_SHARE = 0.1
 
@@ -91,8 +93,9 @@ def main(
                 config,
                 out,
                 lambda step, loss: progress.update(task, completed=step, description=f"training, loss {loss:.3f}"),
+                presentation=PatternPresentation(),
             )
-        found = predict(trained, asked, bf16=True)
+        found = predict(trained, asked, bf16=True, presentation=PatternPresentation())
         said = found.logits.argmax(1)
         pairs = Counter(
             (CLASSES[int(label)], CLASSES[int(word)]) for label, word in zip(found.labels, said, strict=True)

@@ -24,6 +24,7 @@ from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_map
 from braggwatch.models.sadp.crystal import combine
 from braggwatch.models.sadp.groups import GroupTable
 from braggwatch.models.sadp.samples import padded_spots
+from braggwatch.models.sadp.task import group_table
 from braggwatch.sim.sadp.pattern_files import read_patterns
 from braggwatch.sim.sadp.pattern_set import PatternSet
 from braggwatch.sim.sadp.splits import validation_structures
@@ -142,7 +143,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=4000)
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
-    table = bundle.manifest.groups
+    table = group_table(bundle.manifest)
     if table is None:
         parser.error(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
     runtime, _ = open_runtime(bundle, "auto", 1)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.sadp.pattern import measure_pattern
-from braggwatch.models.sadp.aliens import alien_spots
 from braggwatch.models.sadp.classifier import PatternJudgement, SadpClassifier
+from braggwatch.models.sadp.outliers import outlier_spots
 from braggwatch.sim.sadp.cif import group_operations
 from braggwatch.sim.sadp.kinematic import BeamSettings, simulate
 from braggwatch.sim.sadp.model import ZONES, SpotPattern
@@ -172,7 +172,7 @@ def main() -> int:
     }
     for kind, draw in kinds.items():
         refused[kind] = float(np.mean([judge(draw()).verdict.label is None for _ in range(40)]))
-    lattices = alien_spots(150, 240, classifier.table, seed=21)
+    lattices = outlier_spots(150, 240, classifier.table, seed=21)
     others = [SpotPattern(one[:, :2] * 1.28, one[:, 2], np.zeros((len(one), 3), dtype=np.int32)) for one in lattices]
     refused["lattices of no cubic zone"] = float(
         np.mean([judge(picture(one.visible(1e-5), 0.01, rng)).verdict.label is None for one in others])

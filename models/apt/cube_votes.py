@@ -11,12 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.apt.order_bundle import sdm_input_of
+from braggwatch.models.apt.cube_scan import CubeScan
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
-from braggwatch.sim.apt.scan import scan_blocks
 
 PAPER_VOTES = 62
 """Votes, of 64, from which the publication takes a voxel for ordered."""
@@ -40,11 +39,11 @@ class CubeCaller:
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
-        self.sdm = sdm_input_of(bundle)
+        self._scan = CubeScan(bundle, runtime)
+        self.sdm = self._scan.sdm
         """What the network looks at."""
         self.sha256 = bundle.sha256
         """Of the network's graph."""
-        self._runtime = runtime
 
     def call(
         self,
@@ -75,16 +74,15 @@ class CubeCaller:
         ValueError
             If no cube fits into the grid.
         """
-        cubes = grid.cubes(self.sdm.cube_voxels)
-        found = np.full(cubes, np.nan, dtype=np.float32)
-        for block in scan_blocks(ions, self.sdm.pairs, self.sdm.scan_settings(), progress, grid=grid):
-            maps = block.maps.reshape(-1, *self.sdm.shape)
-            chosen = np.flatnonzero(block.ions.ravel() >= max(1.0, least_ions))
-            values = np.full(len(maps), np.nan, dtype=np.float32)
-            for at in range(0, len(chosen), _BATCH):
-                some = chosen[at : at + _BATCH]
-                values[some] = self._runtime.run(np.ascontiguousarray(maps[some])).probabilities[:, 1]
-            found[block.i, block.j : block.j + block.maps.shape[0]] = values.reshape(-1, cubes[2])
+        (found,) = self._scan.run(
+            ions,
+            grid,
+            lambda output, _maps: output.probabilities[None, :, 1],
+            progress,
+            fields=1,
+            least_ions=least_ions,
+            batch=_BATCH,
+        )
         return found
 
 

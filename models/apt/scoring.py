@@ -9,17 +9,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.apt.cube_scan import CubeScan
 from braggwatch.models.apt.modulation import plane_modulation
 from braggwatch.models.apt.neighbourhood import neighbourhood_log_odds
-from braggwatch.models.apt.order_bundle import sdm_input_of
+from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import PAIRS
 from braggwatch.models.apt.threshold import smooth
 from braggwatch.models.bundling.bundle import Bundle
-from braggwatch.models.runtimes.base import Runtime
+from braggwatch.models.runtimes.base import Runtime, RuntimeOutput
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import LabelledIons
-from braggwatch.sim.apt.scan import scan_blocks
 
 # larger ones fall out of the processor's cache
 _BATCH = 256
@@ -100,14 +100,14 @@ class OrderScorer:
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
-        self.sdm = sdm_input_of(bundle)
+        self._scan = CubeScan(bundle, runtime)
+        self.sdm = self._scan.sdm
         self.id = bundle.manifest.id
         """Name and version of the bundle."""
-        self.rule: OrderRule | None = bundle.manifest.order_rule
+        self.rule: OrderRule | None = order_rule(bundle.manifest)
         """How its scores become ordered or not; None: no more than smoothed."""
         self.fingerprint = _fingerprint(bundle)
         """Digest of all that a score depends on: a bundle may be made anew under the same name."""
-        self._runtime = runtime
         self._temperature = bundle.manifest.temperature
         self._members = bundle.manifest.features // (_MEMBER_FEATURES + 1)
         # distances as those of `MahalanobisDetector.score`, in a tenth of its time
@@ -155,21 +155,19 @@ class OrderScorer:
         )
         if least_ions is None:
             least_ions = typical_ions(ions, grid, self.sdm.cube_voxels) * _LEAST_IONS_SHARE
-        out = np.full((SCORE_FIELDS, nx, ny, nz), np.nan, dtype=np.float32)
-        settings = self.sdm.scan_settings()
-        for block in scan_blocks(ions, self.sdm.pairs, settings, progress, grid=wide):
-            rows = block.maps.shape[0]
-            maps = block.maps.reshape(-1, *self.sdm.shape)
-            chosen = np.flatnonzero(block.ions.ravel() >= max(1.0, least_ions))
-            values = np.full((SCORE_FIELDS, len(maps)), np.nan, dtype=np.float32)
-            for at in range(0, len(chosen), _BATCH):
-                some = chosen[at : at + _BATCH]
-                values[:, some] = self._judge(np.ascontiguousarray(maps[some]))
-            out[:, block.i, block.j : block.j + rows] = values.reshape(SCORE_FIELDS, rows, nz)
-        return VoxelScores(*out)
+        return VoxelScores(
+            *self._scan.run(
+                ions,
+                wide,
+                self._judge,
+                progress,
+                fields=SCORE_FIELDS,
+                least_ions=least_ions,
+                batch=_BATCH,
+            )
+        )
 
-    def _judge(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        output = self._runtime.run(maps)
+    def _judge(self, output: RuntimeOutput, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         logit = (output.logits[:, 1] - output.logits[:, 0]) / self._temperature
         spread = output.features[:, : self._members].std(axis=1) / self._temperature
         white = output.features @ self._whitening

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from braggwatch.models.bundling.manifest import Manifest
+from braggwatch.models.bundling.tasks import task_named
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.trust import TrustArrays
 from braggwatch.sim.errors import BraggwatchError, InputError
@@ -152,7 +153,7 @@ class Bundle:
             trust = TrustArrays.from_bytes(
                 contents[CALIBRATION_FILE], classes=len(manifest.classes), features=manifest.features
             )
-            if (trust.foreign is None) != (manifest.thresholds.foreign is None):
+            if (trust.outlier_head is None) != (manifest.thresholds.foreign is None):
                 raise InputError("the threshold 'foreign' and the calibration array 'foreign_row' go together")
             golden = GoldenArrays.from_bytes(contents[GOLDEN_FILE], manifest)
         except ValueError as error:
@@ -165,9 +166,11 @@ class Bundle:
         own = self.manifest
         if own.task != task:
             shape = " x ".join(str(size) for size in own.input.shape)
+            wanted = task_named(task)
+            purpose = "" if wanted is None else f"no bundle for {wanted.purpose} but "
             raise OtherTaskError(
-                f"{own.id} is a bundle of task '{own.task}' (input {shape}, {len(own.classes)} classes), here one of "
-                f"'{task}' is needed: 'braggwatch models list' names the task of each"
+                f"{own.id} is {purpose}one of task '{own.task}' (input {shape}, {len(own.classes)} classes), here one "
+                f"of '{task}' is needed: 'braggwatch models list' names the task of each"
             )
 
 

@@ -1,25 +1,34 @@
-"""What a bundle says of itself (``model.json``), checked field by field when it is read."""
+"""What a bundle says of itself (``model.json``), checked field by field when it is read.
+
+What only one task's bundles say is kept as JSON here: the task's own module checks it whenever a manifest is made or
+read, and parses it (see `braggwatch.models.bundling.tasks`). Importing this module suffices to read any bundle's.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, field_validator, model_validator
+from pydantic_core import InitErrorDetails, ValidationError
 
-from braggwatch.models.apt.order_rule import OrderRule
-from braggwatch.models.apt.sdm_input import SdmInput
-from braggwatch.models.sadp.groups import GroupTable
+from braggwatch.models.bundling.tasks import DEFECT_TASK, task_named
 
 if TYPE_CHECKING:
     from braggwatch.models.runtimes.base import Runtime
 
 SCHEMA_VERSION = 1
-DEFECT_TASK = "cxdp-defect"
-"""Perfect, screw or edge from one Bragg peak; other tasks bring their own words, e.g. 'apt-order'."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+TaskJson = dict[str, JsonValue]
+"""What a bundle says in its task's own words, as it stands in ``model.json``."""
+
+
+def task_json(said: BaseModel) -> TaskJson:
+    """Return a task's model as it is kept in a manifest."""
+    return said.model_dump(mode="json")
 
 
 Normalisation = Literal["log1p-max", "network"]
@@ -49,7 +58,7 @@ class InputSpec(_Frozen):
         ge=0.0,
         description="Fringe period 2π/(δq·L) the network was trained at, in voxels; 0 where there are no fringes.",
     )
-    sdm: SdmInput | None = Field(
+    sdm: TaskJson | None = Field(
         default=None, description="How the spatial distribution maps were counted, where the input is these."
     )
 
@@ -59,8 +68,6 @@ class InputSpec(_Frozen):
             raise ValueError(f"exactly one input axis must be 'Q', got {self.axes}")
         if "Q" in self.axes and self.fringe_period_voxels <= 0:
             raise ValueError("a diffraction pattern needs the fringe period it was trained at, in voxels")
-        if self.sdm is not None and self.sdm.shape != self.shape:
-            raise ValueError(f"maps of shape {self.sdm.shape} are no input of shape {self.shape}")
         if min(self.shape) < 1:
             raise ValueError(f"input shape must be positive, got {self.shape}")
         return self
@@ -86,7 +93,7 @@ class BundleMetrics(_Frozen):
     by_element: tuple[GroupAccuracy, ...] = ()
     by_reflection: tuple[GroupAccuracy, ...] = ()
     by_source: tuple[GroupAccuracy, ...] = Field(default=(), description="By where the crystals came from.")
-    ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of alien input.")
+    ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of outlier.")
 
 
 class VolumeLimits(_Frozen):
@@ -167,8 +174,11 @@ class TestedRuntime(_Frozen):
         return cls(name=runtime.name, version=runtime.version, max_abs_difference=0.0)
 
 
-class Manifest(_Frozen):
-    """The whole of ``model.json``."""
+class Manifest(BaseModel):
+    """The whole of ``model.json``; a task may have fields of its own after these."""
+
+    # What isn't a field is refused unless the task has it, and no task here does.
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra={"additionalProperties": False})
 
     schema_version: int = SCHEMA_VERSION
     name: str = Field(description="Bundle name, lower case, e.g. 'cxdp-fcc'.")
@@ -183,10 +193,10 @@ class Manifest(_Frozen):
         default=(), description="Those of the classes that stand for what is no single crystal's peak: never named."
     )
     input: InputSpec
-    groups: GroupTable | None = Field(
+    groups: TaskJson | None = Field(
         default=None, description="Space groups behind the classes, where these are of zone-axis patterns."
     )
-    order_rule: OrderRule | None = Field(
+    order_rule: TaskJson | None = Field(
         default=None, description="How a map of scores is cut into ordered and not, where voxels are classified."
     )
     features: int = Field(gt=0, description="Length of the feature vector.")
@@ -225,9 +235,23 @@ class Manifest(_Frozen):
         return value
 
     @model_validator(mode="after")
-    def _aliens_are_classes(self) -> Manifest:
+    def _outliers_are_classes(self) -> Manifest:
         if not set(self.alien_classes) < set(self.classes):
             raise ValueError(f"alien classes {self.alien_classes} must be some, not all, of {self.classes}")
+        return self
+
+    @model_validator(mode="after")
+    def _task_says_what_it_may(self) -> Manifest:
+        task = task_named(self.task)
+        own = frozenset[str]() if task is None else task.fields
+        unknown = [name for name in self.model_extra or {} if name not in own]
+        if unknown:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [InitErrorDetails(type="extra_forbidden", loc=(name,), input=None) for name in unknown],
+            )
+        if task is not None:
+            task.check(self.model_dump(mode="json"))
         return self
 
     @property

@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.models.bundling.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, BundleError
-from braggwatch.models.bundling.manifest import DEFECT_TASK, Manifest
+from braggwatch.models.bundling.manifest import Manifest
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
 from braggwatch.sim.errors import BraggwatchError

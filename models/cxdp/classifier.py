@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.bundle import Bundle
-from braggwatch.models.bundling.manifest import DEFECT_TASK
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.volume_checks import measure_volume, unusable, violations
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
@@ -18,7 +18,7 @@ from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.self_test import golden_difference
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
-from braggwatch.models.uncertainty.ood import sample_scores
+from braggwatch.models.uncertainty.judging import Answer, distance_gate, judged
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
 # The device that every runtime opens which reads device memory.
@@ -196,78 +196,42 @@ class BundleClassifier:
         return Verdict(outcome=outcome, reason=reason, model=self.identity)
 
     def _judge(self, intensity: NDArray[np.float32], output: RuntimeOutput) -> Verdict:
-        manifest, trust = self._bundle.manifest, self._bundle.trust
-        per_copy = output.probabilities.astype(np.float64)
-        mean = per_copy.mean(axis=0)
-        mean = mean / mean.sum()
-        best = int(mean.argmax())
-        p_values = trust.conformal.p_values(mean)
-        members = trust.conformal.prediction_set(mean, manifest.thresholds.significance)
-        score = float(sample_scores(trust.detector, output.features[None])[0])
-        confidence = min(float(mean[best]), 1.0)
+        manifest = self._bundle.manifest
+        gates = (
+            lambda _: self._too_faint(intensity),
+            lambda _: self._unlike_a_peak(intensity),
+            distance_gate(manifest),
+            self._looks_like_an_outlier,
+            self._never_named,
+        )
+        return judged(Answer.of(output, manifest, self._bundle.trust), manifest, gates, self.identity)
 
-        foreign = None if trust.foreign is None else float(trust.foreign.score(output.logits, output.features))
-        outcome, reason = self._gate(intensity, score, foreign, best, confidence, members)
-        return Verdict(
-            outcome=outcome,
-            label=manifest.classes[best] if outcome is Outcome.CLASSIFIED else None,
-            reason=reason,
-            probabilities={name: float(value) for name, value in zip(manifest.classes, mean, strict=True)},
-            confidence=confidence,
-            prediction_set=tuple(manifest.classes[number] for number in members),
-            p_values={name: float(value) for name, value in zip(manifest.classes, p_values, strict=True)},
-            ood_score=score,
-            ood_threshold=manifest.thresholds.ood,
-            flip_spread=float(per_copy[:, best].std()),
-            model=self.identity,
+    def _too_faint(self, intensity: NDArray[np.float32]) -> str | None:
+        peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts
+        return f"a peak of {peak:.3g} counts, the model was trained from {lowest:.3g}" if peak < lowest else None
+
+    def _unlike_a_peak(self, intensity: NDArray[np.float32]) -> str | None:
+        limits = self._bundle.manifest.thresholds.volume
+        if limits is None:
+            return None
+        broken = violations(measure_volume(intensity, limits.second_peak_radius_voxels), limits)
+        return "; ".join(broken) if broken else None
+
+    def _looks_like_an_outlier(self, answer: Answer) -> str | None:
+        limit = self._bundle.manifest.thresholds.foreign
+        if answer.outlier_score is None or limit is None or answer.outlier_score <= limit:
+            return None
+        named = " or ".join(name.replace("_", " ") for name in self.classes)
+        return (
+            f"looks like something else than {named}, such as another defect or a second particle "
+            f"(log odds {answer.outlier_score:.2f}, at most {limit:.2f})"
         )
 
-    def _gate(
-        self,
-        intensity: NDArray[np.float32],
-        score: float,
-        foreign: float | None,
-        best: int,
-        confidence: float,
-        members: tuple[int, ...],
-    ) -> tuple[Outcome, str | None]:
-        thresholds, classes = self._bundle.manifest.thresholds, self.classes
-        alien = self._alien(intensity, score, foreign)
-        if alien is None and classes[best] in self._bundle.manifest.alien_classes:
-            alien = f"the network takes it for {classes[best].replace('_', ' ')} ({confidence:.2f})"
-        if alien is not None:
-            return Outcome.OUT_OF_DISTRIBUTION, alien
-        if confidence < thresholds.confidence:
-            return (
-                Outcome.UNSURE,
-                f"{classes[best]} at {confidence:.2f}, at least {thresholds.confidence:.2f} is asked for",
-            )
-        if not members:
-            return Outcome.UNSURE, "no class fits the calibration samples"
-        if members != (best,):
-            return Outcome.UNSURE, "can't rule out " + " or ".join(classes[number] for number in members)
-        return Outcome.CLASSIFIED, None
-
-    def _alien(self, intensity: NDArray[np.float32], score: float, foreign: float | None) -> str | None:
-        thresholds = self._bundle.manifest.thresholds
-        peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts
-        if peak < lowest:
-            return f"a peak of {peak:.3g} counts, the model was trained from {lowest:.3g}"
-        if thresholds.volume is not None:
-            broken = violations(
-                measure_volume(intensity, thresholds.volume.second_peak_radius_voxels), thresholds.volume
-            )
-            if broken:
-                return "; ".join(broken)
-        if score > thresholds.ood:
-            return f"unlike the training data (distance {score:.2f}, at most {thresholds.ood:.2f})"
-        if foreign is not None and thresholds.foreign is not None and foreign > thresholds.foreign:
-            named = " or ".join(name.replace("_", " ") for name in self.classes)
-            return (
-                f"looks like something else than {named}, such as another defect or a second particle "
-                f"(log odds {foreign:.2f}, at most {thresholds.foreign:.2f})"
-            )
-        return None
+    def _never_named(self, answer: Answer) -> str | None:
+        name = self.classes[answer.best]
+        if name not in self._bundle.manifest.alien_classes:
+            return None
+        return f"the network takes it for {name.replace('_', ' ')} ({answer.confidence:.2f})"
 
 
 def _identity(bundle: Bundle, runtime: Runtime) -> ModelIdentity:

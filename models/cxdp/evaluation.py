@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from braggwatch.models.bundling.manifest import BundleMetrics, GroupAccuracy
 from braggwatch.models.cxdp.classifier import Classifier
-from braggwatch.models.cxdp.predictions import AlienLoader, LabelledVolume, Loader, Prediction, predict
+from braggwatch.models.cxdp.predictions import LabelledVolume, Loader, OutlierLoader, Prediction, predict
 from braggwatch.models.cxdp.scores import (
     Score,
     by_completeness,
@@ -35,18 +35,18 @@ from braggwatch.models.verdict import Outcome
 from braggwatch.sim.errors import InputError
 
 __all__ = [
-    "AlienLoader",
-    "AlienScore",
     "Evaluation",
     "LabelledVolume",
     "Loader",
     "Mistake",
+    "OutlierLoader",
+    "OutlierScore",
     "Prediction",
     "Score",
     "UnclassedScore",
     "evaluate",
     "predict",
-    "score_aliens",
+    "score_outliers",
     "summarise",
     "summarise_all",
     "wilson_interval",
@@ -57,8 +57,8 @@ _MISTAKES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class AlienScore:
-    """How well one kind of alien input is set aside.
+class OutlierScore:
+    """How well one kind of outlier input is set aside.
 
     Attributes
     ----------
@@ -145,7 +145,7 @@ class Evaluation:
     by_counts: tuple[Score, ...]
     by_element: tuple[Score, ...]
     by_line_offset: tuple[Score, ...]
-    aliens: tuple[AlienScore, ...] = ()
+    aliens: tuple[OutlierScore, ...] = ()
     by_reflection: tuple[Score, ...] = ()
     by_visibility: tuple[Score, ...] = ()
     by_completeness: tuple[Score, ...] = ()
@@ -293,7 +293,7 @@ def _facts(one: Prediction) -> str:
     return ", ".join(fact for fact in known if fact)
 
 
-def score_aliens(kind: str, strange: Sequence[Prediction], inside: Sequence[Prediction]) -> AlienScore:
+def score_outliers(kind: str, strange: Sequence[Prediction], inside: Sequence[Prediction]) -> OutlierScore:
     """Score how a classifier takes patterns that are none of its classes.
 
     Parameters
@@ -312,13 +312,13 @@ def score_aliens(kind: str, strange: Sequence[Prediction], inside: Sequence[Pred
     """
     if not strange:
         raise InputError(f"no volume of kind {kind!r}")
-    alien = np.array([one.ood_score for one in strange if one.ood_score is not None])
+    outlier = np.array([one.ood_score for one in strange if one.ood_score is not None])
     usual = np.array([one.ood_score for one in inside if one.ood_score is not None])
     named = sum(one.outcome is Outcome.CLASSIFIED for one in strange) / len(strange)
-    return AlienScore(
+    return OutlierScore(
         kind=kind,
         samples=len(strange),
-        auroc=auroc(usual, alien) if alien.size and usual.size else None,
+        auroc=auroc(usual, outlier) if outlier.size and usual.size else None,
         set_aside=1.0 - named,
         named=named,
     )
@@ -327,7 +327,7 @@ def score_aliens(kind: str, strange: Sequence[Prediction], inside: Sequence[Pred
 def summarise_all(predictions: Sequence[Prediction], classes: Sequence[str], model: str, runtime: str) -> Evaluation:
     """Condense predictions of patterns, and of what is none of the classes.
 
-    A good crystal without a class (`unclassed`) is told of apart; every other label is an alien kind.
+    A good crystal without a class (`unclassed`) is told of apart; every other label is an outlier.
 
     Raises
     ------
@@ -336,22 +336,22 @@ def summarise_all(predictions: Sequence[Prediction], classes: Sequence[str], mod
     """
     inside = [one for one in predictions if one.label in classes]
     labels = sorted({one.label for one in predictions} - set(classes))
-    aliens = tuple(
-        score_aliens(kind, [one for one in predictions if one.label == kind], inside)
+    outliers = tuple(
+        score_outliers(kind, [one for one in predictions if one.label == kind], inside)
         for kind in labels
         if not is_unclassed(kind, classes)
     )
     unclassed = score_unclassed(predictions, classes)
-    return replace(summarise(inside, classes, model, runtime), aliens=aliens, unclassed=unclassed)
+    return replace(summarise(inside, classes, model, runtime), aliens=outliers, unclassed=unclassed)
 
 
 def evaluate(
     classifier: Classifier,
     classes: Sequence[str],
     loader: Loader,
-    aliens: Mapping[str, AlienLoader] | None = None,
+    outliers: Mapping[str, OutlierLoader] | None = None,
 ) -> Evaluation:
-    """Run a classifier over a labelled set and over aliens by kind.
+    """Run a classifier over a labelled set and over outliers by kind.
 
     Parameters
     ----------
@@ -361,7 +361,7 @@ def evaluate(
         Names in the order of the network's outputs.
     loader
         Opens the labelled set.
-    aliens
+    outliers
         Loaders by kind.
 
     Raises
@@ -376,8 +376,8 @@ def evaluate(
     return replace(
         summary,
         aliens=tuple(
-            score_aliens(kind, predict(classifier, _unlabelled(kind, open_kind()), classes), predictions)
-            for kind, open_kind in (aliens or {}).items()
+            score_outliers(kind, predict(classifier, _unlabelled(kind, open_kind()), classes), predictions)
+            for kind, open_kind in (outliers or {}).items()
         ),
         unclassed=score_unclassed(found, classes),
     )

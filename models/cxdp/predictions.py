@@ -60,7 +60,7 @@ class LabelledVolume:
 Loader = Callable[[], Iterable[LabelledVolume]]
 """Opens a labelled data set, whatever its files look like; called once an evaluation."""
 
-AlienLoader = Callable[[], Iterable[NDArray[np.float32]]]
+OutlierLoader = Callable[[], Iterable[NDArray[np.float32]]]
 """Opens volumes of one kind that no class of the bundle describes."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from braggwatch.models.cxdp.evaluation import AlienScore, Evaluation, Mistake, Score, UnclassedScore
+from braggwatch.models.cxdp.evaluation import Evaluation, Mistake, OutlierScore, Score, UnclassedScore
 from braggwatch.models.cxdp.report_figures import accuracy_by_group, confusion_matrix, reliability_diagram
 
 _STYLE = """
@@ -68,7 +68,7 @@ def _score_table(caption: str, first: str, scores: Sequence[Score]) -> str:
     return _table(caption, (first, "patterns", "crystals", "accuracy", "95 % interval"), rows)
 
 
-def _alien_table(aliens: Sequence[AlienScore]) -> str:
+def _outlier_table(outliers: Sequence[OutlierScore]) -> str:
     rows = [
         (
             one.kind,
@@ -77,7 +77,7 @@ def _alien_table(aliens: Sequence[AlienScore]) -> str:
             f"{one.set_aside:.1%}",
             f"{one.named:.1%}",
         )
-        for one in aliens
+        for one in outliers
     ]
     header = ("kind", "volumes", "AUROC of the distance", "set aside", "given a class")
     return _table("Input that is none of the classes", header, rows)
@@ -144,7 +144,7 @@ def render_report(evaluation: Evaluation) -> str:
     if evaluation.unclassed:
         tables += _unclassed_table(evaluation.unclassed)
     if evaluation.aliens:
-        tables += _alien_table(evaluation.aliens)
+        tables += _outlier_table(evaluation.aliens)
     if evaluation.mistakes:
         tables += _mistakes(evaluation.mistakes)
     return (

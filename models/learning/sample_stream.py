@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from braggwatch.models.learning.presentation import PatternPresentation, Presentation
+from braggwatch.models.learning.presentation import Presentation
 from braggwatch.sim.errors import InputError
 
 _TRANSFER = 256
@@ -129,7 +129,7 @@ def predict(
     bf16: bool = False,
     device: str = "cpu",
     nuisance_seed: int | None = None,
-    presentation: Presentation | None = None,
+    presentation: Presentation,
 ) -> Prediction:
     """Run a network over a whole source, without augmentation.
 
@@ -142,11 +142,10 @@ def predict(
     nuisance_seed
         Give clean samples noise and the like, the same ones for the same seed; None: leave them clean.
     presentation
-        What of a sample the network is shown; None: that of diffraction patterns.
+        What of a sample the network is shown.
     """
     feed = source if isinstance(source, Feed) else Feed(source, device)
     generator = None if nuisance_seed is None else torch.Generator(feed.device).manual_seed(nuisance_seed)
-    shown = PatternPresentation() if presentation is None else presentation
     model.eval()
     logits: list[NDArray[np.float32]] = []
     features: list[NDArray[np.float32]] = []
@@ -154,7 +153,7 @@ def predict(
     with torch.no_grad(), torch.autocast(feed.device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(feed), batch):
             volumes, truth, clean = feed.batch(np.arange(start, min(start + batch, len(feed))))
-            out, penultimate = model(shown.to_judge(volumes, clean, generator))
+            out, penultimate = model(presentation.to_judge(volumes, clean, generator))
             logits.append(out.float().cpu().numpy())
             features.append(penultimate.float().cpu().numpy())
             labels.append(truth.cpu().numpy())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from braggwatch.models.learning.presentation import PatternPresentation, Presentation
+from braggwatch.models.learning.presentation import Presentation
 from braggwatch.models.learning.sample_stream import Feed, Prediction, Source, TellsClean, batches, predict
 from braggwatch.models.learning.training_config import TrainingConfig, one_cycle, paper_config, rate_at
 from braggwatch.models.learning.training_state import CHECKPOINT_FILE, LOG_FILE, TrainingState, start_average, trim_log
@@ -52,7 +52,8 @@ def train(
     config: TrainingConfig,
     folder: Path,
     on_step: Callable[[int, float], None] | None = None,
-    presentation: Presentation | None = None,
+    *,
+    presentation: Presentation,
 ) -> nn.Module:
     """Train a network and return the averaged one, on the CPU.
 
@@ -69,7 +70,7 @@ def train(
     on_step
         Called with (step, loss), for a progress bar.
     presentation
-        What of a sample the network is shown; None: that of diffraction patterns.
+        What of a sample the network is shown.
 
     Raises
     ------
@@ -96,11 +97,10 @@ def train(
     stream = batches(len(source), config.batch, config.seed, state.step)
     watched = Feed(validation, config.device)
     feed = Feed(source, config.device)
-    shown = PatternPresentation() if presentation is None else presentation
     began = time.monotonic() - state.seconds
     with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
         while state.step < config.steps and not (config.patience and state.waited >= config.patience):
-            record = _step(state, feed.batch(next(stream)), config, shown)
+            record = _step(state, feed.batch(next(stream)), config, presentation)
             if on_step is not None:
                 on_step(state.step, record["loss"])
             last = state.step == config.steps
@@ -111,7 +111,7 @@ def train(
                     bf16=config.bf16,
                     # where the network learns from clean patterns it is watched on clean ones
                     nuisance_seed=_VALIDATION_SEED if config.nuisance else None,
-                    presentation=shown,
+                    presentation=presentation,
                 )
                 record |= {"validation_accuracy": seen.accuracy, "validation_loss": seen.loss}
                 if config.patience:

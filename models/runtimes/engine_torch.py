@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.bundling.tasks import task_named
 from braggwatch.models.runtimes.base import InferenceError, RuntimeOutput, RuntimeUnavailableError, check_batch
 from braggwatch.models.runtimes.cuda_probe import cuda_problem
 
@@ -58,19 +59,18 @@ class TorchRuntime:
 
     def __init__(self, bundle: Bundle, device: str = "cpu", *, graph: bool = False, threads: int = 2) -> None:
         import torch
-        from safetensors.torch import load
 
-        from braggwatch.models.bundling.bundle import WEIGHTS_FILE
         from braggwatch.models.bundling.export import deployable_module
-        from braggwatch.models.networks.factory import NamedClasses, network_from_weights
 
         manifest = bundle.manifest
+        task = task_named(manifest.task)
+        if task is None or task.torch_network is None:
+            raise RuntimeUnavailableError(f"no network in PyTorch for {manifest.id}: none is known of its task")
         try:
-            network, _ = network_from_weights(load((bundle.path / WEIGHTS_FILE).read_bytes()))
+            network = task.torch_network(bundle)
         except (ValueError, OSError) as error:
             raise RuntimeUnavailableError(f"no network in PyTorch for {manifest.id}: {error}") from error
-        named = NamedClasses(network.eval(), len(manifest.classes))
-        self._module = deployable_module(named, manifest.temperature, manifest.input.normalisation).to(device)
+        self._module = deployable_module(network, manifest.temperature, manifest.input.normalisation).to(device)
         self._shape = tuple(bundle.golden.counts.shape[1:])
         self._device, self._graph = device, graph
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, tuple[torch.Tensor, ...]]] = {}
@@ -116,7 +116,9 @@ class TorchRuntime:
 
         try:
             with self._lock:
-                outputs = self._forward(torch.as_tensor(_Foreign(pointer, (batch, *self._shape)), device=self._device))
+                outputs = self._forward(
+                    torch.as_tensor(_DeviceArray(pointer, (batch, *self._shape)), device=self._device)
+                )
                 logits, probabilities, features = (one.float().cpu().numpy().copy() for one in outputs)
         except RuntimeError as error:
             raise InferenceError(f"PyTorch failed: {error}") from error
@@ -160,7 +162,7 @@ class TorchRuntime:
         return recorded, source, outputs
 
 
-class _Foreign:
+class _DeviceArray:
     """Device memory of others, as PyTorch takes it without a copy."""
 
     def __init__(self, pointer: int, shape: tuple[int, ...]) -> None:

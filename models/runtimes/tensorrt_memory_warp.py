@@ -120,8 +120,8 @@ class WarpMemory:
         import warp
 
         with _device_errors():
-            foreign = warp.array(ptr=address, dtype=warp.float32, shape=(count,), device=self._device)
-        self._copy(foreign, _flat(cast(WarpBuffer, target).values), count)
+            given = warp.array(ptr=address, dtype=warp.float32, shape=(count,), device=self._device)
+        self._copy(given, _flat(cast(WarpBuffer, target).values), count)
 
     def wait_for(self, stream: int) -> None:
         """Order this stream behind another."""

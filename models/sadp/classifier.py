@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from braggwatch.models.bundling.bundle import Bundle
-from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
+from braggwatch.models.bundling.bundle import Bundle, BundleError
+from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
+from braggwatch.models.runtimes.base import InferenceError, Runtime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.sadp.cells import cubic_cells, shows_cell
@@ -21,13 +21,10 @@ from braggwatch.models.sadp.groups import GroupTable, Zone
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE, SINGLE_SHAPE, lattice_maps
 from braggwatch.models.sadp.measured import MeasuredPattern
 from braggwatch.models.sadp.plane_lattice import PlaneLattice
-from braggwatch.models.uncertainty.ood import sample_scores
+from braggwatch.models.sadp.task import group_table
+from braggwatch.models.uncertainty.judging import Answer, distance_gate, judged
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.models.verdict_html import VerdictCard
-from braggwatch.sim.errors import InputError
-
-_CLASSES_NAMED = 4
-"""More classes that can't be ruled out than these are counted, not listed: nobody reads two dozen."""
 
 _MOST_DISORDER = 1.2
 """Spots without mates, amplitude off the lattice and lean to one side, added up: each of them may be large in a good
@@ -121,8 +118,8 @@ class SadpClassifier:
 
     Raises
     ------
-    ValueError
-        If the bundle is of another system, or states no metrics.
+    BundleError
+        If the bundle is of another task, states no metrics, or doesn't say what its classes are.
     """
 
     def __init__(
@@ -133,17 +130,19 @@ class SadpClassifier:
         threads: int = 1,
         on_takeover: Callable[[str], None] | None = None,
     ) -> None:
+        bundle.require_task(SPACE_GROUP_TASK)
         manifest = bundle.manifest
-        if manifest.groups is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
-            raise InputError(f"{manifest.id} is no bundle for electron diffraction patterns")
+        table = group_table(manifest)
+        if table is None or manifest.input.shape not in (MAP_SHAPE, SINGLE_SHAPE):
+            raise BundleError(f"{manifest.id} has no space groups behind its classes, or takes no lattice maps")
         if manifest.metrics is None:
-            raise InputError(
+            raise BundleError(
                 f"{manifest.id} states no accuracy, without which what the next zone would tell can't be said: write "
                 "bundles with 'braggwatch sadp train', which tests them"
             )
         self._bundle = bundle
         self._runtime = TakeoverRuntime(bundle, runtime, threads, on_takeover)
-        self._table: GroupTable = manifest.groups
+        self._table: GroupTable = table
         self._accuracy = float(manifest.metrics.accuracy)
 
     @classmethod
@@ -159,15 +158,12 @@ class SadpClassifier:
         Raises
         ------
         BundleError
-            If the bundle is incomplete or changed.
+            If the bundle is incomplete, changed or of another task.
         RuntimeUnavailableError
             If nothing here can run it, or not to its golden outputs.
-        InputError
-            If it is a bundle of another system.
         """
         bundle = Bundle.load(path)
-        if bundle.manifest.groups is None:
-            raise InputError(f"{bundle.manifest.id} is no bundle for electron diffraction patterns")
+        bundle.require_task(SPACE_GROUP_TASK)
         runtime, _ = open_runtime(bundle, prefer, threads)
         return cls(bundle, runtime, threads=threads, on_takeover=on_takeover)
 
@@ -227,7 +223,9 @@ class SadpClassifier:
             output = self._runtime.run(maps)
         except InferenceError as error:
             return self._without_network(measured, lattice, Outcome.ERROR, str(error))
-        return self._judgement(measured, lattice, self._in_its_cell(self._judge(output), lattices), self._mean(output))
+        answer = Answer.of(output, manifest, self._bundle.trust)
+        verdict = judged(answer, manifest, (self._never_named, distance_gate(manifest)), self.identity)
+        return self._judgement(measured, lattice, self._in_its_cell(verdict, lattices), answer)
 
     def judge_crystal(
         self, patterns: list[PatternJudgement] | tuple[PatternJudgement, ...], seen: tuple[Zone, ...] = ()
@@ -267,72 +265,25 @@ class SadpClassifier:
         reason = f"{verdict.label} at {verdict.confidence:.2f}, but the plane cell measured is none that it shows"
         return verdict.model_copy(update={"outcome": Outcome.UNSURE, "label": None, "reason": reason})
 
-    def _mean(self, output: RuntimeOutput) -> NDArray[np.float64]:
-        mean = output.probabilities.astype(np.float64).mean(axis=0)
-        return mean / mean.sum()
-
-    def _judge(self, output: RuntimeOutput) -> Verdict:
-        manifest, trust = self._bundle.manifest, self._bundle.trust
-        per_copy = output.probabilities.astype(np.float64)
-        if not np.isfinite(per_copy).all() or not np.isfinite(output.features).all():
-            return Verdict(
-                outcome=Outcome.ERROR, reason="the network's outputs are not finite numbers", model=self.identity
-            )
-        mean = self._mean(output)
-        best = int(mean.argmax())
-        members = trust.conformal.prediction_set(mean, manifest.thresholds.significance)
-        score = float(sample_scores(trust.detector, output.features[None])[0])
-        outcome, reason = self._gate(score, best, min(float(mean[best]), 1.0), members)
-        p_values = trust.conformal.p_values(mean)
-        return Verdict(
-            outcome=outcome,
-            label=manifest.classes[best] if outcome is Outcome.CLASSIFIED else None,
-            reason=reason,
-            probabilities={name: float(value) for name, value in zip(manifest.classes, mean, strict=True)},
-            confidence=min(float(mean[best]), 1.0),
-            prediction_set=tuple(manifest.classes[number] for number in members),
-            p_values={name: float(value) for name, value in zip(manifest.classes, p_values, strict=True)},
-            ood_score=score,
-            ood_threshold=manifest.thresholds.ood,
-            flip_spread=float(per_copy[:, best].std()),
-            model=self.identity,
-        )
-
-    def _gate(self, score: float, best: int, confidence: float, members: tuple[int, ...]) -> tuple[Outcome, str | None]:
-        manifest = self._bundle.manifest
-        name = manifest.classes[best]
-        if name in manifest.alien_classes:
-            return Outcome.OUT_OF_DISTRIBUTION, f"no cubic zone known here ({confidence:.2f})"
-        if score > manifest.thresholds.ood:
-            limit = manifest.thresholds.ood
-            return Outcome.OUT_OF_DISTRIBUTION, f"unlike the training data (distance {score:.2f}, at most {limit:.2f})"
-        if confidence < manifest.thresholds.confidence:
-            asked = manifest.thresholds.confidence
-            return Outcome.UNSURE, f"{name} at {confidence:.2f}, at least {asked:.2f} is asked for"
-        if not members:
-            return Outcome.UNSURE, "no class fits the calibration samples"
-        if members != (best,):
-            named = " or ".join(manifest.classes[number] for number in members)
-            listed = named if len(members) <= _CLASSES_NAMED else f"{len(members)} of {len(manifest.classes)} classes"
-            return Outcome.UNSURE, f"can't rule out {listed}"
-        return Outcome.CLASSIFIED, None
+    def _never_named(self, answer: Answer) -> str | None:
+        outlier = self.classes[answer.best] in self._bundle.manifest.alien_classes
+        return f"no cubic zone known here ({answer.confidence:.2f})" if outlier else None
 
     def _judgement(
-        self, measured: MeasuredPattern, lattice: PlaneLattice, verdict: Verdict, mean: NDArray[np.float64]
+        self, measured: MeasuredPattern, lattice: PlaneLattice, verdict: Verdict, answer: Answer
     ) -> PatternJudgement:
-        best = int(mean.argmax())
         return PatternJudgement(
             verdict=verdict,
             groups={
                 name: float(value)
-                for name, value in zip(self._table.groups, pattern_groups(mean, self._table)[0], strict=True)
-            }
-            if verdict.probabilities
-            else {},
+                for name, value in zip(
+                    self._table.groups, pattern_groups(answer.probabilities, self._table)[0], strict=True
+                )
+            },
             members=tuple(
                 f"{one.group} [{' '.join(map(str, one.zone))}]"
                 for one in self._table.members
-                if one.class_index == best
+                if one.class_index == answer.best
             ),
             spots=measured.quality.spots,
             cell_ratio=lattice.ratio,

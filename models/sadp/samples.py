@@ -41,7 +41,7 @@ class PatternSamples:
         Of pictures of 256 pixels a side.
     chosen
         Numbers of the patterns to take; None: all.
-    aliens
+    outliers
         (A, 240, 3) spots of what no class holds, shown as one more class.
     classes
         Number of classes without that one.
@@ -52,14 +52,14 @@ class PatternSamples:
         patterns: PatternSet,
         chosen: NDArray[np.int64] | None = None,
         *,
-        aliens: NDArray[np.float32] | None = None,
+        outliers: NDArray[np.float32] | None = None,
         classes: int = 0,
     ) -> None:
         self.patterns = patterns
         self.chosen = np.arange(len(patterns)) if chosen is None else chosen
-        self._aliens = np.zeros((0, MOST_SPOTS, 3), dtype=np.float32) if aliens is None else aliens
+        self._outliers = np.zeros((0, MOST_SPOTS, 3), dtype=np.float32) if outliers is None else outliers
         known = patterns.class_label[self.chosen].astype(np.int64)
-        self.labels = np.concatenate([known, np.full(len(self._aliens), classes, dtype=np.int64)])
+        self.labels = np.concatenate([known, np.full(len(self._outliers), classes, dtype=np.int64)])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,9 +67,9 @@ class PatternSamples:
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return spots (B, 240, 3) and class indices (B,)."""
         spots = np.empty((len(indices), MOST_SPOTS, 3), dtype=np.float32)
-        alien = indices >= len(self.chosen)
-        spots[alien] = self._aliens[indices[alien] - len(self.chosen)]
-        spots[~alien] = padded_spots(self.patterns, self.chosen[indices[~alien]])
+        outlier = indices >= len(self.chosen)
+        spots[outlier] = self._outliers[indices[outlier] - len(self.chosen)]
+        spots[~outlier] = padded_spots(self.patterns, self.chosen[indices[~outlier]])
         return spots, self.labels[indices]
 
 

@@ -46,7 +46,7 @@ class MahalanobisDetector:
             (N,) class indices, every class from 0 to the largest present.
         shrinkage
             0 to 1: weight of the scaled identity in the covariance. Features that never vary in training get a
-            small variance instead of none, so that an alien which moves them still counts.
+            small variance instead of none, so that an outlier that moves them still counts.
 
         Raises
         ------
@@ -127,9 +127,9 @@ def ood_threshold(scores: NDArray[np.floating], quantile: float = 0.99) -> float
     return float(np.quantile(array, quantile, method="higher"))
 
 
-def auroc(in_distribution: NDArray[np.floating], alien: NDArray[np.floating]) -> float:
-    """Probability that an alien scores higher than an in-distribution sample, ties counted half (Mann-Whitney)."""
-    inside, outside = np.asarray(in_distribution, dtype=np.float64), np.asarray(alien, dtype=np.float64)
+def auroc(in_distribution: NDArray[np.floating], outlier: NDArray[np.floating]) -> float:
+    """Probability that an outlier scores higher than an in-distribution sample, ties counted half (Mann-Whitney)."""
+    inside, outside = np.asarray(in_distribution, dtype=np.float64), np.asarray(outlier, dtype=np.float64)
     if inside.size == 0 or outside.size == 0:
         raise InputError("both groups need at least one score")
     ranks = rankdata(np.concatenate([inside, outside]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from zipfile import BadZipFile
 
@@ -11,13 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from braggwatch.models.bundling.manifest import Thresholds
-from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
-from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
-from braggwatch.models.uncertainty.foreign import ForeignHead
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, ood_threshold, sample_scores
+from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.sim.errors import InputError
 
 _QUANTILE_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
@@ -35,7 +31,7 @@ class TrustArrays:
         Class-conditional calibration scores.
     ood_levels, ood_quantiles
         (L,) float64 each: quantiles of held-out in-distribution scores, to tell how usual a score is.
-    foreign
+    outlier_head
         The network's output for what it learnt to refuse; None where it was shown nothing of the kind.
     """
 
@@ -43,15 +39,15 @@ class TrustArrays:
     conformal: ConformalCalibration
     ood_levels: NDArray[np.float64]
     ood_quantiles: NDArray[np.float64]
-    foreign: ForeignHead | None = None
+    outlier_head: OutlierHead | None = None
 
     def to_bytes(self) -> bytes:
         """Pack as a compressed npz without pickles."""
         scores = self.conformal.scores
         buffer = io.BytesIO()
         optional: dict[str, NDArray[np.float64]] = {}
-        if self.foreign is not None:
-            optional["foreign_row"] = np.append(self.foreign.weight, self.foreign.bias)
+        if self.outlier_head is not None:
+            optional["foreign_row"] = np.append(self.outlier_head.weight, self.outlier_head.bias)
         np.savez_compressed(
             buffer,
             allow_pickle=False,
@@ -114,20 +110,20 @@ class TrustArrays:
             conformal=ConformalCalibration(tuple(np.sort(piece) for piece in pieces)),
             ood_levels=arrays["ood_levels"].astype(np.float64),
             ood_quantiles=arrays["ood_quantiles"].astype(np.float64),
-            foreign=_foreign(arrays.get("foreign_row")),
+            outlier_head=_head_of(arrays.get("foreign_row")),
         )
 
 
-def _foreign(row: NDArray[np.generic] | None) -> ForeignHead | None:
+def _head_of(row: NDArray[np.generic] | None) -> OutlierHead | None:
     if row is None:
         return None
     values = row.astype(np.float64)
-    return ForeignHead(values[:-1], float(values[-1]))
+    return OutlierHead(values[:-1], float(values[-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOutputs:
-    """What a network said of the calibration volumes.
+    """What a network said of the samples to calibrate with.
 
     Attributes
     ----------
@@ -135,21 +131,10 @@ class CalibrationOutputs:
         (N, A, K) float32, A symmetry copies.
     features
         (N, A, F) float32.
-    measures
-        N volume measures; none where the input is no volume.
-    fringe_period_voxels
-        That the volumes were made at; 0 for other input.
     """
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
-    measures: tuple[VolumeMeasures, ...]
-    fringe_period_voxels: float
-
-    @property
-    def copies(self) -> int:
-        """Number of symmetry copies."""
-        return int(self.logits.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,32 +146,6 @@ class FittedTrust:
     thresholds: Thresholds
 
 
-def collect_outputs(
-    runtime: Runtime, volumes: Iterable[NDArray[np.floating]], fringe_period_voxels: float, copies: SymmetryCopies = 8
-) -> CalibrationOutputs:
-    """Run held-out volumes through a network exactly as the classifier will.
-
-    Parameters
-    ----------
-    runtime
-        Any temperature: only logits and features are used.
-    volumes
-        N volumes of counts of the network's input shape, none empty.
-    """
-    radius = second_peak_radius(fringe_period_voxels)
-    logits: list[NDArray[np.float32]] = []
-    features: list[NDArray[np.float32]] = []
-    measures: list[VolumeMeasures] = []
-    for volume in volumes:
-        output = runtime.run(symmetry_batch(volume, copies))
-        logits.append(output.logits)
-        features.append(output.features)
-        measures.append(measure_volume(volume, radius))
-    if not logits:
-        raise InputError("calibration needs at least one volume")
-    return CalibrationOutputs(np.stack(logits), np.stack(features), tuple(measures), fringe_period_voxels)
-
-
 def fit_trust(
     outputs: CalibrationOutputs,
     labels: ArrayLike,
@@ -195,13 +154,12 @@ def fit_trust(
     confidence: float = 0.7,
     significance: float = 0.05,
     ood_quantile: float = 0.99,
-    volume_quantile: float = 0.995,
     shrinkage: float = 0.05,
     folds: int = 5,
-    foreign: ForeignHead | None = None,
-    foreign_quantile: float = 0.995,
+    outlier_head: OutlierHead | None = None,
+    outlier_quantile: float = 0.995,
 ) -> FittedTrust:
-    """Fit temperature, conformal scores, the OOD detector and all thresholds on one held-out set.
+    """Fit temperature, conformal scores, the OOD detector and their thresholds on one held-out set.
 
     The OOD threshold comes from scores of samples that the detector at hand was not fitted to (cross-fitting by
     group); the detector that is returned is then fitted to all of them.
@@ -213,20 +171,18 @@ def fit_trust(
     labels
         (N,) class indices, every class present.
     groups
-        (N,) configuration identifiers: volumes of one crystal stay in one fold. None: each sample by itself.
+        (N,) configuration identifiers: samples of one configuration stay in one fold. None: each sample by itself.
     confidence
         Calibrated probability below which a verdict is unsure.
     significance
         Conformal error rate.
     ood_quantile
         Fraction of in-distribution samples that pass the OOD gate.
-    volume_quantile
-        Fraction that each volume check lets pass before its margin.
     shrinkage, folds
         Of the covariance; of the cross-fitting.
-    foreign
+    outlier_head
         The network's output for what it learnt to refuse, where it has one.
-    foreign_quantile
+    outlier_quantile
         Fraction of in-distribution samples that this output lets pass.
 
     Raises
@@ -256,17 +212,18 @@ def fit_trust(
     return FittedTrust(
         temperature=temperature,
         arrays=TrustArrays(
-            detector, ConformalCalibration.fit(probabilities, index), levels, np.quantile(held_out, levels), foreign
+            detector,
+            ConformalCalibration.fit(probabilities, index),
+            levels,
+            np.quantile(held_out, levels),
+            outlier_head,
         ),
         thresholds=Thresholds(
             confidence=confidence,
             ood=ood_threshold(held_out, ood_quantile),
             significance=significance,
-            volume=fit_volume_limits(list(outputs.measures), outputs.fringe_period_voxels, volume_quantile)
-            if outputs.measures
-            else None,
             foreign=None
-            if foreign is None
-            else ood_threshold(foreign.score(outputs.logits, outputs.features), foreign_quantile),
+            if outlier_head is None
+            else ood_threshold(outlier_head.score(outputs.logits, outputs.features), outlier_quantile),
         ),
     )

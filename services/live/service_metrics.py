@@ -6,6 +6,7 @@ become a label.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
@@ -57,6 +58,9 @@ class ServiceMetrics(StreamMetrics, Protocol):
 
     def store_pending(self, count: int) -> None:
         """Set how many results wait in memory for a writable store."""
+
+    def expect_classes(self, classes: Iterable[str]) -> None:
+        """Let the series of each class that the model may name begin at zero."""
 
     def backend(self, identity: ModelIdentity) -> None:
         """Set which model classifies rocking curves."""

@@ -3,7 +3,8 @@
 Naming rule: ``braggwatch_<what>_<base unit>``, counters end in ``_total``; units are seconds, bytes and ratios (0 to 1)
 and nothing scaled. Labels are closed sets known at start (outcome, class, reason, cause, stage, sink, document kind):
 never a uid, scan or sample, so the number of series cannot grow with the beamtime. Labelled counters whose set is
-known start at zero, so that ``increase()`` sees the first event. The tests check this with ``promtool check metrics``.
+known start at zero, so that ``increase()`` sees the first event; the classes are the model's. The tests check this with
+``promtool check metrics``.
 
 One process, one registry: prometheus_client's multi-process mode loses exemplars and keeps counting a worker that
 crashed; a GPU worker reports to its parent instead.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,22 +74,18 @@ class Metrics:
 
     Parameters
     ----------
-    classes
-        The classes that predictions may name, so that each series exists from the start.
     clock
         Wall clock in seconds since the epoch.
     """
 
-    def __init__(
-        self, classes: tuple[str, ...] = ("perfect", "screw", "edge"), *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._snapshot = MetricsSnapshot()
         self._assembly_totals: dict[str, int] = {}
         self.registry = CollectorRegistry(auto_describe=True)
         self._define_stream()
-        self._define_runs(classes)
+        self._define_runs()
         self._define_service()
         self._patterns = PatternMetrics(self.registry)
 
@@ -122,7 +119,7 @@ class Metrics:
         for cause in ("sequence", "disconnected"):
             self._gaps.labels(cause)
 
-    def _define_runs(self, classes: tuple[str, ...]) -> None:
+    def _define_runs(self) -> None:
         self._runs = self._counter("runs", "Runs that ended with a record, by outcome.", "outcome")
         self._predictions = self._counter("predictions", "Runs that were given a class, by class.", "class")
         self._runs_open = self._gauge("runs_open", "Runs that started and have not ended.")
@@ -146,8 +143,6 @@ class Metrics:
             self._provisional.labels(outcome.value)
         for kept in ("yes", "no"):
             self._settled.labels(kept)
-        for name in classes:
-            self._predictions.labels(name)
         for stage in STAGES:
             self._stages.labels(stage)
 
@@ -281,6 +276,11 @@ class Metrics:
                 self._without_detector.inc(max(grown, 0))
             else:
                 self._assembly.labels(kind).inc(max(grown, 0))
+
+    def expect_classes(self, classes: Iterable[str]) -> None:
+        """Let the series of each class that the model may name begin at zero."""
+        for name in classes:
+            self._predictions.labels(name)
 
     def run_finished(self, result: ScreeningResult) -> None:
         """Record one final result: outcome, class, confidence, OOD score, latency and stage durations."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,10 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from braggwatch.sim.crystallography.fcc import Miller, family, g_dot_b
 from braggwatch.sim.cxdp.crystal import CrystalSpec, PopulationSpec, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import Element
-
-Label = Literal["perfect", "screw", "edge", "mixed"]
-
-DEFAULT_LABELS: tuple[Label, ...] = ("perfect", "screw", "edge")
+from braggwatch.sim.cxdp.labels import CLASSES, Label
 
 
 class Truth(BaseModel):
@@ -89,7 +85,7 @@ class SimulatedSample(BaseModel):
         name: str = "Au grid",
         element: Element = "Au",
         hkl: Miller = (1, 1, 1),
-        labels: Sequence[Label] = DEFAULT_LABELS,
+        labels: Sequence[Label] = CLASSES,
         visible_fraction: float = 1.0,
         size_nm: tuple[float, float] = (200.0, 400.0),
         points_across: int = 28,

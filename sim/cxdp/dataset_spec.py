@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.crystal.population import DEFAULT_POPULATION
+from braggwatch.sim.cxdp.labels import CLASSES, Label
 
-Label = Literal["perfect", "screw", "edge", "mixed"]
 NuisanceWord = Literal["measured", "none"]
 CLEAN_PEAK = 1e6
 """Peak of a pattern without noise, in counts."""
@@ -46,7 +46,7 @@ class DatasetSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     population: PopulationSpec = DEFAULT_POPULATION
-    classes: tuple[Label, ...] = ("perfect", "screw", "edge")
+    classes: tuple[Label, ...] = CLASSES
     visible: bool = Field(default=True, description="False: only lines invisible at the reflection (g·b = 0).")
     peak_counts: tuple[float, float] = (1e3, 1e6)
     fringe_period_voxels: float = Field(default=3.5, description="The preprocessing's target fringe period, in voxels.")

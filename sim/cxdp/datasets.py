@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, Label, NuisanceWord, Sample, SampleInfo
+from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
+from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.cxdp.nuisance import measure, random_nuisance
 from braggwatch.sim.cxdp.scattering import amplitude_at
 from braggwatch.sim.cxdp.shards import ShardFacts, check_shard, read_shard, shard_facts, shard_nuisance, store_samples

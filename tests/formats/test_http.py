@@ -91,7 +91,7 @@ class Page:
         board.put(provisional())
         desk = PatternDesk(PatternStore.of(self.store), self.particles)
         parts = (
-            lambda app: add_curve_routes(app, self.store, self.broker, board, None),
+            lambda app: add_curve_routes(app, self.store, self.broker, board, None, ("perfect", "screw", "edge")),
             lambda app: add_pattern_routes(app, desk),
         )
         self.app: FastAPI = create_app(

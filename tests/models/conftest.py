@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
 from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, ValidDomain
-from braggwatch.models.uncertainty.trust import FittedTrust, collect_outputs, fit_trust
+from braggwatch.models.cxdp.calibration import run_volumes
+from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
@@ -42,7 +43,8 @@ def parts() -> TrainedParts:
     labels = np.arange(60) % 3
     volumes = [blob(int(label), rng, peak=10 ** rng.uniform(3, 4)) for label in labels]
     first = OnnxRuntime(export_onnx(network), threads=1)
-    trust = fit_trust(collect_outputs(first, volumes, PERIOD, copies=2), labels)
+    calibration = run_volumes(first, volumes, PERIOD, copies=2)
+    trust = calibration.with_volume_limits(fit_trust(calibration.outputs, labels))
     model = export_onnx(network, trust.temperature)
     golden = GoldenArrays.record(OnnxRuntime(model, threads=1), np.stack(volumes[:3]))
     return TrainedParts(model, trust, golden, labels)

@@ -9,25 +9,31 @@ import numpy as np
 from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
 from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, ValidDomain
 from braggwatch.models.bundling.registry import Registry, RegistryError
+from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.runtimes.onnx import OnnxRuntime
-from braggwatch.models.uncertainty.trust import collect_outputs, fit_trust
+from braggwatch.models.uncertainty.trust import fit_trust
 from support.elongation import CLASSES, PERIOD, blob, elongation_network
 
 
-def write_quick_registry(root: Path, ood: float = 1e9) -> Path:
-    """Write the bundle into a registry, as ``production``; a small ``ood`` makes it name no class at all."""
-    network = elongation_network(50.0)
+def write_quick_registry(root: Path, ood: float = 1e9, fourth_class: str | None = None) -> Path:
+    """Write the bundle into a registry, as ``production``; a small ``ood`` makes it name no class at all.
+
+    ``fourth_class`` is the name of one more class, for peaks that are longest along no axis.
+    """
+    classes = CLASSES if fourth_class is None else (*CLASSES, fourth_class)
+    network = elongation_network(50.0, round_class=fourth_class is not None)
     from braggwatch.models.bundling.export import export_onnx  # needs torch
 
     rng = np.random.default_rng(1)
-    labels = np.arange(90) % 3
+    labels = np.arange(90) % len(classes)
     volumes = [blob(int(label), rng) for label in labels]
-    trust = fit_trust(collect_outputs(OnnxRuntime(export_onnx(network), threads=1), volumes, PERIOD, copies=1), labels)
+    calibration = run_volumes(OnnxRuntime(export_onnx(network), threads=1), volumes, PERIOD, copies=1)
+    trust = fit_trust(calibration.outputs, labels)
     model = export_onnx(network, trust.temperature)
     manifest = Manifest(
         name="quick",
         version="1.0.0",
-        classes=CLASSES,
+        classes=classes,
         input=InputSpec(fringe_period_voxels=PERIOD),
         features=3,
         temperature=trust.temperature,

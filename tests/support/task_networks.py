@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.bundle import Bundle, GoldenArrays
-from braggwatch.models.bundling.manifest import DEFECT_TASK, InputSpec, Manifest, Provenance, Thresholds
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, Thresholds
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.runtimes.onnx import OnnxRuntime
 
 TASK_NETWORKS = (DEFECT_TASK, "sadp-space-group", "apt-order", "apt-order pictures")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.apt.order_bundle import sdm_input
 from braggwatch.models.bundling.bundle import WEIGHTS_FILE, Bundle
 from braggwatch.models.explain.explanation import ExplanationError
 
@@ -106,7 +107,7 @@ def load_sdm_network(bundle: Bundle) -> DrawnSdmNet | SdmEnsemble:
     from safetensors.torch import load
 
     manifest = bundle.manifest
-    sdm = manifest.input.sdm
+    sdm = sdm_input(manifest)
     if sdm is None:
         raise ExplanationError(f"{manifest.id} takes no spatial distribution maps")
     state = {name: one.float() for name, one in load((bundle.path / WEIGHTS_FILE).read_bytes()).items()}

@@ -11,9 +11,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from braggwatch.models.cxdp.benchmarking.patterns import CLASSES, SHAPE
+from braggwatch.models.cxdp.benchmarking.patterns import SHAPE
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.verdict import Outcome
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.errors import BraggwatchError
 
 Scale = Literal["counts", "log1p-max"]

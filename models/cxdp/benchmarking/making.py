@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from braggwatch.models.cxdp.benchmarking.patterns import (
     CARD_FILE,
-    CLASSES,
     FACTS_FILE,
     SPLITS,
     PatternFacts,
@@ -23,6 +22,7 @@ from braggwatch.models.cxdp.benchmarking.patterns import (
 )
 from braggwatch.models.cxdp.scores import family
 from braggwatch.sim.cxdp.datasets import SampleInfo, read_shard, shard_facts
+from braggwatch.sim.cxdp.labels import CLASSES
 
 DEV_EVERY = 3
 """One crystal of so many goes to public-dev, the others to test."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.errors import BraggwatchError
 
 Split = Literal["public-dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-CLASSES = ("perfect", "screw", "edge")
 CURRENT = "cxdp-bench-1.0"
 FACTS_FILE = "patterns.jsonl"
 CARD_FILE = "CARD.md"

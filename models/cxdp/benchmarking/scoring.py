@@ -8,12 +8,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.cxdp.benchmarking.entrants import Answer, Entrant
-from braggwatch.models.cxdp.benchmarking.patterns import CLASSES, SPLITS, Benchmark, PatternFacts, Split
+from braggwatch.models.cxdp.benchmarking.patterns import SPLITS, Benchmark, PatternFacts, Split
 from braggwatch.models.cxdp.predictions import Prediction
 from braggwatch.models.cxdp.scores import Score, by_counts, by_reflection, by_source, score_of, scores_by
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.models.uncertainty.ood import auroc
 from braggwatch.models.verdict import Outcome
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.errors import InputError
 
 CALIBRATION_BINS = 15
@@ -105,7 +106,7 @@ def score_answers(
     np.add.at(confusion, (truth[answered], best[answered]), 1)
     has_rule = inside[0][1].named is not None
     named = [(one, ok) for (_, answer), one, ok in zip(inside, members, right, strict=True) if answer.named]
-    alien = [answer.strangeness for fact, answer in pairs if fact.is_outlier]
+    outlier = [answer.strangeness for fact, answer in pairs if fact.is_outlier]
     usual = np.array([answer.strangeness for _, answer in inside])
     return BenchmarkResult(
         benchmark=benchmark.name,
@@ -126,7 +127,7 @@ def score_answers(
         named=score_of("named", [one for one, _ in named], [ok for _, ok in named]) if named else None,
         named_share=len(named) / len(inside) if has_rule else None,
         strangeness=entrant.strangeness,
-        outlier_auroc=auroc(usual, np.array(alien)) if alien else None,
+        outlier_auroc=auroc(usual, np.array(outlier)) if outlier else None,
         outliers=_outliers(pairs),
     )
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from safetensors.torch import save as save_safetensors
 
-from braggwatch.models.apt.order_bundle import TASK
+from braggwatch.models.apt.order_bundle import order_rule
 from braggwatch.models.apt.order_rule import OrderRule
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training.ensemble import MEMBERS, sdm_config, train_ensemble
@@ -19,19 +18,12 @@ from braggwatch.models.apt.training.sample_files import make_samples
 from braggwatch.models.apt.training.samples import SdmSamples
 from braggwatch.models.apt.training.training_world import TrainingWorld
 from braggwatch.models.apt.training.trust_fitting import fit_sdm_trust, run_samples
-from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
-from braggwatch.models.bundling.export import export_onnx
-from braggwatch.models.bundling.manifest import (
-    BundleMetrics,
-    InputSpec,
-    Manifest,
-    Provenance,
-    TestedRuntime,
-    ValidDomain,
-)
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
+from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Manifest, Provenance, ValidDomain, task_json
+from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import SdmEnsemble
-from braggwatch.models.runtimes import OnnxRuntime
+from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.services.apt.training.rule import find_rule
 from braggwatch.services.version import tool_version
@@ -156,31 +148,18 @@ def write_order_bundle(
     rule: OrderRule | None = None,
 ) -> Path:
     """Calibrate on every other held-out volume, test on the rest, and write the bundle."""
-    shape = recipe.sdm.shape
     volumes = np.unique(held_out.volume)
     calibration = held_out.of(np.isin(held_out.volume, volumes[::2]))
     test = held_out.of(np.isin(held_out.volume, volumes[1::2]))
-    fit = fit_sdm_trust(OnnxRuntime(export_onnx(network, 1.0, shape, normalisation="network"), threads=1), calibration)
-    model = export_onnx(network, fit.temperature, shape, normalisation="network")
-    runtime = OnnxRuntime(model, threads=1)
-    metrics = _metrics(runtime, test, fit.temperature)
-    golden = GoldenArrays.record(
-        runtime, calibration.maps[:: max(1, len(calibration) // _GOLDEN)][:_GOLDEN].astype(np.float32)
-    )
+    graph = calibrated_graph(network, sdm_input_spec(recipe.sdm), lambda runtime: fit_sdm_trust(runtime, calibration))
     world = recipe.world
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
-        task=TASK,
+        task=ORDER_TASK,
         classes=CLASSES,
-        input=InputSpec(
-            axes=("pair", "dz", "dx"), shape=shape, normalisation="network", fringe_period_voxels=0.0, sdm=recipe.sdm
-        ),
-        order_rule=rule,
-        features=int(golden.features.shape[1]),
-        temperature=fit.temperature,
         symmetry_copies=1,
-        thresholds=fit.thresholds,
+        order_rule=None if rule is None else task_json(rule),
         valid_domain=ValidDomain(
             notes=(
                 f"planes {100 * (1 - world.spacing[0]):.0f} % closer to {100 * (world.spacing[1] - 1):.0f} % wider "
@@ -195,30 +174,33 @@ def write_order_bundle(
             training_sets={"maps": hashlib.sha256(training.maps.tobytes() + training.labels.tobytes()).hexdigest()},
             code_version=tool_version(),
             seed=recipe.config.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network=f"centre-voxel, {recipe.members} members",
         ),
-        metrics=metrics,
-        tested_runtimes=(TestedRuntime.reference(runtime),),
+        metrics=sdm_metrics(graph.runtime, test, graph.fit.temperature, len(np.unique(test.volume))),
     )
-    return write_bundle(
+    return finish_bundle(
         root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=golden,
-        weights=save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()}),
-        card=_card(manifest, recipe, len(training), len(test)),
+        graph,
+        statement,
+        trained=network,
+        golden=calibration.maps[:: max(1, len(calibration) // _GOLDEN)][:_GOLDEN],
+        card=lambda manifest: _card(manifest, recipe, len(training), len(test)),
     )
 
 
-def _metrics(runtime: OnnxRuntime, test: SdmSamples, temperature: float) -> BundleMetrics:
+def sdm_input_spec(sdm: SdmInput) -> InputSpec:
+    """Return how a manifest states an input of spatial distribution maps."""
+    return InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=task_json(sdm))
+
+
+def sdm_metrics(runtime: Runtime, test: SdmSamples, temperature: float, configurations: int) -> BundleMetrics:
+    """Return what a graph of two classes reaches on maps that nothing was fitted to."""
     logits, _ = run_samples(runtime, test)
     scaled = logits / temperature
     probabilities = np.exp(scaled - np.logaddexp(scaled[:, :1], scaled[:, 1:]))
     return BundleMetrics(
         samples=len(test),
-        configurations=len(np.unique(test.volume)),
+        configurations=configurations,
         accuracy=float((logits.argmax(1) == test.labels).mean()),
         expected_calibration_error=expected_calibration_error(probabilities, test.labels),
     )
@@ -233,7 +215,7 @@ def _card(manifest: Manifest, recipe: OrderRecipe, samples: int, tested: int) ->
         f"used in training or calibration; expected calibration error {metrics.expected_calibration_error:.3f}. A "
         "voxel at a precipitate's surface contains atoms of both phases, so 100 % is impossible.\n"
     )
-    rule = manifest.order_rule
+    rule = order_rule(manifest)
     if rule is not None and rule.precision is not None and rule.recall is not None:
         scores += (
             f"\nVoxels are classified by a rule over their neighbourhood, fitted to {rule.volumes} whole simulated "

@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from braggwatch.models.apt.order_bundle import TASK
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training.measured_maps import MeasuredMaps, read_measured_maps, sevenfold
 from braggwatch.models.apt.training.pictures import PictureSamples
 from braggwatch.models.apt.training.samples import SdmSamples
-from braggwatch.models.apt.training.trust_fitting import fit_sdm_trust, run_samples
+from braggwatch.models.apt.training.trust_fitting import fit_sdm_trust
 from braggwatch.models.apt.training.vote_network import (
     EPOCHS,
     FOLDS,
@@ -30,22 +28,13 @@ from braggwatch.models.apt.training.vote_network import (
     paper_sdm_config,
     train_paper,
 )
-from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
-from braggwatch.models.bundling.export import export_onnx
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
 from braggwatch.models.bundling.half_storage import in_half_storage
-from braggwatch.models.bundling.manifest import (
-    BundleMetrics,
-    InputSpec,
-    Manifest,
-    Provenance,
-    TestedRuntime,
-    ValidDomain,
-)
+from braggwatch.models.bundling.manifest import Manifest, Provenance, ValidDomain
+from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
-from braggwatch.models.runtimes import OnnxRuntime
-from braggwatch.models.uncertainty.calibration import expected_calibration_error
-from braggwatch.services.apt.training.order_training import CLASSES
+from braggwatch.services.apt.training.order_training import CLASSES, sdm_input_spec, sdm_metrics
 from braggwatch.services.apt.training.volume_data import make_sdm_library
 from braggwatch.services.batch.shards import ShardDone
 from braggwatch.services.version import tool_version
@@ -261,29 +250,19 @@ def write_paper_bundle(
     with torch.no_grad():
         # 96 % of all weights: half precision halves the size of the bundle
         network.dense.weight.copy_(network.dense.weight.half().float())
-    drawn = DrawnSdmNet(network, sdm.window.shape).eval()
-    fit = fit_sdm_trust(
-        OnnxRuntime(export_onnx(drawn, 1.0, sdm.shape, normalisation="network"), threads=1), calibration
+    graph = calibrated_graph(
+        DrawnSdmNet(network, sdm.window.shape),
+        sdm_input_spec(sdm),
+        lambda runtime: fit_sdm_trust(runtime, calibration),
+        stored=in_half_storage,
     )
-    model = in_half_storage(export_onnx(drawn, fit.temperature, sdm.shape, normalisation="network"))
-    runtime = OnnxRuntime(model, threads=1)
-    logits, _ = run_samples(runtime, test)
-    scaled = logits / fit.temperature
-    probabilities = np.exp(scaled - np.logaddexp(scaled[:, :1], scaled[:, 1:]))
-    golden = GoldenArrays.record(runtime, calibration.maps[:_GOLDEN].astype(np.float32))
     world = recipe.library
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
-        task=TASK,
+        task=ORDER_TASK,
         classes=CLASSES,
-        input=InputSpec(
-            axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", fringe_period_voxels=0.0, sdm=sdm
-        ),
-        features=int(golden.features.shape[1]),
-        temperature=fit.temperature,
         symmetry_copies=1,
-        thresholds=fit.thresholds,
         valid_domain=ValidDomain(
             notes=(
                 f"blur along z {world.sigma_z_disordered_nm[0]} to {world.sigma_z_disordered_nm[1]} nm in disordered, "
@@ -298,32 +277,25 @@ def write_paper_bundle(
             training_sets={} if recipe.measured is None else _hashes(recipe.measured),
             code_version=tool_version(),
             seed=recipe.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network="paper",
             specifications=(world.digest(),),
         ),
-        metrics=BundleMetrics(
-            samples=len(test),
-            configurations=len(test),
-            accuracy=float((logits.argmax(1) == test.labels).mean()),
-            expected_calibration_error=expected_calibration_error(probabilities, test.labels),
-        ),
-        tested_runtimes=(TestedRuntime.reference(runtime),),
+        metrics=sdm_metrics(graph.runtime, test, graph.fit.temperature, len(test)),
     )
-    return write_bundle(
+    return finish_bundle(
         root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=golden,
-        weights=save_safetensors(_stored(network)),
-        card=_card(manifest, recipe, trained_on, folds),
+        graph,
+        statement,
+        trained=network,
+        golden=calibration.maps[:_GOLDEN],
+        card=lambda manifest: _card(manifest, recipe, trained_on, folds),
+        weights=_stored(network),
     )
 
 
 def _stored(network: PaperSdmNet) -> dict[str, Tensor]:
     """Return the weights as stored: those of the dense layer were rounded to half precision."""
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state = network.state_dict()
     return {**state, "dense.weight": state["dense.weight"].half()}
 
 

@@ -64,8 +64,8 @@ def explain(
     """
     with clear_errors():
         from braggwatch.models.bundling.bundle import Bundle
-        from braggwatch.models.bundling.manifest import DEFECT_TASK
         from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.bundling.tasks import DEFECT_TASK
         from braggwatch.services.settings import load_settings
 
         if out is not None and out.suffix.lower() not in {".png", ".html"}:

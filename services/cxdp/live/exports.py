@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.sim.crystallography.visibility import directions
 
-COLUMNS = (
+_COLUMNS_BEFORE = (
     "finished_at",
     "scan_id",
     "run_uid",
@@ -28,9 +28,8 @@ COLUMNS = (
     "burgers_seen",
     "burgers_blind",
     "blind_directions",
-    "p_perfect",
-    "p_screw",
-    "p_edge",
+)
+_COLUMNS_AFTER = (
     "confidence",
     "prediction_set",
     "ood_score",
@@ -48,11 +47,23 @@ COLUMNS = (
 )
 
 
-def csv_lines(results: Iterable[ScreeningResult]) -> Iterator[str]:
-    """Yield a header and one line per result, in the given order; unknown values are empty cells."""
-    yield _line(COLUMNS)
-    for result in results:
-        yield _line(_row(result)[column] for column in COLUMNS)
+def csv_lines(results: Callable[[], Iterable[ScreeningResult]], classes: Sequence[str]) -> Iterator[str]:
+    """Yield a header and one line per result, in the given order; unknown values are empty cells.
+
+    Parameters
+    ----------
+    results
+        Gives the results; asked twice, first for the classes that they have besides ``classes``, which earlier models
+        knew.
+    classes
+        Of the model that serves now, in the order of its outputs: each has a column of probabilities.
+    """
+    named = list(dict.fromkeys([*classes, *(name for result in results() for name in result.verdict.probabilities)]))
+    columns = (*_COLUMNS_BEFORE, *(f"p_{name}" for name in named), *_COLUMNS_AFTER)
+    yield _line(columns)
+    for result in results():
+        row = _row(result)
+        yield _line(row.get(column) for column in columns)
 
 
 def model_input_npz(result: ScreeningResult, intensity: NDArray[np.float32]) -> bytes:
@@ -82,8 +93,8 @@ def _row(result: ScreeningResult) -> dict[str, object]:
     verdict, quality = result.verdict, result.quality
     burgers = result.burgers
     known = burgers if burgers is not None and burgers.known else None
-    probabilities = verdict.probabilities
     return {
+        **{f"p_{name}": value for name, value in verdict.probabilities.items()},
         "finished_at": datetime.fromtimestamp(result.finished_at, UTC).isoformat(timespec="milliseconds"),
         "scan_id": result.scan_id,
         "run_uid": result.run_uid,
@@ -98,9 +109,6 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "burgers_seen": known and directions(known.seen),
         "burgers_blind": known and directions(known.blind),
         "blind_directions": result.blind_directions,
-        "p_perfect": probabilities.get("perfect"),
-        "p_screw": probabilities.get("screw"),
-        "p_edge": probabilities.get("edge"),
         "confidence": verdict.confidence,
         "prediction_set": " ".join(verdict.prediction_set),
         "ood_score": verdict.ood_score,

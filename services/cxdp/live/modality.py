@@ -87,7 +87,7 @@ class CurveModality(LiveModality):
 
     def add_routes(self, app: FastAPI) -> None:
         """Add the front page, the runs, their explanations and their events."""
-        add_curve_routes(app, self._store, self.broker, self.board, self.explainer)
+        add_curve_routes(app, self._store, self.broker, self.board, self.explainer, self.classes)
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:
         """Make the callback; its provisional verdicts go to the board and to the sinks."""
@@ -137,6 +137,7 @@ def open_curves(context: LiveContext) -> CurveModality:
         prefer=screening.runtime,
         on_takeover=fallbacks.tell,
     )
+    metrics.expect_classes(classifier.classes)
     metrics.backend(classifier.identity)
     metrics.fallback(bool(fallbacks.reasons) or standing_in(screening.runtime, classifier.runtime.name) is not None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 
 from braggwatch.callbacks.cxdp.records import LiveRecord
@@ -21,9 +23,10 @@ def add_curve_routes(
     broker: ResultBroker[LiveRecord],
     board: ProvisionalBoard,
     explainer: Explainer | None,
+    classes: Sequence[str],
 ) -> None:
-    """Add the front page, ``/runs``, ``/provisional`` and ``/events``."""
-    app.include_router(runs_router(store, broker, board))
+    """Add the front page, ``/runs``, ``/classes``, ``/provisional`` and ``/events``; ``classes`` are the model's."""
+    app.include_router(runs_router(store, broker, board, classes))
     app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     add_page(app, "/", "index.html")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated
 
@@ -42,9 +42,16 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
         after = page[-1].run_uid
 
 
-def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard) -> APIRouter:
-    """Build everything under ``/runs``."""
+def runs_router(
+    store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard, classes: Sequence[str]
+) -> APIRouter:
+    """Build everything under ``/runs``, and what the records' classes are: ``classes``, in the model's order."""
     router = APIRouter()
+
+    @router.get("/classes")
+    def named() -> list[str]:  # pyright: ignore[reportUnusedFunction]
+        """Return the classes that the model may name, in the order of its outputs."""
+        return list(classes)
 
     @router.get("/provisional")
     def in_progress() -> list[ProvisionalVerdict]:  # pyright: ignore[reportUnusedFunction]
@@ -82,7 +89,9 @@ def runs_router(store: ResultSource, broker: ResultBroker[LiveRecord], board: Pr
     def table() -> StreamingResponse:  # pyright: ignore[reportUnusedFunction]
         """Return every result as CSV, newest first."""
         headers = {"Content-Disposition": 'attachment; filename="braggwatch-runs.csv"'}
-        return StreamingResponse(csv_lines(_all_results(store)), media_type="text/csv; charset=utf-8", headers=headers)
+        return StreamingResponse(
+            csv_lines(lambda: _all_results(store), classes), media_type="text/csv; charset=utf-8", headers=headers
+        )
 
     @router.get("/runs/{run_uid}")
     def run(run_uid: RunUid) -> ScreeningResult:  # pyright: ignore[reportUnusedFunction]

@@ -19,15 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from braggwatch.models.cxdp.evaluation import Evaluation, summarise
 from braggwatch.models.cxdp.network_predictions import predict_with_network
 from braggwatch.models.cxdp.predictions import Prediction
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.cxdp.unclassed import UnclassedScore, score_unclassed
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.factory import make_network
 from braggwatch.services.batch.shards import ShardDone
-from braggwatch.services.cxdp.training.labelled_shards import CLASSES, LabelledShards
+from braggwatch.services.cxdp.training.labelled_shards import LabelledShards
 from braggwatch.services.cxdp.training.shard_making import make_dataset
 from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.datasets import DatasetSpec
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.relaxation.library import CrystalLibrary, LibraryEntry, read_entries
 from braggwatch.sim.errors import InputError
 
@@ -240,7 +242,15 @@ def study_regime(
     torch.manual_seed(seed)
     source, held_out_samples = LabelledShards(training), LabelledShards(held_out)
     log = work / "log.jsonl"
-    network = train(make_network("foveated", len(CLASSES)), source, held_out_samples, plan.config(seed), work, on_step)
+    network = train(
+        make_network("foveated", len(CLASSES)),
+        source,
+        held_out_samples,
+        plan.config(seed),
+        work,
+        on_step,
+        presentation=PatternPresentation(),
+    )
     labelled: dict[str, Evaluation] = {}
     mixed: dict[str, tuple[UnclassedScore, ...]] = {}
     model = f"{name}, seed {seed}"

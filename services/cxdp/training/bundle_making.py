@@ -11,26 +11,27 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from braggwatch.models.bundling.bundle import WEIGHTS_FILE, GoldenArrays, write_bundle
-from braggwatch.models.bundling.export import export_onnx
-from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Manifest, Provenance, TestedRuntime
+from braggwatch.models.bundling.bundle import WEIGHTS_FILE
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
+from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Provenance
+from braggwatch.models.bundling.tasks import DEFECT_TASK
+from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation
+from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.cxdp.report import write_report
 from braggwatch.models.cxdp.symmetry import SymmetryCopies
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, make_network
-from braggwatch.models.runtimes import OnnxRuntime
-from braggwatch.models.uncertainty.foreign import ForeignHead
-from braggwatch.models.uncertainty.trust import collect_outputs, fit_trust
+from braggwatch.models.runtimes.base import Runtime
+from braggwatch.models.uncertainty.outlier_head import OutlierHead
+from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from braggwatch.services.cxdp.training.bundle_card import card_text
 from braggwatch.services.cxdp.training.bundle_testing import run_test
 from braggwatch.services.cxdp.training.labelled_shards import (
-    CLASSES,
     LabelledShards,
     Part,
     PartName,
@@ -40,11 +41,11 @@ from braggwatch.services.cxdp.training.labelled_shards import (
 )
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts, training_facts
 from braggwatch.services.version import tool_version
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.shards import shard_facts
 from braggwatch.sim.errors import InputError
 
 __all__ = [
-    "CLASSES",
     "BundleRecipe",
     "calibration_samples",
     "find_shards",
@@ -79,7 +80,7 @@ class BundleRecipe:
         volume; None: all. The test always uses all.
     start_from
         A bundle's folder to start training from its weights; None: random weights.
-    confidence, ood_quantile, foreign_quantile
+    confidence, ood_quantile, outlier_quantile
         Probability below which the verdict is ``unsure``; shares of in-distribution patterns that pass the gate on
         feature distance and the gate on the outlier class.
     test_workers
@@ -102,7 +103,7 @@ class BundleRecipe:
     confidence: float = 0.7
     significance: float = 0.05
     ood_quantile: float = 0.999
-    foreign_quantile: float = 0.995
+    outlier_quantile: float = 0.995
     test_workers: int = 1
 
     def part(self, name: PartName) -> Part | None:
@@ -151,7 +152,15 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
             raise InputError(f"the weights of {recipe.start_from} belong to another network") from error
     monitored = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
     validation = calibration_samples(recipe, monitored)
-    return train(network, training_samples(recipe), validation, recipe.config, folder, on_step)
+    return train(
+        network,
+        training_samples(recipe),
+        validation,
+        recipe.config,
+        folder,
+        on_step,
+        presentation=PatternPresentation(),
+    )
 
 
 def make_bundle(
@@ -170,69 +179,55 @@ def make_bundle(
     metrics, card
         Test results, for the manifest and for readers.
     """
-    network.eval()
-    deployed = NamedClasses(network, len(CLASSES))
-    with torch.no_grad():
-        draft = export_onnx(deployed, 1.0)
     calibration = calibration_samples(recipe, recipe.calibration)
-    runtime = OnnxRuntime(draft, threads=1)
-    outputs = collect_outputs(
-        runtime,
-        (calibration.counts(i) for i in range(len(calibration))),
-        facts.fringe_period_voxels,
-        recipe.copies,
+
+    def calibrate(runtime: Runtime) -> FittedTrust:
+        volumes = run_volumes(
+            runtime,
+            (calibration.counts(i) for i in range(len(calibration))),
+            facts.fringe_period_voxels,
+            recipe.copies,
+        )
+        fit = fit_trust(
+            volumes.outputs,
+            calibration.labels,
+            [crystal_of(info) for info in calibration.infos],
+            confidence=recipe.confidence,
+            significance=recipe.significance,
+            ood_quantile=recipe.ood_quantile,
+            outlier_head=_outlier_head(network) if recipe.outliers else None,
+            outlier_quantile=recipe.outlier_quantile,
+        )
+        return volumes.with_volume_limits(fit)
+
+    graph = calibrated_graph(
+        NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=facts.fringe_period_voxels), calibrate
     )
-    fit = fit_trust(
-        outputs,
-        calibration.labels,
-        [crystal_of(info) for info in calibration.infos],
-        confidence=recipe.confidence,
-        significance=recipe.significance,
-        ood_quantile=recipe.ood_quantile,
-        foreign=_outlier_head(network) if recipe.outliers else None,
-        foreign_quantile=recipe.foreign_quantile,
-    )
-    model = export_onnx(deployed, fit.temperature)
-    runtime = OnnxRuntime(model, threads=1)
-    golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
+        task=DEFECT_TASK,
         classes=CLASSES,
-        input=InputSpec(fringe_period_voxels=facts.fringe_period_voxels),
-        features=int(outputs.features.shape[-1]),
-        temperature=fit.temperature,
         symmetry_copies=recipe.copies,
-        thresholds=fit.thresholds,
         valid_domain=facts.valid_domain(),
         provenance=Provenance(
             training_sets=dict(facts.hashes),
             code_version=tool_version(),
             seed=recipe.config.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network=recipe.network,
             specifications=tuple(facts.specifications),
         ),
         metrics=metrics,
-        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
-    weights = save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()})
-    return write_bundle(
-        root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=GoldenArrays.record(runtime, golden),
-        weights=weights,
-        card=card,
-    )
+    golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
+    return finish_bundle(root, graph, statement, trained=network, golden=golden, card=lambda _: card)
 
 
-def _outlier_head(network: nn.Module) -> ForeignHead:
+def _outlier_head(network: nn.Module) -> OutlierHead:
     """Return the output of the outlier class, which follows the named classes."""
     weights = network.state_dict()
     row = weights["head.weight"][len(CLASSES)].double().numpy()
-    return ForeignHead(row, float(weights["head.bias"][len(CLASSES)]))
+    return OutlierHead(row, float(weights["head.bias"][len(CLASSES)]))
 
 
 def write_tested_bundle(

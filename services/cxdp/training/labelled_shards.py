@@ -18,8 +18,8 @@ from braggwatch.models.cxdp.unclassed import is_unclassed
 from braggwatch.models.learning.training_config import PAPER_SHARES
 from braggwatch.services.cxdp.training.shard_making import ShardSource
 from braggwatch.sim.cxdp.datasets import SampleInfo
+from braggwatch.sim.cxdp.labels import CLASSES
 
-CLASSES = ("perfect", "screw", "edge")
 PartName = Literal["training", "calibration", "test"]
 CONTINUUM = "continuum"
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from braggwatch.models.bundling.bundle import WEIGHTS_FILE, Bundle
 from braggwatch.models.bundling.export import export_onnx
-from braggwatch.models.bundling.manifest import DEFECT_TASK
 from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.learning.training_state import CHECKPOINT_FILE, averaged_weights
 from braggwatch.models.networks.factory import NamedClasses, NetworkKind, network_from_weights
 from braggwatch.models.runtimes import OnnxRuntime
-from braggwatch.services.cxdp.training.labelled_shards import CLASSES
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.errors import InputError
 
 

@@ -1,14 +1,31 @@
-// How each verdict is drawn: a letter and a shape besides the colour, so that colour is never the only cue.
+// How each verdict is drawn: a letter and a shape besides the colour, so that colour is never the only cue. The model says
+// which classes there are; the first few always look the same, whatever their names.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Classes in the order of the model's outputs. */
-export const CLASSES = ["perfect", "screw", "edge"];
+/** The class of a crystal in which nothing was seen: it says no more than its reflection can see. */
+const NOTHING_SEEN = "perfect";
 
-const KINDS = {
-  perfect: { letter: "P", name: "perfect", shape: "circle" },
-  screw: { letter: "S", name: "screw", shape: "diamond" },
-  edge: { letter: "E", name: "edge", shape: "triangle" },
+const known = [];
+
+/** Classes in the order of the model's outputs; behind them those that only records of other models name. */
+export const classes = () => [...known];
+
+/** Begin anew with a model's classes. */
+export function setClasses(names) {
+  known.splice(0, known.length, ...names);
+}
+
+/** Add the classes that a record names and the model doesn't. */
+export function learnClasses(result) {
+  const { label, probabilities: given } = result.verdict;
+  const named = [...Object.keys(given), ...(label == null ? [] : [label])];
+  for (const name of named) if (!known.includes(name)) known.push(name);
+}
+
+const SHAPES = ["circle", "diamond", "triangle", "square", "wedge", "hexagon"]; // as many as style.css has colours
+
+const OUTCOMES = {
   partial: { letter: "½", name: "partial", shape: "half" },
   unsure: { letter: "?", name: "unsure", shape: "hollow" },
   out_of_distribution: { letter: "!", name: "unlike training", shape: "cross" },
@@ -22,6 +39,9 @@ const PATHS = {
   circle: "M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11z",
   diamond: "M8 1.5l6.5 6.5l-6.5 6.5l-6.5-6.5z",
   triangle: "M8 2l6.5 11.5h-13z",
+  square: "M3 3h10v10h-10z",
+  wedge: "M8 14l6.5-11.5h-13z",
+  hexagon: "M8 2l5.2 3v6l-5.2 3l-5.2-3v-6z",
   hollow: "M8 3a5 5 0 1 0 0 10a5 5 0 1 0 0-10z",
   half: "M8 2.5a5.5 5.5 0 0 0 0 11z",
   cross: "M4 4l8 8M12 4l-8 8",
@@ -40,8 +60,24 @@ export function namedClass(result) {
   return result.verdict.label ?? null;
 }
 
+function letter(name) {
+  const initial = (word) => word.slice(0, 1).toUpperCase();
+  const before = known.slice(0, Math.max(0, known.indexOf(name)));
+  const taken = before.some((other) => initial(other) === initial(name));
+  return initial(name) + (taken ? name.slice(1, 2) : "");
+}
+
 export function kind(name) {
-  return KINDS[name] ?? { letter: name.slice(0, 1).toUpperCase(), name, shape: "hollow" };
+  const at = known.indexOf(name);
+  if (at < 0) return OUTCOMES[name] ?? { letter: letter(name), name, shape: "hollow" };
+  return { letter: letter(name), name: name.replaceAll("_", " "), shape: SHAPES[at % SHAPES.length] };
+}
+
+/** The CSS classes that colour what stands for a class or an outcome. */
+export function look(name) {
+  const at = known.indexOf(name);
+  const word = `k-${name.replace(/[^A-Za-z0-9_-]+/g, "-")}`;
+  return at < 0 ? word : `${word} named class-${at % SHAPES.length}`;
 }
 
 export function svg(tag, attributes = {}, ...children) {
@@ -57,7 +93,7 @@ export function mark(name) {
   return svg("path", {
     d: PATHS[shape],
     transform: "translate(-8 -8)",
-    class: `mark k-${name} ${STROKED.has(shape) ? "stroked" : "filled"}`,
+    class: `mark ${look(name)} ${STROKED.has(shape) ? "stroked" : "filled"}`,
   });
 }
 
@@ -67,7 +103,7 @@ export function glyph(name) {
 
 /** The limits of a "perfect" verdict: a reflection doesn't show dislocations whose g·b is 0. Null for other classes. */
 export function asFarAs(result) {
-  if (namedClass(result) !== "perfect") return null;
+  if (namedClass(result) !== NOTHING_SEEN) return null;
   return result.burgers?.short ?? "as far as its reflection sees";
 }
 
@@ -80,17 +116,16 @@ function reflection(result) {
 export function tag(result) {
   const name = headline(result);
   const shown = document.createElement("span");
-  shown.className = `tag k-${name}`;
+  shown.className = `tag ${look(name)}`;
   const label = namedClass(result);
-  const shownClass = label === "perfect" ? `perfect at ${reflection(result)}` : label && kind(label).name;
+  const shownClass = label === NOTHING_SEEN ? `${label} at ${reflection(result)}` : label && kind(label).name;
   const words = name === "partial" && label ? `${shownClass}, partial` : (name === label && shownClass) || kind(name).name;
   shown.append(glyph(name === "partial" && label ? label : name), words);
   return shown;
 }
 
-/** Class probabilities in the model's order, followed by classes that this page does not know. */
+/** Class probabilities in the model's order, followed by classes that it doesn't have. */
 export function probabilities(result) {
   const given = result.verdict.probabilities;
-  const order = [...CLASSES, ...Object.keys(given).filter((name) => !CLASSES.includes(name))];
-  return order.filter((name) => name in given).map((name) => [name, given[name]]);
+  return known.filter((name) => name in given).map((name) => [name, given[name]]);
 }

@@ -1,17 +1,18 @@
 // The number of runs per verdict; each is a button that filters the table.
 
-import { CLASSES, glyph, headline, kind } from "./classes.js";
+import { classes, glyph, headline, kind, look } from "./classes.js";
 
-const ORDER = [...CLASSES, "unsure", "out_of_distribution", "partial", "invalid", "aborted", "timeout", "error"];
+const OUTCOMES = ["unsure", "out_of_distribution", "partial", "invalid", "aborted", "timeout", "error"];
 
 export function drawCounts(node, results, chosen, onChoose) {
-  const tally = new Map(CLASSES.map((name) => [name, 0]));
+  const order = [...classes(), ...OUTCOMES];
+  const tally = new Map(classes().map((name) => [name, 0]));
   for (const result of results) tally.set(headline(result), (tally.get(headline(result)) ?? 0) + 1);
-  const names = [...tally.keys()].sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b));
+  const names = [...tally.keys()].sort((a, b) => order.indexOf(a) - order.indexOf(b));
   const button = (name, words, count, icon) => {
     const made = document.createElement("button");
     made.type = "button";
-    made.className = `count k-${name}`;
+    made.className = `count ${look(name)}`;
     made.setAttribute("aria-pressed", String(chosen === name));
     const number = document.createElement("b");
     number.textContent = count;

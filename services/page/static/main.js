@@ -1,6 +1,6 @@
 // Holds the state of the rocking-curve page and passes it to the modules that draw it.
 
-import { headline } from "./classes.js";
+import { headline, learnClasses, setClasses } from "./classes.js";
 import { drawCounts } from "./counts.js";
 import { words as explained } from "./explanation.js";
 import { ScansInProgress } from "./scans_in_progress.js";
@@ -126,6 +126,7 @@ async function toggleWhy() {
 
 function take(result, fresh) {
   inProgress.end(result.run_uid);
+  learnClasses(result);
   const known = results.get(result.run_uid);
   if (known && known.revision >= result.revision) return;
   results.set(result.run_uid, result);
@@ -139,16 +140,23 @@ function take(result, fresh) {
   if (($("#follow").checked && newest && matches(result)) || view.selected === result.run_uid) choose(result.run_uid);
 }
 
+function showProvisional(provisional) {
+  learnClasses(provisional);
+  inProgress.put(provisional);
+}
+
 async function readAll() {
   let list;
   try {
+    setClasses(await server.classes());
+    for (const result of results.values()) learnClasses(result);
     list = await server.latest(KEPT);
   } catch {
     return pollStatus(); // the stream reconnects on its own, and the list is then read again
   }
   for (const result of [...list].reverse()) take(result, false);
   for (const provisional of (await server.provisionals().catch(() => null)) ?? []) {
-    if (!results.has(provisional.run_uid)) inProgress.put(provisional);
+    if (!results.has(provisional.run_uid)) showProvisional(provisional);
   }
   drawSoon();
   if (!view.selected || $("#follow").checked) choose(newestFirst().find(matches)?.run_uid);
@@ -228,7 +236,7 @@ server.follow({
     take(result, true);
     drawSoon();
   },
-  onProvisional: (provisional) => results.has(provisional.run_uid) || inProgress.put(provisional),
+  onProvisional: (provisional) => results.has(provisional.run_uid) || showProvisional(provisional),
   onReset: restart,
   // Read the list whenever the stream (re)opens: what came before it did is not sent again.
   onConnection: (open) => (open ? readAll() : pollStatus()),

@@ -8,6 +8,7 @@ async function answer(path) {
 }
 
 export const latest = (limit) => answer(`/runs?limit=${limit}`);
+export const classes = () => answer("/classes");
 export const status = () => answer("/status");
 export const provisionals = () => answer("/provisional");
 export const rocking = (uid) => answer(`/runs/${encodeURIComponent(uid)}/rocking`);

@@ -1,6 +1,6 @@
 // The live table: one row per run, newest first, updated in place when a revision arrives.
 
-import { asFarAs, kind, headline, probabilities, tag } from "./classes.js";
+import { asFarAs, kind, headline, look, probabilities, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, time } from "./format.js";
 
 function cell(className, content, title) {
@@ -23,7 +23,7 @@ function probabilityBar(result) {
   const best = Math.max(...shown.map(([, p]) => p));
   for (const [name, p] of shown) {
     const part = document.createElement("i");
-    part.className = `k-${name}`;
+    part.className = look(name);
     part.style.width = `${(p * 100).toFixed(2)}%`;
     bar.append(part);
     const number = document.createElement("span");

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from braggwatch.models.bundling.bundle import GoldenArrays, write_bundle
-from braggwatch.models.bundling.export import export_onnx
-from braggwatch.models.bundling.manifest import (
-    BundleMetrics,
-    InputSpec,
-    Manifest,
-    Provenance,
-    TestedRuntime,
-    ValidDomain,
-)
+from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
+from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Provenance, ValidDomain, task_json
+from braggwatch.models.bundling.tasks import SPACE_GROUP_TASK
 from braggwatch.models.learning.training import train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sadp import LatticeMapNet
-from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.sadp.aliens import OTHER, alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps
 from braggwatch.models.sadp.groups import computed_table
 from braggwatch.models.sadp.lattice_map import CHANNELS, FRAMES, MAP_SHAPE
+from braggwatch.models.sadp.outliers import OTHER, outlier_spots
 from braggwatch.models.sadp.samples import MOST_SPOTS, PatternSamples, SpotPresentation
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust, fit_trust
 from braggwatch.services.sadp.training.evaluation import SadpEvaluation, card_text, evaluate_patterns
@@ -48,13 +40,14 @@ UNEXPLAINED = 0.6
 """Share of the amplitude off one lattice above which a picture is not a single zone."""
 LEARNING = MicroscopeSettings(gentle_share=0.5, aligned_share=0.3, lean=1.5)
 """Half of the samples get a microscope's disturbances, half only a floor; in 30 % Friedel mates are made equal."""
-_ALIEN_SHARE = 0.08
+_OUTLIER_SHARE = 0.08
 _CALIBRATION_SHOWINGS = 2
 _FEWEST_A_CLASS = 60
 """Used twice each, these give a smallest p-value of 0.008: with fewer than fifty no class could ever be excluded."""
 _FEWEST_OWN = 6
 _MOST_A_CLASS = 75
-_ALIENS = 200
+_OUTLIERS = 200
+_GOLDEN = 4
 _WATCHED = 2000
 
 
@@ -123,18 +116,18 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
     network = LatticeMapNet(len(names) + 1, recipe.width, recipe.blocks, channels=CHANNELS, frames=FRAMES)
     if recipe.start is not None:
         _start_from(network, recipe.start)
-    aliens = alien_spots(max(1, int(_ALIEN_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
-    validation_aliens = alien_spots(max(1, int(_ALIEN_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
+    outliers = outlier_spots(max(1, int(_OUTLIER_SHARE * len(learn))), MOST_SPOTS, table, seed=1)
+    validation_outliers = outlier_spots(max(1, int(_OUTLIER_SHARE * _WATCHED)), MOST_SPOTS, table, seed=2)
     rng = np.random.default_rng(0)
     validation = np.sort(rng.choice(calibration, size=min(_WATCHED, len(calibration)), replace=False))
     return train(
         network,
-        PatternSamples(recipe.patterns, learn, aliens=aliens, classes=len(names)),
-        PatternSamples(recipe.patterns, validation, aliens=validation_aliens, classes=len(names)),
+        PatternSamples(recipe.patterns, learn, outliers=outliers, classes=len(names)),
+        PatternSamples(recipe.patterns, validation, outliers=validation_outliers, classes=len(names)),
         recipe.config,
         folder,
         on_step,
-        SpotPresentation(recipe.microscope),
+        presentation=SpotPresentation(recipe.microscope),
     )
 
 
@@ -147,47 +140,70 @@ def _start_from(network: nn.Module, weights: Path) -> None:
         ) from error
 
 
-def _calibrate(runtime: Runtime, recipe: SadpRecipe) -> tuple[FittedTrust, NDArray[np.float32], int]:
-    """Fit the trust data; return it with maps for the golden test and the number of classes using training patterns."""
-    table, names = computed_table()
-    learn, calibration, _ = recipe.parts()
-    labels = recipe.patterns.class_label
-    borrowed = 0
-    rng = np.random.default_rng(3)
-    chosen: list[NDArray[np.int64]] = []
-    for number in range(len(names)):
-        of_class = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
-        chosen.append(of_class)
-        extra = of_class if len(of_class) >= _FEWEST_OWN else learn[labels[learn] == number]
-        if len(of_class) < _FEWEST_A_CLASS and len(extra):
-            chosen.append(rng.choice(extra, size=_FEWEST_A_CLASS - len(of_class)))
-            borrowed += len(of_class) < _FEWEST_OWN
-    aliens = alien_spots(_ALIENS, MOST_SPOTS, table, seed=4)
-    samples = PatternSamples(recipe.patterns, np.concatenate(chosen), aliens=aliens, classes=len(names))
-    logits, features, truth = [], [], []
-    first: NDArray[np.float32] | None = None
-    for showing in range(_CALIBRATION_SHOWINGS):
-        for at in range(0, len(samples), 256):
-            indices = np.arange(at, min(at + 256, len(samples)))
-            spots, label = samples.batch(indices)
-            maps = measured_maps(spots, indices + showing * len(samples) + 10_000, recipe.microscope, COPIES)
-            has_spots = maps[:, :, 1].any(axis=(1, 2, 3))
-            output = runtime.run(np.ascontiguousarray(maps[has_spots].reshape(-1, *MAP_SHAPE)))
+@dataclass(frozen=True, slots=True)
+class _CalibrationPatterns:
+    """Patterns to calibrate with, each shown some times.
+
+    Attributes
+    ----------
+    borrowed
+        How many classes borrowed training patterns.
+    """
+
+    samples: PatternSamples
+    microscope: MicroscopeSettings
+    borrowed: int
+
+    @classmethod
+    def of(cls, recipe: SadpRecipe) -> Self:
+        """Choose them from the recipe's calibration part; classes that are rare there borrow."""
+        table, names = computed_table()
+        learn, calibration, _ = recipe.parts()
+        labels = recipe.patterns.class_label
+        borrowed = 0
+        rng = np.random.default_rng(3)
+        chosen: list[NDArray[np.int64]] = []
+        for number in range(len(names)):
+            own = rng.permutation(calibration[labels[calibration] == number])[:_MOST_A_CLASS]
+            chosen.append(own)
+            there = own if len(own) >= _FEWEST_OWN else learn[labels[learn] == number]
+            if len(own) < _FEWEST_A_CLASS and len(there):
+                chosen.append(rng.choice(there, size=_FEWEST_A_CLASS - len(own)))
+                borrowed += len(own) < _FEWEST_OWN
+        outliers = outlier_spots(_OUTLIERS, MOST_SPOTS, table, seed=4)
+        samples = PatternSamples(recipe.patterns, np.concatenate(chosen), outliers=outliers, classes=len(names))
+        return cls(samples, recipe.microscope, borrowed)
+
+    def maps(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield batches of maps (B, copies, *map shape) and class indices (B,); patterns without a spot left out."""
+        for showing in range(_CALIBRATION_SHOWINGS):
+            for at in range(0, len(self.samples), 256):
+                indices = np.arange(at, min(at + 256, len(self.samples)))
+                spots, label = self.samples.batch(indices)
+                maps = measured_maps(spots, indices + showing * len(self.samples) + 10_000, self.microscope, COPIES)
+                seen = maps[:, :, 1].any(axis=(1, 2, 3))
+                yield maps[seen], label[seen]
+
+    def golden(self) -> NDArray[np.float32]:
+        """Return the first few maps, one copy of each."""
+        return next(self.maps())[0][:_GOLDEN, 0]
+
+    def fit(self, runtime: Runtime, recipe: SadpRecipe) -> FittedTrust:
+        """Fit temperature and thresholds to what a graph says of them."""
+        logits, features, truth = [], [], []
+        for maps, label in self.maps():
+            output = runtime.run(np.ascontiguousarray(maps.reshape(-1, *MAP_SHAPE)))
             logits.append(output.logits.reshape(-1, COPIES, output.logits.shape[1]))
             features.append(output.features.reshape(-1, COPIES, output.features.shape[1]))
-            truth.append(label[has_spots])
-            first = maps[has_spots][:4, 0] if first is None else first
-    outputs = CalibrationOutputs(np.concatenate(logits), np.concatenate(features), (), 0.0)
-    fit = fit_trust(
-        outputs,
-        np.concatenate(truth),
-        confidence=recipe.confidence,
-        significance=recipe.significance,
-        ood_quantile=recipe.ood_quantile,
-    )
-    if first is None:
-        raise InputError("there are no patterns for calibration")
-    return fit, first, borrowed
+            truth.append(label)
+        fit = fit_trust(
+            CalibrationOutputs(np.concatenate(logits), np.concatenate(features)),
+            np.concatenate(truth),
+            confidence=recipe.confidence,
+            significance=recipe.significance,
+            ood_quantile=recipe.ood_quantile,
+        )
+        return replace(fit, thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}))
 
 
 def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tuple[Path, SadpEvaluation]:
@@ -201,34 +217,31 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         If this version exists.
     """
     table, names = computed_table()
-    network.eval()
-    runtime = OnnxRuntime(export_onnx(network, 1.0, MAP_SHAPE, normalisation="network"), threads=1)
-    fit, golden, borrowed = _calibrate(runtime, recipe)
-    model = export_onnx(network, fit.temperature, MAP_SHAPE, normalisation="network")
-    runtime = OnnxRuntime(model, threads=1)
     learn, calibration, test = recipe.parts()
+    shown = _CalibrationPatterns.of(recipe)
+    graph = calibrated_graph(
+        network,
+        InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
+        lambda runtime: shown.fit(runtime, recipe),
+    )
     evaluation = evaluate_patterns(
-        runtime,
+        graph.runtime,
         recipe.patterns,
         test,
         table,
         len(names),
-        fit,
+        graph.fit,
         split_by=recipe.split_by,
         thick_learnt=float(recipe.patterns.dynamical[learn].mean()),
     )
-    manifest = Manifest(
+    statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
-        task="sadp-space-group",
+        task=SPACE_GROUP_TASK,
         classes=(*names, OTHER),
         alien_classes=(OTHER,),
-        input=InputSpec(axes=("channel", "k", "h"), shape=MAP_SHAPE, normalisation="network"),
-        groups=table,
-        features=golden_features(runtime, golden),
-        temperature=fit.temperature,
         symmetry_copies=COPIES,
-        thresholds=fit.thresholds.model_copy(update={"unexplained_spots": UNEXPLAINED}),
+        groups=task_json(table),
         valid_domain=ValidDomain(notes=("cubic crystals of 213, 221, 225, 227, 229 along sixteen zones",)),
         provenance=Provenance(
             training_sets={
@@ -237,7 +250,6 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             },
             code_version=tool_version(),
             seed=recipe.config.seed,
-            parameters=sum(p.numel() for p in network.parameters()),
             network="lattice-map",
         ),
         metrics=BundleMetrics(
@@ -246,22 +258,15 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
             accuracy=evaluation.microscope.class_accuracy,
             expected_calibration_error=evaluation.calibration_error,
         ),
-        tested_runtimes=(TestedRuntime.reference(runtime),),
     )
     parts = {"training": learn, "calibration": calibration, "test": test}
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
-    folder = write_bundle(
+    folder = finish_bundle(
         root,
-        manifest,
-        model=model,
-        trust=fit.arrays,
-        golden=GoldenArrays.record(runtime, golden),
-        weights=save_safetensors({k: v.contiguous() for k, v in network.state_dict().items()}),
-        card=card_text(manifest, evaluation, counts, borrowed),
+        graph,
+        statement,
+        trained=network,
+        golden=shown.golden(),
+        card=lambda manifest: card_text(manifest, evaluation, counts, shown.borrowed),
     )
     return folder, evaluation
-
-
-def golden_features(runtime: Runtime, golden: NDArray[np.float32]) -> int:
-    """Return the length of the graph's feature vector."""
-    return int(runtime.run(np.ascontiguousarray(golden[:1])).features.shape[1])

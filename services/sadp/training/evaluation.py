@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.sadp.aliens import alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
 from braggwatch.models.sadp.crystal import combine
 from braggwatch.models.sadp.groups import GroupTable
 from braggwatch.models.sadp.lattice_map import MAP_SHAPE
+from braggwatch.models.sadp.outliers import outlier_spots
 from braggwatch.models.sadp.samples import MOST_SPOTS, padded_spots
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.models.uncertainty.ood import sample_scores
@@ -26,7 +26,7 @@ PAPER_ACCURACY = 0.92607
 """Ra et al., RSC Adv. 11, 38307 (2021): best validation accuracy over 60 classes, ResNet101, split by CIF."""
 ENSEMBLES = (1, 2, 4, 8, 16)
 _COPIES = 8
-_ALIENS = 400
+_OUTLIERS = 400
 _DRAWS = 4
 _LARGEST_TEST = 4000
 _THICK = "Patterns of thick foils by Bloch waves, floor 0.1 %: class accuracy {:.1%}."
@@ -128,7 +128,9 @@ def evaluate_patterns(
         probabilities, _ = _run(runtime, padded_spots(patterns, sample), undisturbed(floor))
         clean[f"{floor:g}"] = _score(probabilities, patterns, sample, table, classes)
     probabilities, features = _run(runtime, padded_spots(patterns, sample), MicroscopeSettings())
-    aliens, alien_features = _run(runtime, alien_spots(_ALIENS, MOST_SPOTS, table, seed=6), MicroscopeSettings())
+    outliers, outlier_features = _run(
+        runtime, outlier_spots(_OUTLIERS, MOST_SPOTS, table, seed=6), MicroscopeSettings()
+    )
     labels = patterns.class_label[sample].astype(np.int64)
     return SadpEvaluation(
         split_by=split_by,
@@ -140,7 +142,7 @@ def evaluate_patterns(
         wrongly_refused=float(_rejected(probabilities, features, fit, classes).mean()),
         dynamical=dynamical,
         thick_learnt=thick_learnt,
-        refused=float(_rejected(aliens, alien_features, fit, classes).mean()),
+        refused=float(_rejected(outliers, outlier_features, fit, classes).mean()),
     )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 
+from braggwatch.models.bundling.finishing import weights_bytes
 from braggwatch.models.learning.training import predict, train
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sadp import ResNet, ResNetKind, load_pretrained
@@ -133,8 +133,15 @@ def train_resnet(
             raise InputError(f"{recipe.pretrained} contains no weights: {error}") from error
     validation = PatternSamples(recipe.patterns, held)
     pictures = PicturePresentation(recipe.pictures)
-    training = PatternSamples(recipe.patterns, learn)
-    trained = train(network, training, validation, recipe.config, folder, on_step, pictures)
+    trained = train(
+        network,
+        PatternSamples(recipe.patterns, learn),
+        validation,
+        recipe.config,
+        folder,
+        on_step,
+        presentation=pictures,
+    )
     clean = predict(trained, validation, presentation=pictures)
     disturbed = predict(trained, validation, presentation=pictures, nuisance_seed=1)
     score = ResNetScore(
@@ -146,7 +153,6 @@ def train_resnet(
         accuracy=clean.accuracy,
         spoilt_accuracy=disturbed.accuracy,
     )
-    weights = save_safetensors({name: value.contiguous() for name, value in trained.state_dict().items()})
-    (folder / WEIGHTS_FILE).write_bytes(weights)
+    (folder / WEIGHTS_FILE).write_bytes(weights_bytes(trained.state_dict()))
     (folder / SCORE_FILE).write_text(json.dumps(asdict(score), indent=2) + "\n", encoding="utf-8")
     return score

@@ -17,6 +17,7 @@ from braggwatch.sim.cxdp.crystal.atomistic import atomistic_spec, initial_atoms
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.cxdp.crystal.paper import PaperRegime, paper_crystal_spec
 from braggwatch.sim.cxdp.crystal.population import PopulationSpec, random_crystal_spec
+from braggwatch.sim.cxdp.labels import CLASSES, Label
 from braggwatch.sim.cxdp.relaxation.census.census import Census, still_holds, surface_shell, take_census
 from braggwatch.sim.cxdp.relaxation.model import EamPotential, Relaxation, RelaxationSettings, Relaxer
 from braggwatch.sim.cxdp.relaxation.potentials.setfl import read_setfl
@@ -24,7 +25,6 @@ from braggwatch.sim.cxdp.relaxation.potentials.zhou2004 import zhou_potential
 from braggwatch.sim.errors import InputError
 
 Engine = Literal["own", "lammps"]
-InputClass = Literal["perfect", "screw", "edge", "mixed"]
 _GENERATED = "zhou2004/"
 
 
@@ -45,7 +45,7 @@ class RelaxationSpec(BaseModel):
         default=("zhou2004/Al", "zhou2004/Ag", "zhou2004/Au", "zhou2004/Pt"),
         description="'zhou2004/Pt' (generated) or a setfl file.",
     )
-    classes: tuple[InputClass, ...] = ("perfect", "screw", "edge")
+    classes: tuple[Label, ...] = CLASSES
     cells_across: tuple[int, int] = Field(default=(16, 24), description="Cubic cells across; 24 give 55 000 atoms.")
     settings: RelaxationSettings = RelaxationSettings()
     engine: Engine = "own"

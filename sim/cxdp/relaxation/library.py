@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from braggwatch.sim.cxdp.crystal.population import (
     random_reflection,
     random_strain,
 )
+from braggwatch.sim.cxdp.labels import CLASSES, Label
 from braggwatch.sim.cxdp.relaxation.configuration import (
     RelaxationSpec,
     RelaxedConfiguration,
@@ -32,7 +34,7 @@ from braggwatch.sim.whole_file import whole_file
 
 LIBRARY_SCHEMA = 1
 CONFIGURATIONS_PER_SHARD = 10
-USABLE = ("perfect", "screw", "edge", "mixed")
+USABLE: tuple[Label, ...] = get_args(Label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class CrystalLibrary:
         self,
         folder: Path,
         *,
-        labels: Sequence[str] = ("perfect", "screw", "edge"),
+        labels: Sequence[str] = CLASSES,
         population: PopulationSpec = DEFAULT_POPULATION,
         accept: Callable[[LibraryEntry], bool] | None = None,
     ) -> None:

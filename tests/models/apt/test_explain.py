@@ -13,7 +13,7 @@ from braggwatch.models.apt.explain.sdm_picture import sdm_explanation_pixels
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.apt.training.samples import SdmSamples
 from braggwatch.models.bundling.bundle import WEIGHTS_FILE, Bundle, GoldenArrays, write_bundle
-from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, task_json
 from braggwatch.models.explain.explanation import ExplanationError
 
 pytest.importorskip("torch")
@@ -38,7 +38,7 @@ def bundle_of(root: Path, network: torch.nn.Module, inner: torch.nn.Module, sdm:
         version="1",
         task="apt-order",
         classes=("fcc", "l12"),
-        input=InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=sdm),
+        input=InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=task_json(sdm)),
         features=golden.features.shape[1],
         temperature=1.0,
         symmetry_copies=1,

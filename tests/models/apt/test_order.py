@@ -13,11 +13,12 @@ from braggwatch.models.apt.channels import as_host_and_solute, most_abundant
 from braggwatch.models.apt.components import find_precipitates, size_distribution
 from braggwatch.models.apt.injection import blur_from_signal, inject
 from braggwatch.models.apt.isoconcentration import concentration, isoconcentration_cuts
+from braggwatch.models.apt.order_bundle import sdm_input
 from braggwatch.models.apt.phase_sdm import phase_sdms
 from braggwatch.models.apt.sdm_input import PAIRS, SdmInput
 from braggwatch.models.apt.splitting import split_parts
 from braggwatch.models.apt.threshold import Cut, cut_log_odds, otsu, smooth
-from braggwatch.models.bundling.manifest import InputSpec
+from braggwatch.models.bundling.manifest import InputSpec, Manifest, Provenance, Thresholds, task_json
 from braggwatch.sim.apt.grid import VoxelGrid
 from braggwatch.sim.apt.model import UNRANGED, LabelledIons, VolumeTruth
 from braggwatch.sim.apt.scan import ScanSettings, scan_sdm
@@ -72,10 +73,25 @@ def test_counts_are_judged_in_units_of_their_noise() -> None:
 
 def test_maps_are_an_input_that_a_manifest_can_state() -> None:
     sdm = SdmInput()
-    spec = InputSpec(axes=("pair", "dz", "dx"), shape=sdm.shape, normalisation="network", sdm=sdm)
-    assert spec.shape == (3, 93, 5)
+
+    def manifest(shape: tuple[int, int, int]) -> Manifest:
+        return Manifest(
+            name="maps",
+            version="1",
+            task="apt-order",
+            classes=("fcc", "l12"),
+            input=InputSpec(axes=("pair", "dz", "dx"), shape=shape, normalisation="network", sdm=task_json(sdm)),
+            features=2,
+            temperature=1.0,
+            thresholds=Thresholds(confidence=0.5, ood=1.0, significance=0.1),
+            provenance=Provenance(code_version="test"),
+        )
+
+    stated = manifest(sdm.shape)
+    assert stated.input.shape == (3, 93, 5)
+    assert sdm_input(stated) == sdm
     with pytest.raises(ValueError, match="no input of shape"):
-        InputSpec(axes=("pair", "dz", "dx"), shape=(1, 93, 5), normalisation="network", sdm=sdm)
+        manifest((1, 93, 5))
 
 
 @settings(max_examples=30)

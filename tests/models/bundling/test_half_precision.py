@@ -8,8 +8,8 @@ import pytest
 
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.bundling.half_precision import HalfPrecisionError, to_half_precision
-from braggwatch.models.bundling.manifest import DEFECT_TASK
 from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from support.small_graph import images, small_graph, volume_graph
 from support.task_networks import TASK_NETWORKS, task_bundle
 

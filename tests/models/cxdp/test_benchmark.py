@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from braggwatch.models.bundling.bundle import Bundle
-from braggwatch.models.bundling.manifest import DEFECT_TASK
 from braggwatch.models.bundling.registry import PRODUCTION, Registry
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.cxdp.benchmarking import (
     Benchmark,
     BenchmarkError,
@@ -27,8 +27,9 @@ from braggwatch.models.cxdp.benchmarking import (
 )
 from braggwatch.models.cxdp.benchmarking.entrants import Answer
 from braggwatch.models.cxdp.benchmarking.making import choose, divide
-from braggwatch.models.cxdp.benchmarking.patterns import CLASSES, SPLITS, PatternFacts, default_folder, store_volumes
+from braggwatch.models.cxdp.benchmarking.patterns import SPLITS, PatternFacts, default_folder, store_volumes
 from braggwatch.models.cxdp.classifier import BundleClassifier
+from braggwatch.sim.cxdp.labels import CLASSES
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "benchmark.md"
 LARGEST_BYTES = 15_000_000

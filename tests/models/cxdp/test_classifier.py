@@ -26,7 +26,7 @@ from braggwatch.models.runtimes import (
     RuntimeUnavailableError,
     open_runtime,
 )
-from braggwatch.models.uncertainty.foreign import ForeignHead
+from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.verdict import Outcome, Verdict
 
 Blob = Callable[..., NDArray[np.float32]]
@@ -156,8 +156,8 @@ def test_what_the_network_learnt_to_refuse_is_never_named(bundle_path: Path, mak
     at = bundle.trust.detector.class_means[0]
     volume = make_blob(0, np.random.default_rng(5))
     for log_odds in (0.5, -0.5):
-        head = ForeignHead(np.zeros_like(at), log_odds)
-        shown = replace(bundle, trust=replace(bundle.trust, foreign=head))
+        head = OutlierHead(np.zeros_like(at), log_odds)
+        shown = replace(bundle, trust=replace(bundle.trust, outlier_head=head))
         thresholds = {**bundle.manifest.thresholds.model_dump(), "foreign": 0.0}
         verdict = scripted(shown, [0.98, 0.01, 0.01], thresholds=thresholds).classify(volume)
         assert (verdict.outcome is Outcome.OUT_OF_DISTRIBUTION) == (log_odds > 0)

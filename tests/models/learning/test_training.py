@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,17 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from braggwatch.models.cxdp.augmentation import normalise, shift_copy, symmetry_copy, turn_copy
-from braggwatch.models.learning.presentation import PatternPresentation
+from braggwatch.models.cxdp.presentation import PatternPresentation
+from braggwatch.models.learning import training
 from braggwatch.models.learning.sample_stream import batches
 from braggwatch.models.learning.training import (
     TrainingConfig,
     TrainingDivergedError,
     one_cycle,
     paper_config,
-    predict,
-    train,
 )
 from braggwatch.models.learning.training_state import averaged_weights
+
+train = partial(training.train, presentation=PatternPresentation())
+predict = partial(training.predict, presentation=PatternPresentation())
+augmented = PatternPresentation().to_learn
 
 
 class Blobs:

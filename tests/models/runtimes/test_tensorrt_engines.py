@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from braggwatch.models.bundling.bundle import Bundle
-from braggwatch.models.bundling.manifest import DEFECT_TASK
 from braggwatch.models.bundling.registry import Registry
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.runtimes import (
     GoldenMismatchError,
     OnnxRuntime,

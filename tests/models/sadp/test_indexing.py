@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("gemmi", reason="needs the sadp extra")
 
-from braggwatch.models.sadp.aliens import alien_spots
 from braggwatch.models.sadp.augmentation import MicroscopeSettings, measured_maps, undisturbed
 from braggwatch.models.sadp.cells import cubic_cells, shows_cell
 from braggwatch.models.sadp.groups import computed_table
@@ -17,6 +16,7 @@ from braggwatch.models.sadp.indexing import index_pattern
 from braggwatch.models.sadp.lattice_map import REACH, Field
 from braggwatch.models.sadp.lattice_search import find_lattices
 from braggwatch.models.sadp.measured import MeasuredPattern, PatternQuality
+from braggwatch.models.sadp.outliers import outlier_spots
 from braggwatch.sim.sadp.labels import EFFECTIVE_GROUPS, allowed, zero_layer
 from braggwatch.sim.sadp.model import ZONES
 from support.lattices import find_lattice
@@ -97,8 +97,8 @@ def test_aliens_have_no_cubic_cell_and_are_drawn_by_their_seed() -> None:
     for cell in ((1.0, 90.0), (1.1547, 54.736), (1.0, 60.0)):
         reduced = np.abs(known - cell).max(axis=1).min()
         assert reduced < 0.02 or cell == (1.1547, 54.736)
-    spots = alien_spots(20, 240, TABLE, seed=3)
-    np.testing.assert_array_equal(spots, alien_spots(20, 240, TABLE, seed=3))
+    spots = outlier_spots(20, 240, TABLE, seed=3)
+    np.testing.assert_array_equal(spots, outlier_spots(20, 240, TABLE, seed=3))
     assert spots.shape == (20, 240, 3)
     assert spots[:, :, 2].max(axis=1) == pytest.approx(1.0)
     for one in spots:

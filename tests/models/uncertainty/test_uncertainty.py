@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import softmax
 
+from braggwatch.models.cxdp.calibration import CalibrationVolumes
 from braggwatch.models.cxdp.volume_checks import (
     VolumeMeasures,
     fit_volume_limits,
@@ -26,8 +27,8 @@ from braggwatch.models.uncertainty.calibration import (
     reliability_table,
 )
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
-from braggwatch.models.uncertainty.foreign import ForeignHead
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, auroc, ood_threshold, sample_scores
+from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, TrustArrays, fit_trust
 from support.volume_measures import measure_by_arrays, undecided
 
@@ -196,15 +197,14 @@ def test_the_whole_fit_holds_out_groups_and_passes_its_own_quantile() -> None:
     features = (np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(120, 2, 3))
     logits = (np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(120, 2, 3))
     measure = VolumeMeasures(0.5, 0.01, 3.0, 100.0)
-    outputs = CalibrationOutputs(
-        logits.astype(np.float32), features.astype(np.float32), (measure,) * 120, fringe_period_voxels=3.5
-    )
-    fitted = fit_trust(outputs, labels, groups, ood_quantile=0.9)
+    outputs = CalibrationOutputs(logits.astype(np.float32), features.astype(np.float32))
+    volumes = CalibrationVolumes(outputs, (measure,) * 120, fringe_period_voxels=3.5)
+    fitted = volumes.with_volume_limits(fit_trust(outputs, labels, groups, ood_quantile=0.9))
     inside = sample_scores(fitted.arrays.detector, features)
     assert (inside <= fitted.thresholds.ood).mean() >= 0.9
     assert fitted.thresholds.volume is not None
     assert violations(measure, fitted.thresholds.volume) == ()
-    assert (fitted.arrays.foreign, fitted.thresholds.foreign) == (None, None)
+    assert (fitted.arrays.outlier_head, fitted.thresholds.foreign) == (None, None)
     with pytest.raises(ValueError, match="groups"):
         fit_trust(outputs, labels, groups[:5])
 
@@ -214,9 +214,9 @@ def test_the_output_for_what_is_to_be_refused_passes_its_own_quantile_and_surviv
     labels = np.arange(90) % 3
     logits = ((np.eye(3)[labels] * 3)[:, None, :] + rng.normal(size=(90, 2, 3))).astype(np.float32)
     features = rng.normal(size=(90, 2, 4)).astype(np.float32)
-    head = ForeignHead(np.array([1.0, -2.0, 0.5, 0.0]), 0.3)
-    outputs = CalibrationOutputs(logits, features, (), fringe_period_voxels=3.5)
-    fitted = fit_trust(outputs, labels, foreign=head, foreign_quantile=0.9)
+    head = OutlierHead(np.array([1.0, -2.0, 0.5, 0.0]), 0.3)
+    outputs = CalibrationOutputs(logits, features)
+    fitted = fit_trust(outputs, labels, outlier_head=head, outlier_quantile=0.9)
     scores = head.score(logits, features)
     # as the softmax over four outputs has it: log(p / (1 - p)) of the fourth, averaged over the copies
     four = np.concatenate([logits, (features @ head.weight + head.bias)[..., None]], axis=-1)
@@ -224,7 +224,7 @@ def test_the_output_for_what_is_to_be_refused_passes_its_own_quantile_and_surviv
     assert scores == pytest.approx(np.log(p / (1 - p)).mean(axis=1), abs=1e-5)
     assert fitted.thresholds.foreign is not None
     assert (scores <= fitted.thresholds.foreign).mean() == pytest.approx(0.9, abs=0.02)
-    again = TrustArrays.from_bytes(fitted.arrays.to_bytes(), classes=3, features=4).foreign
+    again = TrustArrays.from_bytes(fitted.arrays.to_bytes(), classes=3, features=4).outlier_head
     assert again is not None
     assert again.score(logits, features) == pytest.approx(scores)
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from braggwatch.models.apt.cube_votes import votes
+from braggwatch.models.apt.order_bundle import sdm_input
 from braggwatch.models.apt.sdm_input import SdmInput
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.services.apt.files import label_checked, read_ions, read_ranges
@@ -65,7 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_the_bundle_says_what_it_learnt_from(made: Made) -> None:
     manifest = made.bundle().manifest
     assert manifest.provenance.parameters == 1_666_881
-    assert manifest.input.sdm == SdmInput.paper()
+    assert sdm_input(manifest) == SdmInput.paper()
     assert list(manifest.provenance.training_sets) == ["fcc/map-0.csv"]
     assert manifest.provenance.specifications == (load_library_spec("published").digest(),)
     assert sum(file.stat().st_size for file in made.bundle().path.iterdir()) < 8e6

@@ -53,6 +53,7 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 
+CLASSES = ("perfect", "screw", "edge")
 MODEL = ModelIdentity(name="cxdp-fcc", version="1.0.0", sha256="ab" * 32, runtime="onnxruntime-cpu")
 
 
@@ -75,7 +76,7 @@ def make_result(uid: str = "run-0001", label: str | None = "screw", **changes: o
     if label is None:
         verdict = Verdict.without_class(Outcome.INVALID, "frame shape changed")
     else:
-        others = [name for name in ("perfect", "screw", "edge") if name != label]
+        others = [name for name in CLASSES if name != label]
         probabilities = {label: 0.9, others[0]: 0.07, others[1]: 0.03}
         verdict = Verdict(
             outcome=Outcome.CLASSIFIED,
@@ -133,12 +134,13 @@ class World:
     board: ProvisionalBoard
     explainer: Explainer | None = None
     patterns: PatternDesk | None = None
+    classes: tuple[str, ...] = CLASSES
 
     def app(self, **settings: object) -> FastAPI:
         return self.app_with(PageSettings.model_validate(settings))
 
     def app_with(self, settings: PageSettings) -> FastAPI:
-        parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer)]
+        parts = [lambda app: add_curve_routes(app, self.store, self.broker, self.board, self.explainer, self.classes)]
         desk = self.patterns
         if desk is not None:
             parts.append(lambda app: add_pattern_routes(app, desk))

@@ -209,3 +209,22 @@ def test_csv_holds_each_run_and_no_formula(world, result_of):
     assert rows[0]["label"] == ""
     assert rows[1]["sample"].startswith("'=")
     assert rows[1]["p_screw"] == "0.9"
+
+
+def test_csv_has_a_column_for_each_class_of_this_model_and_of_models_before(world, result_of):
+    header = (
+        "finished_at,scan_id,run_uid,revision,sample,x,y,outcome,label,hkl,burgers_seen,burgers_blind,blind_directions,"
+        "p_perfect,p_screw,p_edge,confidence,prediction_set,ood_score,ood_threshold,frames_received,frames_expected,"
+        "size_nm,voxel_size_inv_A,d_spacing_A,latency_s,truth,model,model_sha256,reason"
+    )
+    with world.client() as client:
+        assert client.get("/runs.csv").text == header + "\r\n"
+        other = result_of("run-1")
+        verdict = other.verdict.model_copy(update={"label": "twin", "probabilities": {"twin": 0.9, "screw": 0.1}})
+        world.publish(other.model_copy(update={"verdict": verdict}), arrays=False)
+        world.publish(result_of("run-2"), arrays=False)
+        text = client.get("/runs.csv").text
+    assert text.splitlines()[0] == header.replace("p_edge,", "p_edge,p_twin,")
+    newer, older = csv.DictReader(io.StringIO(text))
+    assert (newer["p_twin"], newer["p_screw"], newer["confidence"]) == ("", "0.9", "0.9")
+    assert (older["p_twin"], older["p_perfect"]) == ("0.9", "")

@@ -20,8 +20,9 @@ from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.sim.beamline.assembly import build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import screen_particles
-from braggwatch.sim.beamline.sample import Label, Particle, SimulatedSample
+from braggwatch.sim.beamline.sample import Particle, SimulatedSample
 from braggwatch.sim.crystallography.visibility import canonical
+from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.geometry import load_preset
 from support.production import production_bundle
 

@@ -13,9 +13,9 @@ from braggwatch.models.cxdp.unclassed import score_unclassed
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.cxdp.studies.regime_study import RegimeRecord, StudyPlan, choose_crystals, study_regime
 from braggwatch.services.cxdp.studies.regime_tables import regime_tables
-from braggwatch.services.cxdp.training.labelled_shards import CLASSES
 from braggwatch.sim.cxdp.crystal import random_crystal_spec
 from braggwatch.sim.cxdp.datasets import DatasetSpec, Sample, SampleInfo, store_samples
+from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.relaxation.library import LibraryEntry
 
 SPEC = random_crystal_spec(np.random.default_rng(1), "perfect")

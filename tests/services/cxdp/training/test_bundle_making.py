@@ -20,9 +20,10 @@ from braggwatch.models.learning.training_config import paper_config
 from braggwatch.models.networks.factory import make_network, network_from_weights
 from braggwatch.services.cli import app
 from braggwatch.services.cxdp.training.bundle_testing import run_test
-from braggwatch.services.cxdp.training.labelled_shards import CLASSES, LabelledShards, Part, Split, crystal_of
+from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, Part, Split, crystal_of
 from braggwatch.services.cxdp.training.training_facts import count_patterns, training_facts
 from braggwatch.sim.cxdp.datasets import DatasetSpec, Sample, SampleInfo, store_samples
+from braggwatch.sim.cxdp.labels import CLASSES
 
 MEASURED = DatasetSpec()
 CLEAN = DatasetSpec(nuisance="none")

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from braggwatch.models.bundling.manifest import DEFECT_TASK
 from braggwatch.models.bundling.registry import Registry, RegistryError
+from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.networks.factory import make_network
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.services.cli import app

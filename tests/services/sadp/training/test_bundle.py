@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("gemmi", reason="needs the sadp extra")
 
 from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.sadp.task import group_table
 from braggwatch.services.cli import app
 from braggwatch.sim.sadp.dataset import PatternSpec, facts_of, patterns_of
 from braggwatch.sim.sadp.kinematic import BeamSettings, simulate
@@ -69,9 +70,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
 def test_the_bundle_holds_its_groups_and_scores(trained: tuple[Path, Path, Path]) -> None:
     _, registry, work = trained
     bundle = Bundle.load(registry / "sadp-cubic" / "0.0.1")
-    assert bundle.manifest.groups is not None
-    assert bundle.manifest.groups.groups == ("213", "221", "225", "227", "229")
-    assert len(bundle.manifest.classes) == len({m.class_index for m in bundle.manifest.groups.members}) + 1
+    table = group_table(bundle.manifest)
+    assert table is not None
+    assert table.groups == ("213", "221", "225", "227", "229")
+    assert len(bundle.manifest.classes) == len({m.class_index for m in table.members}) + 1
     scores = json.loads((work / "evaluation.json").read_text())
     # the classes' shapes are told apart soon, many structures or few
     assert scores["clean"]["0.001"]["class_accuracy"] > 0.25

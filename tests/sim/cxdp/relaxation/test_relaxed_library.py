@@ -11,7 +11,7 @@ from braggwatch.sim.cxdp.crystal import FaultSpec, build_crystal, random_crystal
 from braggwatch.sim.cxdp.crystal.atomistic import atomistic_spec, crystal_of_atoms, initial_atoms
 from braggwatch.sim.cxdp.crystal.paper import PaperRegime
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN
-from braggwatch.sim.cxdp.dataset_spec import Label
+from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.cxdp.relaxation import configuration as relaxation_configuration
 from braggwatch.sim.cxdp.relaxation.configuration import (
     RelaxationSpec,

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignHead:
+class OutlierHead:
     """The row of the last layer that stands for what is to be refused.
 
     Attributes
@@ -44,6 +44,6 @@ class ForeignHead:
         NDArray
             (...) float64, nats; larger is stranger.
         """
-        foreign = np.asarray(features, dtype=np.float64) @ self.weight + self.bias
+        outlier = np.asarray(features, dtype=np.float64) @ self.weight + self.bias
         named = np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=-1), dtype=np.float64)
-        return np.asarray((foreign - named).mean(axis=-1))
+        return np.asarray((outlier - named).mean(axis=-1))

@@ -14,7 +14,7 @@ _RATIO_MARGIN = 0.02
 _ANGLE_MARGIN_DEG = 1.2
 
 
-def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDArray[np.float32]:
+def outlier_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDArray[np.float32]:
     """Make patterns of lattices that no cubic crystal shows along the table's zones.
 
     Oblique, rectangular and centred cells of monoclinic, orthorhombic, tetragonal and hexagonal crystals, with
@@ -34,7 +34,7 @@ def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDAr
     mate = np.array([mates[int(-h), int(-k)] for h, k in grid])
     first = mate > np.arange(len(mate))
     for row in range(count):
-        ratio, angle = _alien_cell(rng, known)
+        ratio, angle = _outlier_cell(rng, known)
         shortest = rng.uniform(0.08, 0.35)
         turn = np.radians(angle)
         points = grid @ (shortest * np.array([[1.0, 0.0], [ratio * np.cos(turn), ratio * np.sin(turn)]]))
@@ -55,7 +55,7 @@ def alien_spots(count: int, most: int, table: GroupTable, seed: int = 1) -> NDAr
     return result
 
 
-def _alien_cell(rng: np.random.Generator, known: NDArray[np.float64]) -> tuple[float, float]:
+def _outlier_cell(rng: np.random.Generator, known: NDArray[np.float64]) -> tuple[float, float]:
     while True:
         ratio = float(np.exp(rng.uniform(0.0, np.log(2.8))))
         angle = 90.0 if rng.random() < 0.3 else float(rng.uniform(60.0, 90.0))

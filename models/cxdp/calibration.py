@@ -1,0 +1,77 @@
+"""Held-out volumes through a network exactly as the classifier runs it, and the bounds of what a volume looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
+from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
+from braggwatch.models.runtimes.base import Runtime
+from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust
+from braggwatch.sim.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationVolumes:
+    """What a network said of the calibration volumes, and what these look like.
+
+    Attributes
+    ----------
+    outputs
+        Of N volumes, for `braggwatch.models.uncertainty.trust.fit_trust`.
+    measures
+        N volume measures.
+    fringe_period_voxels
+        That the volumes were made at.
+    """
+
+    outputs: CalibrationOutputs
+    measures: tuple[VolumeMeasures, ...]
+    fringe_period_voxels: float
+
+    def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
+        """Add the bounds of the volume checks to what was fitted to the outputs.
+
+        Parameters
+        ----------
+        quantile
+            Fraction that each volume check lets pass before its margin.
+        """
+        limits = fit_volume_limits(list(self.measures), self.fringe_period_voxels, quantile)
+        return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
+
+
+def run_volumes(
+    runtime: Runtime, volumes: Iterable[NDArray[np.floating]], fringe_period_voxels: float, copies: SymmetryCopies = 8
+) -> CalibrationVolumes:
+    """Run held-out volumes through a network exactly as the classifier will.
+
+    Parameters
+    ----------
+    runtime
+        Any temperature: only logits and features are used.
+    volumes
+        N volumes of counts of the network's input shape, none empty.
+
+    Raises
+    ------
+    InputError
+        If there is no volume.
+    """
+    radius = second_peak_radius(fringe_period_voxels)
+    logits: list[NDArray[np.float32]] = []
+    features: list[NDArray[np.float32]] = []
+    measures: list[VolumeMeasures] = []
+    for volume in volumes:
+        output = runtime.run(symmetry_batch(volume, copies))
+        logits.append(output.logits)
+        features.append(output.features)
+        measures.append(measure_volume(volume, radius))
+    if not logits:
+        raise InputError("calibration needs at least one volume")
+    outputs = CalibrationOutputs(np.stack(logits), np.stack(features))
+    return CalibrationVolumes(outputs, tuple(measures), fringe_period_voxels)
