@@ -46,4 +46,8 @@ def read_json_model(path: Path, model: type[_Model]) -> _Model:
 
 def wrong_fields(error: ValidationError) -> str:
     """Put pydantic's report on one line: ``field.inner: what is wrong; other: what is wrong``."""
-    return "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+    told = (
+        (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))  # our own words
+        for one in error.errors()
+    )
+    return "; ".join(": ".join(filter(None, pair)) for pair in told)

@@ -35,7 +35,7 @@ def explain(
     ] = Library.PUBLISHED,
     number: Annotated[int, typer.Option(min=0, help="Number of the simulated cube; odd numbers are L1₂.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated cubes.")] = 0,
-    bundle: Annotated[str, typer.Option("--bundle", help="Order bundle, NAME/VERSION or alias.")] = "apt-l12-paper",
+    bundle: Annotated[str, typer.Option("--bundle", help="Bundle: NAME/VERSION, alias or folder.")] = "apt-l12-paper",
     label: Annotated[
         str | None, typer.Option(help="Class to explain, fcc or l12; default: the more probable one.")
     ] = None,
