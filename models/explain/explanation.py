@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.cxdp.volume_checks import unusable
 from braggwatch.sim.errors import BraggwatchError
 
 Method = Literal["occlusion", "gradcam"]
@@ -67,17 +66,3 @@ def resampled(cells: NDArray[np.floating], size: int) -> NDArray[np.float32]:
     weights = np.stack([np.interp(np.arange(size), centres, row) for row in np.eye(n)], axis=1)
     fine = np.einsum("xa,yb,zc,abc->xyz", weights, weights, weights, cells.astype(np.float64), optimize=True)
     return fine.astype(np.float32)
-
-
-def checked_counts(counts: NDArray[np.floating], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Return a model input as contiguous float32.
-
-    Raises
-    ------
-    ExplanationError
-        If it isn't a finite, non-negative, not empty volume of this shape.
-    """
-    problem = unusable(counts, shape)
-    if problem is not None:
-        raise ExplanationError(problem)
-    return np.ascontiguousarray(counts, dtype=np.float32)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.bundle import WEIGHTS_FILE, Bundle
-from braggwatch.models.explain.explanation import Explanation, ExplanationError, checked_counts, resampled
+from braggwatch.models.cxdp.explain.checked_counts import checked_counts
+from braggwatch.models.explain.explanation import Explanation, ExplanationError, resampled
 
 if TYPE_CHECKING:
     import torch

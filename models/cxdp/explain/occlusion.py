@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.explain.explanation import Explanation, ExplanationError, checked_counts
+from braggwatch.models.cxdp.explain.checked_counts import checked_counts
+from braggwatch.models.explain.explanation import Explanation, ExplanationError
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.sim.errors import BraggwatchError
 
