@@ -40,11 +40,20 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(600)
-def test_what_the_page_adds_works(extended: Path) -> None:
+@pytest.mark.parametrize("speed", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_what_the_page_adds_works(extended: Path, speed: str) -> None:
     tests = [step.path for step in STEPS if step.is_test]
-    done = run_in(extended, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "300", *tests)
+    done = run_in(extended, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "500", "-m", speed, *tests)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+def test_what_the_page_adds_keeps_to_the_layers(extended: Path) -> None:
+    lint = (
+        "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
+    )
+    done = run_in(extended, "-c", lint)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def run_in(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
