@@ -81,7 +81,9 @@ def test_runs_whose_documents_come_in_any_order_end_once_and_whole(data, scan_of
     assert both.curve_runs == Counter(CURVES)
     assert {report.result.verdict.outcome for report in both.bench.reports} == {Outcome.CLASSIFIED}
     assert both.pattern_runs == Counter([pattern_uid])
-    assert both.patterns[-1].result.judged == 3
+    last = both.patterns[-1]
+    assert isinstance(last, PatternRunReport)
+    assert last.result.judged == 3
     both.end()
     assert both.curve_runs == Counter(CURVES)
     # Patterns don't wait for a start document when all of them are judged.
