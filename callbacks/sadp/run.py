@@ -9,9 +9,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.documents import start_facts
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import MutableCounters
-from braggwatch.callbacks.documents.document_checks import finite, text
+from braggwatch.callbacks.documents.document_checks import text
 from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.documents.frames import FrameFields, FrameSource
 from braggwatch.callbacks.documents.readings import StreamReadings
@@ -100,18 +101,17 @@ class PatternRun:
     @property
     def scan_id(self) -> int | None:
         """Scan number of the start document."""
-        number = finite((self.start or {}).get("scan_id"))
-        return None if number is None else int(number)
+        return start_facts.scan_id(self.start)
 
     @property
     def sample(self) -> str | None:
         """Sample name of the start document."""
-        return text((self.start or {}).get(self._settings.sample_field))
+        return start_facts.sample_name(self.start, self._settings.sample_field)
 
     @property
     def started_at(self) -> float:
         """Time of the start document, else of the stop document, seconds since the epoch; 0 without either."""
-        return finite((self.start or {}).get("time")) or finite((self.stop or {}).get("time")) or 0.0
+        return start_facts.started_at(self.start, self.stop)
 
     @property
     def expected(self) -> int | None:

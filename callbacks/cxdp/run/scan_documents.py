@@ -13,6 +13,7 @@ from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     wanted_signals,
 )
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, stated_reflection
+from braggwatch.callbacks.documents import start_facts
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, finite, text
 from braggwatch.callbacks.documents.frames import FrameFields
@@ -181,13 +182,12 @@ class ScanDocuments:
     @property
     def scan_id(self) -> int | None:
         """Scan number of the start document, None where it has none."""
-        number = finite((self.start or {}).get("scan_id"))
-        return None if number is None else int(number)
+        return start_facts.scan_id(self.start)
 
     @property
     def sample(self) -> str | None:
         """Name of the sample."""
-        return text((self.start or {}).get(self.settings.sample_field))
+        return start_facts.sample_name(self.start, self.settings.sample_field)
 
     @property
     def truth(self) -> str | None:
@@ -198,7 +198,7 @@ class ScanDocuments:
     @property
     def started_at(self) -> float:
         """Time of the start document, else of the stop document, seconds since the epoch; 0 without either."""
-        return finite((self.start or {}).get("time")) or finite((self.stop or {}).get("time")) or 0.0
+        return start_facts.started_at(self.start, self.stop)
 
     @property
     def position(self) -> dict[str, float]:

@@ -1,0 +1,23 @@
+"""What a run's start and stop documents say of it, read in one way for every system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from braggwatch.callbacks.documents.document_checks import finite, text
+
+
+def scan_id(start: Mapping[str, object] | None) -> int | None:
+    """Return the scan number of a start document, None if there is none."""
+    number = finite((start or {}).get("scan_id"))
+    return None if number is None else int(number)
+
+
+def sample_name(start: Mapping[str, object] | None, field: str) -> str | None:
+    """Return the sample's name, which the start document holds under ``field``; None if it doesn't."""
+    return text((start or {}).get(field))
+
+
+def started_at(start: Mapping[str, object] | None, stop: Mapping[str, object] | None) -> float:
+    """Return the time of the start document, else of the stop document, seconds since the epoch; 0 without either."""
+    return finite((start or {}).get("time")) or finite((stop or {}).get("time")) or 0.0
