@@ -101,7 +101,7 @@ def test_the_doctor_fails_where_the_named_runtime_cannot_run() -> None:
     settings = Settings(screening=ScreeningSettings(runtime="onnxruntime-cuda"))
     found = checks(settings, "runtimes", "model")
     assert found["runtimes"].status is Status.FAIL
-    assert "onnxruntime-cuda is asked for" in found["runtimes"].finding
+    assert "the requested runtime onnxruntime-cuda can't run" in found["runtimes"].finding
     assert "onnxruntime-cpu" in str(found["runtimes"].advice)
     assert found["model"].status is Status.FAIL
 
