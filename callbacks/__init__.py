@@ -18,10 +18,10 @@ Screen in the session that scans; ``RE.subscribe(screening)`` is all that is lef
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from braggwatch.sim.lazy_names import lazy_names
 
+# Type checkers take this name for true. Importing typing for it would double the time that importing the package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, preprocess_arrays, warm_up
     from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings

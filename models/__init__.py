@@ -17,10 +17,10 @@ Judge a volume, here one that the model in production carries to check itself wi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from braggwatch.sim.lazy_names import lazy_names
 
+# Type checkers take this name for true. Importing typing for it would double the time that importing the package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from braggwatch.models.bundling.bundle import Bundle, BundleError
     from braggwatch.models.bundling.registry import Registry, RegistryError

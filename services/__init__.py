@@ -18,10 +18,10 @@ Settings come from a TOML file, the environment or the caller; what nobody state
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from braggwatch.sim.lazy_names import lazy_names
 
+# Type checkers take this name for true. Importing typing for it would double the time that importing the package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from braggwatch.services.cxdp.recorded_runs import screen_documents
     from braggwatch.services.cxdp.training.shard_making import make_dataset

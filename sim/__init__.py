@@ -15,10 +15,10 @@ Which Burgers directions a reflection can't see, and the geometry of a beamline:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from braggwatch.sim.lazy_names import lazy_names
 
+# Type checkers take this name for true. Importing typing for it would double the time that importing the package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from braggwatch.sim.crystallography.visibility import Visibility, visibility
     from braggwatch.sim.cxdp.dataset_spec import DatasetSpec
