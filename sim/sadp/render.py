@@ -93,7 +93,8 @@ def draw_gaussians(
         Standard deviation in pixels.
     """
     height, width = image.shape
-    reach = _REACH_SIGMA * sigma
+    # A hair more, so that a pixel at the very edge is drawn whichever way its spot's place was rounded.
+    reach = _REACH_SIGMA * sigma + 1e-9
     narrow = -0.5 / (sigma * sigma)
     across = np.empty(int(2 * reach) + 2)
     for i in range(len(peaks)):

@@ -252,7 +252,7 @@ def test_flat_field_mask_and_dark_are_applied(run: Run, scan: tuple[NDArray[np.i
         ({"frames": np.zeros((FRAMES, EDGE, EDGE), np.int32)}, "no peak"),
         ({"frames": np.random.default_rng(0).poisson(40.0, (FRAMES, EDGE, EDGE)).astype(np.uint16)}, "no peak"),
         ({"frames": np.zeros((FRAMES, EDGE))}, "not a rocking curve"),
-        ({"frames": np.zeros((FRAMES, EDGE, EDGE), complex)}, "no counts"),
+        ({"frames": np.zeros((FRAMES, EDGE, EDGE), complex)}, "are not counts"),
         ({"frames": np.zeros((FRAMES, EDGE + 1, EDGE), np.int32)}, "don't fit"),
         ({"angles_deg": ANGLES[:-1]}, "angles of shape"),
         ({"angles_deg": np.full(FRAMES, np.nan)}, "no finite angle"),

@@ -178,7 +178,7 @@ def test_lammps_own_words_come_up(tmp_path: Path) -> None:
 
 
 def test_a_process_over_its_time_is_ended(pt: EamPotential) -> None:
-    with pytest.raises(LammpsError, match="its limit"):
+    with pytest.raises(LammpsError, match="its time limit"):
         LammpsRelaxer(timeout_s=0.01).relax(shaken(ball(20.0)), pt, RelaxationSettings(protocol="paper"))
 
 
