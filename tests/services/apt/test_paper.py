@@ -71,7 +71,7 @@ def test_the_bundle_says_what_it_learnt_from(made: Made) -> None:
     assert manifest.provenance.specifications == (load_library_spec("published").digest(),)
     assert sum(file.stat().st_size for file in made.bundle().path.iterdir()) < 8e6
     card = (made.registry / "apt-l12-paper" / "0.1.0" / "CARD.md").read_text(encoding="utf-8")
-    assert "71 pictures, the user's measured maps sevenfold among them" in card
+    assert "71 pictures, including the user's measured maps in seven variants each" in card
     folds = json.loads((made.work / "folds.json").read_text())
     assert [fold["trained_on"] + fold["tested_on"] for fold in folds] == [71, 71]
 
