@@ -12,8 +12,7 @@ from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import Verdict
 from braggwatch.models.verdict_html import VerdictCard
-from braggwatch.sim.crystallography.fcc import Miller
-from braggwatch.sim.crystallography.visibility import directions
+from braggwatch.sim.crystallography.miller import Miller, indices
 from braggwatch.sim.geometry.model import RockingGeometry
 
 
@@ -115,24 +114,43 @@ class GeometryOrigin(BaseModel):
 
 
 class BurgersVisibility(BaseModel):
-    """Which of the six fcc Burgers directions are visible at the reflection of a verdict (g·b ≠ 0).
+    """Which of the lattice's perfect Burgers vectors are visible at the reflection of a verdict (g·b ≠ 0).
 
-    Directions are integers with b = a/2 times the direction, one of each ± pair. Both lists are empty if unknown.
+    One of each ± pair. All four lists are empty if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
     origin: SoundText | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
-    seen: tuple[Miller, ...] = Field(default=(), description="Visible Burgers directions, g·b ≠ 0.")
+    lattice: SoundText | None = Field(
+        default=None, description="The lattice, e.g. 'bcc'; None where unknown, and in older records, which mean fcc."
+    )
+    seen: tuple[Miller, ...] = Field(
+        default=(), description="Visible Burgers directions, g·b ≠ 0: whole numbers along the lattice's three axes."
+    )
     blind: tuple[Miller, ...] = Field(default=(), description="Invisible Burgers directions, g·b = 0.")
+    seen_vectors: tuple[SoundText, ...] = Field(
+        default=(), description="Visible Burgers vectors by name, e.g. '½[111]'; none in older records: ½ of `seen`."
+    )
+    blind_vectors: tuple[SoundText, ...] = Field(default=(), description="The invisible ones likewise.")
     short: SoundText = Field(description="Completes 'perfect, ...' in a text.")
     statement: SoundText = Field(description="The same in full, with every direction; or why it is unknown.")
 
     @property
     def known(self) -> bool:
-        """Whether the reflection, and with it both lists, is known."""
+        """Whether reflection and lattice, and with them the lists, are known."""
         return bool(self.seen)
+
+    @property
+    def seen_along(self) -> str:
+        """The visible directions in brackets, e.g. ``[1-10] [10-1]``; hexagonal ones with four indices."""
+        return _along(self.seen_vectors, self.seen)
+
+    @property
+    def blind_along(self) -> str:
+        """The invisible directions likewise."""
+        return _along(self.blind_vectors, self.blind)
 
     @classmethod
     def unknown(cls, reason: str, *, origin: str | None = None, hkl: Miller | None = None) -> BurgersVisibility:
@@ -172,7 +190,7 @@ class ScreeningResult(BaseModel):
 
     @property
     def blind_directions(self) -> int | None:
-        """Number of the six Burgers directions with g·b = 0 at this reflection, None if unknown."""
+        """Number of the lattice's Burgers directions with g·b = 0 at this reflection, None if unknown."""
         return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
 
     @property
@@ -265,7 +283,11 @@ def _sight(burgers: BurgersVisibility | None) -> tuple[tuple[str, str], ...]:
         return ()
     if not burgers.known:
         return (("can't see", burgers.statement),)
-    return (("sees b along", directions(burgers.seen)), ("can't see b along", directions(burgers.blind)))
+    return (("sees b along", burgers.seen_along), ("can't see b along", burgers.blind_along))
+
+
+def _along(vectors: tuple[str, ...], numerators: tuple[Miller, ...]) -> str:
+    return " ".join([vector[vector.find("[") :] for vector in vectors] or [f"[{indices(one)}]" for one in numerators])
 
 
 def _run(run_uid: str, scan_id: int | None) -> str:
