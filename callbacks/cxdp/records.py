@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import Verdict
@@ -175,6 +176,9 @@ class ScreeningResult(BaseModel):
     burgers: BurgersVisibility | None = Field(
         default=None, description="What the verdict excludes; None where no network ran, and in older records."
     )
+    trained_for: TrainedFor | None = Field(
+        default=None, description="Whether the model was trained for this crystal; None as for `burgers`."
+    )
     sample: SoundText | None = Field(default=None, description="Sample name from the start document.")
     position: dict[SoundText, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
     truth: SoundText | None = Field(default=None, description="Simulated truth where the start document carries it.")
@@ -186,7 +190,12 @@ class ScreeningResult(BaseModel):
     @property
     def in_words(self) -> str:
         """The verdict in words; for "perfect" with its limits, as a reflection doesn't show every dislocation."""
-        return _in_words(self.verdict, self.burgers)
+        return _in_words(self)
+
+    @property
+    def training_note(self) -> str | None:
+        """What is to be said where a class stands though the model wasn't, or may not be, trained for the crystal."""
+        return _training_note(self)
 
     @property
     def blind_directions(self) -> int | None:
@@ -206,9 +215,7 @@ class ScreeningResult(BaseModel):
         stated = self.frames_expected if self.frames_expected is not None else "an unknown number"
         notes = "; ".join(self.quality.flags) if self.quality is not None else ""
         return _card(
-            self.verdict,
-            self.in_words,
-            self.burgers,
+            self,
             ("frames", f"{self.frames_received} of {stated}"),
             ("notes", notes),
             ("sample", self.sample or ""),
@@ -230,6 +237,7 @@ class ProvisionalVerdict(BaseModel):
     frames_expected: int = Field(gt=0)
     frames_received: int = Field(gt=0)
     burgers: BurgersVisibility | None = Field(default=None, description="As in the record.")
+    trained_for: TrainedFor | None = Field(default=None, description="As in the record.")
     sample: SoundText | None = None
     started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
     made_at: FiniteFloat = Field(description="Wall clock when it was made, seconds since the epoch.")
@@ -239,15 +247,13 @@ class ProvisionalVerdict(BaseModel):
     def in_words(self) -> str:
         """The verdict in words, as for a record, with the fraction of the scan it is based on."""
         share = self.frames_received / self.frames_expected
-        return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
+        return f"{_in_words(self)}, after {share:.0%} of the frames"
 
     @property
     def card(self) -> VerdictCard:
         """What a notebook shows of it."""
         return _card(
-            self.verdict,
-            self.in_words,
-            self.burgers,
+            self,
             ("frames", f"{self.frames_received} of {self.frames_expected}, scan in progress"),
             ("sample", self.sample or ""),
             ("run", _run(self.run_uid, self.scan_id)),
@@ -261,21 +267,31 @@ LiveRecord = ScreeningResult | ProvisionalVerdict
 """What is published live: records of ended runs and provisional verdicts on runs in progress."""
 
 
-def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
+def _in_words(record: ScreeningResult | ProvisionalVerdict) -> str:
+    verdict, burgers = record.verdict, record.burgers
     label = verdict.label
     if label == "perfect":
         label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label is not None and record.trained_for is not None and record.trained_for.answer == "no":
+        label = f"{label} (by a model not trained for this crystal)"
     if label is None or verdict.headline == verdict.label:
         return label or verdict.headline
     return f"{verdict.headline}: {label}"
 
 
-def _card(verdict: Verdict, headline: str, burgers: BurgersVisibility | None, *facts: tuple[str, str]) -> VerdictCard:
+def _card(record: ScreeningResult | ProvisionalVerdict, *facts: tuple[str, str]) -> VerdictCard:
     """Return the verdict's card with the record's facts; those without a value are left out."""
-    card = verdict.card
-    facts = (*_sight(burgers), *facts)
+    card = record.verdict.card
+    facts = (*_sight(record.burgers), ("training", _training_note(record) or ""), *facts)
     added = tuple((what, value) for what, value in facts if value)
-    return replace(card, headline=headline.replace("_", " "), rows=(*card.rows, *added))
+    return replace(card, headline=record.in_words.replace("_", " "), rows=(*card.rows, *added))
+
+
+def _training_note(record: ScreeningResult | ProvisionalVerdict) -> str | None:
+    trained = record.trained_for
+    if trained is None or trained.answer == "yes" or trained.statement in (record.verdict.reason or ""):
+        return None
+    return trained.statement
 
 
 def _sight(burgers: BurgersVisibility | None) -> tuple[tuple[str, str], ...]:
