@@ -52,6 +52,8 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
             "blind_directions": result.blind_directions,
             "excludes": burgers.statement,
         }
+    if (trained := result.trained_for) is not None:
+        fields |= {"trained_for": trained.answer, "training": trained.statement}
     return {key: value for key, value in fields.items() if value is not None}
 
 

@@ -43,6 +43,7 @@ _COLUMNS_AFTER = (
     "model",
     "model_sha256",
     "reason",
+    "trained_for",
 )
 
 
@@ -122,6 +123,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "model": verdict.model and verdict.model.id,
         "model_sha256": verdict.model and verdict.model.sha256,
         "reason": verdict.reason,
+        "trained_for": result.trained_for and result.trained_for.answer,
     }
 
 
