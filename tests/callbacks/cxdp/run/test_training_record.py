@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
-from braggwatch.callbacks.cxdp.records import ScreeningResult
+from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningResult
 from braggwatch.callbacks.cxdp.run.judging import CurveJudge
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection
@@ -21,19 +22,20 @@ from support.trained_manifest import FCC_METALS, manifest_for
 GOLD = {"material": "Au", "hkl": (1, 1, 1)}
 TUNGSTEN = {"material": "W", "hkl": (1, 1, 0)}
 OUTSIDE = "the crystal is bcc, cxdp-test/1.0.0 was trained for fcc alone"
+IDENTITY = ModelIdentity(name="cxdp-test", version="1.0.0", sha256="0" * 64, runtime="none")
 SCREW = Verdict(
     outcome=Outcome.CLASSIFIED,
     label="screw",
     probabilities={"perfect": 0.02, "screw": 0.97, "edge": 0.01},
     confidence=0.97,
-    model=ModelIdentity(name="cxdp-test", version="1.0.0", sha256="0" * 64, runtime="none"),
+    model=IDENTITY,
 )
 
 
 class TrainedClassifier:
     """Answers alike always, and is of a bundle that was trained for fcc metals."""
 
-    identity = SCREW.model
+    identity = IDENTITY
 
     def __init__(self, answer: Verdict = SCREW) -> None:
         self.answer = answer
@@ -158,7 +160,9 @@ def test_recorded_runs_go_by_the_same_rule(allowed, scan, bench_of, preset_with)
 def test_what_is_judged_on_a_device_goes_by_the_same_rule():
     classifier = TrainedClassifier()
     made = SimpleNamespace(intensity=np.zeros((2, 2, 2), np.float32), batch=object())
+    model_input = cast("ModelInput", made)
     tungsten = StatedReflection((1, 1, 0), "preset", lattice=stated_lattice(material="W"))
-    verdict, trained = CurveJudge(classifier)(made, tungsten)
+    verdict, trained = CurveJudge(classifier)(model_input, tungsten)
+    assert trained is not None
     assert classifier.on_device == 1
     assert (verdict.outcome, trained.answer) == (Outcome.OUT_OF_DISTRIBUTION, "no")
