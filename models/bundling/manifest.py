@@ -96,6 +96,30 @@ class BundleMetrics(_Frozen):
     ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of outlier.")
 
 
+class RingLimit(_Frozen):
+    """How bright one crystal's fringes are from one distance of the peak to the next."""
+
+    from_voxels: FiniteFloat = Field(gt=0.0, description="Where the ring begins; it ends where the next one begins.")
+    max_ratio: FiniteFloat = Field(gt=0.0, description="Largest value there, relative to the peak.")
+
+
+class PeakLimits(_Frozen):
+    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.peak_checks`; none: not checked."""
+
+    min_fringe_contrast: FiniteFloat | None = Field(
+        default=None, ge=0.0, le=1.0, description="Contrast of the dark fringes; below it: unsure."
+    )
+    max_aspect: FiniteFloat | None = Field(
+        default=None, ge=1.0, description="Longest over shortest axis of the particle; above it: unsure."
+    )
+    max_hole_ratio: FiniteFloat | None = Field(
+        default=None, gt=0.0, description="Light about voxels without any, relative to the peak; above it: unsure."
+    )
+    rings: tuple[RingLimit, ...] | None = Field(
+        default=None, description="Brightness by distance from the peak; above one: out of distribution."
+    )
+
+
 class VolumeLimits(_Frozen):
     """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.volume_checks`."""
 
@@ -105,6 +129,9 @@ class VolumeLimits(_Frozen):
     min_peak_to_mean: FiniteFloat = Field(ge=0.0)
     second_peak_radius_voxels: FiniteFloat = Field(
         gt=0.0, description="A second peak is looked for outside this distance from the first."
+    )
+    peak: PeakLimits | None = Field(
+        default=None, description="Bounds of the peak's fringes, shape and wholeness; none: not checked."
     )
 
 
