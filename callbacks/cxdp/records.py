@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
-from braggwatch.models.verdict import Verdict
+from braggwatch.models.verdict import PERFECT, Verdict, region_statement
 from braggwatch.models.verdict_html import VerdictCard
 from braggwatch.sim.crystallography.fcc import Miller
 from braggwatch.sim.crystallography.visibility import directions
@@ -171,6 +171,16 @@ class ScreeningResult(BaseModel):
         return _in_words(self.verdict, self.burgers)
 
     @property
+    def region_statement(self) -> str | None:
+        """How far from the centre "perfect" excludes lines, or that this isn't known; None for other classes."""
+        return region_statement(self.verdict)
+
+    @property
+    def region_radius(self) -> float | None:
+        """Radius within which "perfect" excludes lines over the cube root of the volume; None where it isn't known."""
+        return None if self.verdict.region is None else self.verdict.region.radius
+
+    @property
     def blind_directions(self) -> int | None:
         """Number of the six Burgers directions with g·b = 0 at this reflection, None if unknown."""
         return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
@@ -245,8 +255,9 @@ LiveRecord = ScreeningResult | ProvisionalVerdict
 
 def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
     label = verdict.label
-    if label == "perfect":
-        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label == PERFECT:
+        region = "how far from the centre is unknown" if verdict.region is None else verdict.region.short
+        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}; {region}"
     if label is None or verdict.headline == verdict.label:
         return label or verdict.headline
     return f"{verdict.headline}: {label}"

@@ -17,7 +17,7 @@ from scipy import fft
 from braggwatch.models.bundling.manifest import PeakLimits, RingLimit
 from braggwatch.sim.errors import InputError
 
-RING_FRINGES = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+RING_FRINGES = (2.5, 3.0, 4.0, 5.0, 6.0)
 """Where the rings begin in which a second peak is looked for, in fringe periods; the last has no end."""
 
 _NEAREST_FRINGE = 1.2
@@ -123,7 +123,8 @@ def fit_peak_limits(
     quantile
         Fraction of the calibration volumes that each limit lets pass.
     margin
-        Factor by which each limit is then loosened, at least 1; twice for rings and holes, which have long tails.
+        Factor by which each limit is then loosened, at least 1: twice for rings and holes, which have long tails; not
+        for the contrast, where the price of a false alarm is no more than ``unsure``.
     """
     if not measures:
         raise InputError("limits need at least one measured volume")
@@ -136,7 +137,7 @@ def fit_peak_limits(
     contrast = float(np.quantile([one.fringe_contrast for one in measures], 1.0 - quantile, method="lower"))
     rings = zip(*(one.ring_ratios for one in measures), strict=True)
     return PeakLimits(
-        min_fringe_contrast=contrast / margin,
+        min_fringe_contrast=contrast,
         max_aspect=max(high([one.aspect for one in measures]), 1.0) * margin,
         max_hole_ratio=max(high([one.hole_ratio for one in measures]) * margin**2, 0.01),
         rings=tuple(

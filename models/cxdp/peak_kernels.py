@@ -82,9 +82,7 @@ def fringe_dips(
                     continue
                 along = step / np.sqrt(np.float64(square))
                 a, b, c = (i - middle) * along, (j - middle) * along, (k - middle) * along
-                beside = np.sqrt(
-                    _between(volume, i + a, j + b, k + c) * _between(volume, i - a, j - b, k - c)
-                )
+                beside = np.sqrt(_between(volume, i + a, j + b, k + c) * _between(volume, i - a, j - b, k - c))
                 here = volume[i, j, k]
                 dips[number] = (here - beside) / (here + beside + np.float32(1e-3))
                 number += 1

@@ -116,7 +116,9 @@ def show(screen: Console, results: list[ScreeningResult]) -> None:
     for result in results:
         verdict, quality = result.verdict, result.quality
         frames = f"{result.frames_received}/{result.frames_expected if result.frames_expected is not None else '?'}"
-        notes = "; ".join(filter(None, [verdict.reason, *(quality.flags if quality is not None else ())]))
+        notes = "; ".join(
+            filter(None, [verdict.reason, result.region_statement, *(quality.flags if quality is not None else ())])
+        )
         score = "" if verdict.ood_score is None else f"{verdict.ood_score:.1f} (limit {verdict.ood_threshold:.1f})"
         table.add_row(
             str(result.scan_id if result.scan_id is not None else result.run_uid[:8]),
@@ -142,7 +144,7 @@ def _reports(
 
     name = model if model is not None else settings.screening.model
     path = Registry(settings.screening.registry).locate(name)
-    classifier = BundleClassifier.load(path, threads=settings.screening.threads)
+    classifier = BundleClassifier.load(path, threads=settings.screening.threads, prior=settings.screening.prior)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
     yield from screen_documents(records, preset, preprocessor, classifier, settings.assembly)
 

@@ -28,6 +28,8 @@ _COLUMNS_BEFORE = (
     "burgers_seen",
     "burgers_blind",
     "blind_directions",
+    "region_radius",
+    "region_share",
 )
 _COLUMNS_AFTER = (
     "confidence",
@@ -44,6 +46,7 @@ _COLUMNS_AFTER = (
     "model",
     "model_sha256",
     "reason",
+    "prior",
 )
 
 
@@ -109,6 +112,8 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "burgers_seen": known and directions(known.seen),
         "burgers_blind": known and directions(known.blind),
         "blind_directions": result.blind_directions,
+        "region_radius": result.region_radius,
+        "region_share": verdict.region and verdict.region.share,
         "confidence": verdict.confidence,
         "prediction_set": " ".join(verdict.prediction_set),
         "ood_score": verdict.ood_score,
@@ -123,6 +128,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "model": verdict.model and verdict.model.id,
         "model_sha256": verdict.model and verdict.model.sha256,
         "reason": verdict.reason,
+        "prior": verdict.prior and " ".join(f"{name}={share:g}" for name, share in verdict.prior.items()),
     }
 
 
