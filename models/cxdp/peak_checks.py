@@ -151,13 +151,18 @@ def second_peaks(measures: PeakMeasures, limits: PeakLimits) -> str | None:
     """Say at what distance something is brighter than one crystal's fringes are there; None where nothing is."""
     if limits.rings is None:
         return None
-    for ratio, ring in zip(measures.ring_ratios, limits.rings, strict=True):
-        if ratio > ring.max_ratio:
-            return (
-                f"something of {ratio:.2%} of the peak lies {ring.from_voxels:.0f} or more voxels beside it "
-                f"(one crystal's fringes there reach {ring.max_ratio:.2%})"
-            )
-    return None
+    broken = [
+        (ratio / ring.max_ratio, ratio, ring)
+        for ratio, ring in zip(measures.ring_ratios, limits.rings, strict=True)
+        if ratio > ring.max_ratio
+    ]
+    if not broken:
+        return None
+    _, ratio, ring = max(broken, key=lambda one: one[0])
+    return (
+        f"something of {ratio:.2%} of the peak lies {ring.from_voxels:.0f} or more voxels beside it "
+        f"(one crystal's fringes there reach {ring.max_ratio:.2%})"
+    )
 
 
 def lost(measures: PeakMeasures, limits: PeakLimits) -> tuple[str, ...]:
