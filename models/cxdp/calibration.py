@@ -27,15 +27,15 @@ class CalibrationVolumes:
     measures
         N volume measures.
     peaks
-        N measures of the peak's fringes, shape and wholeness.
+        N measures of the peak's fringes, shape and wholeness; none where these aren't to be checked.
     fringe_period_voxels
         That the volumes were made at.
     """
 
     outputs: CalibrationOutputs
     measures: tuple[VolumeMeasures, ...]
-    peaks: tuple[PeakMeasures, ...]
     fringe_period_voxels: float
+    peaks: tuple[PeakMeasures, ...] = ()
 
     def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
         """Add the bounds of the volume checks to what was fitted to the outputs.
@@ -45,9 +45,10 @@ class CalibrationVolumes:
         quantile
             Fraction that each volume check lets pass before its margin.
         """
-        limits = fit_volume_limits(list(self.measures), self.fringe_period_voxels, quantile).model_copy(
-            update={"peak": fit_peak_limits(list(self.peaks), self.fringe_period_voxels, quantile)}
-        )
+        period = self.fringe_period_voxels
+        limits = fit_volume_limits(list(self.measures), period, quantile)
+        if self.peaks:
+            limits = limits.model_copy(update={"peak": fit_peak_limits(list(self.peaks), period, quantile)})
         return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
 
 
@@ -82,4 +83,4 @@ def run_volumes(
     if not logits:
         raise InputError("calibration needs at least one volume")
     outputs = CalibrationOutputs(np.stack(logits), np.stack(features))
-    return CalibrationVolumes(outputs, tuple(measures), tuple(peaks), fringe_period_voxels)
+    return CalibrationVolumes(outputs, tuple(measures), fringe_period_voxels, tuple(peaks))

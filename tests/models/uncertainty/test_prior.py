@@ -43,7 +43,7 @@ def test_a_prior_that_fits_no_bundle_is_told_at_the_start(manifest: Manifest) ->
         SitePrior.of({"loop": 0.5, first: 0.5}, manifest)
     with pytest.raises(InputError, match=f"no share is given for {others[0]}"):
         SitePrior.of({first: 1.0}, manifest)
-    with pytest.raises(InputError, match="add up to 0.9, not to 1"):
+    with pytest.raises(InputError, match=r"add up to 0\.9, not to 1"):
         checked_prior({"a": 0.5, "b": 0.4})
     with pytest.raises(InputError, match="above 0, got b = 0"):
         checked_prior({"a": 1.0, "b": 0.0})
