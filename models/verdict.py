@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict_html import Tone, VerdictCard, percent
 
+PERFECT = "perfect"
+"""The class of a crystal in which nothing was seen: it says no more than can be seen."""
+
 
 class Outcome(StrEnum):
     """How the judgement of one run ended. Only ``classified`` and ``partial`` may name a class."""
@@ -42,6 +45,39 @@ class ModelIdentity(BaseModel):
     def id(self) -> str:
         """Name and version in one word, e.g. ``cxdp-fcc/1.0.0``."""
         return f"{self.name}/{self.version}"
+
+
+class PerfectRegion(BaseModel):
+    """Where a verdict of ``perfect`` excludes dislocations: a ball about the particle's centre."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    radius: FiniteFloat = Field(gt=0.0, description="Its radius over the cube root of the particle's volume.")
+    share: FiniteFloat = Field(gt=0.0, lt=1.0, description="Share of visible lines in it that were found in tests.")
+
+    @property
+    def short(self) -> str:
+        """What completes ``perfect, ...``, e.g. ``within 0.30 of the size from the centre``."""
+        return f"within {self.radius:.2f} of the size from the centre"
+
+    @property
+    def statement(self) -> str:
+        """The same in full."""
+        return (
+            f"no line of the seen Burgers directions {self.short} ({self.share:.0%} of such lines were found in "
+            "tests); further out it can't tell"
+        )
+
+
+REGION_UNKNOWN = "how far from the centre this model finds lines is not known: a line near the rim may be missed"
+"""What stands in place of a region's statement where the bundle has none."""
+
+
+def region_statement(verdict: Verdict) -> str | None:
+    """Say where a verdict of ``perfect`` excludes lines; None for any other."""
+    if verdict.label != PERFECT:
+        return None
+    return REGION_UNKNOWN if verdict.region is None else verdict.region.statement
 
 
 _TONES: dict[Outcome, Tone] = {
@@ -78,6 +114,12 @@ class Verdict(BaseModel):
         default=None, description="Standard deviation of the label's probability over the symmetry copies."
     )
     model: ModelIdentity | None = None
+    region: PerfectRegion | None = Field(
+        default=None, description="Where 'perfect' excludes lines; none for other classes, and where it isn't known."
+    )
+    prior: dict[str, FiniteFloat] | None = Field(
+        default=None, description="The site's share of each class, where probabilities are weighted by it."
+    )
 
     @model_validator(mode="after")
     def _class_only_where_allowed(self) -> Verdict:
@@ -104,6 +146,8 @@ class Verdict(BaseModel):
             ("class", self.label),
             ("confidence", None if self.confidence is None else percent(self.confidence)),
             ("reason", self.reason),
+            ("excludes", region_statement(self)),
+            ("prior", None if self.prior is None else ", ".join(f"{k} {v:.2g}" for k, v in self.prior.items())),
             ("can't rule out", " or ".join(self.prediction_set) if len(self.prediction_set) > 1 else None),
             ("distance from training", self._distance),
             ("model", None if self.model is None else f"{self.model.id} on {self.model.runtime}"),

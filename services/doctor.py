@@ -141,7 +141,9 @@ def _model(settings: Settings) -> CheckResult:
     try:
         path = Registry(settings.screening.registry).locate(settings.screening.model)
         screening = settings.screening
-        classifier = BundleClassifier.load(path, threads=screening.threads, prefer=screening.runtime)
+        classifier = BundleClassifier.load(
+            path, threads=screening.threads, prefer=screening.runtime, prior=screening.prior
+        )
         difference = classifier.self_test()
     except Exception as error:  # noqa: BLE001 - a bundle can be wrong in every way a file can
         return CheckResult(name="model", status=Status.FAIL, finding=str(error), advice=advice)

@@ -19,6 +19,7 @@ from braggwatch.callbacks.cxdp.run.scan_shares import check_shares
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.sadp.limits import PatternLimits
 from braggwatch.models.runtimes.factory import RuntimePreference
+from braggwatch.models.uncertainty.prior import checked_prior
 from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.codec import PayloadFormat
 from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings, normalise_address
@@ -90,8 +91,18 @@ class ScreeningSettings(_Group):
         description="Name classes of crystals whose lattice or reflection the model wasn't trained for, with a note in "
         "the record. Else such a run is out_of_distribution.",
     )
+    prior: dict[str, float] | None = Field(
+        default=None,
+        description="Share of each of the model's classes that is expected here, adding up to 1: weights the "
+        "probabilities. None: as common as in the model's calibration.",
+    )
     expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
     stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")
+
+    @field_validator("prior")
+    @classmethod
+    def _sound_prior(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        return None if value is None else checked_prior(value)
 
     @field_validator("provisional_at")
     @classmethod

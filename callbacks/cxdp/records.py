@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
-from braggwatch.models.verdict import Verdict
+from braggwatch.models.verdict import PERFECT, Verdict, region_statement
 from braggwatch.models.verdict_html import VerdictCard
 from braggwatch.sim.crystallography.miller import Miller, indices
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -198,6 +198,16 @@ class ScreeningResult(BaseModel):
         return _training_note(self)
 
     @property
+    def region_statement(self) -> str | None:
+        """How far from the centre "perfect" excludes lines, or that this isn't known; None for other classes."""
+        return region_statement(self.verdict)
+
+    @property
+    def region_radius(self) -> float | None:
+        """Radius within which "perfect" excludes lines over the cube root of the volume; None where it isn't known."""
+        return None if self.verdict.region is None else self.verdict.region.radius
+
+    @property
     def blind_directions(self) -> int | None:
         """Number of the lattice's Burgers directions with g·b = 0 at this reflection, None if unknown."""
         return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
@@ -270,8 +280,9 @@ LiveRecord = ScreeningResult | ProvisionalVerdict
 def _in_words(record: ScreeningResult | ProvisionalVerdict) -> str:
     verdict, burgers = record.verdict, record.burgers
     label = verdict.label
-    if label == "perfect":
-        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label == PERFECT:
+        region = "how far from the centre is unknown" if verdict.region is None else verdict.region.short
+        label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}; {region}"
     if label is not None and record.trained_for is not None and record.trained_for.answer == "no":
         label = f"{label} (by a model not trained for this crystal)"
     if label is None or verdict.headline == verdict.label:

@@ -22,6 +22,7 @@ class VerdictDevice(StandardReadable):
 
     ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
     document carries a NaN. ``blind_directions`` is -1 where unknown: 0 says that the reflection sees every direction.
+    ``region_radius`` is -1 for other classes than ``perfect``, and where it is unknown.
     """
 
     def __init__(self, source: VerdictSource, timeout_s: float = 10.0, name: str = "verdict") -> None:
@@ -35,6 +36,7 @@ class VerdictDevice(StandardReadable):
             self.outcome, self._set_outcome = soft_signal_r_and_setter(str)
             self.completeness, self._set_completeness = soft_signal_r_and_setter(float)
             self.blind_directions, self._set_blind_directions = soft_signal_r_and_setter(int, -1)
+            self.region_radius, self._set_region_radius = soft_signal_r_and_setter(float, -1.0)
             self.run_uid, self._set_run_uid = soft_signal_r_and_setter(str)
             self.model_id, self._set_model_id = soft_signal_r_and_setter(str)
         super().__init__(name=name)
@@ -53,4 +55,5 @@ class VerdictDevice(StandardReadable):
         self._set_confidence(verdict.confidence or 0.0)
         self._set_completeness(verdict.completeness or 0.0)
         self._set_model_id(verdict.model_id or "")
+        self._set_region_radius(-1.0 if verdict.region_radius is None else verdict.region_radius)
         self._set_blind_directions(-1 if verdict.blind_directions is None else verdict.blind_directions)

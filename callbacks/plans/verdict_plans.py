@@ -44,6 +44,9 @@ class PlanVerdict:
     blind_directions
         Number of the lattice's Burgers directions that are invisible at this reflection (g·b = 0): ``"perfect"`` only
         excludes dislocations with the others. None if unknown; don't treat that as 0.
+    region_radius
+        Distance from the centre, over the cube root of the particle's volume, up to which ``"perfect"`` excludes
+        dislocations. None for other classes, and where it isn't known.
     """
 
     run_uid: str
@@ -54,6 +57,7 @@ class PlanVerdict:
     model_id: str | None
     reason: str | None
     blind_directions: int | None = None
+    region_radius: float | None = None
 
     @property
     def answered(self) -> bool:
@@ -73,6 +77,7 @@ class PlanVerdict:
             model_id=verdict.model.id if verdict.model is not None else None,
             reason=verdict.reason,
             blind_directions=result.blind_directions,
+            region_radius=result.region_radius,
         )
 
     @classmethod

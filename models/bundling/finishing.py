@@ -26,6 +26,7 @@ from braggwatch.models.bundling.manifest import (
     TaskJson,
     TestedRuntime,
     ValidDomain,
+    VisibleRegion,
 )
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.runtimes.onnx import OnnxRuntime
@@ -77,6 +78,8 @@ class BundleStatement:
     alien_classes: tuple[str, ...] = ()
     groups: TaskJson | None = None
     order_rule: TaskJson | None = None
+    prior: dict[str, float] | None = None
+    visible_region: VisibleRegion | None = None
 
 
 def calibrated_graph(
@@ -159,6 +162,8 @@ def finish_bundle(
         temperature=graph.fit.temperature,
         symmetry_copies=statement.symmetry_copies,
         thresholds=graph.fit.thresholds,
+        prior=statement.prior,
+        visible_region=statement.visible_region,
         valid_domain=statement.valid_domain,
         provenance=statement.provenance.model_copy(update={"parameters": parameters}),
         metrics=statement.metrics,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+PRIOR_TOLERANCE = 0.01
+"""Largest deviation from 1 of a prior's sum: shares are written with two or three figures."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -96,6 +99,30 @@ class BundleMetrics(_Frozen):
     ood_auroc: dict[str, FiniteFloat] = Field(default_factory=dict, description="AUROC by kind of outlier.")
 
 
+class RingLimit(_Frozen):
+    """How bright one crystal's fringes are from one distance of the peak to the next."""
+
+    from_voxels: FiniteFloat = Field(gt=0.0, description="Where the ring begins; it ends where the next one begins.")
+    max_ratio: FiniteFloat = Field(gt=0.0, description="Largest value there, relative to the peak.")
+
+
+class PeakLimits(_Frozen):
+    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.peak_checks`; none: not checked."""
+
+    min_fringe_contrast: FiniteFloat | None = Field(
+        default=None, ge=0.0, le=1.0, description="Contrast of the dark fringes; below it: unsure."
+    )
+    max_aspect: FiniteFloat | None = Field(
+        default=None, ge=1.0, description="Longest over shortest axis of the particle; above it: unsure."
+    )
+    max_hole_ratio: FiniteFloat | None = Field(
+        default=None, gt=0.0, description="Light about voxels without any, relative to the peak; above it: unsure."
+    )
+    rings: tuple[RingLimit, ...] | None = Field(
+        default=None, description="Brightness by distance from the peak; above one: out of distribution."
+    )
+
+
 class VolumeLimits(_Frozen):
     """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.volume_checks`."""
 
@@ -106,6 +133,54 @@ class VolumeLimits(_Frozen):
     second_peak_radius_voxels: FiniteFloat = Field(
         gt=0.0, description="A second peak is looked for outside this distance from the first."
     )
+    peak: PeakLimits | None = Field(
+        default=None, description="Bounds of the peak's fringes, shape and wholeness; none: not checked."
+    )
+
+
+class VisibleRegionRow(_Frozen):
+    """How many lines were found at each distance from the centre, in patterns of one range of counts and contrast."""
+
+    peak_counts_from: FiniteFloat = Field(ge=0.0, description="Smallest peak voxel of the range, counts.")
+    fringe_contrast_from: FiniteFloat = Field(ge=0.0, le=1.0, description="Smallest fringe contrast of the range.")
+    lines: tuple[int, ...] = Field(description="Visible lines tested, for each range of distances.")
+    found: tuple[int, ...] = Field(description="Those of them that were not called perfect.")
+
+    @model_validator(mode="after")
+    def _found_of_those_tested(self) -> VisibleRegionRow:
+        if len(self.lines) != len(self.found):
+            raise ValueError(f"{len(self.lines)} numbers of lines and {len(self.found)} of those found")
+        if any(not 0 <= found <= lines for lines, found in zip(self.lines, self.found, strict=True)):
+            raise ValueError("no more lines can be found than were tested")
+        return self
+
+
+class VisibleRegion(_Frozen):
+    """How far off the centre the bundle finds lines, measured on crystals that training never saw.
+
+    A distance is that of the line from the particle's centre over the cube root of its volume.
+    """
+
+    share: FiniteFloat = Field(default=0.95, gt=0.0, lt=1.0, description="Share that must be found to count as seen.")
+    fewest_lines: int = Field(default=20, ge=1, description="Ranges with fewer lines than this don't count as seen.")
+    distances: tuple[FiniteFloat, ...] = Field(
+        default=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), description="Where each range of distances begins; the last is open."
+    )
+    rows: tuple[VisibleRegionRow, ...] = Field(
+        min_length=1, description="One for each range of counts and contrast, which ends where the next one begins."
+    )
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> VisibleRegion:
+        rising = all(low < high for low, high in zip(self.distances, self.distances[1:], strict=False))
+        if len(self.distances) < 2 or self.distances[0] != 0.0 or not rising:
+            raise ValueError(f"distances must rise from 0, got {self.distances}")
+        if any(len(row.lines) != len(self.distances) for row in self.rows):
+            raise ValueError(f"each row must have {len(self.distances)} ranges of distances")
+        places = [(row.peak_counts_from, row.fringe_contrast_from) for row in self.rows]
+        if len(set(places)) < len(places):
+            raise ValueError("two rows are of the same range of counts and contrast")
+        return self
 
 
 class Thresholds(_Frozen):
@@ -211,6 +286,12 @@ class Manifest(BaseModel):
         default=8, description="Mirror images averaged in calibration; the classifier's default."
     )
     thresholds: Thresholds
+    prior: dict[str, FiniteFloat] | None = Field(
+        default=None, description="Share of each class among the calibration samples; none: not stated."
+    )
+    visible_region: VisibleRegion | None = Field(
+        default=None, description="How far off the centre lines are found; none: not measured."
+    )
     valid_domain: ValidDomain = Field(default_factory=ValidDomain)
     provenance: Provenance
     metrics: BundleMetrics | None = None
@@ -244,6 +325,16 @@ class Manifest(BaseModel):
     def _outliers_are_classes(self) -> Manifest:
         if not set(self.alien_classes) < set(self.classes):
             raise ValueError(f"alien classes {self.alien_classes} must be some, not all, of {self.classes}")
+        return self
+
+    @model_validator(mode="after")
+    def _prior_is_of_the_classes(self) -> Manifest:
+        if self.prior is None:
+            return self
+        if set(self.prior) != set(self.classes) or min(self.prior.values()) <= 0.0:
+            raise ValueError(f"the prior must give each of {self.classes} a positive share, got {self.prior}")
+        if abs(sum(self.prior.values()) - 1.0) > PRIOR_TOLERANCE:
+            raise ValueError(f"the prior's shares add up to {sum(self.prior.values()):.4f}, not to 1")
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.models.cxdp.peak_checks import PeakMeasures, fit_peak_limits, measure_peak
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
 from braggwatch.models.runtimes.base import Runtime
@@ -25,6 +26,8 @@ class CalibrationVolumes:
         Of N volumes, for `braggwatch.models.uncertainty.trust.fit_trust`.
     measures
         N volume measures.
+    peaks
+        N measures of the peak's fringes, shape and wholeness; none where these aren't to be checked.
     fringe_period_voxels
         That the volumes were made at.
     """
@@ -32,6 +35,7 @@ class CalibrationVolumes:
     outputs: CalibrationOutputs
     measures: tuple[VolumeMeasures, ...]
     fringe_period_voxels: float
+    peaks: tuple[PeakMeasures, ...] = ()
 
     def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
         """Add the bounds of the volume checks to what was fitted to the outputs.
@@ -41,7 +45,10 @@ class CalibrationVolumes:
         quantile
             Fraction that each volume check lets pass before its margin.
         """
-        limits = fit_volume_limits(list(self.measures), self.fringe_period_voxels, quantile)
+        period = self.fringe_period_voxels
+        limits = fit_volume_limits(list(self.measures), period, quantile)
+        if self.peaks:
+            limits = limits.model_copy(update={"peak": fit_peak_limits(list(self.peaks), period, quantile)})
         return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
 
 
@@ -66,12 +73,14 @@ def run_volumes(
     logits: list[NDArray[np.float32]] = []
     features: list[NDArray[np.float32]] = []
     measures: list[VolumeMeasures] = []
+    peaks: list[PeakMeasures] = []
     for volume in volumes:
         output = runtime.run(symmetry_batch(volume, copies))
         logits.append(output.logits)
         features.append(output.features)
         measures.append(measure_volume(volume, radius))
+        peaks.append(measure_peak(volume, fringe_period_voxels))
     if not logits:
         raise InputError("calibration needs at least one volume")
     outputs = CalibrationOutputs(np.stack(logits), np.stack(features))
-    return CalibrationVolumes(outputs, tuple(measures), fringe_period_voxels)
+    return CalibrationVolumes(outputs, tuple(measures), fringe_period_voxels, tuple(peaks))

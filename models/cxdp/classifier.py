@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.bundle import Bundle
+from braggwatch.models.bundling.manifest import PeakLimits
 from braggwatch.models.bundling.tasks import DEFECT_TASK
+from braggwatch.models.cxdp.peak_checks import PeakMeasures, lost, measure_peak, second_peaks
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
+from braggwatch.models.cxdp.visible_region import perfect_region
 from braggwatch.models.cxdp.volume_checks import measure_volume, unusable, violations
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
@@ -19,7 +23,8 @@ from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
 from braggwatch.models.runtimes.self_test import golden_difference
 from braggwatch.models.runtimes.takeover import TakeoverRuntime
 from braggwatch.models.uncertainty.judging import Answer, distance_gate, judged
-from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.models.uncertainty.prior import SitePrior
+from braggwatch.models.verdict import PERFECT, ModelIdentity, Outcome, Verdict
 
 # The device that every runtime opens which reads device memory.
 _RUNTIMES_DEVICE = "cuda:0"
@@ -53,9 +58,10 @@ class BundleClassifier:
     Where its runtime fails on a volume, ONNX Runtime on the CPU runs that one and all that follow.
 
     A class is named only where all of this holds: the volume is finite, non-negative and not empty; it passes the
-    bundle's volume checks; its features are close to the training data; the network doesn't take it for what it learnt
-    to refuse; the calibrated probability, averaged over mirror images, reaches the confidence threshold; and the
-    conformal set holds that class alone.
+    bundle's volume checks; nothing that a class is read from is lost; its features are close to the training data; the
+    network doesn't take it for what it learnt to refuse; the calibrated probability, averaged over mirror images,
+    reaches the confidence threshold; and the conformal set holds that class alone. ``perfect`` also needs a distance
+    from the centre up to which lines were found in such patterns, where the bundle has measured it.
 
     Parameters
     ----------
@@ -70,11 +76,15 @@ class BundleClassifier:
         CPU threads of what takes over.
     on_takeover
         See :class:`TakeoverRuntime`.
+    prior
+        Share of each class that a site expects, weighting the probabilities; None: those of the calibration.
 
     Raises
     ------
     OtherTaskError
         If the bundle classifies something else than defects in a crystal.
+    InputError
+        If the prior isn't one of the bundle's classes, see `SitePrior.of`.
     """
 
     def __init__(
@@ -85,9 +95,11 @@ class BundleClassifier:
         *,
         threads: int = 2,
         on_takeover: Callable[[str], None] | None = None,
+        prior: Mapping[str, float] | None = None,
     ) -> None:
         bundle.require_task(DEFECT_TASK)
         self._bundle = bundle
+        self._prior = None if prior is None else SitePrior.of(prior, bundle.manifest)
         self._runtime = TakeoverRuntime(bundle, runtime, threads, on_takeover)
         self._copies: SymmetryCopies = bundle.manifest.symmetry_copies if copies is None else copies
         self._identity = _identity(bundle, runtime)
@@ -100,6 +112,7 @@ class BundleClassifier:
         copies: SymmetryCopies | None = None,
         prefer: RuntimePreference = "auto",
         on_takeover: Callable[[str], None] | None = None,
+        prior: Mapping[str, float] | None = None,
     ) -> BundleClassifier:
         """Read a bundle, verify it, open a runtime and run the golden self-test.
 
@@ -109,11 +122,13 @@ class BundleClassifier:
             If the bundle is incomplete, changed or of another task.
         RuntimeUnavailableError
             If nothing here can run it, or not to its golden outputs.
+        InputError
+            If the prior isn't one of the bundle's classes.
         """
         bundle = Bundle.load(bundle_path)
         bundle.require_task(DEFECT_TASK)
         runtime, _ = open_runtime(bundle, prefer, threads)
-        return cls(bundle, runtime, copies, threads=threads, on_takeover=on_takeover)
+        return cls(bundle, runtime, copies, threads=threads, on_takeover=on_takeover, prior=prior)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -197,14 +212,57 @@ class BundleClassifier:
 
     def _judge(self, intensity: NDArray[np.float32], output: RuntimeOutput) -> Verdict:
         manifest = self._bundle.manifest
+
+        @cache
+        def measures() -> PeakMeasures:
+            return measure_peak(intensity, manifest.input.fringe_period_voxels)
+
         gates = (
             lambda _: self._too_faint(intensity),
             lambda _: self._unlike_a_peak(intensity),
+            lambda _: self._not_alone(measures),
             distance_gate(manifest),
             self._looks_like_an_outlier,
             self._never_named,
         )
-        return judged(Answer.of(output, manifest, self._bundle.trust), manifest, gates, self.identity)
+        doubts = (
+            lambda _: self._lost(measures),
+            lambda answer: self._seen_nowhere(answer, intensity, measures),
+        )
+        answer = Answer.of(output, manifest, self._bundle.trust, self._prior)
+        verdict = judged(answer, manifest, gates, self.identity, doubts=doubts, prior=self._prior)
+        region = manifest.visible_region
+        if verdict.label != PERFECT or region is None:
+            return verdict
+        seen = perfect_region(region, float(intensity.max()), measures().fringe_contrast)
+        return verdict.model_copy(update={"region": seen})
+
+    def _not_alone(self, measures: Callable[[], PeakMeasures]) -> str | None:
+        limits = self._peak_limits
+        return None if limits is None else second_peaks(measures(), limits)
+
+    def _lost(self, measures: Callable[[], PeakMeasures]) -> str | None:
+        limits = self._peak_limits
+        return None if limits is None else "; ".join(lost(measures(), limits)) or None
+
+    def _seen_nowhere(
+        self, answer: Answer, intensity: NDArray[np.float32], measures: Callable[[], PeakMeasures]
+    ) -> str | None:
+        region = self._bundle.manifest.visible_region
+        if region is None or self.classes[answer.best] != PERFECT:
+            return None
+        counts, contrast = float(intensity.max()), measures().fringe_contrast
+        if perfect_region(region, counts, contrast) is not None:
+            return None
+        return (
+            f"nothing speaks for a line, but in patterns of {counts:.2g} counts and a fringe contrast of "
+            f"{contrast:.2f} fewer than {region.share:.0%} of the lines were found in tests, even near the centre"
+        )
+
+    @property
+    def _peak_limits(self) -> PeakLimits | None:
+        volume = self._bundle.manifest.thresholds.volume
+        return None if volume is None else volume.peak
 
     def _too_faint(self, intensity: NDArray[np.float32]) -> str | None:
         peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from braggwatch.models.bundling.manifest import Manifest
 from braggwatch.models.runtimes.base import RuntimeOutput
 from braggwatch.models.uncertainty.ood import sample_scores
+from braggwatch.models.uncertainty.prior import SitePrior
 from braggwatch.models.uncertainty.trust import TrustArrays
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 
@@ -25,15 +26,15 @@ class Answer:
     Attributes
     ----------
     probabilities
-        (K,) float64, mean over the symmetry copies, sum 1.
+        (K,) float64, mean over the symmetry copies, weighted by a site's prior where there is one; sum 1.
     best
         Index of the most probable class.
     confidence
         Its probability.
     members
-        Indices of the classes that can't be ruled out.
+        Indices of the classes that can't be ruled out, whatever the prior.
     p_values
-        (K,) float64, conformal.
+        (K,) float64, conformal; each is conditional on its class, so no prior changes it.
     ood_score
         Distance of the features from the training data.
     outlier_score
@@ -52,29 +53,35 @@ class Answer:
     flip_spread: float
 
     @classmethod
-    def of(cls, output: RuntimeOutput, manifest: Manifest, trust: TrustArrays) -> Answer:
+    def of(
+        cls, output: RuntimeOutput, manifest: Manifest, trust: TrustArrays, prior: SitePrior | None = None
+    ) -> Answer:
         """Average one sample's symmetry copies and compare them with the calibration.
 
         Parameters
         ----------
         output
             Of A copies of one sample, finite.
+        prior
+            A site's own; None: the calibration's.
         """
         per_copy = output.probabilities.astype(np.float64)
         mean = per_copy.mean(axis=0)
         mean = mean / mean.sum()
-        best = int(mean.argmax())
+        stated = mean if prior is None else prior.applied(mean)
+        spread = per_copy if prior is None else prior.applied(per_copy)
+        best = int(stated.argmax())
         return cls(
-            probabilities=mean,
+            probabilities=stated,
             best=best,
-            confidence=min(float(mean[best]), 1.0),
+            confidence=min(float(stated[best]), 1.0),
             members=trust.conformal.prediction_set(mean, manifest.thresholds.significance),
             p_values=trust.conformal.p_values(mean),
             ood_score=float(sample_scores(trust.detector, output.features[None])[0]),
             outlier_score=None
             if trust.outlier_head is None
             else float(trust.outlier_head.score(output.logits, output.features)),
-            flip_spread=float(per_copy[:, best].std()),
+            flip_spread=float(spread[:, best].std()),
         )
 
 
@@ -94,7 +101,15 @@ def distance_gate(manifest: Manifest) -> Gate:
     return gate
 
 
-def judged(answer: Answer, manifest: Manifest, gates: Sequence[Gate], identity: ModelIdentity) -> Verdict:
+def judged(
+    answer: Answer,
+    manifest: Manifest,
+    gates: Sequence[Gate],
+    identity: ModelIdentity,
+    *,
+    doubts: Sequence[Gate] = (),
+    prior: SitePrior | None = None,
+) -> Verdict:
     """Return the verdict on one sample.
 
     Parameters
@@ -102,8 +117,12 @@ def judged(answer: Answer, manifest: Manifest, gates: Sequence[Gate], identity: 
     gates
         Asked in this order; the first reason makes the verdict ``out_of_distribution``. What passes them all is
         ``unsure`` below the confidence threshold, and where the conformal set isn't the best class alone.
+    doubts
+        Asked after the gates; the first reason makes the verdict ``unsure``.
+    prior
+        That the answer was weighted by.
     """
-    outcome, reason = _outcome(answer, manifest, gates)
+    outcome, reason = _outcome(answer, manifest, gates, doubts)
     classes = manifest.classes
     return Verdict(
         outcome=outcome,
@@ -117,14 +136,21 @@ def judged(answer: Answer, manifest: Manifest, gates: Sequence[Gate], identity: 
         ood_threshold=manifest.thresholds.ood,
         flip_spread=answer.flip_spread,
         model=identity,
+        prior=None if prior is None else prior.shares,
     )
 
 
-def _outcome(answer: Answer, manifest: Manifest, gates: Sequence[Gate]) -> tuple[Outcome, str | None]:
+def _outcome(
+    answer: Answer, manifest: Manifest, gates: Sequence[Gate], doubts: Sequence[Gate]
+) -> tuple[Outcome, str | None]:
     for gate in gates:
         reason = gate(answer)
         if reason is not None:
             return Outcome.OUT_OF_DISTRIBUTION, reason
+    for doubt in doubts:
+        reason = doubt(answer)
+        if reason is not None:
+            return Outcome.UNSURE, reason
     classes, asked = manifest.classes, manifest.thresholds.confidence
     if answer.confidence < asked:
         name = classes[answer.best]

@@ -105,6 +105,7 @@ class PvTable:
             PvDefinition(
                 "BLIND_DIRECTIONS", "integer", "invisible Burgers directions (g.b = 0) of the lattice; -1: unknown"
             ),
+            PvDefinition("REGION_RADIUS", "number", "where perfect excludes lines, from the centre, in particle sizes"),
             *(PvDefinition(name, "number", f"calibrated probability of {label}") for label, name in names.items()),
             PvDefinition("CONFIDENCE", "number", "the largest probability"),
             PvDefinition("OOD", "number", "OOD score divided by its threshold", (), (1.0, OOD_MAJOR)),
@@ -155,6 +156,7 @@ class PvTable:
             "COMPLETENESS": completeness,
             "HKL": _text(_hkl(result.burgers)),
             "BLIND_DIRECTIONS": _integer(result.blind_directions),
+            "REGION_RADIUS": _number(result.region_radius),
             **{name: _number(verdict.probabilities.get(label)) for label, name in self._probabilities.items()},
             "CONFIDENCE": _number(verdict.confidence),
             "OOD": _ood(verdict),

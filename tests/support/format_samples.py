@@ -24,7 +24,7 @@ from braggwatch.callbacks.sadp.records import (
     SetAside,
 )
 from braggwatch.models.cxdp.training_domain import TrainedFor
-from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.models.verdict import ModelIdentity, Outcome, PerfectRegion, Verdict
 from braggwatch.services.sadp.live.pattern_picture import PatternPicture
 
 T0 = 1_700_000_000.25
@@ -80,6 +80,8 @@ def full_result() -> ScreeningResult:
             ood_threshold=10.0,
             flip_spread=0.015625,
             model=MODEL,
+            region=PerfectRegion(radius=0.25, share=0.95),
+            prior={"perfect": 0.5, "screw": 0.25, "edge": 0.25},
         ),
         frames_expected=64,
         frames_received=60,

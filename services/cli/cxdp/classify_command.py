@@ -117,7 +117,9 @@ def show(screen: Console, results: list[ScreeningResult]) -> None:
         verdict, quality = result.verdict, result.quality
         flags = quality.flags if quality is not None else ()
         frames = f"{result.frames_received}/{result.frames_expected if result.frames_expected is not None else '?'}"
-        notes = "; ".join(dict.fromkeys(filter(None, [verdict.reason, result.training_note, *flags])))
+        notes = "; ".join(
+            dict.fromkeys(filter(None, [verdict.reason, result.region_statement, result.training_note, *flags]))
+        )
         score = "" if verdict.ood_score is None else f"{verdict.ood_score:.1f} (limit {verdict.ood_threshold:.1f})"
         table.add_row(
             str(result.scan_id if result.scan_id is not None else result.run_uid[:8]),
@@ -143,7 +145,7 @@ def _reports(
 
     name = model if model is not None else settings.screening.model
     path = Registry(settings.screening.registry).locate(name)
-    classifier = BundleClassifier.load(path, threads=settings.screening.threads)
+    classifier = BundleClassifier.load(path, threads=settings.screening.threads, prior=settings.screening.prior)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
     yield from screen_documents(
         records,

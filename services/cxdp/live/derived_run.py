@@ -36,6 +36,10 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
         "revision": result.revision,
         "epoch": epoch,
         "latency_s": result.latency_s,
+        "region": result.region_statement,
+        "region_radius": result.region_radius,
+        "region_share": None if verdict.region is None else verdict.region.share,
+        **{f"prior_{name}": float(share) for name, share in (verdict.prior or {}).items()},
         **{f"probability_{name}": float(value) for name, value in verdict.probabilities.items()},
     }
     if verdict.model is not None:

@@ -27,6 +27,8 @@ _COLUMNS_BEFORE = (
     "burgers_seen",
     "burgers_blind",
     "blind_directions",
+    "region_radius",
+    "region_share",
 )
 _COLUMNS_AFTER = (
     "confidence",
@@ -44,6 +46,7 @@ _COLUMNS_AFTER = (
     "model_sha256",
     "reason",
     "trained_for",
+    "prior",
 )
 
 
@@ -109,6 +112,8 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "burgers_seen": known and known.seen_along,
         "burgers_blind": known and known.blind_along,
         "blind_directions": result.blind_directions,
+        "region_radius": result.region_radius,
+        "region_share": verdict.region and verdict.region.share,
         "confidence": verdict.confidence,
         "prediction_set": " ".join(verdict.prediction_set),
         "ood_score": verdict.ood_score,
@@ -124,6 +129,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "model_sha256": verdict.model and verdict.model.sha256,
         "reason": verdict.reason,
         "trained_for": result.trained_for and result.trained_for.answer,
+        "prior": verdict.prior and " ".join(f"{name}={share:g}" for name, share in verdict.prior.items()),
     }
 
 

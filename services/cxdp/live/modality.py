@@ -136,6 +136,7 @@ def open_curves(context: LiveContext) -> CurveModality:
         threads=screening.threads,
         prefer=screening.runtime,
         on_takeover=fallbacks.tell,
+        prior=screening.prior,
     )
     metrics.expect_classes(classifier.classes)
     metrics.backend(classifier.identity)

@@ -218,6 +218,7 @@ def make_bundle(
             specifications=tuple(facts.specifications),
         ),
         metrics=metrics,
+        prior={name: float(np.mean(calibration.labels == k)) for k, name in enumerate(CLASSES)},
     )
     golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
     return finish_bundle(root, graph, statement, trained=network, golden=golden, card=lambda _: card)

@@ -104,7 +104,20 @@ export function glyph(name) {
 /** The limits of a "perfect" verdict: a reflection doesn't show dislocations whose g·b is 0. Null for other classes. */
 export function asFarAs(result) {
   if (namedClass(result) !== NOTHING_SEEN) return null;
-  return result.burgers?.short ?? "as far as its reflection sees";
+  const { region } = result.verdict;
+  const reach = region ? `within ${region.radius.toFixed(2)} of the size from the centre` : "how far from the centre is unknown";
+  return `${result.burgers?.short ?? "as far as its reflection sees"}; ${reach}`;
+}
+
+/** How far from the centre a "perfect" verdict excludes lines, in full; null for other classes. */
+export function excludedRegion(result) {
+  if (namedClass(result) !== NOTHING_SEEN) return null;
+  const { region } = result.verdict;
+  if (!region) return "how far from the centre this model finds lines is not known: a line near the rim may be missed";
+  return (
+    `no line of the seen Burgers directions within ${region.radius.toFixed(2)} of the size from the centre ` +
+    `(${Math.round(100 * region.share)}% of such lines were found in tests); further out it can't tell`
+  );
 }
 
 /** What is to be said where a class stands though the model wasn't, or may not be, trained for the crystal; else null. */

@@ -1,6 +1,6 @@
 // The summary panel of the selected run.
 
-import { asFarAs, tag } from "./classes.js";
+import { asFarAs, excludedRegion, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, seconds } from "./format.js";
 
 function fact(list, name, value, title) {
@@ -59,6 +59,9 @@ export function drawSummary(node, result) {
   if (result.burgers) parts.push(text("p", "excludes", result.burgers.statement));
   const note = trainingNote(result);
   if (note) parts.push(text("p", "flags", note));
+  const region = excludedRegion(result);
+  if (region) parts.push(text("p", "excludes", region));
+  if (verdict.prior) parts.push(text("p", "excludes", `weighted by the site's prior: ${Object.entries(verdict.prior).map(([name, share]) => `${name} ${figure(share, 2)}`).join(", ")}`));
   if (verdict.reason) parts.push(text("p", "why", verdict.reason));
   if (quality?.flags.length) parts.push(text("p", "flags", quality.flags.join("; ")));
   parts.push(facts);

@@ -1,6 +1,6 @@
 // The live table: one row per run, newest first, updated in place when a revision arrives.
 
-import { asFarAs, kind, headline, look, probabilities, tag } from "./classes.js";
+import { asFarAs, excludedRegion, kind, headline, look, probabilities, tag } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, time } from "./format.js";
 
 function cell(className, content, title) {
@@ -51,7 +51,7 @@ function verdictAndReason(result) {
     const limit = document.createElement("small");
     limit.className = "limits";
     limit.textContent = words;
-    limit.title = result.burgers?.statement ?? "";
+    limit.title = [result.burgers?.statement, excludedRegion(result)].filter(Boolean).join("; ");
     box.append(limit);
   }
   const reason = result.verdict.reason ?? (result.quality?.flags ?? []).join("; ");

@@ -12,7 +12,7 @@ from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility
 from braggwatch.callbacks.plans.verdict_device import VerdictDevice
 from braggwatch.callbacks.plans.verdict_source import RecentVerdicts
-from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.models.verdict import ModelIdentity, Outcome, PerfectRegion, Verdict
 from braggwatch.sim.crystallography.stated_lattice import stated_lattice
 
 IDENTITY = ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none")
@@ -65,6 +65,7 @@ def test_a_plan_reads_the_verdict(run_engine: RunEngine):
         "verdict-outcome": "partial",
         "verdict-completeness": 0.9,
         "verdict-blind_directions": -1,
+        "verdict-region_radius": -1.0,
         "verdict-run_uid": "run-1",
         "verdict-model_id": "fake/1.0.0",
     }
@@ -80,6 +81,19 @@ def test_a_plan_reads_how_far_perfect_goes(run_engine: RunEngine, hkl, blind):
     record = result("run-1", verdict).model_copy(update={"burgers": burgers})
     source.put(ScreeningReport(record, None))
     assert read_verdict(run_engine, source, "run-1", 5.0)["verdict-blind_directions"] == blind
+
+
+def test_a_plan_reads_how_far_from_the_centre_perfect_goes(run_engine: RunEngine):
+    source = RecentVerdicts()
+    verdict = Verdict(
+        outcome=Outcome.CLASSIFIED,
+        label="perfect",
+        confidence=0.9,
+        model=IDENTITY,
+        region=PerfectRegion(radius=0.3, share=0.95),
+    )
+    source.put(ScreeningReport(result("run-1", verdict), None))
+    assert read_verdict(run_engine, source, "run-1", 5.0)["verdict-region_radius"] == 0.3
 
 
 @pytest.mark.parametrize("source", [RecentVerdicts(), BrokenSource()])

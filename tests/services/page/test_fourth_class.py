@@ -110,7 +110,7 @@ def test_it_reaches_the_record_the_table_the_metrics_and_the_derived_run(judged:
     assert judged.get("/classes").json() == CLASSES
 
     header, row = csv.reader(io.StringIO(judged.get("/runs.csv").text))
-    columns = ["blind_directions", *(f"p_{name}" for name in CLASSES), "confidence"]
+    columns = ["region_share", *(f"p_{name}" for name in CLASSES), "confidence"]
     at = header.index(columns[0])
     assert header[at : at + len(columns)] == columns
     assert float(row[header.index("p_twin")]) == verdict["probabilities"]["twin"]

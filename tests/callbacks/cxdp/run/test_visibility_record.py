@@ -62,7 +62,9 @@ def test_the_presets_reflection_is_taken_as_stated(scan, perfect_bench):
     assert result.burgers.origin == "preset"
     assert result.burgers.blind == ((1, -1, 0), (1, 0, -1), (0, 1, -1))
     assert "as the preset states it" in result.burgers.statement
-    assert result.in_words == "perfect, as far as 111 sees: blind to 3 of 6 Burgers directions"
+    assert result.in_words == (
+        "perfect, as far as 111 sees: blind to 3 of 6 Burgers directions; how far from the centre is unknown"
+    )
     assert result.verdict.label == "perfect"
     assert origins(result) == {"hkl.0": "preset", "hkl.1": "preset", "hkl.2": "preset"}
 
@@ -185,7 +187,9 @@ def test_it_goes_with_every_answer_of_a_network_and_with_no_other_end(scan_of, p
 def test_a_partial_perfect_is_no_plain_perfect_either(scan, perfect_bench):
     documents = scan.inline()
     bench = perfect_bench().feed([*documents[:2], *documents[3:]]).wait(3)
-    assert bench.result.in_words == "partial: perfect, as far as 111 sees: blind to 3 of 6 Burgers directions"
+    assert bench.result.in_words == (
+        "partial: perfect, as far as 111 sees: blind to 3 of 6 Burgers directions; how far from the centre is unknown"
+    )
 
 
 def test_records_of_before_still_load(scan, perfect_bench):
@@ -194,7 +198,7 @@ def test_records_of_before_still_load(scan, perfect_bench):
     del stored["burgers"]
     old = ScreeningResult.model_validate(stored)
     assert old.burgers is None
-    assert old.in_words == "perfect, as far as its reflection sees"
+    assert old.in_words == "perfect, as far as its reflection sees; how far from the centre is unknown"
 
 
 indices = st.tuples(*[st.integers(-99, 99)] * 3).filter(any)
