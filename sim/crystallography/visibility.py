@@ -46,7 +46,7 @@ class Visibility:
     @property
     def sentence(self) -> str:
         """What a verdict at this reflection speaks of and what it can't, with every direction by name."""
-        known = f"at {indices(self.hkl)} a line with {burgers_vectors(self.seen)} would show"
+        known = f"at {indices(self.hkl)} lines with {burgers_vectors(self.seen)} can be seen"
         if self.blind:
             return f"{known}; this reflection can't see {burgers_vectors(self.blind)} (g·b = 0)"
         families = list(dict.fromkeys(b.family for b in self.lattice.burgers_directions))

@@ -93,42 +93,42 @@ def test_indices_from_ten_on_are_kept_apart():
             "bcc",
             (2, 0, 0),
             "as far as 200 sees: blind to 2 of 7 Burgers directions",
-            "at 200 a line with b = ½[111], ½[11-1], ½[1-11], ½[1-1-1] or [100] would show; "
+            "at 200 lines with b = ½[111], ½[11-1], ½[1-11], ½[1-1-1] or [100] can be seen; "
             "this reflection can't see b = [010] or [001] (g·b = 0)",
         ),
         (
             "bcc",
             (1, 1, 0),
             "as far as 110 sees: blind to 3 of 7 Burgers directions",
-            "at 110 a line with b = ½[111], ½[11-1], [100] or [010] would show; "
+            "at 110 lines with b = ½[111], ½[11-1], [100] or [010] can be seen; "
             "this reflection can't see b = ½[1-11], ½[1-1-1] or [001] (g·b = 0)",
         ),
         (
             "bcc",
             (4, 1, 1),
             "and 411 sees all 7 Burgers directions",
-            "at 411 a line with b = ½[111], ½[11-1], ½[1-11], ½[1-1-1], [100], [010] or [001] would show: "
+            "at 411 lines with b = ½[111], ½[11-1], ½[1-11], ½[1-1-1], [100], [010] or [001] can be seen: "
             "these are all seven directions of ½⟨111⟩ and ⟨100⟩",
         ),
         (
             "spinel",
             (1, 1, 1),
             "as far as 111 sees: blind to 3 of 6 Burgers directions",
-            "at 111 a line with b = ½[110], ½[101] or ½[011] would show; "
+            "at 111 lines with b = ½[110], ½[101] or ½[011] can be seen; "
             "this reflection can't see b = ½[1-10], ½[10-1] or ½[01-1] (g·b = 0)",
         ),
         (
             "wurtzite",
             (0, 0, 2),
             "as far as 002 sees: blind to 3 of 10 Burgers directions",
-            "at 002 a line with b = [0001], ⅓[2-1-13], ⅓[2-1-1-3], ⅓[1-213], ⅓[1-21-3], ⅓[11-23] or ⅓[11-2-3] would "
-            "show; this reflection can't see b = ⅓[2-1-10], ⅓[1-210] or ⅓[11-20] (g·b = 0)",
+            "at 002 lines with b = [0001], ⅓[2-1-13], ⅓[2-1-1-3], ⅓[1-213], ⅓[1-21-3], ⅓[11-23] or ⅓[11-2-3] can "
+            "be seen; this reflection can't see b = ⅓[2-1-10], ⅓[1-210] or ⅓[11-20] (g·b = 0)",
         ),
         (
             "perovskite",
             (1, 0, 0),
             "as far as 100 sees: blind to 4 of 9 Burgers directions",
-            "at 100 a line with b = [100], [110], [1-10], [101] or [10-1] would show; "
+            "at 100 lines with b = [100], [110], [1-10], [101] or [10-1] can be seen; "
             "this reflection can't see b = [010], [001], [011] or [01-1] (g·b = 0)",
         ),
     ],
