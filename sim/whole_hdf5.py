@@ -27,6 +27,7 @@ def whole_hdf5(path: Path) -> Generator[h5py.File]:
         If the disk is full, or the like.
     """
     with whole_file(path) as partial:
+        partial.touch()  # a folder that takes no files says so before the work
         # the name is never opened; HDF5 refuses two open files of one
         with h5py.File(str(partial), "w", driver="core", backing_store=False, block_size=_GROW_BY) as file:
             yield file

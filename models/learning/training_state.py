@@ -165,7 +165,8 @@ def _read(path: Path) -> dict[str, Any]:
         state = torch.load(BytesIO(content), weights_only=True, map_location="cpu")
     except (OSError, KeyError, TypeError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise InputError(
-            f"{path} is no checkpoint of a training run, or is cut short ({_first_line(error)}): remove it to begin anew"
+            f"{path} is no checkpoint of a training run, or is cut short ({_first_line(error)}): remove it to begin "
+            "anew"
         ) from error
     if not isinstance(state, dict):
         raise InputError(f"{path} is no checkpoint of a training run: remove it to begin anew")
