@@ -128,7 +128,16 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
         folder,
         on_step,
         presentation=SpotPresentation(recipe.microscope),
+        settings={
+            "--width": str(recipe.width),
+            "--blocks": str(recipe.blocks),
+            "--start": "random weights" if recipe.start is None else _digest(recipe.start),
+        },
     )
+
+
+def _digest(path: Path) -> str:
+    return f"{path} ({hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
 
 
 def _start_from(network: nn.Module, weights: Path) -> None:

@@ -178,10 +178,11 @@ def _require_same_potential(entry: LibraryEntry) -> None:
     else:
         same = abs(entry.lattice_parameter_A - load_potential(entry.potential).lattice_parameter_A) < 1e-9
     if not same:
+        now_A = load_potential(entry.potential).lattice_parameter_A
         raise ForeignShardError(
             f"{entry.path} holds crystals of another potential than {entry.potential} is now (lattice parameter "
-            f"{entry.lattice_parameter_A:.4f} angstrom there, now {load_potential(entry.potential).lattice_parameter_A:.4f}): "
-            "it has changed. Give another folder with --out, or remove the old library"
+            f"{entry.lattice_parameter_A:.4f} angstrom there, {now_A:.4f} in the potential): it has "
+            "changed. Give another folder with --out, or remove the old library"
         )
 
 
@@ -241,6 +242,6 @@ def opened_shard(path: Path) -> Generator[h5py.File]:
     except (OSError, KeyError, RuntimeError, TypeError, ValidationError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ShardError(
-            f"{path} is damaged ({reason}): repeat the 'braggwatch cxdp relax' that made it, which makes it anew, or remove "
-            "it"
+            f"{path} is damaged ({reason}): repeat the 'braggwatch cxdp relax' that made it, which makes it anew, or "
+            "remove it"
         ) from error
