@@ -70,6 +70,7 @@ def card_text(
     untested = [name for name, row in zip(evaluation.classes, evaluation.confusion, strict=False) if not sum(row)]
     lacking = f" There was no {' and no '.join(untested)} to test on." if untested else ""
     named_accuracy = f", and that class is correct for {named.accuracy:.1%}" if named is not None else ""
+    told = ", ".join(scores)
     further = "" if further_from is None else f"the weights of {further_from}, then "
     return f"""# {name} {version}
 
@@ -82,7 +83,8 @@ measured ones{rejected}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.eleme
 preprocessing of live data. Specifications (and shards of each): {specifications}.
 
 **Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals;
-{statement(separation)}. {scores[0][0].upper()}{", ".join(scores)[1:]}; a class is named for {evaluation.coverage:.1%} of them{named_accuracy}.{lacking}
+{statement(separation)}. {told[0].upper()}{told[1:]}; a class is named for {evaluation.coverage:.1%} of
+them{named_accuracy}.{lacking}
 
 {tables}
 
