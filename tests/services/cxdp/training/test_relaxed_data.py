@@ -102,7 +102,7 @@ def test_a_potential_replaced_under_its_name_is_noticed(tmp_path: Path) -> None:
     for element in ("Pt", "Au"):
         write_setfl(zhou_potential(element), metal)
         if digests:
-            with pytest.raises(ForeignShardError, match="another potential than .*metal.eam.alloy is now"):
+            with pytest.raises(ForeignShardError, match=r"another potential than .*metal\.eam\.alloy is now"):
                 make(tmp_path / "Pt", 2, spec=spec)
             with pytest.raises(ForeignShardError, match="another potential"):
                 make(tmp_path / "Pt", 2, first=1, spec=spec)
