@@ -35,5 +35,5 @@ def check_device(name: str) -> None:
             else f"this PyTorch, {torch.__version__}, is built without CUDA"
         )
         raise InputError(f"device {name!r}: {why}. Train on 'cpu', or where a GPU and a PyTorch for it are")
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    if (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from 0")

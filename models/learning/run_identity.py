@@ -72,10 +72,10 @@ def fingerprint(source: Source) -> str:
         indices = np.arange(start, min(start + _AT_ONCE, len(source)))
         samples, labels = source.batch(indices)
         digest.update(f"{samples.dtype}{samples.shape}".encode())
-        digest.update(np.ascontiguousarray(samples))
-        digest.update(np.ascontiguousarray(labels))
+        digest.update(samples.tobytes())
+        digest.update(labels.tobytes())
         if isinstance(source, TellsClean):
-            digest.update(np.ascontiguousarray(source.clean(indices)))
+            digest.update(source.clean(indices).tobytes())
     return digest.hexdigest()
 
 
@@ -84,7 +84,7 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(np.ascontiguousarray(value.detach().cpu().float().numpy()))
+        digest.update(value.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:_DIGITS]
 
 

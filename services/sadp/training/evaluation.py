@@ -238,8 +238,7 @@ def card_text(
         else ""
     )
     apart = (
-        "none of which this training learnt from or was calibrated on; what the weights that it started from had learnt\n"
-        "from isn't known"
+        "of which this training saw none; what the weights that it started from had learnt from isn't known"
         if started
         else "used nowhere else: the parts were divided by structure, and compared"
     )

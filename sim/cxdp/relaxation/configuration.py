@@ -127,7 +127,7 @@ def potential_digest(name: str) -> str:
     )
     digest = hashlib.sha256(f"{potential.element}{numbers!r}".encode())
     for table in (potential.embedding_eV, potential.density, potential.pair_eV_A):
-        digest.update(np.ascontiguousarray(table, dtype=np.float64))
+        digest.update(table.astype(np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 
