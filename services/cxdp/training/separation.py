@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from braggwatch.models.bundling.bundle import MANIFEST_FILE
 from braggwatch.models.bundling.manifest import LearntCrystals, Manifest, Separation
 from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of, within_offset
 from braggwatch.services.cxdp.training.shard_making import SHARD_SIZE
 from braggwatch.sim.cxdp.datasets import SampleInfo, shard_facts
 from braggwatch.sim.cxdp.labels import CLASSES
+from braggwatch.sim.errors import InputError
 
 _SHOWN = 5
 _SHARD_NAME = re.compile(r"(?:.*/)?cxdp-([0-9a-f]{12})-([0-9]{6,})\.h5")
@@ -196,7 +199,11 @@ def _before(start: Path, parts: Sequence[Crystals], *, by_file: bool) -> _Before
 
 
 def _said(folder: Path) -> Manifest:
-    return Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path} is no manifest of a bundle: {error.errors()[0]['msg']}") from error
 
 
 def _learnt(training: Crystals, before: Manifest | None, *, random_start: bool) -> LearntCrystals:
