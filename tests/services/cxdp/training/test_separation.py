@@ -72,7 +72,7 @@ def test_crystals_of_older_shards_compare_within_their_library_alone(tmp_path: P
     assert "can't be told apart" in statement(unsure)
 
 
-def started_from(folder: Path, provenance: dict) -> Path:
+def started_from(folder: Path, provenance: dict[str, object]) -> Path:
     manifest = json.loads((production_bundle() / "model.json").read_text())
     manifest["provenance"] = {**manifest["provenance"], **provenance}
     target = folder / "earlier" / "1.0.0"
@@ -84,12 +84,12 @@ def started_from(folder: Path, provenance: dict) -> Path:
 def test_what_the_first_weights_learnt_from_counts(tmp_path: Path) -> None:
     learnt = {"numbers": {"1": [[0, 4], [200, 200]]}, "relaxed": ["c7"], "complete": True}
     start = started_from(tmp_path, {"learnt": learnt})
-    sets = [crystals(tmp_path, range(first, first + 3)) for first in (10, 100, 200)]
-    found = check_separation(*sets, start)
+    learning, calibration, test = (crystals(tmp_path, range(first, first + 3)) for first in (10, 100, 200))
+    found = check_separation(learning, calibration, test, start)
     assert found.separation.shared == 1
     assert "200 of seed 1" in found.overlaps[0]
     assert found.learnt.numbers == {"1": ((0, 4), (10, 12), (200, 200))}
-    apart = check_separation(sets[0], sets[1], crystals(tmp_path, range(300, 303)), start)
+    apart = check_separation(learning, calibration, crystals(tmp_path, range(300, 303)), start)
     assert (apart.separation.shared, apart.separation.earlier_known) == (0, True)
     assert "by earlier/1.0.0 and before it included" in statement(apart.separation)
 
@@ -98,7 +98,7 @@ def test_what_the_first_weights_learnt_from_counts(tmp_path: Path) -> None:
 def test_an_older_bundle_is_known_by_its_shards_names_and_never_whole(tmp_path: Path, first: int, shared: int) -> None:
     sets = {f"cxdp-{MEASURED.digest()}-007100.h5": "0" * 64}
     start = started_from(tmp_path, {"training_sets": sets, "learnt": None})
-    numbers = [crystals(tmp_path, range(at, at + 3)) for at in (10, 20_000, first)]
-    found = check_separation(*numbers, start).separation
+    learning, calibration, test = (crystals(tmp_path, range(at, at + 3)) for at in (10, 20_000, first))
+    found = check_separation(learning, calibration, test, start).separation
     assert (found.shared, found.earlier_known) == (shared, False)
     assert "used nowhere else" not in statement(found)
