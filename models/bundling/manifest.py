@@ -34,6 +34,19 @@ def task_json(said: BaseModel) -> TaskJson:
     return said.model_dump(mode="json")
 
 
+def plain_word(value: str) -> str:
+    """Return a bundle's name or version if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it isn't.
+    """
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} must be a plain lower-case word of letters, digits, '.', '_' and '-'")
+    return value
+
+
 Normalisation = Literal["log1p-max", "network"]
 """Inside the graph, before the network: log1p and division by the maximum; or nothing, the network does its own."""
 
@@ -217,6 +230,33 @@ class ValidDomain(_Frozen):
     notes: tuple[str, ...] = ()
 
 
+class LearntCrystals(_Frozen):
+    """The crystals that weights learnt from, for a later training that starts from them."""
+
+    numbers: dict[str, tuple[tuple[int, int], ...]] = Field(
+        default_factory=dict,
+        description="Continuum crystals by the specification's seed: first and last of each range.",
+    )
+    relaxed: tuple[str, ...] = Field(default=(), description="What stands for each relaxed crystal.")
+    complete: bool = Field(description="Whether these are all, those of earlier bundles included.")
+
+
+class Separation(_Frozen):
+    """Crystals in training, calibration and test, compared one by one."""
+
+    training: int = Field(ge=0, description="Crystals learnt from.")
+    calibration: int = Field(ge=0)
+    test: int = Field(ge=0)
+    shared: int = Field(
+        ge=0,
+        description="Crystals in several of these, or learnt from by an earlier bundle and calibrated or tested on.",
+    )
+    shared_outliers: int = Field(default=0, ge=0, description="Outliers both shown in training and tested on.")
+    unidentified: int = Field(default=0, ge=0, description="Relaxed crystals that couldn't be compared.")
+    started_from: str | None = Field(default=None, description="Bundle whose weights training started from.")
+    earlier_known: bool = Field(default=True, description="Whether all crystals that it learnt from are known.")
+
+
 class Provenance(_Frozen):
     """Where the weights come from."""
 
@@ -229,6 +269,10 @@ class Provenance(_Frozen):
     network: str | None = Field(default=None, description="Which network, e.g. 'foveated' or 'paper'.")
     specifications: tuple[str, ...] = Field(
         default=(), description="Digests of the specifications that the training files were made by."
+    )
+    learnt: LearntCrystals | None = Field(default=None, description="Crystals learnt from, where these are recorded.")
+    separation: Separation | None = Field(
+        default=None, description="How training, calibration and test are kept apart, where that was checked."
     )
 
     @field_validator("training_sets")
@@ -310,9 +354,7 @@ class Manifest(BaseModel):
     @field_validator("name", "version")
     @classmethod
     def _plain_word(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
-            raise ValueError(f"{value!r} must be a plain lower-case word of letters, digits, '.', '_' and '-'")
-        return value
+        return plain_word(value)
 
     @field_validator("classes")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import tempfile
 import time
@@ -15,15 +16,21 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braggwatch.models.bundling.bundle import MANIFEST_FILE, SUMS_FILE, Bundle, BundleError
-from braggwatch.models.bundling.manifest import Manifest
+from braggwatch.models.bundling.manifest import Manifest, plain_word
 from braggwatch.models.bundling.tasks import DEFECT_TASK
 from braggwatch.models.runtimes.base import RuntimeUnavailableError
 from braggwatch.models.runtimes.factory import open_runtime
-from braggwatch.sim.errors import BraggwatchError
+from braggwatch.sim.errors import BraggwatchError, InputError
+
+logger = logging.getLogger(__name__)
 
 INDEX_FILE = "index.json"
 PRODUCTION = "production"
 _LOCK_POLL_S = 0.05
+
+
+class VersionTakenError(InputError, FileExistsError):
+    """A registry holds that version already; the text says what to do."""
 
 
 class RegistryError(BraggwatchError):
@@ -55,6 +62,29 @@ class VerificationReport:
     def ok(self) -> bool:
         """Whether the bundle may be used."""
         return self.problem is None
+
+
+def check_new_bundle(root: Path, name: str, version: str) -> None:
+    """Make sure, before anything long begins, that a bundle can be written under this name.
+
+    Raises
+    ------
+    VersionTakenError
+        If that version exists: a bundle never changes.
+    InputError
+        If name or version aren't words that a bundle may have, or the folder can't be written to.
+    """
+    for what, word in (("name", name), ("version", version)):
+        try:
+            plain_word(word)
+        except ValueError as error:
+            raise InputError(f"the {what} of a bundle: {error}") from error
+    target = root / name / version
+    if target.exists():
+        raise VersionTakenError(f"{target} exists; a bundle never changes, give a new version")
+    there = next(one for one in (target.parent, *target.parent.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} can't be written to: give another folder of bundles with --registry")
 
 
 def default_root() -> Path:
@@ -154,7 +184,8 @@ class Registry:
     def locate(self, name: str) -> Path:
         """Folder of a bundle that a person named, by its own folder or by what `resolve` takes.
 
-        A folder that holds no bundle doesn't hide a bundle of that name: 'apt' may also be a folder of data.
+        A bare word is a name of the registry first: a folder that happens to be called so is written './production'. A
+        name with a '/' is a folder first, if that holds a bundle. Where both are there, the log says which was taken.
 
         Raises
         ------
@@ -162,14 +193,22 @@ class Registry:
             As `resolve` does, where there is no such folder either.
         """
         folder = Path(name)
-        if (folder / MANIFEST_FILE).is_file():
+        holds_bundle = (folder / MANIFEST_FILE).is_file()
+        if holds_bundle and os.sep in name:
+            if name in self.list() and not folder.samefile(self.root / name):
+                logger.warning("%s is taken from the folder here, not from %s", name, self.root)
             return folder
         try:
-            return self.resolve(name)
+            found = self.resolve(name)
         except RegistryError:
-            if folder.is_dir():
+            if folder.is_dir() and name not in self.index.aliases:
                 return folder  # reading it says what a bundle lacks there
             raise
+        if holds_bundle and not folder.samefile(found):
+            logger.warning(
+                "%s is %s of the registry; the folder here would be %s%s%s", name, found, os.curdir, os.sep, name
+            )
+        return found
 
     def verify(self, bundle_id: str | None = None) -> tuple[VerificationReport, ...]:
         """Check hashes, schema and golden outputs of one bundle or of all; never raises for a bad bundle."""

@@ -39,6 +39,20 @@ class TellsClean(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsWhere(Protocol):
+    """A source that knows which file each of its samples lies in."""
+
+    def where(self, index: int) -> str:
+        """Return the place of a sample in words: file and number."""
+        ...
+
+
+def whereabouts(source: Source, index: int) -> str:
+    """Return the place of a sample in words."""
+    return source.where(index) if isinstance(source, TellsWhere) else f"sample {index}"
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a network says of a source: logits (N, K), features (N, F), class indices (N,)."""

@@ -9,19 +9,33 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from braggwatch.models.learning.device import check_device
 from braggwatch.models.learning.presentation import Presentation
-from braggwatch.models.learning.sample_stream import Feed, Prediction, Source, TellsClean, batches, predict
+from braggwatch.models.learning.run_identity import run_identity
+from braggwatch.models.learning.run_lock import only_training_in
+from braggwatch.models.learning.sample_stream import (
+    Feed,
+    Prediction,
+    Source,
+    TellsClean,
+    batches,
+    predict,
+    whereabouts,
+)
 from braggwatch.models.learning.training_config import TrainingConfig, one_cycle, paper_config, rate_at
 from braggwatch.models.learning.training_state import CHECKPOINT_FILE, LOG_FILE, TrainingState, start_average, trim_log
-from braggwatch.sim.errors import BraggwatchError
+from braggwatch.sim.errors import BraggwatchError, InputError
+from braggwatch.sim.whole_file import writing
 
 __all__ = [
     "Prediction",
@@ -54,6 +68,7 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     *,
     presentation: Presentation,
+    settings: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Train a network and return the averaged one, on the CPU.
 
@@ -66,21 +81,40 @@ def train(
     config
         Knobs.
     folder
-        Receives ``log.jsonl`` and ``checkpoint.pt``; a checkpoint of the same configuration there is resumed.
+        Receives ``log.jsonl`` and ``checkpoint.pt``. A checkpoint of the very same training is resumed: same
+        configuration, samples, presentation and first weights.
     on_step
         Called with (step, loss), for a progress bar.
     presentation
         What of a sample the network is shown.
+    settings
+        What is to be named, should the folder's checkpoint be of other data or weights, e.g. ``{"--from": "..."}``.
 
     Raises
     ------
-    ValueError
-        If the folder's checkpoint was made with another configuration or network, or there is not even one batch.
+    InputError
+        If the folder's checkpoint is of another training or can't be read, another training is running there, the
+        device isn't here, a sample holds what is no number, or there is not even one batch.
     TrainingDivergedError
         If the loss is no finite number.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    check_device(config.device)
+    with only_training_in(folder):
+        return _train(model, source, validation, config, folder, on_step, presentation, settings or {})
+
+
+def _train(
+    model: nn.Module,
+    source: Source,
+    validation: Source,
+    config: TrainingConfig,
+    folder: Path,
+    on_step: Callable[[int, float], None] | None,
+    presentation: Presentation,
+    settings: Mapping[str, str],
+) -> nn.Module:
     torch.set_num_threads(config.threads)
+    identity = run_identity(model, source, validation, presentation, settings)
     torch.manual_seed(config.seed)
     device = torch.device(config.device)
     model = model.to(device)
@@ -89,18 +123,26 @@ def train(
         averaged=start_average(model),
         optimiser=_optimiser(model, config),
         generator=torch.Generator(device).manual_seed(config.seed),
+        identity=identity,
     )
     checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.exists():
         state.restore(checkpoint, config)
+        logger.warning("%s", _taken_up(checkpoint, state, config))
     trim_log(folder / LOG_FILE, state.step)
     stream = batches(len(source), config.batch, config.seed, state.step)
     watched = Feed(validation, config.device)
     feed = Feed(source, config.device)
     began = time.monotonic() - state.seconds
-    with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
-        while state.step < config.steps and not (config.patience and state.waited >= config.patience):
-            record = _step(state, feed.batch(next(stream)), config, presentation)
+    with writing(folder / LOG_FILE), (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+        while not _is_finished(state, config):
+            chosen = next(stream)
+            batch = feed.batch(chosen)
+            try:
+                record = _step(state, batch, config, presentation)
+            except TrainingDivergedError:
+                _blame_samples(source, chosen, batch[0])
+                raise
             if on_step is not None:
                 on_step(state.step, record["loss"])
             last = state.step == config.steps
@@ -126,6 +168,24 @@ def train(
     if state.best:
         state.averaged.load_state_dict(state.best)
     return state.averaged.cpu()
+
+
+def _is_finished(state: TrainingState, config: TrainingConfig) -> bool:
+    return state.step >= config.steps or bool(config.patience and state.waited >= config.patience)
+
+
+def _taken_up(checkpoint: Path, state: TrainingState, config: TrainingConfig) -> str:
+    if _is_finished(state, config):
+        return f"{checkpoint} holds this very training, finished at step {state.step}: no step is left to do"
+    return f"goes on from {checkpoint} at step {state.step} of {config.steps}"
+
+
+def _blame_samples(source: Source, chosen: NDArray[np.int64], samples: Tensor) -> None:
+    """Name the samples that hold what is no number, where they are why the loss is none."""
+    finite = samples.flatten(1).isfinite().all(dim=1).cpu().numpy()
+    bad = [whereabouts(source, int(index)) for index in chosen[~finite]]
+    if bad:
+        raise InputError(f"a sample holds values that are no numbers, so nothing can be learnt: {', '.join(bad)}")
 
 
 def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

@@ -70,11 +70,17 @@ class TrainingConfig:
 
     def same_run(self, stored: Mapping[str, object]) -> bool:
         """Whether a checkpoint's configuration is this one: a key it lacks, being newer, counts as its default."""
+        return not self.differences(stored)
+
+    def differences(self, stored: Mapping[str, object]) -> tuple[str, ...]:
+        """Name what of a checkpoint's configuration isn't as here, with both values; see `same_run`."""
         known = asdict(TrainingConfig())
         theirs = {**known, **stored}
         mine = asdict(self)
-        return all(
-            theirs[key] == mine.get(key) for key in theirs if key in known and key not in _WITHOUT_EFFECT_ON_THE_RESULT
+        return tuple(
+            f"{key}: {theirs[key]}, now {mine[key]}"
+            for key in known
+            if key not in _WITHOUT_EFFECT_ON_THE_RESULT and theirs[key] != mine[key]
         )
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from braggwatch.models.learning.run_identity import differences
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.sim.errors import InputError
+from braggwatch.sim.whole_file import writing
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.jsonl"
@@ -29,6 +35,8 @@ class TrainingState:
         The exponential moving average of ``model``.
     generator
         Of the augmentation, on the run's device.
+    identity
+        What decides the result besides the configuration (`braggwatch.models.learning.run_identity`).
     step
         Steps done.
     seconds
@@ -41,6 +49,7 @@ class TrainingState:
     averaged: nn.Module
     optimiser: torch.optim.Optimizer
     generator: torch.Generator
+    identity: Mapping[str, str]
     step: int = 0
     seconds: float = 0.0
     best_loss: float = float("inf")
@@ -56,8 +65,16 @@ class TrainingState:
             self.waited += 1
 
     def save(self, path: Path, config: TrainingConfig) -> None:
-        """Write a checkpoint; the file is complete or the former one."""
+        """Write a checkpoint; the file is complete or the former one.
+
+        Raises
+        ------
+        UnwritableError
+            If the disk is full, or the like.
+        """
         partial = path.with_suffix(".partial")
+        # torch's own writer turns a full disk into an error of its own that doesn't say so
+        content = BytesIO()
         torch.save(
             {
                 "model": self.model.state_dict(),
@@ -65,6 +82,7 @@ class TrainingState:
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
                 "config": asdict(config),
+                "identity": dict(self.identity),
                 "seconds": self.seconds,
                 "best_loss": self.best_loss,
                 "best": self.best,
@@ -73,9 +91,17 @@ class TrainingState:
                 "dropout": _ambient_state(self.generator.device),
                 "device": self.generator.device.type,
             },
-            partial,
+            content,
         )
-        partial.replace(path)
+        try:
+            with writing(path):
+                with partial.open("wb") as stream:
+                    stream.write(content.getbuffer())
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def restore(self, path: Path, config: TrainingConfig) -> None:
         """Go on from a checkpoint.
@@ -85,24 +111,31 @@ class TrainingState:
         Raises
         ------
         InputError
-            If it was made with another configuration or another network.
+            If it is of another run, can't be read, or is so old that it doesn't say what it learnt from.
         """
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if not config.same_run(state["config"]):
-            raise InputError(f"{path} belongs to another configuration: choose another folder or remove it")
+        state = _read(path)
+        way_out = "give another folder with --work, or remove that file to begin anew"
         try:
+            others = config.differences(state["config"])
+            if "identity" in state:
+                others += differences(state["identity"], self.identity)
+            if others:
+                raise InputError(f"{path} belongs to another training; {way_out}. What differs: {'; '.join(others)}")
+            if "identity" not in state:
+                raise InputError(
+                    f"{path} was written by an older version, which didn't record what it learnt from: {way_out}"
+                )
             self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise InputError(f"{path} belongs to another network: choose another folder or remove it") from error
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = int(state["step"])
-        # checkpoints of older versions hold no more than that
-        self.seconds = float(state.get("seconds", 0.0))
-        self.best_loss = float(state.get("best_loss", "inf"))
-        self.best = dict(state.get("best", {}))
-        self.waited = int(state.get("waited", 0))
-        if state.get("device") == self.generator.device.type:
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+            self.seconds = float(state["seconds"])
+            self.best_loss = float(state["best_loss"])
+            self.best = dict(state["best"])
+            self.waited = int(state["waited"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(f"{path} is no checkpoint of this network ({_first_line(error)}): {way_out}") from error
+        if state["device"] == self.generator.device.type:
             self.generator.set_state(state["generator"])
             _set_ambient_state(self.generator.device, state["dropout"])
         else:
@@ -118,11 +151,30 @@ def averaged_weights(path: Path) -> Weights:
     InputError
         If the file is no checkpoint.
     """
+    state = _read(path)
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
         return dict(state.get("best") or state["averaged"])
-    except (KeyError, TypeError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
-        raise InputError(f"{path} is no checkpoint of a training run: {str(error).partition(chr(10))[0]}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no checkpoint of a training run: {_first_line(error)}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # read here: of a file that ends too early torch's own reader may say "invalid argument"
+    content = path.read_bytes()
+    try:
+        state = torch.load(BytesIO(content), weights_only=True, map_location="cpu")
+    except (OSError, KeyError, TypeError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        raise InputError(
+            f"{path} is no checkpoint of a training run, or is cut short ({_first_line(error)}): remove it to begin "
+            "anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} is no checkpoint of a training run: remove it to begin anew")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def start_average(model: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from braggwatch.sim.apt.library import LibrarySpec, SdmSample
 from braggwatch.sim.shard_errors import ForeignShardError, ShardError
-from braggwatch.sim.whole_file import whole_file
+from braggwatch.sim.whole_hdf5 import whole_hdf5
 
 SDM_SHARD_SCHEMA = 1
 
@@ -60,7 +60,7 @@ def write_sdm_shard(path: Path, spec: LibrarySpec, seed: int, first: int, sample
         raise ValueError("a shard needs at least one sample")
     names = list(samples[0].parameters)
     drawn = np.array([[s.parameters[name] for name in names] for s in samples], dtype=np.float32)
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+    with whole_hdf5(path) as file:
         maps = np.stack([s.maps for s in samples]).astype(np.uint32)
         store = file.create_dataset("maps", data=maps, compression="gzip", shuffle=True, fletcher32=True)
         store.attrs["meaning"] = "counts of neighbours; axes: sample, pair of species, dz, dx"

@@ -98,6 +98,9 @@ class SampleInfo:
     strain_rad
         Root mean square of the smooth strain's phase over the crystal, radians (`sim.crystal.Crystal.strain_rad`);
         None if the sample is not a crystal, and in shards older than this field.
+    crystal
+        What stands for a relaxed crystal itself, in whichever library and data set; None for continuum crystals, which
+        the specification's seed and ``config`` determine, and in shards older than this field.
     """
 
     config: int
@@ -114,6 +117,7 @@ class SampleInfo:
     burgers: tuple[int, int, int] | None = None
     character_deg: float | None = None
     strain_rad: float | None = None
+    crystal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

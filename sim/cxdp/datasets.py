@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,15 @@ class CrystalSource(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsCrystals(Protocol):
+    """A source that knows what stands for each of its crystals itself, in whichever library."""
+
+    def identity(self, config: int) -> str | None:
+        """Return it for crystal ``config``; None if unknown."""
+        ...
+
+
 def ideal_intensity(
     setup: DiffractionSetup,
     amplitude: Callable[[NDArray[np.float64]], NDArray[np.complexfloating]],
@@ -147,7 +156,8 @@ def make_sample(
         crystal = crystals.draw(rng, config)
         if crystal.label not in spec.classes:
             return f"class {crystal.label} is not in the specification"
-    return scan_of(spec, crystal, preprocess, rng, config=config, source=source)
+    identity = crystals.identity(config) if isinstance(crystals, TellsCrystals) else None
+    return scan_of(spec, crystal, preprocess, rng, config=config, source=source, identity=identity)
 
 
 def scan_of(
@@ -158,6 +168,7 @@ def scan_of(
     *,
     config: int,
     source: str = "continuum",
+    identity: str | None = None,
 ) -> Sample | str:
     """Scan one crystal and preprocess the scan, or return the reason why it was rejected.
 
@@ -165,6 +176,8 @@ def scan_of(
     ----------
     config, source
         The crystal's number and its source, stored with the sample.
+    identity
+        What stands for a relaxed crystal itself (`SampleInfo.crystal`).
     """
     setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
@@ -194,6 +207,7 @@ def scan_of(
             burgers=None if line is None else line.burgers,
             character_deg=None if line is None else line.character_deg,
             strain_rad=crystal.strain_rad,
+            crystal=identity,
         ),
     )
 

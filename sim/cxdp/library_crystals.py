@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class Library(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsIdentity(Protocol):
+    """A library that knows what stands for a crystal itself, in whichever library it is."""
+
+    def identity(self, index: int) -> str:
+        """Return it."""
+        ...
+
+
 @dataclass(frozen=True)
 class LibraryCrystals:
     """A library as a `sim.datasets.CrystalSource`.
@@ -50,6 +59,10 @@ class LibraryCrystals:
     population: PopulationSpec
     visible: bool = True
     patterns_per_crystal: int = 10
+
+    def identity(self, config: int) -> str | None:
+        """Return what stands for a crystal itself, in whichever library; None where the library doesn't tell."""
+        return self.library.identity(config) if isinstance(self.library, TellsIdentity) else None
 
     @property
     def name(self) -> str:

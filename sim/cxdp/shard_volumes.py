@@ -26,7 +26,7 @@ class MappedVolumes:
 
     Notes
     -----
-    The checksums stored after each chunk are not checked here; making the set and verifying its card do that.
+    The checksums stored after each chunk are not checked here: `braggwatch.sim.cxdp.shards.verify_shard` does that.
     """
 
     def __init__(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.errors import InputError
 from braggwatch.sim.shard_errors import ForeignShardError, ShardError
-from braggwatch.sim.whole_file import whole_file
+from braggwatch.sim.whole_hdf5 import whole_hdf5
 
 SHARD_SCHEMA = 1
 _MEANING: Mapping[NuisanceWord, str] = {
@@ -80,7 +80,7 @@ def store_samples(
         Source of the relaxed crystals.
     """
     word = spec.nuisance if nuisance is None else nuisance
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+    with whole_hdf5(path) as file:
         store = file.create_dataset(
             "log_intensity",
             (0, 64, 64, 64),
@@ -132,6 +132,27 @@ def read_shard(path: Path) -> tuple[NDArray[np.float16], list[SampleInfo]]:
         if volumes.shape != (len(infos), 64, 64, 64):
             raise ValueError(f"{len(infos)} sample records for volumes of shape {volumes.shape}")
     return volumes, infos
+
+
+def verify_shard(path: Path) -> None:
+    """Read a whole shard, one pattern at a time, verifying checksums and that all values are finite.
+
+    Raises
+    ------
+    ShardError
+        If a pattern or the file is damaged; the text names both.
+    """
+    with _opened(path) as file:
+        volumes, infos = file["log_intensity"], _infos(file)
+        if not isinstance(volumes, h5py.Dataset) or volumes.shape != (len(infos), 64, 64, 64):
+            raise ShardError(f"{path} is damaged: its patterns and their records don't fit")
+        for number in range(len(infos)):
+            try:
+                volume = np.asarray(volumes[number])
+            except OSError as error:
+                raise ShardError(f"{path} is damaged at pattern {number}: {_one_line(error)}") from error
+            if not np.isfinite(volume).all():
+                raise ShardError(f"{path} is damaged at pattern {number}: some values are no numbers")
 
 
 def shard_facts(path: Path) -> ShardFacts:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.sadp.dataset import PatternSpec
 from braggwatch.sim.sadp.pattern_set import PatternSet, StructureFacts, join
-from braggwatch.sim.whole_file import whole_file
+from braggwatch.sim.whole_hdf5 import whole_hdf5
 
 SCHEMA = 1
 _COLUMNS = tuple(field.name for field in fields(PatternSet) if field.name != "structures")
@@ -31,7 +31,7 @@ def store_patterns(path: Path, spec: PatternSpec, patterns: PatternSet) -> None:
     OSError
         If it can't be written.
     """
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+    with whole_hdf5(path) as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["kind"] = "sadp-patterns"
         file.attrs["spec"] = spec.model_dump_json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -136,7 +137,7 @@ class OnnxEntrant:
     Parameters
     ----------
     model
-        Bytes of the graph, self-contained.
+        Bytes of a self-contained graph, or its file: weights in files of their own are then found beside it.
     name
         What it goes by.
     reading
@@ -150,15 +151,16 @@ class OnnxEntrant:
         If the graph can't be loaded, or its input or outputs aren't what `Reading` describes.
     """
 
-    def __init__(self, model: bytes, name: str, reading: Reading | None = None, threads: int = 2) -> None:
+    def __init__(self, model: bytes | Path, name: str, reading: Reading | None = None, threads: int = 2) -> None:
         self._reading = Reading() if reading is None else reading
         self._name = name
-        self._sha256 = hashlib.sha256(model).hexdigest()
+        self._sha256 = _sha256(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            graph = str(model) if isinstance(model, Path) else model
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class but Exception
             raise EntrantError(f"{name}: ONNX Runtime can't load it: {_one_line(error)}") from error
         self._input, self._layout, self._dtype = self._find_input()
@@ -171,7 +173,8 @@ class OnnxEntrant:
     @classmethod
     def from_file(cls, path: Path, reading: Reading | None = None, threads: int = 2) -> OnnxEntrant:
         """Read a file; raises OSError where that fails, else as the class does."""
-        return cls(path.read_bytes(), path.name, reading, threads)
+        path.open("rb").close()
+        return cls(path, path.name, reading, threads)
 
     @property
     def name(self) -> str:
@@ -180,7 +183,7 @@ class OnnxEntrant:
 
     @property
     def sha256(self) -> str:
-        """Of the graph."""
+        """Of the graph, followed by its weights where these are in files of their own."""
         return self._sha256
 
     @property
@@ -291,6 +294,29 @@ class OnnxEntrant:
                 f"{self._name}: no output {self._reading.score_output!r}; there are {sorted(self._outputs)}"
             )
         return self._reading.score_output
+
+
+# as ONNX writes where a tensor lies: key (field 1) "location", value (field 2) of so many bytes
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
+
+
+def _sha256(model: bytes | Path) -> str:
+    """Return the SHA-256 of a graph and, in the order of their names, the files that its weights lie in."""
+    if isinstance(model, bytes):
+        return hashlib.sha256(model).hexdigest()
+    graph = model.read_bytes()
+    digest = hashlib.sha256(graph)
+    names: set[bytes] = set()
+    for found in _LOCATION.finditer(graph):
+        length = found[1]
+        size = length[0] if len(length) == 1 else (length[0] & 0x7F) | length[1] << 7
+        names.add(graph[found.end() : found.end() + size])
+    for name in sorted(names):
+        beside = model.parent / name.decode("utf-8", "replace")
+        if beside.is_file():
+            with beside.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _one_line(error: Exception) -> str:

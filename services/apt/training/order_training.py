@@ -20,6 +20,7 @@ from braggwatch.models.apt.training.training_world import TrainingWorld
 from braggwatch.models.apt.training.trust_fitting import fit_sdm_trust, run_samples
 from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
 from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Manifest, Provenance, ValidDomain, task_json
+from braggwatch.models.bundling.registry import check_new_bundle
 from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import SdmEnsemble
@@ -97,8 +98,7 @@ def make_order_bundle(
     ValueError
         If the folder contains another recipe's samples or checkpoints.
     """
-    if (root / recipe.name / recipe.version).exists():
-        raise FileExistsError(f"{root / recipe.name / recipe.version} exists; give a new version")
+    check_new_bundle(root, recipe.name, recipe.version)
     total = recipe.volumes + recipe.held_out + recipe.rule_volumes
     seed = recipe.config.seed
 

@@ -31,6 +31,7 @@ from braggwatch.models.apt.training.vote_network import (
 from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
 from braggwatch.models.bundling.half_storage import in_half_storage
 from braggwatch.models.bundling.manifest import Manifest, Provenance, ValidDomain
+from braggwatch.models.bundling.registry import check_new_bundle
 from braggwatch.models.bundling.tasks import ORDER_TASK
 from braggwatch.models.learning.training_config import TrainingConfig
 from braggwatch.models.networks.sdm import DrawnSdmNet, PaperSdmNet
@@ -134,8 +135,7 @@ def make_paper_bundle(
     ValueError
         If the folder contains other maps or checkpoints, or the measured maps can't be read.
     """
-    if (root / recipe.name / recipe.version).exists():
-        raise FileExistsError(f"{root / recipe.name / recipe.version} exists; give a new version")
+    check_new_bundle(root, recipe.name, recipe.version)
     measured = None if recipe.measured is None else read_measured_maps(recipe.measured)
     training = simulated_pictures(recipe, work / "maps", on_maps)
     if measured is not None:

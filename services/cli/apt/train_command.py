@@ -48,12 +48,15 @@ def train(
         from braggwatch.models.apt.training.ensemble import sdm_config
         from braggwatch.models.apt.training.training_world import TrainingWorld
         from braggwatch.models.bundling.bundle import Bundle
-        from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.bundling.registry import Registry, check_new_bundle
+        from braggwatch.models.learning.device import check_device
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.services.apt.training.order_training import OrderRecipe, make_order_bundle
         from braggwatch.sim.validated import read_json_model
 
         keep_freed_memory()
+        check_new_bundle(Registry(registry).root, name, version)
+        check_device(device)
         recipe = OrderRecipe(
             name=name,
             version=version,

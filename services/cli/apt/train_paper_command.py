@@ -65,13 +65,16 @@ def train_paper(
     """
     with clear_errors():
         from braggwatch.models.bundling.bundle import Bundle
-        from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.bundling.registry import Registry, check_new_bundle
+        from braggwatch.models.learning.device import check_device
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.services.apt.training.vote_training import PaperRecipe, make_paper_bundle
         from braggwatch.sim.apt.library import LibrarySpec, load_library_spec
         from braggwatch.sim.validated import read_json_model
 
         keep_freed_memory()
+        check_new_bundle(Registry(registry).root, name, version)
+        check_device(device)
         recipe = PaperRecipe(
             name=name,
             version=version,

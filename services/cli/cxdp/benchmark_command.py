@@ -113,7 +113,7 @@ def _entrant(model: str, reading: Reading, threads: int) -> Entrant:
     from braggwatch.models.cxdp.classifier import BundleClassifier
 
     path = Path(model)
-    if path.is_file() or path.suffix == ".onnx":
+    if (path.is_file() and model not in Registry().aliases()) or path.suffix == ".onnx":
         return OnnxEntrant.from_file(path, reading, threads)
     if reading != Reading():
         raise InputError(f"{model} is a bundle, which says itself how it is fed and read: leave those options out")

@@ -23,7 +23,8 @@ def relax(
     """Build fcc crystals, relax their atoms, and label them by what is found afterwards.
 
     A line that has left the crystal is recorded as lost and never used as a label. Deterministic by seed and crystal
-    number; run again, it goes on where it stopped.
+    number; run again, it goes on where it stopped, and completes a library that is to grow. A damaged file is made
+    anew; crystals of a potential that has changed since are refused.
 
     Example: **braggwatch cxdp relax --n 300 --out data/relaxed** then **braggwatch cxdp simulate --library
     data/relaxed**
@@ -47,7 +48,8 @@ def relax(
                 part=None if shard is None else part_of(shard),
                 on_shard=lambda done: progress.advance(task, done),
             )
-        found = Counter((e.put_in, e.label) for path in paths for e in read_entries(path))
+        asked = range(first, first + crystals)
+        found = Counter((e.put_in, e.label) for path in paths for e in read_entries(path) if e.index in asked)
         if as_json:
             counts = {f"{put_in} -> {label}": number for (put_in, label), number in sorted(found.items())}
             write_json({"shards": [str(p) for p in paths], "found": counts, "spec": spec.digest()})

@@ -35,12 +35,15 @@ def train(
         Path | None,
         typer.Option(
             "--test",
-            help="Folder of test shards, of crystals used nowhere else. Without --calibration and --test, the data are "
-            "divided by crystal: 85, 10 and 5 % to learn from, to calibrate and to test.",
+            help="Folder of test shards, of crystals used nowhere else, which is checked. Without --calibration and "
+            "--test, the data are divided by crystal: 85, 10 and 5 % to learn from, to calibrate and to test.",
         ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "cxdp-fcc",
-    work: Annotated[Path, typer.Option("--work", help="Log and checkpoint; resumed where there.")] = Path("runs/train"),
+    work: Annotated[
+        Path,
+        typer.Option("--work", help="Log and checkpoint; the same training there is resumed, another's is refused."),
+    ] = Path("runs/train"),
     preset: Annotated[
         str,
         typer.Option(
@@ -76,11 +79,21 @@ def train(
             "rim leave hardly a mark.",
         ),
     ] = None,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Go on where training, calibration and test share crystals; terminal, card and manifest say so.",
+        ),
+    ] = False,
     workers: _Workers = 1,
     registry: _Root = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it 'production' when it is written.")] = False,
 ) -> None:
     """Train the CXDP network, calibrate it, test it and write its bundle. Resumes after an interruption.
+
+    Before the first step it reads every shard and refuses damaged ones, a class that is missing, crystals that are both
+    learnt from and tested on, and a version that is taken.
 
     Shards without noise ('braggwatch cxdp simulate --nuisance none') are given counts, noise, gaps and aliens anew each
     time they are shown.
@@ -88,18 +101,22 @@ def train(
     Example: **braggwatch cxdp train --data data/train --calibration data/calibration --test data/test --version 1.0.0**
     """
     with clear_errors():
-        from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.bundling.registry import Registry, check_new_bundle
+        from braggwatch.models.learning.device import check_device
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.models.networks.factory import network_kind
         from braggwatch.services.cxdp.training.bundle_making import (
-            BundleRecipe,
+            check_recipe,
             find_shards,
             train_network,
             write_tested_bundle,
         )
+        from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe
         from braggwatch.services.cxdp.training.labelled_shards import Split
 
         keep_freed_memory()
+        check_new_bundle(Registry(registry).root, name, version)
+        check_device(device)
         if (calibration is None) != (test is None):
             raise InputError("give both of --calibration and --test, or neither to divide the data")
         split = Split() if calibration is None else None
@@ -126,8 +143,18 @@ def train(
             network=network_kind(network or ("paper" if preset == "paper" else "foveated")),
             split=split,
             largest_line_offset=largest_line_offset,
+            allow_overlap=allow_overlap,
             test_workers=workers,
         )
+        with counted_progress() as progress:
+            task = progress.add_task("checking the shards", total=None)
+            checked = check_recipe(
+                recipe,
+                Registry(registry).root,
+                lambda done, of: progress.update(task, completed=done, total=of),
+            )
+        for warning in checked.warnings:
+            error_console().print(f"note: {warning}", soft_wrap=True, markup=False)
         with counted_progress() as progress:
             task = progress.add_task("training", total=recipe.config.steps)
             trained = train_network(

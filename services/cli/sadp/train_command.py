@@ -53,7 +53,8 @@ def train(
     Example: **braggwatch sadp train --data data/sadp --data data/sadp-thick --version 1.0.0**
     """
     with clear_errors():
-        from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.bundling.registry import Registry, check_new_bundle
+        from braggwatch.models.learning.device import check_device
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.models.learning.training_config import TrainingConfig
         from braggwatch.services.sadp.training.bundle_making import SadpRecipe, train_sadp, write_sadp_bundle
@@ -61,6 +62,8 @@ def train(
         from braggwatch.sim.sadp.pattern_set import join
 
         keep_freed_memory()
+        check_new_bundle(Registry(registry).root, name, version)
+        check_device(device)
         if split not in {"structure", "prototype"}:
             raise InputError(f"the split is 'structure' or 'prototype', not {split!r}")
         files = tuple(file for one in data for file in (sorted(one.glob("*.h5")) if one.is_dir() else (one,)))

@@ -52,6 +52,7 @@ def train_resnet(
     Example: **braggwatch sadp train-resnet --data data/sadp --network resnet101 --device cuda --work runs/resnet101**
     """
     with clear_errors():
+        from braggwatch.models.learning.device import check_device
         from braggwatch.models.learning.freed_memory import keep_freed_memory
         from braggwatch.models.sadp.pictures import PAPER, PictureSettings
         from braggwatch.services.sadp.training.resnet import ResNetRecipe, published_schedule, training_patterns
@@ -60,6 +61,7 @@ def train_resnet(
         from braggwatch.sim.sadp.pattern_set import join
 
         keep_freed_memory()
+        check_device(device)
         if split not in {"structure", "prototype"}:
             raise InputError(f"the split is 'structure' or 'prototype', not {split!r}")
         if augmentation not in {"paper", "microscope"}:

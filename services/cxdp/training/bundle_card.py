@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from braggwatch.models.bundling.manifest import Separation
 from braggwatch.models.cxdp.evaluation import Evaluation, Score
+from braggwatch.services.cxdp.training.separation import statement
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts
 
 
@@ -12,6 +14,7 @@ def card_text(
     bundle_id: str,
     facts: TrainingFacts,
     evaluation: Evaluation,
+    separation: Separation,
     *,
     outliers: Mapping[str, int],
     further_from: str | None,
@@ -20,6 +23,8 @@ def card_text(
 
     Parameters
     ----------
+    separation
+        How training, calibration and test are kept apart.
     outliers
         Number of training patterns of each outlier kind, labelled as to be rejected.
     further_from
@@ -62,7 +67,10 @@ def card_text(
     if defect is not None:
         scores.append(f"{defect.accuracy:.1%} perfect against defect")
     scores.append(f"expected calibration error {evaluation.calibration_error:.3f}")
+    untested = [name for name, row in zip(evaluation.classes, evaluation.confusion, strict=False) if not sum(row)]
+    lacking = f" There was no {' and no '.join(untested)} to test on." if untested else ""
     named_accuracy = f", and that class is correct for {named.accuracy:.1%}" if named is not None else ""
+    told = ", ".join(scores)
     further = "" if further_from is None else f"the weights of {further_from}, then "
     return f"""# {name} {version}
 
@@ -74,8 +82,9 @@ measured ones{rejected}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.eleme
 {", ".join(facts.reflections)}; peaks of {low:.0e} to {high:.0e} counts. {noise} The patterns went through the
 preprocessing of live data. Specifications (and shards of each): {specifications}.
 
-**Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals used nowhere else:
-{", ".join(scores)}; a class is named for {evaluation.coverage:.1%} of them{named_accuracy}.
+**Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals;
+{statement(separation)}. {told[0].upper()}{told[1:]}; a class is named for {evaluation.coverage:.1%} of
+them{named_accuracy}.{lacking}
 
 {tables}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,32 +22,28 @@ from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation
 from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.cxdp.report import write_report
-from braggwatch.models.cxdp.symmetry import SymmetryCopies
 from braggwatch.models.learning.training import train
-from braggwatch.models.learning.training_config import TrainingConfig
-from braggwatch.models.networks.factory import NamedClasses, NetworkKind, make_network
+from braggwatch.models.networks.factory import NamedClasses, make_network
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from braggwatch.services.cxdp.training.bundle_card import card_text
+from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples, training_samples
 from braggwatch.services.cxdp.training.bundle_testing import run_test
-from braggwatch.services.cxdp.training.labelled_shards import (
-    LabelledShards,
-    Part,
-    PartName,
-    Split,
-    crystal_of,
-    find_shards,
-)
+from braggwatch.services.cxdp.training.labelled_shards import crystal_of, find_shards
+from braggwatch.services.cxdp.training.recipe_checks import check_recipe, recipe_separation
+from braggwatch.services.cxdp.training.separation import SeparationCheck
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts, training_facts
 from braggwatch.services.version import tool_version
 from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.cxdp.shards import shard_facts
 from braggwatch.sim.errors import InputError
+from braggwatch.sim.whole_file import writing
 
 __all__ = [
     "BundleRecipe",
     "calibration_samples",
+    "check_recipe",
     "find_shards",
     "make_bundle",
     "run_test",
@@ -60,88 +56,13 @@ _WATCHED_SHARDS = 4
 _GOLDEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BundleRecipe:
-    """What goes into a bundle.
-
-    Attributes
-    ----------
-    training, outliers
-        Shards to train on; outliers are an extra class (outlier exposure) and may be empty. A shard named twice counts
-        twice.
-    calibration
-        Shards of other crystals, for temperature, conformal scores and the distance threshold.
-    test, test_outliers
-        Shards of further crystals and outliers, for the scores in the manifest.
-    split
-        Divides the shards by crystal, if training, calibration and test are the same shards.
-    largest_line_offset
-        Train and calibrate with dislocations up to this distance from the centre, in cube roots of the crystal's
-        volume; None: all. The test always uses all.
-    start_from
-        A bundle's folder to start training from its weights; None: random weights.
-    confidence, ood_quantile, outlier_quantile
-        Probability below which the verdict is ``unsure``; shares of in-distribution patterns that pass the gate on
-        feature distance and the gate on the outlier class.
-    test_workers
-        Processes of the test.
-    """
-
-    name: str
-    version: str
-    training: tuple[Path, ...]
-    outliers: tuple[Path, ...]
-    calibration: tuple[Path, ...]
-    test: tuple[Path, ...]
-    test_outliers: tuple[Path, ...]
-    config: TrainingConfig
-    network: NetworkKind = "foveated"
-    split: Split | None = None
-    largest_line_offset: float | None = None
-    start_from: Path | None = None
-    copies: SymmetryCopies = 4
-    confidence: float = 0.7
-    significance: float = 0.05
-    ood_quantile: float = 0.999
-    outlier_quantile: float = 0.995
-    test_workers: int = 1
-
-    def part(self, name: PartName) -> Part | None:
-        """Return the part of the shards' crystals with this purpose; None: all."""
-        return None if self.split is None else Part(self.split, name)
-
-
-def training_samples(recipe: BundleRecipe) -> LabelledShards:
-    """Open a recipe's training set, with any outliers as an extra class."""
-    return LabelledShards(
-        [*recipe.training, *recipe.outliers],
-        outlier_class=bool(recipe.outliers),
-        part=recipe.part("training"),
-        largest_line_offset=recipe.largest_line_offset,
-    )
-
-
-def calibration_samples(recipe: BundleRecipe, shards: Sequence[Path]) -> LabelledShards:
-    """Open the calibration crystals of some shards.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    samples = LabelledShards(shards, part=recipe.part("calibration"), largest_line_offset=recipe.largest_line_offset)
-    if not len(samples):
-        raise InputError("there are no crystals for calibration: make more, or give a folder of them")
-    return samples
-
-
 def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
-    """Train a recipe's network on its shards; resumes from ``folder``.
+    """Train a recipe's network on its shards; resumes from ``folder`` what this very recipe began there.
 
     Raises
     ------
     InputError
-        If the weights to start from belong to another network.
+        If the weights to start from belong to another network, or ``folder`` holds another training.
     """
     torch.manual_seed(recipe.config.seed)
     network = make_network(recipe.network, len(CLASSES) + bool(recipe.outliers))
@@ -160,11 +81,33 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
         folder,
         on_step,
         presentation=PatternPresentation(),
+        settings=_named_settings(recipe),
     )
 
 
+def _named_settings(recipe: BundleRecipe) -> dict[str, str]:
+    """Return what decides the weights besides the configuration, by the options that a user knows."""
+    start = "random weights"
+    if recipe.start_from is not None:
+        digest = hashlib.sha256((recipe.start_from / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
+        start = f"{recipe.start_from.parent.name}/{recipe.start_from.name} ({digest})"
+    offset = recipe.largest_line_offset
+    return {
+        "--network": recipe.network,
+        "--from": start,
+        "--largest-line-offset": "any" if offset is None else f"{offset:g}",
+        "the classes": ", ".join((*CLASSES, *(("outliers",) if recipe.outliers else ()))),
+    }
+
+
 def make_bundle(
-    recipe: BundleRecipe, network: nn.Module, facts: TrainingFacts, root: Path, metrics: BundleMetrics | None, card: str
+    recipe: BundleRecipe,
+    network: nn.Module,
+    facts: TrainingFacts,
+    root: Path,
+    metrics: BundleMetrics | None,
+    card: str,
+    checked: SeparationCheck | None = None,
 ) -> Path:
     """Calibrate a trained network and write its bundle.
 
@@ -178,6 +121,8 @@ def make_bundle(
         Folder of bundles.
     metrics, card
         Test results, for the manifest and for readers.
+    checked
+        How training, calibration and test are kept apart, for the manifest.
     """
     calibration = calibration_samples(recipe, recipe.calibration)
 
@@ -216,6 +161,8 @@ def make_bundle(
             seed=recipe.config.seed,
             network=recipe.network,
             specifications=tuple(facts.specifications),
+            learnt=None if checked is None else checked.learnt,
+            separation=None if checked is None else checked.separation,
         ),
         metrics=metrics,
         prior={name: float(np.mean(calibration.labels == k)) for k, name in enumerate(CLASSES)},
@@ -245,7 +192,13 @@ def write_tested_bundle(
     on_shard
         Called with (test shards done, test shards in total).
     """
-    facts = training_facts(tuple(dict.fromkeys(recipe.training)), recipe.part("training"))
+    facts = training_facts(
+        tuple(dict.fromkeys(recipe.training)),
+        recipe.part("training"),
+        recipe.largest_line_offset,
+        outliers=tuple(dict.fromkeys(recipe.outliers)),
+    )
+    checked = recipe_separation(recipe)
     with TemporaryDirectory(dir=work) as folder:
         draft = make_bundle(recipe, network, facts, Path(folder), None, "draft")
         evaluation = run_test(
@@ -262,7 +215,9 @@ def write_tested_bundle(
         f"{recipe.name}/{recipe.version}",
         facts,
         evaluation,
+        checked.separation,
         outliers=Counter(info.label for path in dict.fromkeys(recipe.outliers) for info in shard_facts(path).infos),
         further_from=None if recipe.start_from is None else f"{recipe.start_from.parent.name}/{recipe.start_from.name}",
     )
-    return make_bundle(recipe, network, facts, root, evaluation.metrics(), card), evaluation
+    with writing(root / recipe.name / recipe.version):
+        return make_bundle(recipe, network, facts, root, evaluation.metrics(), card, checked), evaluation

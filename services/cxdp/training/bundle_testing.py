@@ -11,6 +11,7 @@ from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation, Prediction, predict, summarise_all
 from braggwatch.services.batch.executors import one_core_each
 from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, Part
+from braggwatch.sim.cxdp.shards import verify_shard
 
 
 def run_test(
@@ -35,6 +36,11 @@ def run_test(
         Processes, one core each; with more than one, they run the bundle on the CPU, whatever ``classifier`` uses.
     on_shard
         Called with (shards done, shards in total).
+
+    Raises
+    ------
+    ShardError
+        If a shard is damaged; the text names it and the pattern.
     """
     tasks = [(path, part) for path in (*shards, *outliers)]
     by_shard: dict[Path, list[Prediction]] = {}
@@ -80,5 +86,6 @@ def _load_once(bundle: Path) -> BundleClassifier:
 
 
 def _predictions(classifier: BundleClassifier, path: Path, part: Part | None) -> list[Prediction]:
+    verify_shard(path)  # a damaged pattern would be left out of the score without a word
     samples = LabelledShards([path], outlier_class=True, unclassed=True, part=part)
     return predict(classifier, samples.labelled(), classifier.classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,18 @@ class Part:
         return self.split.part(crystal_of(info)) == self.name
 
 
+_EACH = re.compile(r"x\d+$")
+
+
 def crystal_of(info: SampleInfo) -> str:
-    """Return the name of a sample's crystal: continuum and relaxed crystals are numbered separately."""
-    return str(info.config) if info.source == CONTINUUM else f"{info.source}/{info.config}"
+    """Return the name of a sample's crystal: continuum and relaxed crystals are numbered separately.
+
+    A relaxed crystal's name is its own, whatever data set shows it. Shards older than that record give its number in
+    the library; the patterns a crystal has in a data set are no part of the name.
+    """
+    if info.crystal is not None:
+        return f"relaxed/{info.crystal}"
+    return str(info.config) if info.source == CONTINUUM else f"{_EACH.sub('', info.source)}/{info.config}"
 
 
 class LabelledShards:
@@ -97,13 +107,14 @@ class LabelledShards:
         part: Part | None = None,
         largest_line_offset: float | None = None,
     ) -> None:
+        self._paths = tuple(paths)
         self._source = ShardSource(paths, CLASSES)
         selected = [
             index
             for index, info in enumerate(self._source.infos)
             if _is_selected(info.label, outlier_class, unclassed)
             and (part is None or part.holds(info))
-            and (largest_line_offset is None or info.line_distance <= largest_line_offset)
+            and within_offset(info, largest_line_offset)
         ]
         self._selected = np.asarray(selected, dtype=np.int64)
         self.infos: tuple[SampleInfo, ...] = tuple(self._source.infos[index] for index in selected)
@@ -121,6 +132,20 @@ class LabelledShards:
     def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which samples are expected intensities without noise, (B,) bool."""
         return self._source.clean(self._selected[indices])
+
+    def fingerprint(self) -> str:
+        """Return a digest of the files' content and of what is taken from them, in order."""
+        digest = hashlib.sha256()
+        for path in self._paths:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(self._selected.tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+    def where(self, index: int) -> str:
+        """Return a sample's file and its number there."""
+        return self._source.where(int(self._selected[index]))
 
     def counts(self, index: int) -> NDArray[np.float32]:
         """Return one (64, 64, 64) float32 volume of counts; a noiseless one gets noise, the same each time."""
@@ -151,6 +176,11 @@ class LabelledShards:
                 source=info.source.split("-")[0] if is_crystal else None,
                 character_deg=info.character_deg if has_line else None,
             )
+
+
+def within_offset(info: SampleInfo, largest_line_offset: float | None) -> bool:
+    """Return whether a sample's line, if any, is as close to the centre as asked for; None: any is."""
+    return largest_line_offset is None or info.line_distance <= largest_line_offset
 
 
 def _is_selected(label: str, outliers: bool, unclassed: bool) -> bool:

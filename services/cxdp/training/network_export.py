@@ -89,9 +89,11 @@ def export_network(source: str, to: Path, registry: Registry, temperature: float
 
 def _weights(source: str, registry: Registry) -> tuple[dict[str, Tensor], Bundle | None]:
     path = Path(source)
-    if path.is_file():
+    if source in registry.aliases():  # a folder of that name is written './production'
+        path = registry.locate(source)
+    elif path.is_file():
         return (_safetensors(path) if path.suffix == ".safetensors" else averaged_weights(path)), None
-    if (path / CHECKPOINT_FILE).is_file():
+    elif (path / CHECKPOINT_FILE).is_file():
         return averaged_weights(path / CHECKPOINT_FILE), None
     bundle = Bundle.load(registry.locate(source))
     bundle.require_task(DEFECT_TASK)

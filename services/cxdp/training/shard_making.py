@@ -324,6 +324,7 @@ class ShardSource:
             facts = shard_facts(path)
             clean.append(np.full(len(facts.infos), facts.nuisance == "none"))
             infos.extend(facts.infos)
+        self._paths = tuple(paths)
         self._volumes = [MappedVolumes(path) for path in paths]
         self._clean = np.concatenate([np.zeros(0, dtype=bool), *clean])
         self._starts = np.cumsum([0, *(len(v) for v in self._volumes)])
@@ -338,6 +339,11 @@ class ShardSource:
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         volumes = [self._volumes[s][int(i - self._starts[s])] for s, i in zip(shards, indices, strict=True)]
         return np.stack(volumes), self.labels[indices]
+
+    def where(self, index: int) -> str:
+        """Return a sample's file and its number there."""
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return f"{self._paths[shard]}, pattern {index - int(self._starts[shard])}"
 
     def clean(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which samples are expected intensities, which get noise during training, (B,) bool."""

@@ -12,7 +12,7 @@ from braggwatch.models.bundling.manifest import ValidDomain
 from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
 from braggwatch.models.cxdp.scores import family
 from braggwatch.models.cxdp.training_domain import trained_lattices
-from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of
+from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of, within_offset
 from braggwatch.sim.cxdp.datasets import shard_facts
 from braggwatch.sim.errors import InputError
 
@@ -70,7 +70,12 @@ class TrainingFacts:
         )
 
 
-def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingFacts:
+def training_facts(
+    paths: Sequence[Path],
+    part: Part | None = None,
+    largest_line_offset: float | None = None,
+    outliers: Sequence[Path] = (),
+) -> TrainingFacts:
     """Read what a set of shards covers.
 
     Parameters
@@ -79,6 +84,10 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
         Shards of crystals.
     part
         Count only these crystals.
+    largest_line_offset
+        Count only lines up to this far from the centre, as `LabelledShards` takes them.
+    outliers
+        Shards of outliers that are learnt from, too: their hashes are noted.
 
     Raises
     ------
@@ -95,11 +104,15 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
     patterns = relaxed = clean = 0
     for path in paths:
         facts = shard_facts(path)
-        infos = [info for info in facts.infos if part is None or part.holds(info)]
+        infos = [
+            info
+            for info in facts.infos
+            if (part is None or part.holds(info)) and within_offset(info, largest_line_offset)
+        ]
         if not infos:
             continue
         is_clean = facts.nuisance == "none"
-        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        _note_hash(hashes, path)
         specifications[facts.spec.digest()] += 1
         periods.add(facts.spec.fringe_period_voxels)
         peaks.append(DEFAULT_RANGES.peak_counts if is_clean else facts.spec.peak_counts)
@@ -109,6 +122,8 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
         patterns += len(infos)
         relaxed += sum(info.source != CONTINUUM for info in infos)
         clean += len(infos) if is_clean else 0
+    for path in outliers:
+        _note_hash(hashes, path)
     if not patterns:
         raise InputError("there are no patterns in the training shards")
     if len(periods) > 1:
@@ -125,6 +140,18 @@ def training_facts(paths: Sequence[Path], part: Part | None = None) -> TrainingF
         clean=clean,
         hashes=hashes,
     )
+
+
+def _note_hash(hashes: dict[str, str], path: Path) -> None:
+    """Note a file's SHA-256 by its name; by its folder's, too, where another file has that name."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    name = path.name
+    if hashes.get(name, digest) != digest:
+        name = f"{path.parent.name}/{path.name}"
+    if hashes.get(name, digest) != digest:
+        name = str(path)
+    hashes[name] = digest
 
 
 def count_patterns(paths: Sequence[Path], part: Part | None = None) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Self
 
@@ -128,7 +129,16 @@ def train_sadp(recipe: SadpRecipe, folder: Path, on_step: Callable[[int, float],
         folder,
         on_step,
         presentation=SpotPresentation(recipe.microscope),
+        settings={
+            "--width": str(recipe.width),
+            "--blocks": str(recipe.blocks),
+            "--start": "random weights" if recipe.start is None else _digest(recipe.start),
+        },
     )
+
+
+def _digest(path: Path) -> str:
+    return f"{path} ({hashlib.sha256(path.read_bytes()).hexdigest()[:16]})"
 
 
 def _start_from(network: nn.Module, weights: Path) -> None:
@@ -138,6 +148,21 @@ def _start_from(network: nn.Module, weights: Path) -> None:
         raise InputError(
             f"{weights} contains no weights of this network (see --width, --blocks): {str(error).splitlines()[0]}"
         ) from error
+
+
+def _require_apart(recipe: SadpRecipe, parts: Mapping[str, NDArray[np.int64]]) -> None:
+    """Make sure that no structure is in two parts, as the card says.
+
+    Raises
+    ------
+    InputError
+        If one is; the text names some.
+    """
+    of_part = {name: set(recipe.patterns.structure[part].tolist()) for name, part in parts.items()}
+    for first, second in combinations(of_part, 2):
+        both = sorted(recipe.patterns.structures[number].id for number in of_part[first] & of_part[second])
+        if both:
+            raise InputError(f"{first} and {second} share {len(both)} structures ({', '.join(both[:5])})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +285,7 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         ),
     )
     parts = {"training": learn, "calibration": calibration, "test": test}
+    _require_apart(recipe, parts)
     counts = {name: len(np.unique(recipe.patterns.structure[part])) for name, part in parts.items()}
     folder = finish_bundle(
         root,
@@ -267,6 +293,6 @@ def write_sadp_bundle(recipe: SadpRecipe, network: nn.Module, root: Path) -> tup
         statement,
         trained=network,
         golden=shown.golden(),
-        card=lambda manifest: card_text(manifest, evaluation, counts, shown.borrowed),
+        card=lambda manifest: card_text(manifest, evaluation, counts, shown.borrowed, started=recipe.start is not None),
     )
     return folder, evaluation

@@ -205,7 +205,14 @@ def _share_right(values: NDArray[np.float64], truth: int) -> float:
     return float(best[truth]) / float(best.sum())
 
 
-def card_text(manifest: Manifest, evaluation: SadpEvaluation, structures: Mapping[str, int], borrowed: int) -> str:
+def card_text(
+    manifest: Manifest,
+    evaluation: SadpEvaluation,
+    structures: Mapping[str, int],
+    borrowed: int,
+    *,
+    started: bool = False,
+) -> str:
     """Return the bundle's card in Markdown.
 
     Parameters
@@ -214,6 +221,8 @@ def card_text(manifest: Manifest, evaluation: SadpEvaluation, structures: Mappin
         Number of structures in each part: training, calibration, test.
     borrowed
         Classes whose calibration needed patterns of training structures.
+    started
+        Whether training started from weights that had learnt from structures that aren't known.
     """
     counted = ", ".join(f"{name} {count}" for name, count in structures.items())
     rows = (
@@ -228,6 +237,11 @@ def card_text(manifest: Manifest, evaluation: SadpEvaluation, structures: Mappin
         if borrowed
         else ""
     )
+    apart = (
+        "of which this training saw none; what the weights that it started from had learnt from isn't known"
+        if started
+        else "used nowhere else: the parts were divided by structure, and compared"
+    )
     return f"""# {manifest.name} {manifest.version}
 
 Assigns each zone-axis electron diffraction pattern of a cubic crystal to one of {len(manifest.classes) - 1} classes of
@@ -237,7 +251,8 @@ look-alike patterns, and determines the space group (213, 221, 225, 227, 229) fr
 as lists of spots with new disturbances each time; no measured patterns. Structures: {counted}, divided by
 {evaluation.split_by}.{calibration_note} Patterns that do not show the plane lattice of their zone were left out.
 
-**Tested on** {evaluation.samples} kinematic patterns of {evaluation.structures} structures used nowhere else.
+**Tested on** {evaluation.samples} kinematic patterns of {evaluation.structures} structures,
+{apart}.
 Spots weaker than the floor, a share of the brightest, are lost. Published for comparison: {PAPER_ACCURACY:.1%} for 60
 classes on undisturbed pictures with a split by structure.
 

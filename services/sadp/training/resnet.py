@@ -141,6 +141,11 @@ def train_resnet(
         folder,
         on_step,
         presentation=pictures,
+        settings={
+            "--network": recipe.kind,
+            "--width": str(recipe.width),
+            "--pretrained": "random weights" if recipe.pretrained is None else str(recipe.pretrained),
+        },
     )
     clean = predict(trained, validation, presentation=pictures)
     disturbed = predict(trained, validation, presentation=pictures, nuisance_seed=1)

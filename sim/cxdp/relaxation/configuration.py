@@ -86,9 +86,10 @@ class RelaxedConfiguration:
     seconds: float
 
 
-@cache
 def load_potential(name: str) -> EamPotential:
     """Return a potential by name: 'zhou2004/Pt' is generated, anything else is a setfl file.
+
+    A file is read once, and again once it was replaced.
 
     Raises
     ------
@@ -99,7 +100,35 @@ def load_potential(name: str) -> EamPotential:
     """
     if name.startswith(_GENERATED):
         return zhou_potential(name.removeprefix(_GENERATED))
+    status = Path(name).stat()
+    return _read_once(name, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@cache
+def _read_once(name: str, *_state: int) -> EamPotential:
     return read_setfl(Path(name))
+
+
+def potential_digest(name: str) -> str:
+    """Return sixteen hexadecimal digits of a potential's content: its element, lattice parameter and tables.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_potential`.
+    """
+    potential = load_potential(name)
+    numbers = (
+        potential.mass_u,
+        potential.lattice_parameter_A,
+        potential.cutoff_A,
+        potential.density_step,
+        potential.distance_step_A,
+    )
+    digest = hashlib.sha256(f"{potential.element}{numbers!r}".encode())
+    for table in (potential.embedding_eV, potential.density, potential.pair_eV_A):
+        digest.update(table.astype(np.float64).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make_relaxer(engine: Engine) -> Relaxer:

@@ -1,21 +1,19 @@
-"""Relaxed crystals on disk: shards made in any order by any number of processes, used as a source for data sets."""
+"""Relaxed crystals on disk as a source for data sets."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.sim.crystallography.fcc import Miller, g_dot_b
 from braggwatch.sim.cxdp.crystal.atomistic import crystal_of_atoms
-from braggwatch.sim.cxdp.crystal.build import Crystal, CrystalSpec
+from braggwatch.sim.cxdp.crystal.build import Crystal
 from braggwatch.sim.cxdp.crystal.population import (
     DEFAULT_POPULATION,
     PopulationSpec,
@@ -23,77 +21,31 @@ from braggwatch.sim.cxdp.crystal.population import (
     random_strain,
 )
 from braggwatch.sim.cxdp.labels import CLASSES, Label
-from braggwatch.sim.cxdp.relaxation.configuration import (
-    RelaxationSpec,
-    RelaxedConfiguration,
-    make_relaxer,
-    relax_configuration,
+from braggwatch.sim.cxdp.relaxation.library_shards import (
+    CONFIGURATIONS_PER_SHARD,
+    LIBRARY_SCHEMA,
+    LibraryEntry,
+    opened_shard,
+    positions_in,
+    read_entries,
+    relaxed_shard_path,
+    write_relaxed_shard,
 )
-from braggwatch.sim.errors import InputError
-from braggwatch.sim.whole_file import whole_file
 
-LIBRARY_SCHEMA = 1
-CONFIGURATIONS_PER_SHARD = 10
+__all__ = [
+    "CONFIGURATIONS_PER_SHARD",
+    "LIBRARY_SCHEMA",
+    "USABLE",
+    "CrystalLibrary",
+    "LibraryEntry",
+    "read_entries",
+    "relaxed_shard_path",
+    "write_relaxed_shard",
+]
+
+logger = logging.getLogger(__name__)
+
 USABLE: tuple[Label, ...] = get_args(Label)
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryEntry:
-    """The record of one relaxed crystal without its atoms.
-
-    Attributes
-    ----------
-    label
-        Defect found: one of `USABLE`, or the census label of a crystal that lost its line.
-    put_in
-        Defect put in.
-    """
-
-    path: Path
-    row: int
-    index: int
-    spec: CrystalSpec
-    potential: str
-    lattice_parameter_A: float
-    label: str
-    put_in: str
-    atoms: int
-
-
-def relaxed_shard_path(folder: Path, spec: RelaxationSpec, start: int) -> Path:
-    """Return the path of the shard that starts with crystal ``start``."""
-    return folder / f"relaxed-{spec.digest()}-{start:06d}.h5"
-
-
-def write_relaxed_shard(folder: Path, spec: RelaxationSpec, start: int, stop: int) -> Path:
-    """Relax crystals ``start`` to ``stop - 1`` into one shard; a complete one is left alone. Picklable."""
-    path = relaxed_shard_path(folder, spec, start)
-    if path.exists():
-        return path
-    relaxer = make_relaxer(spec.engine)
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
-        file.attrs["schema"] = LIBRARY_SCHEMA
-        file.attrs["spec"] = spec.model_dump_json()
-        for index in range(start, stop):
-            _store(file, relax_configuration(spec, index, relaxer))
-    return path
-
-
-def _store(file: h5py.File, crystal: RelaxedConfiguration) -> None:
-    group = file.create_group(f"{crystal.index:06d}")
-    atoms = group.create_dataset("positions", data=crystal.positions_A, compression="gzip", shuffle=True)
-    atoms.attrs["units"] = "angstrom"
-    atoms.attrs["axes"] = "crystal: x [100], y [010], z [001]"
-    group.attrs["crystal"] = crystal.spec.model_dump_json()
-    group.attrs["label"] = crystal.label
-    group.attrs["census"] = json.dumps(asdict(crystal.census))
-    group.attrs["potential"] = crystal.potential
-    group.attrs["lattice_parameter_A"] = crystal.lattice_parameter_A
-    group.attrs["steps"] = crystal.steps
-    group.attrs["stopped"] = crystal.stopped
-    group.attrs["max_force_eV_A"] = crystal.max_force_eV_A
-    group.attrs["engine"] = crystal.engine
-    group.attrs["seconds"] = crystal.seconds
 
 
 class CrystalLibrary:
@@ -114,8 +66,12 @@ class CrystalLibrary:
     ------
     FileNotFoundError
         If there is no crystal with these labels.
-    ValueError
-        If a shard is of another schema.
+    ShardError
+        If a shard is damaged or of another schema.
+
+    Notes
+    -----
+    A crystal that two shards hold, as `braggwatch cxdp relax` could once leave it, counts once.
     """
 
     def __init__(
@@ -126,7 +82,7 @@ class CrystalLibrary:
         population: PopulationSpec = DEFAULT_POPULATION,
         accept: Callable[[LibraryEntry], bool] | None = None,
     ) -> None:
-        found = [e for path in sorted(folder.glob("relaxed-*.h5")) for e in read_entries(path)]
+        found = _each_once(e for path in sorted(folder.glob("relaxed-*.h5")) for e in read_entries(path))
         self.entries: tuple[LibraryEntry, ...] = tuple(
             e for e in found if e.label in labels and (accept is None or accept(e))
         )
@@ -140,7 +96,10 @@ class CrystalLibrary:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that identify the crystals and the population applied to them."""
-        names = ",".join(f"{e.path.name}:{e.row}" for e in self.entries)
+        # the digest of a library that doesn't record its potentials' content is what it was: data sets are named by it
+        names = ",".join(
+            f"{e.path.name}:{e.row}{e.potential_digest and f':{e.label}:{e.potential_digest}'}" for e in self.entries
+        )
         return hashlib.sha256((names + self.population.model_dump_json()).encode()).hexdigest()[:12]
 
     def label(self, index: int) -> str:
@@ -150,8 +109,12 @@ class CrystalLibrary:
     def positions_A(self, index: int) -> NDArray[np.float32]:
         """Return the relaxed positions, (N, 3) Å, crystal axes."""
         entry = self.entries[index]
-        with h5py.File(entry.path, "r") as file:
-            return np.asarray(file[f"{entry.index:06d}/positions"], dtype=np.float32)
+        with opened_shard(entry.path) as file:
+            return positions_in(file, entry.index)
+
+    def identity(self, index: int) -> str:
+        """Return what stands for crystal ``index`` itself, in whichever library (`LibraryEntry.crystal`)."""
+        return self.entries[index].crystal
 
     def crystal(
         self, index: int, rng: np.random.Generator, hkl: Miller | None = None, size_nm: float | None = None
@@ -188,34 +151,12 @@ def _visible_reflection(entry: LibraryEntry, population: PopulationSpec, rng: np
             return hkl
 
 
-def read_entries(path: Path) -> Iterable[LibraryEntry]:
-    """Read the records of one shard.
-
-    Raises
-    ------
-    InputError
-        If the file is of another schema.
-    """
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("schema") != LIBRARY_SCHEMA:
-            raise InputError(f"{path.name} is not a library shard of schema {LIBRARY_SCHEMA}: relax the crystals again")
-        entries: list[LibraryEntry] = []
-        for row, name in enumerate(sorted(file)):
-            group, positions = file[name], file[f"{name}/positions"]
-            if not isinstance(positions, h5py.Dataset):
-                raise InputError(f"{path.name} contains no atoms for crystal {name}: relax the crystals again")
-            spec = CrystalSpec.model_validate_json(str(group.attrs["crystal"]))
-            entries.append(
-                LibraryEntry(
-                    path=path,
-                    row=row,
-                    index=int(name),
-                    spec=spec,
-                    potential=str(group.attrs["potential"]),
-                    lattice_parameter_A=float(str(group.attrs["lattice_parameter_A"])),
-                    label=str(group.attrs["label"]),
-                    put_in="perfect" if spec.line is None else spec.line.character,
-                    atoms=int(positions.shape[0]),
-                )
-            )
-    return entries
+def _each_once(entries: Iterable[LibraryEntry]) -> list[LibraryEntry]:
+    found: dict[tuple[str, int], LibraryEntry] = {}
+    for entry in entries:
+        key = (entry.path.stem.rpartition("-")[0], entry.index)
+        if key in found:
+            logger.warning("crystal %d is in %s, too: counted once", entry.index, entry.path)
+            continue
+        found[key] = entry
+    return list(found.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 
 from braggwatch.models.bundling.bundle import SUMS_FILE, Bundle, BundleError
-from braggwatch.models.bundling.registry import INDEX_FILE, Registry, RegistryError, default_root
+from braggwatch.models.bundling.registry import (
+    INDEX_FILE,
+    Registry,
+    RegistryError,
+    check_new_bundle,
+    default_root,
+)
+from braggwatch.sim.errors import InputError
 
 Write = Callable[[Path, str], Path]
 
@@ -63,6 +71,50 @@ def test_a_bundle_is_located_by_its_folder_or_its_name(
     assert registry.locate("production") == registry.root / "blobs" / "1.1.0", "a folder of data hides no bundle"
     with pytest.raises(BundleError):
         Bundle.load(registry.locate("nobody"))
+
+
+def test_an_alias_means_the_registrys_bundle_and_a_folder_is_written_as_one(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.promote("production", "blobs/1.1.0")
+    here = tmp_path / "here"
+    shutil.copytree(registry.root / "blobs" / "1.0.0", here / "production")
+    monkeypatch.chdir(here)
+    assert registry.locate("production") == registry.root / "blobs" / "1.1.0"
+    assert "the folder here would be ./production" in caplog.text
+    assert registry.locate("./production") == Path("production")
+    caplog.clear()
+    shutil.copytree(registry.root / "blobs" / "1.0.0", here / "blobs" / "1.0.0")
+    assert registry.locate("blobs/1.0.0") == Path("blobs/1.0.0")
+    assert "taken from the folder here" in caplog.text
+
+
+def test_an_alias_whose_bundle_changed_is_not_made_good_by_a_folder_of_its_name(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote("production", "blobs/1.0.0")
+    sums = registry.root / "blobs" / "1.0.0" / SUMS_FILE
+    sums.write_text(sums.read_text() + "0" * 64 + "  extra.txt\n")
+    (tmp_path / "here" / "production").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(RegistryError, match="promote it again"):
+        registry.locate("production")
+
+
+@pytest.mark.parametrize(("name", "version"), [("Blobs", "1.0.0"), ("blobs", "1 0"), ("../blobs", "1"), ("", "1")])
+def test_a_name_that_no_bundle_may_have_is_told_before_it_is_made(registry: Registry, name: str, version: str) -> None:
+    with pytest.raises(InputError, match="plain lower-case word"):
+        check_new_bundle(registry.root, name, version)
+
+
+def test_a_version_that_is_there_is_told_before_another_is_made(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="give a new version"):
+        check_new_bundle(registry.root, "blobs", "1.0.0")
+    check_new_bundle(registry.root, "blobs", "1.2.0")
+    check_new_bundle(tmp_path / "not" / "yet", "blobs", "1.0.0")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="can't be written to"):
+        check_new_bundle(tmp_path / "file", "blobs", "1.0.0")
 
 
 def test_a_name_cannot_lead_out_of_the_folder(registry: Registry) -> None:

@@ -272,3 +272,35 @@ def test_the_documented_scores_are_those_of_the_production_bundle(benchmark_set:
     answers = answer_all(entrant, benchmark_set, ("test",))
     result = score_answers(entrant, benchmark_set, answers, ("test",))
     assert 100 * result.accuracy.accuracy == pytest.approx(float(row[1]), abs=0.051)
+
+
+def test_a_graph_whose_weights_lie_beside_it_is_scored_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    shas: list[str] = []
+    for scale, sub in ((1e-6, "a"), (2e-6, "b")):
+        weights = onnx.numpy_helper.from_array(np.full((64**3, 3), scale, dtype=np.float32), "w")
+        nodes = [
+            onnx.helper.make_node("Flatten", ["x"], ["f"], axis=1),
+            onnx.helper.make_node("MatMul", ["f", "w"], ["logits"]),
+        ]
+        x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 64, 64, 64])
+        y = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["n", 3])
+        model = onnx.helper.make_model(
+            onnx.helper.make_graph(nodes, "g", [x], [y], [weights]), opset_imports=[onnx.helper.make_opsetid("", 17)]
+        )
+        model.ir_version = 10
+        (tmp_path / sub).mkdir()
+        onnx.save_model(
+            model, tmp_path / sub / "mine.onnx", save_as_external_data=True, location="mine.onnx.data", size_threshold=9
+        )
+        monkeypatch.chdir(tmp_path)
+        entrant = OnnxEntrant.from_file(Path(sub) / "mine.onnx", threads=1)
+        assert entrant.answer(np.ones((64, 64, 64), dtype=np.float32)).probabilities is not None
+        shas.append(entrant.sha256)
+    assert (tmp_path / "a" / "mine.onnx").read_bytes() == (tmp_path / "b" / "mine.onnx").read_bytes()
+    assert shas[0] != shas[1], "the weights are part of what was scored"
+    (tmp_path / "b" / "mine.onnx.data").unlink()
+    with pytest.raises(EntrantError, match=r"mine\.onnx"):
+        OnnxEntrant.from_file(tmp_path / "b" / "mine.onnx", threads=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -25,6 +27,8 @@ from braggwatch.models.learning.training import (
     paper_config,
 )
 from braggwatch.models.learning.training_state import averaged_weights
+from braggwatch.sim.errors import InputError
+from braggwatch.sim.whole_file import UnwritableError
 
 train = partial(training.train, presentation=PatternPresentation())
 predict = partial(training.predict, presentation=PatternPresentation())
@@ -78,11 +82,12 @@ def test_it_learns_and_logs(tmp_path: Path) -> None:
     assert last["validation_accuracy"] == 1.0
 
 
-def test_a_finished_run_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_finished_run_is_resumed_to_the_same_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = train(tiny(), Blobs(24), Blobs(8), CONFIG, tmp_path)
     steps: list[int] = []
     again = train(tiny(), Blobs(24), Blobs(8), CONFIG, tmp_path, lambda step, _: steps.append(step))
     assert steps == []
+    assert "finished at step 30: no step is left to do" in caplog.text
     for one, other in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -90,7 +95,7 @@ def test_a_finished_run_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
     other = TrainingConfig(steps=31, batch=8, bf16=False)
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ValueError, match=r"another training; .* What differs: steps: 30, now 31"):
         train(tiny(), Blobs(16), Blobs(8), other, tmp_path)
 
 
@@ -158,30 +163,99 @@ def test_the_log_of_an_interrupted_run_tells_each_step_once(tmp_path: Path) -> N
     assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
 
 
-def test_a_checkpoint_of_an_older_version_is_resumed(tmp_path: Path) -> None:
-    config = replace(CONFIG, steps=12, checkpoint_every=6)
-
-    def interrupt(step: int, _: float) -> None:
-        if step == 8:
-            raise InterruptionError
-
-    with pytest.raises(InterruptionError):
-        train(tiny(), Blobs(16), Blobs(8), config, tmp_path, interrupt)
+def test_a_checkpoint_that_does_not_say_what_it_learnt_from_is_refused(tmp_path: Path) -> None:
+    train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
     path = tmp_path / "checkpoint.pt"
     state = torch.load(path, weights_only=True)
-    old = {key: state[key] for key in ("model", "averaged", "optimiser", "step", "config")}
-    for key in ("optimiser", "schedule", "patience", "symmetry", "nuisance", "clip_norm", "device"):
-        del old["config"][key]
-    torch.save(old, path)
+    torch.save({key: state[key] for key in ("model", "averaged", "optimiser", "step", "config")}, path)
+    with pytest.raises(InputError, match=r"which didn't record what it learnt from: .* remove that file"):
+        train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"source": lambda: Blobs(18)}, "the training data: 16 samples"),
+        ({"source": lambda: Misnamed(16)}, "the training data: 16 samples"),
+        ({"source": lambda: Clean(16)}, "the training data"),
+        ({"validation": lambda: Misnamed(8)}, "the validation data"),
+        ({"model": lambda: seeded_with(5)}, "the first weights"),
+        ({"settings": {"--from": "other/1.0.0"}}, "--from: not recorded, now other/1.0.0"),
+        ({"presentation": lambda: Witness()}, "what is shown of a sample"),
+    ],
+)
+def test_the_checkpoint_of_another_training_is_never_taken_for_ones_own(
+    tmp_path: Path, other: dict, named: str
+) -> None:
+    train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    run = {"model": tiny, "source": lambda: Blobs(16), "validation": lambda: Blobs(8), **other}
+    settings = run.pop("settings", {})
+    more = {"presentation": run["presentation"]()} if "presentation" in run else {}
+    with pytest.raises(InputError, match="belongs to another training") as refused:
+        train(run["model"](), run["source"](), run["validation"](), CONFIG, tmp_path, settings=settings, **more)
+    assert named in str(refused.value)
+    assert "--work" in str(refused.value)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def seeded_with(seed: int) -> Tiny:
+    torch.manual_seed(seed)
+    return Tiny()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, -1])
+def test_a_checkpoint_cut_short_is_named(tmp_path: Path, kept: float) -> None:
+    train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(InputError, match=r"checkpoint\.pt is no checkpoint.*remove it to begin anew"):
+        train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+
+
+def test_two_trainings_at_a_time_in_one_folder_are_refused(tmp_path: Path) -> None:
+    def second(step: int, _: float) -> None:
+        if step == 1:
+            train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+
+    with pytest.raises(InputError, match="another training is running in"):
+        train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path, second)
     steps: list[int] = []
-    train(tiny(), Blobs(16), Blobs(8), config, tmp_path, lambda step, _: steps.append(step))
-    assert steps == [7, 8, 9, 10, 11, 12]
+    train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path, lambda step, _: steps.append(step))
+    assert steps[-1] == CONFIG.steps, "the lock ended with the one that held it"
+
+
+def test_a_sample_that_is_no_number_is_named_and_not_the_learning_rate(tmp_path: Path) -> None:
+    source = Blobs(16)
+    source.volumes[5, 3, 3, 3] = np.nan
+    with pytest.raises(InputError, match="sample 5"):
+        train(tiny(), source, Blobs(8), CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cpu:3", "mps", "cuda:99"])
+def test_a_device_that_is_not_here_is_told(tmp_path: Path, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="device"):
+        train(tiny(), Blobs(16), Blobs(8), replace(CONFIG, device=device), tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_full_disk_is_told_by_the_checkpoint_that_found_no_room(tmp_path: Path, monkeypatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwritableError, match=r"checkpoint\.pt couldn't be written: No space left"):
+        train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_another_network_in_the_folder_is_refused(tmp_path: Path) -> None:
     train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
     other = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match=r"another training.*the first weights"):
         train(other, Blobs(16), Blobs(8), CONFIG, tmp_path)
 
 
