@@ -136,6 +136,9 @@ def defect_displacement(
             frame = line_frame(defect.line)
             origin = frame[1] * defect.line.offset[0] + frame[0] * defect.line.offset[1]
             u = displacement(defect.line, points_nm, origin * size_nm, a, nu)
+            if defect.line.image is not None:
+                image = frame[1] * defect.line.image[0] + frame[0] * defect.line.image[1]
+                u -= displacement(defect.line, points_nm, image * size_nm, a, nu)
             return -u if defect.opposite else u
         case ShockleyPairSpec():
             return pair_displacement(defect, points_nm, size_nm, a, nu)

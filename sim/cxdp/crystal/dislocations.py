@@ -36,6 +36,11 @@ class LineSpec(BaseModel):
         description="Position of the line relative to the crystal's centre of mass, in units of the particle's size: "
         "(along the slip plane normal, in the plane across the line)."
     )
+    image: tuple[float, float] | None = Field(
+        default=None,
+        description="Position of an image line, likewise: its field, of the opposite sign, is added. At a free surface "
+        "halfway it takes the screw's tractions away (Hirth and Lothe, section 3-4), and most of an edge's.",
+    )
 
     @property
     def character(self) -> Character:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.crystallography.fcc import BURGERS, Miller, family, g_dot_b
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec, Element
-from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
-from braggwatch.sim.cxdp.crystal.shapes import ShapeSpec
+from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, line_frame
+from braggwatch.sim.cxdp.crystal.shapes import ShapeSpec, make_polyhedron, sample_grid
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec
 
 
@@ -41,6 +41,22 @@ class PopulationSpec(BaseModel):
     )
     strong_strain_rad: tuple[float, float] = (0.5, 1.1)
     facet_jitter: tuple[float, float] = (0.03, 0.35)
+    line_positions: Literal["disk", "cross-section"] = Field(
+        default="disk",
+        description="'disk': lines within 0.1 and within max_line_offset of the centre. 'cross-section': anywhere in "
+        "the crystal, uniform over its silhouette along the line, up to the surface.",
+    )
+    image_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the lines with an image line beyond the nearest free surface."
+    )
+    plate_fraction: float = Field(default=0.0, ge=0, le=1, description="Share of plates.")
+    plate_aspect: tuple[float, float] = Field(default=(1.5, 5.0), description="Width over thickness, log-uniform.")
+    rod_fraction: float = Field(default=0.0, ge=0, le=1, description="Share of rods.")
+    rod_aspect: tuple[float, float] = Field(default=(1.3, 4.0), description="Length over width, log-uniform.")
+    round_fraction: float = Field(default=0.0, ge=0, le=1, description="Share of spheres and rounded shapes.")
+    surface_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="Share of strained crystals whose strain is, in part, facet-wise."
+    )
 
 
 DEFAULT_POPULATION = PopulationSpec()
@@ -52,13 +68,44 @@ def _shape(population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
     if rng.random() < 0.6:
         members = family((1, 1, 1))
         interface = members[int(rng.integers(len(members)))]
-    return ShapeSpec(
+    shape = ShapeSpec(
         ratio_100=float(rng.uniform(0.75, 1.35)),
         ratio_110=float(rng.uniform(0.95, 1.5)),
         facet_jitter=float(rng.uniform(*population.facet_jitter)),
         interface=interface,
         height_fraction=float(rng.uniform(0.6, 0.9)),
         elongation=(float(stretch[0]), float(stretch[1]), float(stretch[2])),
+    )
+    odd = population.plate_fraction + population.rod_fraction + population.round_fraction
+    # no draw where nothing is odd: the crystals of populations without these fields stay the same
+    return _odd_shape(shape, population, rng) if odd > 0 else shape
+
+
+_AXES: tuple[Miller, ...] = ((1, 1, 1), (1, 0, 0), (1, 1, 0))
+
+
+def _odd_shape(shape: ShapeSpec, population: PopulationSpec, rng: np.random.Generator) -> ShapeSpec:
+    if rng.random() < population.round_fraction:
+        # a sphere, or facets with rounded edges; a sphere that sits on a substrate keeps its interface
+        sphere = rng.random() < 0.5
+        shape = shape.model_copy(update={"ball": float(rng.uniform(0.6, 0.75) if sphere else rng.uniform(0.85, 1.2))})
+    kind = rng.random()
+    plate, rod = population.plate_fraction, population.rod_fraction
+    if kind >= plate + rod:
+        return shape
+    low, high = population.plate_aspect if kind < plate else population.rod_aspect
+    aspect = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    if rng.random() < 0.5:
+        members = family(_AXES[int(rng.integers(len(_AXES)))])
+        axis = np.asarray(members[int(rng.integers(len(members)))], dtype=np.float64)
+    else:
+        axis = rng.normal(size=3)
+    axis /= np.linalg.norm(axis)
+    return shape.model_copy(
+        update={
+            "aspect": 1.0 / aspect if kind < plate else aspect,
+            "aspect_axis": (float(axis[0]), float(axis[1]), float(axis[2])),
+        }
     )
 
 
@@ -74,7 +121,7 @@ def random_strain(population: PopulationSpec, rng: np.random.Generator) -> Strai
     present = np.array([True, rng.random() < 0.6, rng.random() < 0.4, rng.random() < 0.3])
     share = np.sqrt(rng.dirichlet(np.ones(4)) * present)
     first, second, facet, bend = (rms * share / np.linalg.norm(share)).tolist()
-    return StrainSpec(
+    strain = StrainSpec(
         random_rad=(first, second),
         correlation=tuple(float(v) for v in rng.uniform(1 / 6, 1 / 2, size=2)),
         # a field that decays from a facet has an rms of about a third of its amplitude over the particle
@@ -82,6 +129,18 @@ def random_strain(population: PopulationSpec, rng: np.random.Generator) -> Strai
         facet_depth=float(rng.uniform(0.06, 0.3)),
         bend_rad=bend,
     )
+    if population.surface_fraction and rng.random() < population.surface_fraction:
+        part = float(rng.uniform(0.2, 1.0))
+        rest = float(np.sqrt(1.0 - part**2))
+        strain = strain.model_copy(
+            update={
+                "random_rad": tuple(rest * one for one in strain.random_rad),
+                "facet_rad": rest * strain.facet_rad,
+                "bend_rad": rest * strain.bend_rad,
+                "surface_rad": part * rms,
+            }
+        )
+    return strain
 
 
 def _line(
@@ -139,7 +198,7 @@ def random_crystal_spec(
         hkl = random_reflection(population, rng)
     element = population.elements[int(rng.integers(len(population.elements)))]
     low, high = np.log(population.size_nm[0]), np.log(population.size_nm[1])
-    return CrystalSpec(
+    spec = CrystalSpec(
         element=element,
         size_nm=float(np.exp(rng.uniform(low, high))),
         points_across=int(rng.integers(population.points_across[0], population.points_across[1] + 1)),
@@ -149,3 +208,56 @@ def random_crystal_spec(
         hkl=hkl,
         seed=int(rng.integers(2**31)),
     )
+    if spec.line is None or population.line_positions == "disk":
+        return spec
+    return spec.model_copy(update={"line": line_anywhere(spec, spec.line, population.image_fraction, rng)})
+
+
+def draw_line(
+    spec: CrystalSpec,
+    population: PopulationSpec,
+    label: Literal["screw", "edge", "mixed"],
+    rng: np.random.Generator,
+    *,
+    visible: bool = True,
+) -> LineSpec:
+    """Draw a line of the population for a crystal without one; see `random_crystal_spec`."""
+    line = _line(population, spec.hkl, label, visible, rng)
+    if population.line_positions == "disk":
+        return line
+    return line_anywhere(spec, line, population.image_fraction, rng)
+
+
+_SILHOUETTE_SAMPLES = 24
+_SILHOUETTE_CELL = 0.04
+
+
+def line_anywhere(spec: CrystalSpec, line: LineSpec, image_fraction: float, rng: np.random.Generator) -> LineSpec:
+    """Move a line to a place drawn uniformly from the crystal's silhouette along it.
+
+    Parameters
+    ----------
+    spec
+        The crystal.
+    image_fraction
+        Chance of an image line at the inverse point, as of a cylinder whose surface is the silhouette's rim in that
+        direction.
+    """
+    shape = make_polyhedron(spec.shape, np.random.default_rng(spec.seed))
+    corners = shape.corners()
+    box = np.prod(corners.max(axis=0) - corners.min(axis=0))
+    grid = sample_grid(corners.min(axis=0), corners.max(axis=0), _SILHOUETTE_SAMPLES)
+    inside = grid[shape.inside(grid)]
+    size = float(box * len(inside) / len(grid)) ** (1 / 3)
+    across = (inside - inside.mean(axis=0)) @ line_frame(line)[[1, 0]].T / size
+    cells = np.unique(np.rint(across / _SILHOUETTE_CELL).astype(np.int64), axis=0)
+    place = (cells[int(rng.integers(len(cells)))] + rng.uniform(-0.5, 0.5, size=2)) * _SILHOUETTE_CELL
+    image: tuple[float, float] | None = None
+    distance = float(np.hypot(*place))
+    if rng.random() < image_fraction and distance > _SILHOUETTE_CELL:
+        along = across @ (place / distance)
+        beside = np.abs(across @ np.array([-place[1], place[0]]) / distance)
+        rim = max(float(along[beside < 2 * _SILHOUETTE_CELL].max(initial=0.0)), distance)
+        far = rim**2 / distance
+        image = (float(place[0] / distance * far), float(place[1] / distance * far))
+    return line.model_copy(update={"offset": (float(place[0]), float(place[1])), "image": image})
