@@ -106,6 +106,68 @@ class FoveatedNet(nn.Module):
         return self.head(self.dropout(features)), features
 
 
+@dataclass(frozen=True, slots=True)
+class WideConfig:
+    """Widths and depths of `WideNet`; see `FoveatedConfig`."""
+
+    stem: int = 12
+    widths: tuple[int, int, int] = (28, 56, 112)
+    blocks: tuple[int, int, int] = (1, 2, 2)
+    classes: int = 3
+    dropout: float = 0.2
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for a manifest."""
+        return asdict(self)
+
+
+_FAINT_CONTRAST = 4.14
+
+
+def _with_contrasts(x: Tensor) -> Tensor:
+    """Add two powers of the intensity: the one of `_with_contrast`, and a weaker one for fringes further out."""
+    return torch.cat([x, torch.exp(_CONTRAST * (x - 1.0)), torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1)
+
+
+class WideNet(nn.Module):
+    """A foveated network that resolves the fringes in the whole volume, not around the peak alone.
+
+    A line near the rim of a crystal barely changes the peak: it marks the fringes. `FoveatedNet` averages those beyond
+    the inner 32³ voxels away (their period is 3.5 voxels, it looks at every fourth). Here overlapping patches of 6³
+    voxels, four apart, feed the outer stream, and of 4³, two apart, the middle one. Input and outputs as there.
+    """
+
+    def __init__(self, config: WideConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.peak = _conv(3, config.stem, 1)
+        self.fringes = nn.Sequential(
+            nn.Conv3d(3, config.stem, 4, stride=2, padding=1, bias=False), nn.BatchNorm3d(config.stem)
+        )
+        self.outer = nn.Sequential(
+            nn.Conv3d(2, 2 * config.stem, 6, stride=4, padding=1, bias=False), nn.BatchNorm3d(2 * config.stem)
+        )
+        stages: list[nn.Module] = []
+        inputs = 4 * config.stem
+        for index, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for block in range(count):
+                stages.append(_Residual(inputs, width, 2 if index and not block else 1))
+                inputs = width
+        self.trunk = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(2 * inputs, config.classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and penultimate features."""
+        x = x.unsqueeze(1)
+        peak = self.peak(_with_contrasts(x[:, :, 24:40, 24:40, 24:40]))
+        fringes = self.fringes(_with_contrasts(x[:, :, 16:48, 16:48, 16:48]))
+        outer = self.outer(torch.cat([x, torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1))
+        trunk = self.trunk(functional.relu(torch.cat([peak, fringes, outer], dim=1)))
+        features = torch.cat([trunk.mean(dim=(2, 3, 4)), trunk.amax(dim=(2, 3, 4))], dim=1)
+        return self.head(self.dropout(features)), features
+
+
 _PAPER_CONTRAST = 4.14
 """Times ln(maximum)⁻¹: the power of the intensity that the published network is shown, 0.3 for a peak of 1e6."""
 

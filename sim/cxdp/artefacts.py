@@ -71,6 +71,9 @@ class Artefacts:
         return self.kind is not None or any(self.blur)
 
 
+UNSPOILT = Artefacts((0.0, 0.0, 0.0), None)
+
+
 def random_artefacts(spec: ArtefactSpec, rng: np.random.Generator) -> Artefacts:
     """Draw what spoils one pattern."""
 

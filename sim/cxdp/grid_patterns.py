@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from braggwatch.sim.cxdp.artefacts import Artefacts, blurred, changed, random_artefacts, unmeasured
 from braggwatch.sim.cxdp.crystal import Crystal, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import build_alike, build_crystal
+from braggwatch.sim.cxdp.crystal.extent import aspect_ratio
 from braggwatch.sim.cxdp.crystal.population import draw_line
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
 from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, Sample, SampleInfo
@@ -256,9 +257,3 @@ def _info(
         blur_fringes=max(artefacts.blur),
         artefact=artefacts.kind if second is None or artefacts.kind is not None else "second_particle",
     )
-
-
-def aspect_ratio(positions_nm: NDArray[np.float64]) -> float:
-    """Return the longest over the shortest extent of (N, 3) points, rms along their principal axes."""
-    extents = np.linalg.eigvalsh(np.cov(positions_nm.T))
-    return float(np.sqrt(extents[-1] / extents[0]))

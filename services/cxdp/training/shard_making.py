@@ -272,7 +272,8 @@ def shard_tasks(
 
 _OUTLIER_GROUPS: dict[str, tuple[OutlierKind, ...]] = {
     "exposed": EXPOSED_KINDS,
-    "all": OUTLIER_KINDS,
+    "all": tuple(kind for kind in OUTLIER_KINDS if kind != "close_particles"),
+    "close": ("close_particles",),
     "defects": EXPOSED_DEFECTS,
     "all-defects": ZOO_KINDS,
     "refused": (*EXPOSED_DEFECTS, "two_particles", "two_particles"),
@@ -285,8 +286,9 @@ def outlier_kinds(group: str) -> tuple[OutlierKind, ...]:
     Parameters
     ----------
     group
-        'exposed': aliens used in training; 'all': all aliens. 'defects': crystals with defects outside the classes,
-        used in training; 'all-defects': all of those.
+        'exposed': aliens used in training; 'all': all aliens; 'close': two particles closer than 2.5 fringes.
+        'defects': crystals with defects outside the classes, used in training; 'all-defects': all of those.
+        'refused': those in training and two particles 0.5 to 8 fringes apart, on the route 'grid'.
 
     Raises
     ------
