@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.crystallography.lattices import LATTICES
+from braggwatch.sim.crystallography.miller import Miller as Miller
+from braggwatch.sim.crystallography.miller import family as family
 from braggwatch.sim.errors import InputError
-
-Miller = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,6 @@ def form_factor(metal: Metal, q_inv_nm: NDArray[np.floating]) -> NDArray[np.floa
     return total
 
 
-def family(hkl: Miller) -> list[Miller]:
-    """Return all members of a cubic family, e.g. the eight of {111}, in sorted order."""
-    members: set[Miller] = set()
-    for a, b, c in permutations(hkl):
-        for sa, sb, sc in product((1, -1), repeat=3):
-            members.add((sa * a, sb * b, sc * c))
-    return sorted(members)
-
-
 BURGERS: tuple[Miller, ...] = tuple(family((1, 1, 0)))
 """Twelve perfect Burgers vectors of fcc as integers: b = a/2 times one of these."""
 
@@ -109,5 +100,4 @@ def g_dot_b(hkl: Miller, burgers: Miller) -> float:
 
 def is_allowed(hkl: Miller) -> bool:
     """Return whether fcc allows the reflection: h, k, l all even or all odd, not all zero."""
-    parity = {abs(i) % 2 for i in hkl}
-    return len(parity) == 1 and any(hkl)
+    return LATTICES["fcc"].is_allowed(hkl)
