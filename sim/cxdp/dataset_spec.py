@@ -112,6 +112,8 @@ class SampleInfo:
         Largest sigma, over the three axes, of the blur of partial coherence, in fringes; None in older shards.
     artefact
         What spoils the pattern, of `braggwatch.sim.cxdp.artefacts.ArtefactKind`; None where nothing does.
+    lattice
+        Of the crystal; hkl and ``burgers`` are in its terms.
     """
 
     config: int
@@ -131,6 +133,7 @@ class SampleInfo:
     aspect: float | None = None
     blur_fringes: float | None = None
     artefact: str | None = None
+    lattice: str = "fcc"
 
 
 @dataclass(frozen=True, slots=True)

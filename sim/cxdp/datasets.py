@@ -212,6 +212,7 @@ def scan_of(
             aspect=aspect_ratio(crystal.positions_nm),
             blur_fringes=float(np.hypot(artefacts.blur, scan.blur_fringes).max()),
             artefact=artefacts.kind,
+            lattice=crystal.spec.lattice,
         ),
     )
 

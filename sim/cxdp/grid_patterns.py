@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.crystallography.miller import Miller
 from braggwatch.sim.cxdp.artefacts import Artefacts, blurred, changed, random_artefacts, unmeasured
 from braggwatch.sim.cxdp.crystal import Crystal, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import build_alike, build_crystal
@@ -73,6 +74,10 @@ def class_family(spec: DatasetSpec, config: int) -> tuple[Crystal, ...]:
     return build_alike([base.model_copy(update={"line": line}) for line in lines])
 
 
+_STAND_IN: Miller = (1, 1, 1)
+"""Drawn with; the first particle's reflection takes its place."""
+
+
 def second_particle(
     spec: DatasetSpec,
     first: Crystal,
@@ -91,8 +96,9 @@ def second_particle(
         Distance of the peaks, log-uniform.
     """
     size = first.spec.size_nm * float(rng.uniform(0.6, 1.3))
-    other = random_crystal_spec(rng, "perfect", spec.population, hkl=first.hkl)
-    crystal = build_crystal(other.model_copy(update={"size_nm": size, "element": first.spec.element}))
+    other = random_crystal_spec(rng, "perfect", spec.population, hkl=_STAND_IN)
+    same = {"size_nm": size, "element": first.spec.element, "hkl": first.hkl, "lattice": first.spec.lattice}
+    crystal = build_crystal(other.model_copy(update=same))
     coherent = bool(rng.random() < 0.4)
     if coherent:
         beside = rng.normal(size=3)
@@ -256,4 +262,5 @@ def _info(
         aspect=aspect_ratio(crystal.positions_nm),
         blur_fringes=max(artefacts.blur),
         artefact=artefacts.kind if second is None or artefacts.kind is not None else "second_particle",
+        lattice=crystal.spec.lattice,
     )

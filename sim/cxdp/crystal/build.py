@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from braggwatch.sim.crystallography.fcc import METALS, Metal, Miller, is_allowed
+from braggwatch.sim.crystallography.fcc import METALS, Metal, Miller
+from braggwatch.sim.crystallography.lattices import IDEAL_C_OVER_A, LATTICES, LatticeName
 from braggwatch.sim.cxdp.crystal.defects import (
     Contrast,
     DefectSpec,
@@ -51,17 +52,31 @@ class CrystalSpec(BaseModel):
     hkl: Miller
     seed: int
     defects: tuple[DefectSpec, ...] = Field(default=(), description="Defects besides ``line``.")
+    lattice: LatticeName = Field(
+        default="fcc",
+        description="Lattice of reflection and line; the points stay those of fcc, which near one peak makes "
+        "no difference. A hexagonal one has the ideal c/a.",
+    )
 
     @model_validator(mode="after")
     def _reflection_exists(self) -> CrystalSpec:
-        if not is_allowed(self.hkl):
-            raise ValueError(f"fcc has no {self.hkl} reflection: h, k, l must be all even or all odd")
+        extinct = LATTICES[self.lattice].extinction(self.hkl)
+        if extinct is not None:
+            raise ValueError(extinct)
         return self
 
     @property
     def metal(self) -> Metal:
         """The element's constants."""
         return METALS[self.element]
+
+    @property
+    def g_per_a(self) -> tuple[float, float, float]:
+        """The reflection g in 1/a, Cartesian crystal axes."""
+        lattice = LATTICES[self.lattice]
+        basis = lattice.reciprocal_basis(1.0, IDEAL_C_OVER_A if lattice.system == "hexagonal" else None)
+        g = (np.asarray(self.hkl, dtype=np.float64) @ basis).tolist()
+        return g[0], g[1], g[2]
 
     @property
     def atomic(self) -> bool:
@@ -125,7 +140,7 @@ class Crystal:
     @property
     def g_inv_nm(self) -> NDArray[np.float64]:
         """(3,) reciprocal lattice vector g = hkl / a in 1/nm, crystal axes."""
-        return np.asarray(self.spec.hkl, dtype=np.float64) / self.spec.metal.lattice_parameter_nm
+        return np.asarray(self.spec.g_per_a) / self.spec.metal.lattice_parameter_nm
 
 
 def _fcc_points(shape: Polyhedron, step: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -192,12 +207,12 @@ def _with_defects(spec: CrystalSpec, body: _Body) -> Crystal:
     points, phase = body.points, body.phase_rad
     positions = points * spec.size_nm
     a = spec.metal.lattice_parameter_nm
-    g = np.asarray(spec.hkl, dtype=np.float64) / a
+    g = np.asarray(spec.g_per_a) / a
     u = np.zeros_like(positions)
     defects = spec.all_defects
     for defect in defects:
         u += defect_displacement(defect, positions, spec.size_nm, a, spec.metal.poisson_ratio)
-    contrasts = tuple(contrast(spec.hkl, defect) for defect in defects)
+    contrasts = tuple(contrast(spec.hkl, defect, spec.g_per_a) for defect in defects)
     # smooth strain is given as a phase: its displacement is taken along g, the only component this peak sees
     u += np.outer(phase / (2 * np.pi), g / float(g @ g))
     positions, u = _with_platelets(spec, positions, u)

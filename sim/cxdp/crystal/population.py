@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.crystallography.fcc import BURGERS, Miller, family, g_dot_b
+from braggwatch.sim.crystallography.lattices import IDEAL_C_OVER_A, LATTICES, Lattice, LatticeName
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec, Element
-from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, line_frame
+from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, SlipVectors, line_frame
 from braggwatch.sim.cxdp.crystal.shapes import ShapeSpec, make_polyhedron, sample_grid
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec
+from braggwatch.sim.errors import InputError
 
 
 class PopulationSpec(BaseModel):
@@ -54,6 +57,10 @@ class PopulationSpec(BaseModel):
     rod_fraction: float = Field(default=0.0, ge=0, le=1, description="Share of rods.")
     rod_aspect: tuple[float, float] = Field(default=(1.3, 4.0), description="Length over width, log-uniform.")
     round_fraction: float = Field(default=0.0, ge=0, le=1, description="Share of spheres and rounded shapes.")
+    lattices: tuple[tuple[LatticeName, float], ...] = Field(
+        default=(("fcc", 1.0),),
+        description="Lattices and their weights; reflections of others than fcc are those of `OTHER_REFLECTIONS`.",
+    )
     surface_fraction: float = Field(
         default=0.0, ge=0, le=1, description="Share of strained crystals whose strain is, in part, facet-wise."
     )
@@ -143,15 +150,29 @@ def random_strain(population: PopulationSpec, rng: np.random.Generator) -> Strai
     return strain
 
 
+def _lattice_and_reflection(population: PopulationSpec, rng: np.random.Generator) -> tuple[LatticeName, Miller]:
+    name: LatticeName = population.lattices[0][0]
+    if len(population.lattices) > 1:
+        weights = np.asarray([weight for _, weight in population.lattices])
+        name = population.lattices[int(rng.choice(len(weights), p=weights / weights.sum()))][0]
+    reflections = population.reflections if name == "fcc" else OTHER_REFLECTIONS[name]
+    return name, _reflection(reflections, LATTICES[name], rng)
+
+
 def _line(
     population: PopulationSpec,
+    lattice: LatticeName,
     hkl: Miller,
     label: Literal["screw", "edge", "mixed"],
     visible: bool,
     rng: np.random.Generator,
 ) -> LineSpec:
-    choices = [b for b in BURGERS if (g_dot_b(hkl, b) != 0) == visible]
-    burgers = choices[int(rng.integers(len(choices)))]
+    slip: SlipVectors | None = None
+    if lattice == "fcc":
+        choices = [b for b in BURGERS if (g_dot_b(hkl, b) != 0) == visible]
+        burgers = choices[int(rng.integers(len(choices)))]
+    else:
+        burgers, slip = _other_slip(LATTICES[lattice], hkl, visible, rng)
     centred = rng.random() < population.centred_fraction
     radius = (0.1 if centred else population.max_line_offset) * float(np.sqrt(rng.random()))
     angle = float(rng.uniform(0, 2 * np.pi))
@@ -161,13 +182,48 @@ def _line(
         plane=1 if rng.random() < 0.5 else 0,
         character_deg=float(rng.choice((30.0, 60.0))) if character is None else character,
         offset=(radius * float(np.cos(angle)), radius * float(np.sin(angle))),
+        slip=slip,
     )
 
 
+def _other_slip(lattice: Lattice, hkl: Miller, visible: bool, rng: np.random.Generator) -> tuple[Miller, SlipVectors]:
+    systems = [s for s in lattice.slip_systems if (lattice.g_dot_b(hkl, s.burgers) != 0) == visible]
+    if not systems:
+        raise InputError(f"no line of {lattice.name} is {'visible' if visible else 'invisible'} at {hkl}")
+    vectors = sorted({s.burgers.numerators for s in systems})
+    numerators = vectors[int(rng.integers(len(vectors)))]
+    those = [s for s in systems if s.burgers.numerators == numerators]
+    system = those[int(rng.integers(len(those)))]
+    c = IDEAL_C_OVER_A if lattice.system == "hexagonal" else None
+    b = lattice.burgers_vector(system.burgers, 1.0, c) * float(rng.choice((-1.0, 1.0)))
+    normal = np.asarray(system.normal, dtype=np.float64) @ lattice.reciprocal_basis(1.0, c)
+    normal = normal / np.linalg.norm(normal)
+    return numerators, SlipVectors(
+        burgers=(float(b[0]), float(b[1]), float(b[2])),
+        normal=(float(normal[0]), float(normal[1]), float(normal[2])),
+    )
+
+
+OTHER_REFLECTIONS: Mapping[LatticeName, tuple[tuple[Miller, float], ...]] = {
+    "bcc": (((1, 1, 0), 0.5), ((2, 0, 0), 0.2), ((2, 1, 1), 0.2), ((2, 2, 0), 0.1)),
+    "diamond": (((1, 1, 1), 0.4), ((2, 2, 0), 0.3), ((3, 1, 1), 0.2), ((4, 0, 0), 0.1)),
+    "rocksalt": (((1, 1, 1), 0.25), ((2, 0, 0), 0.4), ((2, 2, 0), 0.2), ((3, 1, 1), 0.1), ((2, 2, 2), 0.05)),
+    "perovskite": (((1, 0, 0), 0.25), ((1, 1, 0), 0.3), ((1, 1, 1), 0.15), ((2, 0, 0), 0.2), ((2, 1, 1), 0.1)),
+    "spinel": (((1, 1, 1), 0.3), ((2, 2, 0), 0.2), ((3, 1, 1), 0.25), ((4, 0, 0), 0.15), ((4, 4, 0), 0.1)),
+    "hcp": (((1, 0, 0), 0.25), ((0, 0, 2), 0.25), ((1, 0, 1), 0.3), ((1, 0, 2), 0.1), ((1, 1, 0), 0.1)),
+    "wurtzite": (((1, 0, 0), 0.25), ((0, 0, 2), 0.25), ((1, 0, 1), 0.3), ((1, 0, 2), 0.1), ((1, 1, 0), 0.1)),
+}
+"""Families of reflections that are measured of other lattices, and their weights."""
+
+
 def random_reflection(population: PopulationSpec, rng: np.random.Generator) -> Miller:
-    """Draw a family of the population by its weight, then one of its members."""
-    weights = np.asarray([weight for _, weight in population.reflections])
-    members = family(population.reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0])
+    """Draw an fcc family of the population by its weight, then one of its members."""
+    return _reflection(population.reflections, LATTICES["fcc"], rng)
+
+
+def _reflection(reflections: tuple[tuple[Miller, float], ...], lattice: Lattice, rng: np.random.Generator) -> Miller:
+    weights = np.asarray([weight for _, weight in reflections])
+    members = lattice.family(reflections[int(rng.choice(len(weights), p=weights / weights.sum()))][0])
     return members[int(rng.integers(len(members)))]
 
 
@@ -194,8 +250,9 @@ def random_crystal_spec(
     visible
         Whether the line must be visible (g·b ≠ 0) or invisible (g·b = 0) at the reflection.
     """
+    lattice: LatticeName = "fcc"
     if hkl is None:
-        hkl = random_reflection(population, rng)
+        lattice, hkl = _lattice_and_reflection(population, rng)
     element = population.elements[int(rng.integers(len(population.elements)))]
     low, high = np.log(population.size_nm[0]), np.log(population.size_nm[1])
     spec = CrystalSpec(
@@ -203,10 +260,11 @@ def random_crystal_spec(
         size_nm=float(np.exp(rng.uniform(low, high))),
         points_across=int(rng.integers(population.points_across[0], population.points_across[1] + 1)),
         shape=_shape(population, rng),
-        line=None if label == "perfect" else _line(population, hkl, label, visible, rng),
+        line=None if label == "perfect" else _line(population, lattice, hkl, label, visible, rng),
         strain=random_strain(population, rng),
         hkl=hkl,
         seed=int(rng.integers(2**31)),
+        lattice=lattice,
     )
     if spec.line is None or population.line_positions == "disk":
         return spec
@@ -222,7 +280,7 @@ def draw_line(
     visible: bool = True,
 ) -> LineSpec:
     """Draw a line of the population for a crystal without one; see `random_crystal_spec`."""
-    line = _line(population, spec.hkl, label, visible, rng)
+    line = _line(population, spec.lattice, spec.hkl, label, visible, rng)
     if population.line_positions == "disk":
         return line
     return line_anywhere(spec, line, population.image_fraction, rng)
