@@ -8,6 +8,7 @@ by a tenth), so that the two inner streams also see a power of the intensity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -97,75 +98,62 @@ class FoveatedNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""
-        x = x.unsqueeze(1)
-        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
-        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
-        streaks = self.streaks(functional.avg_pool3d(x, 2))
-        trunk = self.trunk(functional.relu(torch.cat([peak, fringes, streaks], dim=1)))
+        trunk = self.trunk(functional.relu(torch.cat(self._streams(x.unsqueeze(1)), dim=1)))
         features = torch.cat([trunk.mean(dim=(2, 3, 4)), trunk.amax(dim=(2, 3, 4))], dim=1)
         return self.head(self.dropout(features)), features
 
-
-@dataclass(frozen=True, slots=True)
-class WideConfig:
-    """Widths and depths of `WideNet`; see `FoveatedConfig`."""
-
-    stem: int = 12
-    widths: tuple[int, int, int] = (28, 56, 112)
-    blocks: tuple[int, int, int] = (1, 2, 2)
-    classes: int = 3
-    dropout: float = 0.2
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for a manifest."""
-        return asdict(self)
+    def _streams(self, x: Tensor) -> list[Tensor]:
+        """Return what each field of view gives of (B, 1, 64, 64, 64), all (B, channels, 16, 16, 16)."""
+        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
+        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
+        return [peak, fringes, self.streaks(functional.avg_pool3d(x, 2))]
 
 
 _FAINT_CONTRAST = 4.14
 
 
-def _with_contrasts(x: Tensor) -> Tensor:
-    """Add two powers of the intensity: the one of `_with_contrast`, and a weaker one for fringes further out."""
-    return torch.cat([x, torch.exp(_CONTRAST * (x - 1.0)), torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1)
-
-
-class WideNet(nn.Module):
-    """A foveated network that resolves the fringes in the whole volume, not around the peak alone.
+class WideNet(FoveatedNet):
+    """A foveated network that resolves the fringes of the whole volume too, not those around the peak alone.
 
     A line near the rim of a crystal barely changes the peak: it marks the fringes. `FoveatedNet` averages those beyond
-    the inner 32³ voxels away (their period is 3.5 voxels, it looks at every fourth). Here overlapping patches of 6³
-    voxels, four apart, feed the outer stream, and of 4³, two apart, the middle one. Input and outputs as there.
+    the inner 32³ voxels away (their period is 3.5 voxels, it looks at every fourth). Here a fourth stream sees
+    patches of 4³ voxels, in twenty ways each. Input and outputs as there.
+
+    Parameters
+    ----------
+    config
+        As there; the fourth stream has twice as many channels as each of the others.
     """
 
-    def __init__(self, config: WideConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.peak = _conv(3, config.stem, 1)
-        self.fringes = nn.Sequential(
-            nn.Conv3d(3, config.stem, 4, stride=2, padding=1, bias=False), nn.BatchNorm3d(config.stem)
-        )
-        self.outer = nn.Sequential(
-            nn.Conv3d(2, 2 * config.stem, 6, stride=4, padding=1, bias=False), nn.BatchNorm3d(2 * config.stem)
-        )
-        stages: list[nn.Module] = []
-        inputs = 4 * config.stem
-        for index, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
-            for block in range(count):
-                stages.append(_Residual(inputs, width, 2 if index and not block else 1))
-                inputs = width
-        self.trunk = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(2 * inputs, config.classes)
+    def __init__(self, config: FoveatedConfig) -> None:
+        super().__init__(config)
+        wide = 2 * config.stem
+        self.outer = nn.Sequential(nn.Conv3d(2, wide, 4, stride=4, bias=False), nn.BatchNorm3d(wide))
+        self.trunk[0] = _Residual(3 * config.stem + wide, config.widths[0], 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and penultimate features."""
-        x = x.unsqueeze(1)
-        peak = self.peak(_with_contrasts(x[:, :, 24:40, 24:40, 24:40]))
-        fringes = self.fringes(_with_contrasts(x[:, :, 16:48, 16:48, 16:48]))
+    def _streams(self, x: Tensor) -> list[Tensor]:
         outer = self.outer(torch.cat([x, torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1))
-        trunk = self.trunk(functional.relu(torch.cat([peak, fringes, outer], dim=1)))
-        features = torch.cat([trunk.mean(dim=(2, 3, 4)), trunk.amax(dim=(2, 3, 4))], dim=1)
-        return self.head(self.dropout(features)), features
+        return [*super()._streams(x), outer]
+
+
+def widened(weights: Mapping[str, Tensor], wide: WideNet) -> dict[str, Tensor]:
+    """Return weights of a `FoveatedNet` as those of a `WideNet` that says the same until it has learnt more.
+
+    Parameters
+    ----------
+    weights
+        Of a network of the same configuration.
+    wide
+        Its own weights stay in what the other doesn't have: the fourth stream, which nothing listens to yet.
+    """
+    result = {name: value.clone() for name, value in wide.state_dict().items()}
+    for name, value in weights.items():
+        if result[name].shape == value.shape:
+            result[name] = value.clone()
+        else:
+            result[name] = torch.zeros_like(result[name])
+            result[name][:, : value.shape[1]] = value
+    return result
 
 
 _PAPER_CONTRAST = 4.14

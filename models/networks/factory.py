@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideConfig, WideNet
+from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideNet, widened
 from braggwatch.sim.errors import InputError
 
 NetworkKind = Literal["wide", "foveated", "paper", "paper-half"]
@@ -34,8 +34,24 @@ def make_network(kind: NetworkKind, classes: int) -> nn.Module:
     if kind in _PAPER_WIDTHS:
         return PaperNet(classes, _PAPER_WIDTHS[kind])
     if kind == "wide":
-        return WideNet(WideConfig(classes=classes))
+        return WideNet(FoveatedConfig(classes=classes))
     return FoveatedNet(FoveatedConfig(classes=classes))
+
+
+def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Start a network from these weights: its own kind's, or a 'wide' one from a 'foveated' one's.
+
+    Raises
+    ------
+    InputError
+        If they belong to another network.
+    """
+    try:
+        if isinstance(network, WideNet) and "outer.0.weight" not in weights:
+            weights = widened(weights, network)
+        network.load_state_dict(dict(weights))
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"these weights belong to another network: {str(error).splitlines()[0]}") from error
 
 
 def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, NetworkKind]:
