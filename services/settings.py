@@ -85,6 +85,11 @@ class ScreeningSettings(_Group):
         description="Shares of a scan's expected frames at which a provisional verdict is made, once the Bragg peak is "
         "behind; [] for none. Each costs as much as a verdict.",
     )
+    allow_untrained_crystals: bool = Field(
+        default=False,
+        description="Name classes of crystals whose lattice or reflection the model wasn't trained for, with a note in "
+        "the record. Else such a run is out_of_distribution.",
+    )
     expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
     stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")
 

@@ -5,7 +5,7 @@ The lowest layer: every other layer may import it, and it imports none of them.
 Which Burgers directions a reflection can't see, and the geometry of a beamline:
 
 >>> from braggwatch.sim import load_preset, preset_names, visibility
->>> visibility((1, 1, 1)).short
+>>> visibility((1, 1, 1), "fcc").short
 'as far as 111 sees: blind to 3 of 6 Burgers directions'
 >>> preset_names()
 ('34idc', 'simulated')

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
 from braggwatch.models.verdict import Verdict
 from braggwatch.models.verdict_html import VerdictCard
-from braggwatch.sim.crystallography.fcc import Miller
-from braggwatch.sim.crystallography.visibility import directions
+from braggwatch.sim.crystallography.miller import Miller, indices
 from braggwatch.sim.geometry.model import RockingGeometry
 
 
@@ -115,24 +115,43 @@ class GeometryOrigin(BaseModel):
 
 
 class BurgersVisibility(BaseModel):
-    """Which of the six fcc Burgers directions are visible at the reflection of a verdict (g·b ≠ 0).
+    """Which of the lattice's perfect Burgers vectors are visible at the reflection of a verdict (g·b ≠ 0).
 
-    Directions are integers with b = a/2 times the direction, one of each ± pair. Both lists are empty if unknown.
+    One of each ± pair. All four lists are empty if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hkl: Miller | None = Field(description="The reflection as stated; None where unknown.")
     origin: SoundText | None = Field(description="Who stated it: 'preset' or 'start:FIELD'.")
-    seen: tuple[Miller, ...] = Field(default=(), description="Visible Burgers directions, g·b ≠ 0.")
+    lattice: SoundText | None = Field(
+        default=None, description="The lattice, e.g. 'bcc'; None where unknown, and in older records, which mean fcc."
+    )
+    seen: tuple[Miller, ...] = Field(
+        default=(), description="Visible Burgers directions, g·b ≠ 0: whole numbers along the lattice's three axes."
+    )
     blind: tuple[Miller, ...] = Field(default=(), description="Invisible Burgers directions, g·b = 0.")
+    seen_vectors: tuple[SoundText, ...] = Field(
+        default=(), description="Visible Burgers vectors by name, e.g. '½[111]'; none in older records: ½ of `seen`."
+    )
+    blind_vectors: tuple[SoundText, ...] = Field(default=(), description="The invisible ones likewise.")
     short: SoundText = Field(description="Completes 'perfect, ...' in a text.")
     statement: SoundText = Field(description="The same in full, with every direction; or why it is unknown.")
 
     @property
     def known(self) -> bool:
-        """Whether the reflection, and with it both lists, is known."""
+        """Whether reflection and lattice, and with them the lists, are known."""
         return bool(self.seen)
+
+    @property
+    def seen_along(self) -> str:
+        """The visible directions in brackets, e.g. ``[1-10] [10-1]``; hexagonal ones with four indices."""
+        return _along(self.seen_vectors, self.seen)
+
+    @property
+    def blind_along(self) -> str:
+        """The invisible directions likewise."""
+        return _along(self.blind_vectors, self.blind)
 
     @classmethod
     def unknown(cls, reason: str, *, origin: str | None = None, hkl: Miller | None = None) -> BurgersVisibility:
@@ -157,6 +176,9 @@ class ScreeningResult(BaseModel):
     burgers: BurgersVisibility | None = Field(
         default=None, description="What the verdict excludes; None where no network ran, and in older records."
     )
+    trained_for: TrainedFor | None = Field(
+        default=None, description="Whether the model was trained for this crystal; None as for `burgers`."
+    )
     sample: SoundText | None = Field(default=None, description="Sample name from the start document.")
     position: dict[SoundText, FiniteFloat] = Field(default_factory=dict, description="Sample motors, e.g. {'x': 1.2}.")
     truth: SoundText | None = Field(default=None, description="Simulated truth where the start document carries it.")
@@ -168,11 +190,16 @@ class ScreeningResult(BaseModel):
     @property
     def in_words(self) -> str:
         """The verdict in words; for "perfect" with its limits, as a reflection doesn't show every dislocation."""
-        return _in_words(self.verdict, self.burgers)
+        return _in_words(self)
+
+    @property
+    def training_note(self) -> str | None:
+        """What is to be said where a class stands though the model wasn't, or may not be, trained for the crystal."""
+        return _training_note(self)
 
     @property
     def blind_directions(self) -> int | None:
-        """Number of the six Burgers directions with g·b = 0 at this reflection, None if unknown."""
+        """Number of the lattice's Burgers directions with g·b = 0 at this reflection, None if unknown."""
         return len(self.burgers.blind) if self.burgers is not None and self.burgers.known else None
 
     @property
@@ -188,9 +215,7 @@ class ScreeningResult(BaseModel):
         stated = self.frames_expected if self.frames_expected is not None else "an unknown number"
         notes = "; ".join(self.quality.flags) if self.quality is not None else ""
         return _card(
-            self.verdict,
-            self.in_words,
-            self.burgers,
+            self,
             ("frames", f"{self.frames_received} of {stated}"),
             ("notes", notes),
             ("sample", self.sample or ""),
@@ -212,6 +237,7 @@ class ProvisionalVerdict(BaseModel):
     frames_expected: int = Field(gt=0)
     frames_received: int = Field(gt=0)
     burgers: BurgersVisibility | None = Field(default=None, description="As in the record.")
+    trained_for: TrainedFor | None = Field(default=None, description="As in the record.")
     sample: SoundText | None = None
     started_at: FiniteFloat = Field(description="start.time, seconds since the epoch.")
     made_at: FiniteFloat = Field(description="Wall clock when it was made, seconds since the epoch.")
@@ -221,15 +247,13 @@ class ProvisionalVerdict(BaseModel):
     def in_words(self) -> str:
         """The verdict in words, as for a record, with the fraction of the scan it is based on."""
         share = self.frames_received / self.frames_expected
-        return f"{_in_words(self.verdict, self.burgers)}, after {share:.0%} of the frames"
+        return f"{_in_words(self)}, after {share:.0%} of the frames"
 
     @property
     def card(self) -> VerdictCard:
         """What a notebook shows of it."""
         return _card(
-            self.verdict,
-            self.in_words,
-            self.burgers,
+            self,
             ("frames", f"{self.frames_received} of {self.frames_expected}, scan in progress"),
             ("sample", self.sample or ""),
             ("run", _run(self.run_uid, self.scan_id)),
@@ -243,21 +267,31 @@ LiveRecord = ScreeningResult | ProvisionalVerdict
 """What is published live: records of ended runs and provisional verdicts on runs in progress."""
 
 
-def _in_words(verdict: Verdict, burgers: BurgersVisibility | None) -> str:
+def _in_words(record: ScreeningResult | ProvisionalVerdict) -> str:
+    verdict, burgers = record.verdict, record.burgers
     label = verdict.label
     if label == "perfect":
         label = f"{label}, {'as far as its reflection sees' if burgers is None else burgers.short}"
+    if label is not None and record.trained_for is not None and record.trained_for.answer == "no":
+        label = f"{label} (by a model not trained for this crystal)"
     if label is None or verdict.headline == verdict.label:
         return label or verdict.headline
     return f"{verdict.headline}: {label}"
 
 
-def _card(verdict: Verdict, headline: str, burgers: BurgersVisibility | None, *facts: tuple[str, str]) -> VerdictCard:
+def _card(record: ScreeningResult | ProvisionalVerdict, *facts: tuple[str, str]) -> VerdictCard:
     """Return the verdict's card with the record's facts; those without a value are left out."""
-    card = verdict.card
-    facts = (*_sight(burgers), *facts)
+    card = record.verdict.card
+    facts = (*_sight(record.burgers), ("training", _training_note(record) or ""), *facts)
     added = tuple((what, value) for what, value in facts if value)
-    return replace(card, headline=headline.replace("_", " "), rows=(*card.rows, *added))
+    return replace(card, headline=record.in_words.replace("_", " "), rows=(*card.rows, *added))
+
+
+def _training_note(record: ScreeningResult | ProvisionalVerdict) -> str | None:
+    trained = record.trained_for
+    if trained is None or trained.answer == "yes" or trained.statement in (record.verdict.reason or ""):
+        return None
+    return trained.statement
 
 
 def _sight(burgers: BurgersVisibility | None) -> tuple[tuple[str, str], ...]:
@@ -265,7 +299,11 @@ def _sight(burgers: BurgersVisibility | None) -> tuple[tuple[str, str], ...]:
         return ()
     if not burgers.known:
         return (("can't see", burgers.statement),)
-    return (("sees b along", directions(burgers.seen)), ("can't see b along", directions(burgers.blind)))
+    return (("sees b along", burgers.seen_along), ("can't see b along", burgers.blind_along))
+
+
+def _along(vectors: tuple[str, ...], numerators: tuple[Miller, ...]) -> str:
+    return " ".join([vector[vector.find("[") :] for vector in vectors] or [f"[{indices(one)}]" for one in numerators])
 
 
 def _run(run_uid: str, scan_id: int | None) -> str:

@@ -14,6 +14,7 @@ from braggwatch.callbacks.cxdp.records import ModelInput, ScreeningReport, Scree
 from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.cxdp.run.assembly import RunAssembly
 from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
+from braggwatch.callbacks.cxdp.run.judging import CurveJudge
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
 from braggwatch.callbacks.cxdp.run.without_detector import RunsWithoutDetector
@@ -21,7 +22,8 @@ from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.run_sorter import RunSorter
-from braggwatch.models.cxdp.classifier import Classifier, DeviceClassifier
+from braggwatch.models.cxdp.classifier import Classifier
+from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.sim.bounded import Bounded
@@ -59,6 +61,8 @@ class ScreeningCallback:
         Notified of frames as they arrive, and of each run once it has its record.
     provisional
         Makes provisional verdicts; None: runs are only classified when they end.
+    allow_untrained
+        Name classes of crystals that the classifier's bundle wasn't trained for (`CurveJudge`).
     """
 
     def __init__(
@@ -72,11 +76,12 @@ class ScreeningCallback:
         clock: Callable[[], float] = time.monotonic,
         mirror: FrameMirror | None = None,
         provisional: ProvisionalScreening | None = None,
+        allow_untrained: bool = False,
     ) -> None:
         self._mirror = mirror
         self._provisional = provisional
         self._preprocessor = preprocessor
-        self._classifier = classifier
+        self._judge_curve = CurveJudge(classifier, allow_untrained=allow_untrained)
         self._on_report = on_report
         self._clock = clock
         settings = settings or AssemblySettings()
@@ -163,44 +168,44 @@ class ScreeningCallback:
             self._mirror.dropped(run.run_uid)
 
     def _judge(self, run: AssembledRun) -> ScreeningReport:
-        model_input, stages = None, dict[str, float]()
+        stages = dict[str, float]()
         try:
-            verdict, model_input = self._verdict(run, stages)
-            return self._report(run, verdict, model_input, stages)
+            return self._report(run, *self._verdict(run, stages), stages)
         except Exception as error:
             # Any failure of preprocessing or model is an outcome of this run; later runs are not affected.
             logger.exception("run %s could not be classified", run.run_uid)
             verdict = Verdict.without_class(Outcome.ERROR, _describe(error))
-            return self._report(run, verdict, None, stages)
+            return self._report(run, verdict, None, None, stages)
 
-    def _verdict(self, run: AssembledRun, stages: dict[str, float]) -> tuple[Verdict, ModelInput | None]:
+    def _verdict(
+        self, run: AssembledRun, stages: dict[str, float]
+    ) -> tuple[Verdict, ModelInput | None, TrainedFor | None]:
         reason = run.reason or "no reason given"
         if run.curve is None or run.ending not in (Ending.COMPLETE, Ending.PARTIAL):
-            return Verdict.without_class(_OUTCOMES.get(run.ending, Outcome.INVALID), reason), None
+            return Verdict.without_class(_OUTCOMES.get(run.ending, Outcome.INVALID), reason), None, None
         if not run.classifiable:
-            return Verdict.without_class(Outcome.PARTIAL, f"{reason}: too much for a class"), None
+            return Verdict.without_class(Outcome.PARTIAL, f"{reason}: too much for a class"), None, None
         began = self._clock()
         model_input = self._preprocessor(run.curve)
         stages["preprocess"] = self._clock() - began
         if model_input.quality.invalid_reason is not None:
-            return Verdict.without_class(Outcome.INVALID, model_input.quality.invalid_reason), model_input
+            return Verdict.without_class(Outcome.INVALID, model_input.quality.invalid_reason), model_input, None
         if not bool(np.isfinite(model_input.intensity).all()):
-            return Verdict.without_class(Outcome.ERROR, "the model input is not finite"), None
+            return Verdict.without_class(Outcome.ERROR, "the model input is not finite"), None, None
         began = self._clock()
-        verdict = self._classified(model_input)
+        verdict, trained = self._judge_curve(model_input, run.reflection)
         stages["classify"] = self._clock() - began
         if run.ending is Ending.PARTIAL:
             verdict = _partial(verdict, reason)
-        return verdict, model_input
-
-    def _classified(self, model_input: ModelInput) -> Verdict:
-        classifier = self._classifier
-        if model_input.batch is not None and isinstance(classifier, DeviceClassifier):
-            return classifier.classify_on_device(model_input.intensity, model_input.batch)
-        return classifier.classify(model_input.intensity)
+        return verdict, model_input, trained
 
     def _report(
-        self, run: AssembledRun, verdict: Verdict, model_input: ModelInput | None, stages: dict[str, float]
+        self,
+        run: AssembledRun,
+        verdict: Verdict,
+        model_input: ModelInput | None,
+        trained: TrainedFor | None,
+        stages: dict[str, float],
     ) -> ScreeningReport:
         result = ScreeningResult(
             run_uid=run.run_uid,
@@ -212,6 +217,7 @@ class ScreeningCallback:
             quality=model_input.quality if model_input is not None else None,
             geometry_origins=run.origins,
             burgers=burgers_visibility(run.reflection) if verdict.probabilities else None,
+            trained_for=trained,
             sample=run.sample,
             position=dict(run.position),
             truth=run.truth,

@@ -73,3 +73,7 @@ class AssemblySettings(BaseModel):
     hkl_field: str = Field(
         default="hkl", description="Start document's key for the reflection, three whole numbers; wins over the preset."
     )
+    lattice_field: str = Field(
+        default="crystal_lattice",
+        description="Start document's key for the lattice, e.g. bcc; wins over what the preset says of the crystal.",
+    )

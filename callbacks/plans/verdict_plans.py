@@ -42,7 +42,7 @@ class PlanVerdict:
     model_id
         Name and version of the model; None if no model was run.
     blind_directions
-        Number of the six Burgers directions that are invisible at this reflection (g·b = 0): ``"perfect"`` only
+        Number of the lattice's Burgers directions that are invisible at this reflection (g·b = 0): ``"perfect"`` only
         excludes dislocations with the others. None if unknown; don't treat that as 0.
     """
 

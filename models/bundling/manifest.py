@@ -130,7 +130,13 @@ class ValidDomain(_Frozen):
     """What the training data covered; outside it a verdict would be a guess."""
 
     elements: tuple[str, ...] = ()
-    reflections: tuple[str, ...] = Field(default=(), description="Families trained on, e.g. '{111}'.")
+    lattices: tuple[str, ...] = Field(
+        default=(),
+        description="Lattices trained on, e.g. 'fcc'; none: those of the elements, where tabulated.",
+    )
+    reflections: tuple[str, ...] = Field(
+        default=(), description="Families trained on: '{111}' of any of the lattices, '{110} of bcc' of that one."
+    )
     min_peak_counts: FiniteFloat = Field(default=0.0, ge=0.0, description="Smallest peak voxel trained on, counts.")
     max_peak_counts: FiniteFloat | None = Field(default=None, gt=0.0, description="Stated, not enforced.")
     notes: tuple[str, ...] = ()

@@ -19,6 +19,8 @@ def screen_documents(
     preprocessor: Preprocessor,
     classifier: Classifier,
     settings: AssemblySettings | None = None,
+    *,
+    allow_untrained: bool = False,
 ) -> Iterator[ScreeningReport]:
     """Yield each run's report as soon as its documents are complete; runs without a stop document come last.
 
@@ -26,11 +28,13 @@ def screen_documents(
     ----------
     records
         From a recording or an importer; their exceptions are passed on.
-    preset, preprocessor, classifier, settings
+    preset, preprocessor, classifier, settings, allow_untrained
         See `ScreeningCallback`.
     """
     reports: list[ScreeningReport] = []
-    callback = ScreeningCallback(preset, preprocessor, classifier, reports.append, settings or AssemblySettings())
+    callback = ScreeningCallback(
+        preset, preprocessor, classifier, reports.append, settings, allow_untrained=allow_untrained
+    )
     for record in records:
         callback(record.name, record.document)
         yield from _drain(reports)

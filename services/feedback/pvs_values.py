@@ -102,7 +102,9 @@ class PvTable:
             PvDefinition("FRAMES_RECEIVED", "integer", "frames that arrived"),
             PvDefinition("COMPLETENESS", "number", "received over expected frames, 0 to 1"),
             PvDefinition("HKL", "text", "the reflection, e.g. (1 -1 1)"),
-            PvDefinition("BLIND_DIRECTIONS", "integer", "invisible Burgers directions (g.b = 0) of six; -1 if unknown"),
+            PvDefinition(
+                "BLIND_DIRECTIONS", "integer", "invisible Burgers directions (g.b = 0) of the lattice; -1: unknown"
+            ),
             *(PvDefinition(name, "number", f"calibrated probability of {label}") for label, name in names.items()),
             PvDefinition("CONFIDENCE", "number", "the largest probability"),
             PvDefinition("OOD", "number", "OOD score divided by its threshold", (), (1.0, OOD_MAJOR)),

@@ -1,45 +1,39 @@
-"""Which dislocations are visible at a reflection: g·b over the six directions of the fcc Burgers vectors.
+"""Which dislocations are visible at a reflection: g·b over the perfect Burgers vectors of the crystal's lattice.
 
 A line whose Burgers vector b satisfies g·b = 0 leaves the phase at g unchanged (exactly for a screw; an edge has weak
 residual contrast through g·(b x u), u along the line). Hirsch, Howie, Nicholson, Pashley and Whelan, Electron
-Microscopy of Thin Crystals (1965), chapter 7.
+Microscopy of Thin Crystals (1965), chapter 7. Elastic anisotropy leaves a little contrast where the line isn't along an
+axis of even order, as with the ½⟨111⟩ screws of bcc.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from braggwatch.sim.crystallography.fcc import BURGERS, Miller, g_dot_b, is_allowed
+from braggwatch.sim.crystallography.lattices import Burgers, Lattice, LatticeName, lattice_named
+from braggwatch.sim.crystallography.miller import Miller, indices
 from braggwatch.sim.errors import InputError
 
-
-def canonical(direction: Miller) -> Miller:
-    """Return the one of ±direction with a positive first non-zero index: ±b have the same visibility."""
-    leading = next((index for index in direction if index), 0)
-    return (-direction[0], -direction[1], -direction[2]) if leading < 0 else direction
-
-
-BURGERS_DIRECTIONS: tuple[Miller, ...] = tuple(
-    sorted({canonical(b) for b in BURGERS}, key=lambda b: (*map(abs, b), *b), reverse=True)
-)
-"""The six ⟨110⟩ directions as integers, one of each ± pair: b = a/2 times one of these."""
+_NUMERALS = {6: "six", 7: "seven", 9: "nine", 10: "ten"}
 
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """Visibility of perfect fcc dislocations at one reflection.
+    """Visibility of a lattice's perfect dislocations at one reflection.
 
     Attributes
     ----------
     hkl
         The reflection, sign and order of its indices as stated.
     seen, blind
-        Burgers directions (of `BURGERS_DIRECTIONS`, in its order) with g·b ≠ 0 and with g·b = 0.
+        Burgers vectors (of `Lattice.burgers_directions`, in its order) with g·b ≠ 0 and with g·b = 0.
     """
 
+    lattice: Lattice
     hkl: Miller
-    seen: tuple[Miller, ...]
-    blind: tuple[Miller, ...]
+    seen: tuple[Burgers, ...]
+    blind: tuple[Burgers, ...]
 
     @property
     def short(self) -> str:
@@ -53,39 +47,46 @@ class Visibility:
     def sentence(self) -> str:
         """What a verdict at this reflection speaks of and what it can't, with every direction by name."""
         known = f"at {indices(self.hkl)} a line with {burgers_vectors(self.seen)} would show"
-        if not self.blind:
-            return f"{known}: these are all six ⟨110⟩ directions"
-        return f"{known}; this reflection can't see {burgers_vectors(self.blind)} (g·b = 0)"
+        if self.blind:
+            return f"{known}; this reflection can't see {burgers_vectors(self.blind)} (g·b = 0)"
+        families = list(dict.fromkeys(b.family for b in self.lattice.burgers_directions))
+        count = _NUMERALS[len(self.seen)]
+        if len(families) == 1:
+            return f"{known}: these are all {count} {families[0].lstrip('½')} directions"
+        return f"{known}: these are all {count} directions of {_listed(families, 'and')}"
 
 
-def visibility(hkl: Miller) -> Visibility:
-    """Divide the six Burgers directions by whether g·b is zero.
+def visibility(hkl: Miller, lattice: LatticeName) -> Visibility:
+    """Divide a lattice's Burgers vectors by whether g·b is zero.
 
     Raises
     ------
     InputError
-        If fcc doesn't allow the reflection.
+        If the lattice doesn't have the reflection, or its basis makes it forbidden or weak.
+    UnknownNameError
+        If there is no lattice of this name.
     """
-    if not is_allowed(hkl):
-        raise InputError(f"fcc has no {indices(hkl)} reflection: h, k, l must be all even or all odd, and not all zero")
+    found = lattice_named(lattice)
+    problem = found.extinction(hkl)
+    if problem is not None:
+        raise InputError(problem)
     return Visibility(
+        lattice=found,
         hkl=hkl,
-        seen=tuple(b for b in BURGERS_DIRECTIONS if g_dot_b(hkl, b) != 0.0),
-        blind=tuple(b for b in BURGERS_DIRECTIONS if g_dot_b(hkl, b) == 0.0),
+        seen=tuple(b for b in found.burgers_directions if found.g_dot_b(hkl, b) != 0.0),
+        blind=tuple(b for b in found.burgers_directions if found.g_dot_b(hkl, b) == 0.0),
     )
 
 
-def indices(miller: Miller) -> str:
-    """Write three indices with minus signs in front: ``1-10``; with spaces if any has two digits."""
-    return ("" if all(abs(index) < 10 for index in miller) else " ").join(str(index) for index in miller)
+def directions(burgers: Sequence[Burgers]) -> str:
+    """Write directions in square brackets, separated by a space: ``[1-10] [10-1]``; at most 38 characters for fcc."""
+    return " ".join(b.direction for b in burgers)
 
 
-def directions(burgers: tuple[Miller, ...]) -> str:
-    """Write directions in square brackets, separated by a space: ``[1-10] [10-1]``; at most 38 characters for six."""
-    return " ".join(f"[{indices(b)}]" for b in burgers)
-
-
-def burgers_vectors(burgers: tuple[Miller, ...]) -> str:
+def burgers_vectors(burgers: Sequence[Burgers]) -> str:
     """Write Burgers vectors in lattice parameters: ``b = ½[1-10] or ½[10-1]``."""
-    named = [f"½[{indices(b)}]" for b in burgers]
-    return "b = " + (named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}")
+    return "b = " + _listed([b.name for b in burgers], "or")
+
+
+def _listed(words: Sequence[str], joint: str) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {joint} {words[-1]}"

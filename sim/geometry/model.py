@@ -11,6 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from braggwatch.sim.crystallography.lattices import LatticeName
+from braggwatch.sim.crystallography.stated_lattice import ASK, StatedLattice, contradiction, stated_lattice
+
 Axis = Literal["x+", "x-", "y+", "y-", "z+", "z-"]
 
 
@@ -67,8 +70,18 @@ class RockingGeometry(_Frozen):
     frame_shape: tuple[int, int] = Field(description="Shape of a delivered frame, (rows, columns).")
     transposed: bool = Field(description="True if delivered frames are transposed relative to the chip.")
     material: str | None = Field(description="e.g. 'Au'; None if unknown.")
-    lattice_parameter_A: float | None = Field(description="Cubic lattice parameter in Å; None if unknown.")
-    hkl: tuple[int, int, int] | None = Field(description="Reflection; None if unknown.")
+    lattice_parameter_A: float | None = Field(
+        description="Lattice parameter in Å, of a hexagonal lattice a; None if unknown."
+    )
+    hkl: tuple[int, int, int] | None = Field(description="Reflection, three indices; None if unknown.")
+    lattice: LatticeName | None = Field(default=None, description="e.g. 'bcc'; None if not stated.")
+    space_group: int | str | None = Field(default=None, description="Number or symbol; None if not stated.")
+    lattice_parameter_c_A: float | None = Field(default=None, description="c of a hexagonal lattice in Å, else None.")
+
+    @property
+    def crystal_lattice(self) -> StatedLattice:
+        """What lattice, space group and material tell of the lattice."""
+        return stated_lattice(self.lattice, self.space_group, self.material)
 
     @model_validator(mode="after")
     def _consistent(self) -> RockingGeometry:
@@ -101,7 +114,11 @@ class CirclePreset(_Frozen):
 
 
 class GeometryPreset(_Frozen):
-    """One beamline's geometry as data (``sim/geometry/presets/NAME.json``). See `RockingGeometry` for the fields."""
+    """One beamline's geometry as data (``sim/geometry/presets/NAME.json``). See `RockingGeometry` for the fields.
+
+    ``lattice``, ``space_group`` and ``lattice_parameter_c_A`` may be left out: a lattice is then known where the
+    material tells it, and otherwise unknown.
+    """
 
     name: str
     description: str
@@ -127,3 +144,28 @@ class GeometryPreset(_Frozen):
     material: str | None
     lattice_parameter_A: float | None
     hkl: tuple[int, int, int] | None
+    lattice: LatticeName | None = None
+    space_group: int | str | None = None
+    lattice_parameter_c_A: float | None = Field(default=None, gt=0)
+
+    @property
+    def crystal_lattice(self) -> StatedLattice:
+        """What lattice, space group and material tell of the lattice."""
+        return stated_lattice(self.lattice, self.space_group, self.material)
+
+    @model_validator(mode="after")
+    def _one_crystal(self) -> GeometryPreset:
+        if self.lattice is not None and self.space_group is not None:
+            problem = contradiction(self.lattice, self.space_group)
+            if problem is not None:
+                raise ValueError(problem)
+        known, c = self.crystal_lattice, self.lattice_parameter_c_A
+        if known.system == "hexagonal" and (c is None) != (self.lattice_parameter_A is None):
+            raise ValueError(
+                f"{known.words} is hexagonal: state both lattice_parameter_A (a) and lattice_parameter_c_A, or neither"
+            )
+        if known.system == "cubic" and c is not None:
+            raise ValueError(f"{known.words} is cubic: it has no lattice_parameter_c_A")
+        if known.system is None and c is not None:
+            raise ValueError(f"lattice_parameter_c_A belongs to a hexagonal lattice: {ASK}")
+        return self

@@ -96,4 +96,7 @@ def geometry_from_values(
         material=preset.material,
         lattice_parameter_A=preset.lattice_parameter_A,
         hkl=preset.hkl,
+        lattice=preset.lattice,
+        space_group=preset.space_group,
+        lattice_parameter_c_A=preset.lattice_parameter_c_A,
     )

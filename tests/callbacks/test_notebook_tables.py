@@ -20,12 +20,12 @@ PERFECT = Verdict(
 
 
 def at_111() -> BurgersVisibility:
-    seen = visibility((1, 1, 1))
+    seen = visibility((1, 1, 1), "fcc")
     return BurgersVisibility(
         hkl=seen.hkl,
         origin="preset",
-        seen=seen.seen,
-        blind=seen.blind,
+        seen=tuple(b.numerators for b in seen.seen),
+        blind=tuple(b.numerators for b in seen.blind),
         short=seen.short,
         statement=seen.sentence,
     )

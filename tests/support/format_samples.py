@@ -23,6 +23,7 @@ from braggwatch.callbacks.sadp.records import (
     PatternRunResult,
     SetAside,
 )
+from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.sadp.live.pattern_picture import PatternPicture
 
@@ -50,11 +51,15 @@ QUALITY = Quality(
 BURGERS = BurgersVisibility(
     hkl=(1, -1, 1),
     origin="start:hkl",
+    lattice="fcc",
     seen=((0, 1, -1), (1, -1, 0), (1, 0, 1)),
     blind=((0, 1, 1), (1, 0, -1), (1, 1, 0)),
+    seen_vectors=("½[01-1]", "½[1-10]", "½[101]"),
+    blind_vectors=("½[011]", "½[10-1]", "½[110]"),
     short="no dislocation with b along [0 1 -1], [1 -1 0] or [1 0 1]",
     statement="g = (1 -1 1) sees three of six directions",
 )
+TRAINED = TrainedFor(answer="yes", statement="cxdp-fcc/1.5.0 was trained for {111} of fcc")
 
 
 def full_result() -> ScreeningResult:
@@ -81,6 +86,7 @@ def full_result() -> ScreeningResult:
         quality=QUALITY,
         geometry_origins=(GeometryOrigin(field="energy_keV", value=9.0, origin="start:energy"),),
         burgers=BURGERS,
+        trained_for=TRAINED,
         sample="=gold, on silicon",
         position={"x": 1.5, "y": -2.0, "z": 0.25},
         truth="perfect",
@@ -148,6 +154,7 @@ def provisional() -> ProvisionalVerdict:
         frames_expected=61,
         frames_received=43,
         burgers=BURGERS,
+        trained_for=TRAINED,
         sample="gold on silicon",
         started_at=T0 + 300,
         made_at=T0 + 343,

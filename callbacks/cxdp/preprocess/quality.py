@@ -9,6 +9,7 @@ from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics
 from braggwatch.callbacks.cxdp.preprocess.facets import facet_streaks, ideal_angle_error_deg, mutual_angles_deg
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import QGrid
 from braggwatch.callbacks.cxdp.records import Quality
+from braggwatch.sim.crystallography.lattices import LATTICES
 from braggwatch.sim.geometry.model import RockingGeometry
 
 _FEWEST_STREAKS = 4
@@ -33,13 +34,13 @@ def invalid_quality(reason: str) -> Quality:
 
 
 def d_deviation(d_spacing_A: float, geometry: RockingGeometry) -> float | None:
-    """Return the relative deviation of d from that of the stated cubic reflection, None if none is stated."""
+    """Return the relative deviation of d from that of the stated reflection, None if none is stated."""
     expected = _stated_d_A(geometry)
     return None if expected is None else d_spacing_A / expected - 1.0
 
 
 def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation: float) -> str | None:
-    """Say how the measured d contradicts the stated cubic reflection; None if it doesn't, or none is stated.
+    """Say how the measured d contradicts the stated reflection; None if it doesn't, or none is stated.
 
     Strain, alloying and heat change d by about a percent. Beyond the limit the geometry, the reflection or the lattice
     is not as stated, so the model input doesn't show the stated crystal.
@@ -58,9 +59,18 @@ def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation
 
 
 def _stated_d_A(geometry: RockingGeometry) -> float | None:
-    if geometry.hkl is None or geometry.lattice_parameter_A is None or geometry.hkl == (0, 0, 0):
+    a, c = geometry.lattice_parameter_A, geometry.lattice_parameter_c_A
+    if geometry.hkl is None or a is None or geometry.hkl == (0, 0, 0):
         return None
-    return geometry.lattice_parameter_A / float(np.linalg.norm(geometry.hkl))
+    if geometry.crystal_lattice.system != "hexagonal":
+        return a / float(np.linalg.norm(geometry.hkl))
+    return None if c is None else LATTICES["hcp"].d_spacing(geometry.hkl, a, c)
+
+
+def _has_octahedra(geometry: RockingGeometry) -> bool:
+    """Whether small crystals of this lattice may end in {111} and {100}; also where the lattice isn't known."""
+    names = geometry.crystal_lattice.names
+    return not names or any(LATTICES[name].centring == "F" for name in names)
 
 
 def assess(
@@ -107,6 +117,8 @@ def assess(
     contradicted = contradiction(d_spacing, geometry, max_d_deviation)
     if contradicted is not None:
         noticed.append(f"d-spacing {d_spacing:.4f} Å is {deviation:+.1%} off the stated reflection")
+    elif deviation is None and None not in (geometry.hkl, geometry.lattice_parameter_A):
+        noticed.append("d-spacing not compared: a hexagonal lattice needs lattice_parameter_c_A in the preset")
     noticed.extend(f"scale: {doubt}" for doubt in scale_doubts)
     covered = float(coverage.mean())
     if statistics.saturated:
@@ -120,7 +132,7 @@ def assess(
     if find_facets:
         streaks = facet_streaks(intensity, coverage)
         angles = tuple(float(angle) for angle in mutual_angles_deg(streaks))
-        if len(streaks) >= _FEWEST_STREAKS:
+        if len(streaks) >= _FEWEST_STREAKS and _has_octahedra(geometry):
             error = ideal_angle_error_deg(np.asarray(angles))
             if error > _FACET_ANGLE_LIMIT_DEG:
                 noticed.append(

@@ -92,7 +92,8 @@ def resolve_geometry(
     tolerance
         Largest change of a value that should stand still: absolute, relative for values over 1.
     reflection
-        What takes the place of the preset's ``hkl``; None leaves it.
+        What takes the place of the preset's ``hkl`` and, if the documents state a lattice, of what the preset says of
+        it; None leaves them.
 
     Raises
     ------
@@ -126,8 +127,8 @@ def resolve_geometry(
             )
     if problems:
         raise UnresolvedGeometry("; ".join(problems))
-    reflection = reflection or StatedReflection(preset.hkl, "preset")
-    preset = preset.model_copy(update={"hkl": reflection.hkl})
+    reflection = reflection or StatedReflection(preset.hkl, "preset", lattice=preset.crystal_lattice)
+    preset = preset.model_copy(update={"hkl": reflection.hkl, **_documents_lattice(reflection)})
     for place, index in enumerate(reflection.hkl or ()):
         origins.append(GeometryOrigin(field=f"hkl.{place}", value=index, origin=reflection.origin or "preset"))
     try:
@@ -135,6 +136,14 @@ def resolve_geometry(
     except (MissingGeometry, ValueError) as error:
         raise UnresolvedGeometry(str(error)) from error
     return ResolvedGeometry(geometry, tuple(origins))
+
+
+def _documents_lattice(reflection: StatedReflection) -> dict[str, object]:
+    lattice = reflection.lattice
+    if lattice.origin is None or not lattice.origin.startswith("start:"):
+        return {}
+    # Material and space group are another crystal's, or this one's that the stated lattice is wanted for.
+    return {"lattice": lattice.names[0] if lattice.names else None, "space_group": None, "material": None}
 
 
 def fly_angles(start: Mapping[str, object], length: int) -> NDArray[np.float64] | None:

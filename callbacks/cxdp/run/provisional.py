@@ -12,6 +12,7 @@ from braggwatch.callbacks.cxdp.preprocess.preprocessing import Preprocessor
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict
 from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun
 from braggwatch.callbacks.cxdp.run.curve import peak_is_behind
+from braggwatch.callbacks.cxdp.run.judging import CurveJudge
 from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
 from braggwatch.callbacks.cxdp.run.scan_shares import check_shares
 from braggwatch.models.cxdp.classifier import Classifier
@@ -35,6 +36,8 @@ class ProvisionalScreening:
         Fractions of the expected frames, ascending, between 0 and 1.
     is_behind
         Whether documents wait; if so, this point is skipped or delayed.
+    allow_untrained
+        As of `ScreeningCallback`.
 
     Raises
     ------
@@ -51,10 +54,11 @@ class ProvisionalScreening:
         *,
         is_behind: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
+        allow_untrained: bool = False,
     ) -> None:
         check_shares(points)
         self._preprocessor = preprocessor
-        self._classifier = classifier
+        self._judge_curve = CurveJudge(classifier, allow_untrained=allow_untrained)
         self._on_verdict = on_verdict
         self._points = tuple(points)
         self._is_behind = is_behind
@@ -94,7 +98,7 @@ class ProvisionalScreening:
         made = self._preprocessor(run.curve)
         if made.quality.invalid_reason is not None or not bool(np.isfinite(made.intensity).all()):
             return
-        verdict = self._classifier.classify(made.intensity)
+        verdict, trained = self._judge_curve(made, run.reflection)
         self._on_verdict(
             ProvisionalVerdict(
                 run_uid=run.run_uid,
@@ -103,6 +107,7 @@ class ProvisionalScreening:
                 frames_expected=expected,
                 frames_received=run.frames_received,
                 burgers=burgers_visibility(run.reflection) if verdict.probabilities else None,
+                trained_for=trained,
                 sample=run.sample,
                 started_at=run.started_at,
                 made_at=time.time(),

@@ -1,4 +1,4 @@
-"""Finds the reflection of a run in its documents or the preset, and which Burgers directions are visible at it."""
+"""Finds the reflection and lattice of a run in its documents or the preset, and which Burgers vectors are visible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from braggwatch.callbacks.cxdp.records import BurgersVisibility
 from braggwatch.callbacks.documents.document_checks import finite
-from braggwatch.sim.crystallography.fcc import Miller
+from braggwatch.sim.crystallography.lattices import LATTICES
+from braggwatch.sim.crystallography.miller import Miller
+from braggwatch.sim.crystallography.stated_lattice import UNSTATED, StatedLattice, lattice_by_name
 from braggwatch.sim.crystallography.visibility import visibility
 from braggwatch.sim.geometry.model import GeometryPreset
 
@@ -20,7 +22,7 @@ _NEAR_WHOLE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class StatedReflection:
-    """A reflection and where it was stated.
+    """A reflection, the lattice that it belongs to, and where each was stated.
 
     Attributes
     ----------
@@ -30,38 +32,57 @@ class StatedReflection:
         ``preset`` or ``start:FIELD``; None if it is not stated.
     problem
         Why the stated value can't be used, None if it can.
+    lattice
+        What is known of the crystal's lattice.
     """
 
     hkl: Miller | None
     origin: str | None
     problem: str | None = None
+    lattice: StatedLattice = UNSTATED
 
 
 NOT_STATED = StatedReflection(None, None)
 """No reflection is stated."""
 
 
-def stated_reflection(preset: GeometryPreset, start: Mapping[str, object], field: str) -> StatedReflection:
-    """Find a run's reflection: the start document's, else the preset's.
+def stated_reflection(
+    preset: GeometryPreset, start: Mapping[str, object], field: str, lattice_field: str
+) -> StatedReflection:
+    """Find a run's reflection and lattice: the start document's, else the preset's.
 
-    If the start document's value can't be read, the reflection is unknown; the preset's is not used in its
+    If the start document's value can't be read, the reflection or lattice is unknown; the preset's is not used in its
     place, as it may be a different one.
 
     Parameters
     ----------
     field
         Key of the start document: three whole numbers, or text such as ``"1 -1 1"`` or ``"1-11"``.
+    lattice_field
+        Key of the start document: a lattice's name, e.g. ``"bcc"``.
     """
+    lattice = _lattice(preset, start.get(lattice_field), lattice_field)
     stated = start.get(field)
     if stated is None:
-        return StatedReflection(preset.hkl, None if preset.hkl is None else "preset")
+        return StatedReflection(preset.hkl, None if preset.hkl is None else "preset", lattice=lattice)
     hkl = read_miller(stated)
     if hkl is not None:
-        return StatedReflection(hkl, f"start:{field}")
+        return StatedReflection(hkl, f"start:{field}", lattice=lattice)
     shown = f"{stated!r:.60}"
-    return StatedReflection(
-        None, f"start:{field}", f"the start document's {field!r} is not three whole numbers, one not zero: {shown}"
-    )
+    problem = f"the start document's {field!r} is not three whole numbers, one not zero: {shown}"
+    return StatedReflection(None, f"start:{field}", problem, lattice)
+
+
+def _lattice(preset: GeometryPreset, stated: object, field: str) -> StatedLattice:
+    if stated is None:
+        return preset.crystal_lattice
+    if isinstance(stated, str):
+        found = lattice_by_name(stated.strip(), f"start:{field}")
+        if found.problem is None:
+            return found
+    shown = f"{stated!r:.60}"
+    problem = f"the start document's {field!r} is not one of {', '.join(LATTICES)}: {shown}"
+    return StatedLattice((), f"start:{field}", problem)
 
 
 def read_miller(value: object) -> Miller | None:
@@ -87,13 +108,17 @@ def read_miller(value: object) -> Miller | None:
 
 
 def burgers_visibility(reflection: StatedReflection) -> BurgersVisibility:
-    """Return which Burgers directions are visible at this reflection; unknown, with the reason, if it is not known."""
-    problem = reflection.problem
+    """Return which Burgers vectors are visible at this reflection; unknown, with the reason, if it is not known."""
+    problem, lattice = reflection.problem, reflection.lattice
     if reflection.hkl is None or reflection.origin is None:
         problem = problem or "no reflection is stated: state hkl in the preset or the start document"
         return BurgersVisibility.unknown(problem, origin=reflection.origin)
+    if lattice.problem is not None:
+        return BurgersVisibility.unknown(lattice.problem, origin=reflection.origin, hkl=reflection.hkl)
+    # Of the lattices that it may be, one that has the reflection: all have the same Burgers vectors.
+    name = next((name for name in lattice.names if LATTICES[name].is_allowed(reflection.hkl)), lattice.names[0])
     try:
-        seen = visibility(reflection.hkl)
+        seen = visibility(reflection.hkl, name)
     except ValueError as error:
         return BurgersVisibility.unknown(str(error), origin=reflection.origin, hkl=reflection.hkl)
     note = ""
@@ -102,8 +127,11 @@ def burgers_visibility(reflection: StatedReflection) -> BurgersVisibility:
     return BurgersVisibility(
         hkl=seen.hkl,
         origin=reflection.origin,
-        seen=seen.seen,
-        blind=seen.blind,
+        lattice=lattice.words,
+        seen=tuple(b.numerators for b in seen.seen),
+        blind=tuple(b.numerators for b in seen.blind),
+        seen_vectors=tuple(b.name for b in seen.seen),
+        blind_vectors=tuple(b.name for b in seen.blind),
         short=seen.short,
         statement=seen.sentence + note,
     )

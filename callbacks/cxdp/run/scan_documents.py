@@ -162,8 +162,8 @@ class ScanDocuments:
 
     @property
     def reflection(self) -> StatedReflection:
-        """The reflection, from the start document or the preset."""
-        return stated_reflection(self.preset, self.start or {}, self.settings.hkl_field)
+        """The reflection and the lattice, from the start document or the preset."""
+        return stated_reflection(self.preset, self.start or {}, self.settings.hkl_field, self.settings.lattice_field)
 
     def lacks_events(self, in_files: frozenset[str]) -> bool:
         """Tell whether events counted by the stop document are missing from relevant streams.

@@ -115,8 +115,9 @@ def show(screen: Console, results: list[ScreeningResult]) -> None:
     table = Table("scan", "verdict", "confidence", "out of distribution", "frames", "d (Å)", "size (nm)", "notes")
     for result in results:
         verdict, quality = result.verdict, result.quality
+        flags = quality.flags if quality is not None else ()
         frames = f"{result.frames_received}/{result.frames_expected if result.frames_expected is not None else '?'}"
-        notes = "; ".join(filter(None, [verdict.reason, *(quality.flags if quality is not None else ())]))
+        notes = "; ".join(dict.fromkeys(filter(None, [verdict.reason, result.training_note, *flags])))
         score = "" if verdict.ood_score is None else f"{verdict.ood_score:.1f} (limit {verdict.ood_threshold:.1f})"
         table.add_row(
             str(result.scan_id if result.scan_id is not None else result.run_uid[:8]),
@@ -144,7 +145,14 @@ def _reports(
     path = Registry(settings.screening.registry).locate(name)
     classifier = BundleClassifier.load(path, threads=settings.screening.threads)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
-    yield from screen_documents(records, preset, preprocessor, classifier, settings.assembly)
+    yield from screen_documents(
+        records,
+        preset,
+        preprocessor,
+        classifier,
+        settings.assembly,
+        allow_untrained=settings.screening.allow_untrained_crystals,
+    )
 
 
 def _recording(file: Path, allow_truncated: bool) -> Iterator[RecordedDocument]:

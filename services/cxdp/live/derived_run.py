@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
 from braggwatch.services.live.derived_documents import DerivedRun, Document, uid_of
-from braggwatch.sim.crystallography.visibility import directions
 
 STREAM_NAME = "primary"
 
@@ -48,11 +47,13 @@ def flat_fields(result: ScreeningResult, epoch: int) -> dict[str, str | int | fl
     if (burgers := result.burgers) is not None:
         fields |= {
             "hkl": None if burgers.hkl is None else "({} {} {})".format(*burgers.hkl),
-            "burgers_seen": directions(burgers.seen) if burgers.known else None,
-            "burgers_blind": directions(burgers.blind) if burgers.known else None,
+            "burgers_seen": burgers.seen_along if burgers.known else None,
+            "burgers_blind": burgers.blind_along if burgers.known else None,
             "blind_directions": result.blind_directions,
             "excludes": burgers.statement,
         }
+    if (trained := result.trained_for) is not None:
+        fields |= {"trained_for": trained.answer, "training": trained.statement}
     return {key: value for key, value in fields.items() if value is not None}
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
-from braggwatch.sim.crystallography.visibility import directions
 
 _COLUMNS_BEFORE = (
     "finished_at",
@@ -44,6 +43,7 @@ _COLUMNS_AFTER = (
     "model",
     "model_sha256",
     "reason",
+    "trained_for",
 )
 
 
@@ -106,8 +106,8 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "label": verdict.label,
         # With spaces and parentheses: a spreadsheet reads 1-11 as a date and -111 as a number.
         "hkl": burgers and burgers.hkl and "({} {} {})".format(*burgers.hkl),
-        "burgers_seen": known and directions(known.seen),
-        "burgers_blind": known and directions(known.blind),
+        "burgers_seen": known and known.seen_along,
+        "burgers_blind": known and known.blind_along,
         "blind_directions": result.blind_directions,
         "confidence": verdict.confidence,
         "prediction_set": " ".join(verdict.prediction_set),
@@ -123,6 +123,7 @@ def _row(result: ScreeningResult) -> dict[str, object]:
         "model": verdict.model and verdict.model.id,
         "model_sha256": verdict.model and verdict.model.sha256,
         "reason": verdict.reason,
+        "trained_for": result.trained_for and result.trained_for.answer,
     }
 
 

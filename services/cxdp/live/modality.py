@@ -149,6 +149,7 @@ def open_curves(context: LiveContext) -> CurveModality:
             on_provisional,
             screening.provisional_at,
             is_behind=links.is_behind,
+            allow_untrained=screening.allow_untrained_crystals,
         )
         return ScreeningCallback(
             preset,
@@ -158,6 +159,7 @@ def open_curves(context: LiveContext) -> CurveModality:
             settings.assembly,
             mirror=None if isinstance(preprocessor, CpuPreprocessor) else preprocessor.frames,
             provisional=provisional if screening.provisional_at else None,
+            allow_untrained=screening.allow_untrained_crystals,
         )
 
     def prepare() -> tuple[str, ...]:

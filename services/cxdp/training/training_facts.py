@@ -11,6 +11,7 @@ from pathlib import Path
 from braggwatch.models.bundling.manifest import ValidDomain
 from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
 from braggwatch.models.cxdp.scores import family
+from braggwatch.models.cxdp.training_domain import trained_lattices
 from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of
 from braggwatch.sim.cxdp.datasets import shard_facts
 from braggwatch.sim.errors import InputError
@@ -61,6 +62,7 @@ class TrainingFacts:
         )
         return ValidDomain(
             elements=self.elements,
+            lattices=trained_lattices(ValidDomain(elements=self.elements)),
             reflections=self.reflections,
             min_peak_counts=_VOXEL_OVER_PIXEL * self.peak_counts[0],
             max_peak_counts=self.peak_counts[1],

@@ -107,6 +107,13 @@ export function asFarAs(result) {
   return result.burgers?.short ?? "as far as its reflection sees";
 }
 
+/** What is to be said where a class stands though the model wasn't, or may not be, trained for the crystal; else null. */
+export function trainingNote(result) {
+  const trained = result.trained_for;
+  if (!trained || trained.answer === "yes" || result.verdict.reason?.includes(trained.statement)) return null;
+  return trained.statement;
+}
+
 function reflection(result) {
   const hkl = result.burgers?.hkl;
   if (!hkl) return "an unknown hkl";
@@ -120,7 +127,8 @@ export function tag(result) {
   const label = namedClass(result);
   const shownClass = label === NOTHING_SEEN ? `${label} at ${reflection(result)}` : label && kind(label).name;
   const words = name === "partial" && label ? `${shownClass}, partial` : (name === label && shownClass) || kind(name).name;
-  shown.append(glyph(name === "partial" && label ? label : name), words);
+  const untrained = label && result.trained_for?.answer === "no" ? ", not trained for" : "";
+  shown.append(glyph(name === "partial" && label ? label : name), words + untrained);
   return shown;
 }
 

@@ -57,6 +57,8 @@ export function drawSummary(node, result) {
   const words = asFarAs(result);
   if (words) parts.push(text("p", "limits", `${verdict.label}, ${words}`));
   if (result.burgers) parts.push(text("p", "excludes", result.burgers.statement));
+  const note = trainingNote(result);
+  if (note) parts.push(text("p", "flags", note));
   if (verdict.reason) parts.push(text("p", "why", verdict.reason));
   if (quality?.flags.length) parts.push(text("p", "flags", quality.flags.join("; ")));
   parts.push(facts);

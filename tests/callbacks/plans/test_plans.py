@@ -26,6 +26,7 @@ from braggwatch.callbacks.plans.verdict_plans import NO_ANSWER, PlanVerdict, bes
 from braggwatch.callbacks.plans.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.services.feedback.verdict_client import HttpVerdictSource
+from braggwatch.sim.crystallography.stated_lattice import stated_lattice
 
 IDENTITY = ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none")
 
@@ -68,7 +69,7 @@ def test_a_verdict_that_is_there_is_taken(run_engine: RunEngine):
 
 def test_a_perfect_crystal_is_one_only_as_far_as_its_reflection_sees(run_engine: RunEngine):
     source = RecentVerdicts()
-    seen = burgers_visibility(StatedReflection((1, 1, 1), "preset"))
+    seen = burgers_visibility(StatedReflection((1, 1, 1), "preset", lattice=stated_lattice("fcc")))
     source.put(ScreeningReport(record("a", "perfect").model_copy(update={"burgers": seen}), None))
     assert asked(run_engine, "a", source, 5.0).blind_directions == 3
     assert PlanVerdict.no_answer("b").blind_directions is None

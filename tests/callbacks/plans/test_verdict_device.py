@@ -13,6 +13,7 @@ from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_v
 from braggwatch.callbacks.plans.verdict_device import VerdictDevice
 from braggwatch.callbacks.plans.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
+from braggwatch.sim.crystallography.stated_lattice import stated_lattice
 
 IDENTITY = ModelIdentity(name="fake", version="1.0.0", sha256="0" * 64, runtime="none")
 
@@ -73,7 +74,9 @@ def test_a_plan_reads_the_verdict(run_engine: RunEngine):
 def test_a_plan_reads_how_far_perfect_goes(run_engine: RunEngine, hkl, blind):
     source = RecentVerdicts()
     verdict = Verdict(outcome=Outcome.CLASSIFIED, label="perfect", confidence=0.9, model=IDENTITY)
-    burgers = burgers_visibility(StatedReflection(hkl, None if hkl is None else "preset"))
+    burgers = burgers_visibility(
+        StatedReflection(hkl, None if hkl is None else "preset", lattice=stated_lattice("fcc"))
+    )
     record = result("run-1", verdict).model_copy(update={"burgers": burgers})
     source.put(ScreeningReport(record, None))
     assert read_verdict(run_engine, source, "run-1", 5.0)["verdict-blind_directions"] == blind

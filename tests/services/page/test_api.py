@@ -215,7 +215,7 @@ def test_csv_has_a_column_for_each_class_of_this_model_and_of_models_before(worl
     header = (
         "finished_at,scan_id,run_uid,revision,sample,x,y,outcome,label,hkl,burgers_seen,burgers_blind,blind_directions,"
         "p_perfect,p_screw,p_edge,confidence,prediction_set,ood_score,ood_threshold,frames_received,frames_expected,"
-        "size_nm,voxel_size_inv_A,d_spacing_A,latency_s,truth,model,model_sha256,reason"
+        "size_nm,voxel_size_inv_A,d_spacing_A,latency_s,truth,model,model_sha256,reason,trained_for"
     )
     with world.client() as client:
         assert client.get("/runs.csv").text == header + "\r\n"

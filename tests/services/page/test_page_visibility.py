@@ -12,11 +12,12 @@ import pytest
 from braggwatch.callbacks.cxdp.records import BurgersVisibility
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility
 from braggwatch.services.cxdp.live.derived_run import derived_run, flat_fields
+from braggwatch.sim.crystallography.stated_lattice import stated_lattice
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
-AT_111 = burgers_visibility(StatedReflection((1, -1, 1), "start:hkl"))
+AT_111 = burgers_visibility(StatedReflection((1, -1, 1), "start:hkl", lattice=stated_lattice("fcc")))
 UNKNOWN = burgers_visibility(StatedReflection(None, None))
 PHRASE = "as far as 1-11 sees: blind to 3 of 6 Burgers directions"
 
@@ -98,3 +99,17 @@ def test_the_derived_run_invents_no_directions(burgers, result_of):
     assert isinstance(words, str)
     assert words.startswith("perfect, as far as its reflection sees")
     assert ("excludes" in fields) == (burgers is not None)
+
+
+def test_the_table_and_the_derived_run_name_the_directions_of_the_lattice_at_hand(world, http, result_of):
+    w = burgers_visibility(StatedReflection((2, 0, 0), "start:hkl", lattice=stated_lattice(material="W")))
+    oxide = burgers_visibility(StatedReflection((0, 0, 2), "start:hkl", lattice=stated_lattice(material="ZnO")))
+    world.publish(result_of("run-1", "perfect", burgers=w), arrays=False)
+    world.publish(result_of("run-2", "perfect", burgers=oxide), arrays=False)
+    rows = {row["run_uid"]: row for row in csv.DictReader(io.StringIO(http.get("/runs.csv").text))}
+    assert rows["run-1"]["burgers_blind"] == "[010] [001]"
+    assert rows["run-2"]["burgers_blind"] == "[2-1-10] [1-210] [11-20]"
+    assert rows["run-2"]["blind_directions"] == "3"
+    fields = flat_fields(result_of("run-1", "perfect", burgers=w), 1)
+    assert fields["burgers_seen"] == "[111] [11-1] [1-11] [1-1-1] [100]"
+    assert fields["verdict_in_words"] == "perfect, as far as 200 sees: blind to 2 of 7 Burgers directions"

@@ -109,3 +109,24 @@ def test_strain_alloying_and_heat_stay_within_the_limit(strain: float) -> None:
     assert CpuPreprocessor(PreprocessingSettings(min_coverage=0))(curve).quality.invalid_reason is None
     narrow = CpuPreprocessor(PreprocessingSettings(min_coverage=0, max_d_deviation=0.01))(curve).quality
     assert "limit is 1.0%" in (narrow.invalid_reason or "")
+
+
+def test_a_hexagonal_reflection_is_compared_by_its_own_metric() -> None:
+    curve = artificial_curve(np.dtype(np.int32))
+    d = CpuPreprocessor(PreprocessingSettings(min_coverage=0))(curve).quality.d_spacing_A
+    oxide = {"material": "ZnO", "hkl": (1, 0, 1)}
+    # 1/d² = 4/3 / a² + 1 / c² at 101; c/a of ZnO.
+    a = d * np.sqrt(4 / 3 + 1 / 1.602**2)
+    change = oxide | {"lattice_parameter_A": a, "lattice_parameter_c_A": 1.602 * a}
+    right = replace(curve, geometry=curve.geometry.model_copy(update=change))
+    quality = CpuPreprocessor(PreprocessingSettings(min_coverage=0))(right).quality
+    assert quality.d_deviation == pytest.approx(0.0, abs=1e-3)
+    assert quality.invalid_reason is None
+    change["lattice_parameter_c_A"] = a
+    wrong = replace(curve, geometry=curve.geometry.model_copy(update=change))
+    assert "contradicts" in (CpuPreprocessor(PreprocessingSettings(min_coverage=0))(wrong).quality.invalid_reason or "")
+    change["lattice_parameter_c_A"] = None
+    unknown = replace(curve, geometry=curve.geometry.model_copy(update=change))
+    quality = CpuPreprocessor(PreprocessingSettings(min_coverage=0))(unknown).quality
+    assert quality.d_deviation is None
+    assert "d-spacing not compared: a hexagonal lattice needs lattice_parameter_c_A in the preset" in quality.flags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ from braggwatch.sim.beamline.assembly import build_beamline
 from braggwatch.sim.beamline.diffractometer import DiffractometerSettings
 from braggwatch.sim.beamline.plans import screen_particles
 from braggwatch.sim.beamline.sample import Particle, SimulatedSample
-from braggwatch.sim.crystallography.visibility import canonical
+from braggwatch.sim.crystallography.miller import canonical
+from braggwatch.sim.crystallography.stated_lattice import stated_lattice
 from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.geometry import load_preset
 from support.production import production_bundle
 
+GOLD: dict[str, object] = {"material": "Au", "lattice_parameter_A": 4.0782}
 PERFECT = Verdict(
     outcome=Outcome.CLASSIFIED,
     label="perfect",
@@ -37,8 +40,8 @@ PERFECT = Verdict(
 
 @pytest.fixture
 def perfect_bench(bench_of, preset_with):
-    def build(hkl=(1, 1, 1), **settings):
-        bench = bench_of(preset_with(hkl=hkl, lattice_parameter_A=4.0782), **settings)
+    def build(hkl=(1, 1, 1), crystal=MappingProxyType({}), **settings):
+        bench = bench_of(preset_with(**GOLD | crystal, hkl=hkl), **settings)
         bench.classifier.answer = PERFECT
         return bench
 
@@ -106,6 +109,66 @@ def test_a_reflection_that_fcc_lacks_is_named(scan, perfect_bench):
     assert "fcc has no 110 reflection" in result.burgers.statement
 
 
+def test_tungsten_is_spoken_of_in_the_burgers_vectors_of_bcc(scan, perfect_bench):
+    tungsten = {"material": "W", "lattice_parameter_A": 3.1652}
+    result = perfect_bench(hkl=(2, 0, 0), crystal=tungsten).feed(scan.inline()).result
+    assert result.burgers.lattice == "bcc"
+    assert result.burgers.seen_vectors == ("½[111]", "½[11-1]", "½[1-11]", "½[1-1-1]", "[100]")
+    assert result.burgers.blind_vectors == ("[010]", "[001]")
+    assert result.blind_directions == 2
+    assert "110⟩" not in result.burgers.statement
+    assert result.in_words == "perfect, as far as 200 sees: blind to 2 of 7 Burgers directions"
+    assert ("can't see b along", "[010] [001]") in result.card.rows
+
+
+def test_zinc_oxide_is_written_with_four_indices(scan, perfect_bench):
+    oxide = {"material": "ZnO", "lattice_parameter_A": 3.2498, "lattice_parameter_c_A": 5.2066}
+    result = perfect_bench(hkl=(0, 0, 2), crystal=oxide).feed(scan.inline()).result
+    assert result.burgers.lattice == "wurtzite"
+    assert result.burgers.blind_along == "[2-1-10] [1-210] [11-20]"
+    assert "this reflection can't see b = ⅓[2-1-10], ⅓[1-210] or ⅓[11-20]" in result.burgers.statement
+
+
+def test_where_a_space_group_leaves_two_lattices_the_one_that_has_the_reflection_is_meant(scan, perfect_bench):
+    spinel_or_diamond = {"material": None, "space_group": 227}
+    result = perfect_bench(hkl=(2, 2, 2), crystal=spinel_or_diamond).feed(scan.inline()).result
+    assert result.burgers.lattice == "diamond or spinel"
+    assert result.burgers.known
+
+
+@pytest.mark.parametrize(
+    ("crystal", "why"),
+    [
+        ({"material": None}, "neither lattice, space_group nor material is stated"),
+        ({"material": "CoPt"}, "no structure is tabulated for material 'CoPt'"),
+        ({"material": None, "space_group": 221}, "space group 221 may be a perovskite, CsCl"),
+    ],
+)
+def test_no_lattice_is_assumed(crystal, why, scan, perfect_bench):
+    result = perfect_bench(crystal=crystal).feed(scan.inline()).result
+    assert result.verdict.label == "perfect"
+    assert not result.burgers.known
+    assert result.burgers.hkl == (1, 1, 1)
+    assert why in result.burgers.statement
+    assert result.burgers.statement.endswith("state lattice in the preset")
+
+
+def test_the_start_documents_lattice_wins_over_the_presets_crystal(scan, perfect_bench):
+    bench = perfect_bench(crystal={"lattice_parameter_A": None})
+    result = bench.feed(with_start(scan, hkl=[1, 1, 0], crystal_lattice="bcc")).result
+    assert result.burgers.lattice == "bcc"
+    assert bench.curve.geometry.crystal_lattice.names == ("bcc",)
+
+
+@pytest.mark.parametrize("stated", ["sc", [4.08, 4.08, 4.08], 229])
+def test_a_lattice_that_cannot_be_read_is_unknown_not_the_presets(stated, scan, perfect_bench):
+    bench = perfect_bench()
+    result = bench.feed(with_start(scan, crystal_lattice=stated)).result
+    assert not result.burgers.known
+    assert "the start document's 'crystal_lattice' is not one of fcc, bcc, diamond" in result.burgers.statement
+    assert bench.curve.geometry.crystal_lattice.names == ()
+
+
 def test_it_goes_with_every_answer_of_a_network_and_with_no_other_end(scan_of, perfect_bench):
     bench = perfect_bench()
     bench.feed(scan_of(uid="a").inline())
@@ -148,7 +211,8 @@ def test_any_three_whole_numbers_are_read_back(hkl, separator):
 def test_nothing_stated_breaks_it(value):
     hkl = read_miller(value)
     assert hkl is None or (any(hkl) and all(isinstance(index, int) for index in hkl))
-    record = burgers_visibility(StatedReflection(hkl, None if hkl is None else "start:hkl"))
+    fcc = stated_lattice("fcc")
+    record = burgers_visibility(StatedReflection(hkl, None if hkl is None else "start:hkl", lattice=fcc))
     assert record.statement
     assert record.known == (len(record.seen) + len(record.blind) == 6)
 

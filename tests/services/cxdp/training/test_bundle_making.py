@@ -143,6 +143,7 @@ def test_a_bundle_says_what_its_shards_held(tmp_path: Path) -> None:
     assert facts.hashes[clean.name] == hashlib.sha256(clean.read_bytes()).hexdigest()
     domain = facts.valid_domain()
     assert domain.elements == ("Au", "Pt")
+    assert domain.lattices == ("fcc",)
     assert domain.min_peak_counts == pytest.approx(200)
     assert domain.max_peak_counts == 1e6
     assert any("relaxed" in note for note in domain.notes)
