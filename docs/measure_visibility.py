@@ -29,7 +29,7 @@ from braggwatch.sim.crystallography.fcc import BURGERS, Miller, g_dot_b
 from braggwatch.sim.cxdp.crystal import PopulationSpec, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.cxdp.crystal.defects import StraightLineSpec, defect_displacement
-from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
+from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, line_frame
 from braggwatch.sim.cxdp.crystal.shapes import make_polyhedron, sample_grid
 from braggwatch.sim.cxdp.diffraction_setup import orient
 
@@ -132,8 +132,8 @@ def imitate(
         smooth = smooth * torch.clamp(largest_rad / rms.clamp_min(1e-6), max=1.0)
         tried = pattern(filled, (smooth + modes[:, -3:] @ coefficients[-3:]).reshape(filled.shape))
         loss = torch.sum((torch.sqrt(tried / tried.sum() + 1e-12) - goal) ** 2)
-        if float(loss) < best:
-            best, found = float(loss.detach()), tried.detach()
+        if loss.item() < best:
+            best, found = loss.item(), tried.detach()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -179,10 +179,7 @@ def rows_of(number: int, population: PopulationSpec) -> list[Row]:
         for largest in STRAINS_RAD:
             closest = imitate(target, voxels, torch.from_numpy(points.astype(np.float32)), largest, generator)
             imitated[f"{largest:g}"] = {f"{counts:g}": bhattacharyya(told, closest, counts) for counts in COUNTS}
-        from braggwatch.sim.cxdp.crystal.dislocations import line_frame
-
-        frame = line_frame(line)
-        across = points @ frame[[1, 0]].T - np.asarray(line.offset)
+        across = points @ line_frame(line)[[1, 0]].T - np.asarray(line.offset)
         inside = bool(np.any((np.hypot(*across.T) < 0.04) & (filled > 0.5)))
         found.append(Row(number, character, float(contrast), distance, inside, known, imitated))
     return found
