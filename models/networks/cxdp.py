@@ -8,6 +8,7 @@ by a tenth), so that the two inner streams also see a power of the intensity.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -97,13 +98,62 @@ class FoveatedNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and penultimate features."""
-        x = x.unsqueeze(1)
-        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
-        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
-        streaks = self.streaks(functional.avg_pool3d(x, 2))
-        trunk = self.trunk(functional.relu(torch.cat([peak, fringes, streaks], dim=1)))
+        trunk = self.trunk(functional.relu(torch.cat(self._streams(x.unsqueeze(1)), dim=1)))
         features = torch.cat([trunk.mean(dim=(2, 3, 4)), trunk.amax(dim=(2, 3, 4))], dim=1)
         return self.head(self.dropout(features)), features
+
+    def _streams(self, x: Tensor) -> list[Tensor]:
+        """Return what each field of view gives of (B, 1, 64, 64, 64), all (B, channels, 16, 16, 16)."""
+        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
+        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
+        return [peak, fringes, self.streaks(functional.avg_pool3d(x, 2))]
+
+
+_FAINT_CONTRAST = 4.14
+
+
+class WideNet(FoveatedNet):
+    """A foveated network that resolves the fringes of the whole volume too, not those around the peak alone.
+
+    A line near the rim of a crystal barely changes the peak: it marks the fringes. `FoveatedNet` averages those beyond
+    the inner 32³ voxels away (their period is 3.5 voxels, it looks at every fourth). Here a fourth stream sees
+    patches of 4³ voxels, in twenty ways each. Input and outputs as there.
+
+    Parameters
+    ----------
+    config
+        As there; the fourth stream has twice as many channels as each of the others.
+    """
+
+    def __init__(self, config: FoveatedConfig) -> None:
+        super().__init__(config)
+        wide = 2 * config.stem
+        self.outer = nn.Sequential(nn.Conv3d(2, wide, 4, stride=4, bias=False), nn.BatchNorm3d(wide))
+        self.trunk[0] = _Residual(3 * config.stem + wide, config.widths[0], 1)
+
+    def _streams(self, x: Tensor) -> list[Tensor]:
+        outer = self.outer(torch.cat([x, torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1))
+        return [*super()._streams(x), outer]
+
+
+def widened(weights: Mapping[str, Tensor], wide: WideNet) -> dict[str, Tensor]:
+    """Return weights of a `FoveatedNet` as those of a `WideNet` that says the same until it has learnt more.
+
+    Parameters
+    ----------
+    weights
+        Of a network of the same configuration.
+    wide
+        Its own weights stay in what the other doesn't have: the fourth stream, which nothing listens to yet.
+    """
+    result = {name: value.clone() for name, value in wide.state_dict().items()}
+    for name, value in weights.items():
+        if result[name].shape == value.shape:
+            result[name] = value.clone()
+        else:
+            result[name] = torch.zeros_like(result[name])
+            result[name][:, : value.shape[1]] = value
+    return result
 
 
 _PAPER_CONTRAST = 4.14

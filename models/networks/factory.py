@@ -7,10 +7,10 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet
+from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideNet, widened
 from braggwatch.sim.errors import InputError
 
-NetworkKind = Literal["foveated", "paper", "paper-half"]
+NetworkKind = Literal["wide", "foveated", "paper", "paper-half"]
 _PAPER_WIDTHS: Mapping[NetworkKind, int] = {"paper": 32, "paper-half": 16}
 NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
 
@@ -33,7 +33,25 @@ def make_network(kind: NetworkKind, classes: int) -> nn.Module:
     """Return an untrained network with as many outputs."""
     if kind in _PAPER_WIDTHS:
         return PaperNet(classes, _PAPER_WIDTHS[kind])
+    if kind == "wide":
+        return WideNet(FoveatedConfig(classes=classes))
     return FoveatedNet(FoveatedConfig(classes=classes))
+
+
+def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Start a network from these weights: its own kind's, or a 'wide' one from a 'foveated' one's.
+
+    Raises
+    ------
+    InputError
+        If they belong to another network.
+    """
+    try:
+        if isinstance(network, WideNet) and "outer.0.weight" not in weights:
+            weights = widened(weights, network)
+        network.load_state_dict(dict(weights))
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"these weights belong to another network: {str(error).splitlines()[0]}") from error
 
 
 def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, NetworkKind]:
@@ -47,7 +65,7 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     if "head.weight" not in weights:
         raise InputError("these weights are of no network known here: they lack head.weight")
     first = weights.get("convolutions.0.weight")
-    kind: NetworkKind = "foveated"
+    kind: NetworkKind = "wide" if "outer.0.weight" in weights else "foveated"
     if first is not None:
         kind = "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
     network = make_network(kind, len(weights["head.weight"]))

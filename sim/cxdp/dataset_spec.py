@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.sim.cxdp.artefacts import NO_ARTEFACTS, ArtefactSpec
 from braggwatch.sim.cxdp.crystal import PopulationSpec
 from braggwatch.sim.cxdp.crystal.population import DEFAULT_POPULATION
 from braggwatch.sim.cxdp.labels import CLASSES, Label
@@ -57,6 +58,13 @@ class DatasetSpec(BaseModel):
         description="'measured': counts with noise, gaps, blur, aliens. 'none': expected intensities, which get noise "
         "while training.",
     )
+    artefacts: ArtefactSpec = NO_ARTEFACTS
+    route: Literal["detector", "grid"] = Field(
+        default="detector",
+        description="'detector': a scan in a random diffractometer, then the preprocessing of live data. 'grid': "
+        "expected intensities straight on the model's grid, scaled and centred like live data; three times as fast, "
+        "three crystals of each number, which differ in their defect alone.",
+    )
 
     def digest(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the specification."""
@@ -101,6 +109,14 @@ class SampleInfo:
     crystal
         What stands for a relaxed crystal itself, in whichever library and data set; None for continuum crystals, which
         the specification's seed and ``config`` determine, and in shards older than this field.
+    aspect
+        Longest over shortest extent of the particle (rms along its principal axes); None likewise.
+    blur_fringes
+        Largest sigma, over the three axes, of the blur of partial coherence, in fringes; None in older shards.
+    artefact
+        What spoils the pattern, of `braggwatch.sim.cxdp.artefacts.ArtefactKind`; None where nothing does.
+    lattice
+        Of the crystal; hkl and ``burgers`` are in its terms.
     """
 
     config: int
@@ -118,6 +134,10 @@ class SampleInfo:
     character_deg: float | None = None
     strain_rad: float | None = None
     crystal: str | None = None
+    aspect: float | None = None
+    blur_fringes: float | None = None
+    artefact: str | None = None
+    lattice: str = "fcc"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,24 @@ and is passed in (`Preprocess`), so that nothing here imports upwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.cxdp.artefacts import (
+    NO_ARTEFACTS,
+    UNSPOILT,
+    Artefacts,
+    blurred,
+    changed,
+    random_artefacts,
+    unmeasured,
+)
 from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
+from braggwatch.sim.cxdp.crystal.extent import aspect_ratio
 from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
 from braggwatch.sim.cxdp.labels import Label
@@ -181,7 +191,12 @@ def scan_of(
     """
     setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
+    # no draw where nothing is spoilt: the samples of specifications without artefacts stay the same
+    artefacts = random_artefacts(spec.artefacts, rng) if spec.artefacts != NO_ARTEFACTS else UNSPOILT
+    intensity = blurred(intensity, artefacts, setup.fringe)
+    intensity, unread = _spoilt(intensity, artefacts, setup.fringe, rng)
     scan = _clean_scan(intensity) if spec.nuisance == "none" else _measured_scan(intensity, spec, setup, rng)
+    scan = _without(scan, unread)
     period = spec.fringe_period_voxels * float(np.exp(rng.normal(scale=spec.fringe_jitter)))
     volume, reason = preprocess(scan.frames, setup.angles_deg, scan.present, setup.geometry, scan.dead, period)
     if volume is None:
@@ -208,18 +223,59 @@ def scan_of(
             character_deg=None if line is None else line.character_deg,
             strain_rad=crystal.strain_rad,
             crystal=identity,
+            aspect=aspect_ratio(crystal.positions_nm),
+            blur_fringes=float(np.hypot(artefacts.blur, scan.blur_fringes).max()),
+            artefact=artefacts.kind,
+            lattice=crystal.spec.lattice,
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """Return frames (N, R, C), which arrived (N,), dead pixels (R, C), and expected counts of the brightest pixel."""
+    """Frames (N, R, C), which arrived (N,), dead pixels (R, C), expected counts of the brightest pixel, and its blur.
+
+    ``blur_fringes`` is the sigma of the nuisances' own blur along each axis, in fringes.
+    """
 
     frames: NDArray[np.generic]
     present: NDArray[np.bool_]
     dead: NDArray[np.bool_]
     peak_counts: float
+    blur_fringes: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """Frames (N,) that never arrived, frames (N,) that arrived blank, pixels (R, C) that are dead: all bool."""
+
+    late: NDArray[np.bool_]
+    blank: NDArray[np.bool_]
+    dead: NDArray[np.bool_]
+
+
+def _spoilt(
+    intensity: NDArray[np.float32], artefacts: Artefacts, fringe: tuple[float, float, float], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], _Unread]:
+    """Return the intensity attenuated or clipped, and what of it isn't read."""
+    frames, rows, columns = intensity.shape
+    nothing = _Unread(np.zeros(frames, dtype=bool), np.zeros(frames, dtype=bool), np.zeros((rows, columns), dtype=bool))
+    if artefacts.kind is None:
+        return intensity, nothing
+    peak = np.unravel_index(int(intensity.argmax()), intensity.shape)
+    axis = int(rng.integers(1, 3)) if artefacts.kind == "gap" else 0
+    distance = (np.arange(intensity.shape[axis]) - int(peak[axis])) / fringe[axis]
+    missing = unmeasured(artefacts, distance)
+    if artefacts.kind == "gap" and missing is not None:
+        dead = missing[:, None] if axis == 1 else missing[None, :]
+        return intensity, replace(nothing, dead=np.broadcast_to(dead, (rows, columns)).copy())
+    if artefacts.kind == "blank_frames" and missing is not None:
+        # one frame at least: where they are coarse, none might lie in so thin a slab
+        missing[int(np.clip(np.rint(peak[0] + artefacts.middle * fringe[0]), 0, frames - 1))] = True
+        return intensity, replace(nothing, blank=missing)
+    if artefacts.kind == "cut_off" and missing is not None:
+        return intensity, replace(nothing, late=missing)
+    return changed(intensity, artefacts, distance[:, None, None]), nothing
 
 
 def _measured_scan(
@@ -232,7 +288,16 @@ def _measured_scan(
     present = rng.random(shape[0]) >= nuisance.missing_fraction
     present[max(0, int(peak[0]) - 2) : int(peak[0]) + 3] = True
     counts[~present] = 0
-    return _Scan(counts, present, dead, nuisance.peak_counts)
+    own = (nuisance.blur[0] / setup.fringe[0], nuisance.blur[1] / setup.fringe[1], nuisance.blur[2] / setup.fringe[2])
+    return _Scan(counts, present, dead, nuisance.peak_counts, own)
+
+
+def _without(scan: _Scan, unread: _Unread) -> _Scan:
+    """Return the scan without what isn't read; a blank frame looks like one that was measured."""
+    frames = scan.frames.copy()
+    frames[unread.late | unread.blank] = 0
+    frames[:, unread.dead] = 0
+    return replace(scan, frames=frames, present=scan.present & ~unread.late, dead=scan.dead | unread.dead)
 
 
 def _clean_scan(intensity: NDArray[np.float32]) -> _Scan:

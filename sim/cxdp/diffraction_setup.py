@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.sim.crystallography.lattices import LATTICES
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.geometry.model import Circle, RockingGeometry
 from braggwatch.sim.geometry.q import pixel_q
@@ -78,7 +79,7 @@ def random_setup(
     max_points
         Limit on frames x rows x columns; the sampling is coarsened to fit.
     """
-    d_nm = spec.metal.lattice_parameter_nm / float(np.linalg.norm(spec.hkl))
+    d_nm = spec.metal.lattice_parameter_nm / float(np.linalg.norm(spec.g_per_a))
     energy = float(rng.uniform(8.0, 14.0))
     wavelength = _HC_KEV_NM / energy
     two_theta = 2 * np.arcsin(wavelength / (2 * d_nm))
@@ -96,6 +97,7 @@ def random_setup(
     scanned_axis = first if outer == in_plane else second
     distance = pixels * spec.size_nm * _PIXEL_M / wavelength
     centre = ((shape[1] - 1) / 2 + float(rng.uniform(-3, 3)), (shape[2] - 1) / 2 + float(rng.uniform(-3, 3)))
+    cubic = LATTICES[spec.lattice].system == "cubic"
     geometry = RockingGeometry(
         energy_keV=energy,
         sample_circles=(Circle(name="rock", axis=scanned_axis, angle_deg=0.0, offset_deg=0.0),),
@@ -116,16 +118,16 @@ def random_setup(
         binning=(1, 1),
         frame_shape=(shape[1], shape[2]),
         transposed=False,
-        material=spec.element,
-        lattice_parameter_A=spec.metal.lattice_parameter_nm * 10,
-        hkl=spec.hkl,
+        material=spec.element if cubic else None,
+        lattice_parameter_A=spec.metal.lattice_parameter_nm * 10 if cubic else None,
+        hkl=spec.hkl if cubic else None,
     )
     q = pixel_q(geometry, 0.0, centre[0], centre[1])
     moved = pixel_q(geometry, 0.01, centre[0], centre[1])
     per_degree = float(np.linalg.norm(moved - q)) / 0.01  # 1/Å per degree of rocking
     step = 2 * np.pi / (spec.size_nm * 10 * frames) / per_degree
     start = float(rng.uniform(-3, 3)) * step - step * (shape[0] - 1) / 2
-    orientation = orient(np.asarray(spec.hkl, dtype=np.float64), q, rng)
+    orientation = orient(np.asarray(spec.g_per_a), q, rng)
     jitter = rng.normal(scale=0.04 * step, size=shape[0]) if rng.random() < 0.3 else np.zeros(shape[0])
     return DiffractionSetup(
         geometry, start + step * np.arange(shape[0]) + jitter, orientation, (frames, pixels, pixels)

@@ -21,7 +21,7 @@ from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
 from braggwatch.sim.cxdp.nuisance import NuisanceSpec, measure
 from braggwatch.sim.cxdp.scattering import amplitude_at
 
-AlienKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_ring", "empty"]
+AlienKind = Literal["noise", "speckle", "two_particles", "off_centre", "powder_ring", "empty", "close_particles"]
 OutlierKind = AlienKind | ZooKind
 OUTLIER_KINDS: tuple[AlienKind, ...] = get_args(AlienKind)
 EXPOSED_KINDS: tuple[AlienKind, ...] = ("noise", "speckle", "two_particles", "off_centre")
@@ -43,7 +43,8 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
     ----------
     kind
         ``noise``: counts without a peak. ``speckle``: a random smooth pattern. ``two_particles``: a second crystal's
-        peak 2.5 to 8 fringes away at 0.25 to 1 of the height. ``off_centre``: a good pattern whose volume is
+        peak 2.5 to 8 fringes away at 0.25 to 1 of the height. ``close_particles``: 0.5 to 2.5 fringes away at 0.1 to 1.
+        ``off_centre``: a good pattern whose volume is
         displaced by 7 to 20 voxels. ``powder_ring``: a sheet of constant |Q|, grainy or smooth. ``empty``: a few
         background counts. For the others see `sim.crystal.zoo.random_zoo_spec`.
     """
@@ -62,7 +63,9 @@ def make_outlier(spec: DatasetSpec, kind: OutlierKind, config: int, preprocess: 
         crystal = build_crystal(crystal_spec)
         rate = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
     if kind == "two_particles":
-        rate = rate + _second_particle(spec, rate, setup, rng)
+        rate = rate + _second_particle(spec, rate, setup, rng, fringes=(2.5, 8.0), share=(0.25, 1.0))
+    if kind == "close_particles":
+        rate = rate + _second_particle(spec, rate, setup, rng, fringes=(0.5, 2.5), share=(0.1, 1.0))
     nuisance = NuisanceSpec(
         peak_counts=peak_counts,
         background=float(np.exp(rng.uniform(np.log(0.002), np.log(0.1)))),
@@ -96,7 +99,13 @@ def _other_defect(spec: DatasetSpec, kind: ZooKind, config: int, preprocess: Pre
 
 
 def _second_particle(
-    spec: DatasetSpec, rate: NDArray[np.float32], setup: DiffractionSetup, rng: np.random.Generator
+    spec: DatasetSpec,
+    rate: NDArray[np.float32],
+    setup: DiffractionSetup,
+    rng: np.random.Generator,
+    *,
+    fringes: tuple[float, float],
+    share: tuple[float, float],
 ) -> NDArray[np.float32]:
     other_spec = random_crystal_spec(rng, "perfect", spec.population)
     # own shape and strain, but the first crystal's size and reflection, so that both peaks lie in one box
@@ -105,9 +114,9 @@ def _second_particle(
     )
     other = build_crystal(other_spec)
     second = ideal_intensity(setup, lambda q: amplitude_at(other, q, eps=1e-3), other.g_inv_nm)
-    second *= np.float32(rate.max() / second.max() * rng.uniform(0.25, 1.0))
+    second *= np.float32(rate.max() / second.max() * rng.uniform(*share))
     direction = rng.normal(size=3)
-    shift = direction / np.linalg.norm(direction) * rng.uniform(2.5, 8.0) * np.asarray(setup.fringe)
+    shift = direction / np.linalg.norm(direction) * rng.uniform(*fringes) * np.asarray(setup.fringe)
     moved = np.zeros_like(second)
     source: list[slice] = []
     target: list[slice] = []

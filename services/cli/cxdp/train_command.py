@@ -54,7 +54,8 @@ def train(
     network: Annotated[
         str | None,
         typer.Option(
-            "--network", help="'foveated', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own."
+            "--network",
+            help="'foveated', 'wide', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own.",
         ),
     ] = None,
     steps: Annotated[

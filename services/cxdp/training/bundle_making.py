@@ -23,7 +23,7 @@ from braggwatch.models.cxdp.evaluation import Evaluation
 from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.cxdp.report import write_report
 from braggwatch.models.learning.training import train
-from braggwatch.models.networks.factory import NamedClasses, make_network
+from braggwatch.models.networks.factory import NamedClasses, make_network, take_weights
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
@@ -68,8 +68,8 @@ def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, fl
     network = make_network(recipe.network, len(CLASSES) + bool(recipe.outliers))
     if recipe.start_from is not None:
         try:
-            network.load_state_dict(load_safetensors((recipe.start_from / WEIGHTS_FILE).read_bytes()))
-        except RuntimeError as error:
+            take_weights(network, load_safetensors((recipe.start_from / WEIGHTS_FILE).read_bytes()))
+        except InputError as error:
             raise InputError(f"the weights of {recipe.start_from} belong to another network") from error
     monitored = recipe.calibration if recipe.split is not None else recipe.calibration[:_WATCHED_SHARDS]
     validation = calibration_samples(recipe, monitored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.cxdp.preprocess.peak_centre import peak_centre
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
+from braggwatch.callbacks.cxdp.preprocess.scale import estimate_size
 from braggwatch.services.batch.executors import run_shards
 from braggwatch.services.batch.shards import ShardDone
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS
 from braggwatch.sim.cxdp.datasets import (
     CrystalSource,
     DatasetSpec,
+    Sample,
     SampleInfo,
     ShardError,
     check_shard,
     make_sample,
     store_samples,
 )
+from braggwatch.sim.cxdp.grid_patterns import class_samples, grid_outlier, grid_sample
 from braggwatch.sim.cxdp.library_crystals import LibraryCrystals
 from braggwatch.sim.cxdp.outliers import (
     EXPOSED_DEFECTS,
@@ -71,6 +75,19 @@ def live_preprocessing(
     if preprocessed.quality.invalid_reason is not None:
         return None, preprocessed.quality.invalid_reason
     return preprocessed.intensity, ""
+
+
+class LiveFraming:
+    """Scale and centre by the estimators of live data (see `sim.cxdp.grid_patterns.Framing`)."""
+
+    def size_nm(self, intensity: NDArray[np.float32], step_inv_nm: float) -> float | None:
+        """Estimate L from the autocorrelation."""
+        estimate = estimate_size(intensity, 2 * np.pi * step_inv_nm / 10.0)
+        return None if estimate is None else estimate.size_nm
+
+    def centre(self, intensity: NDArray[np.float32], fringe_voxels: float) -> NDArray[np.float64]:
+        """Return the windowed centre of mass; the window covers two fringes."""
+        return peak_centre(intensity, min(2.0 * fringe_voxels, 16.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,10 @@ def make_shard(task: ShardTask) -> ShardDone:
             refused = tuple(reason for reason, count in existing.refused.items() for _ in range(count))
             return ShardDone(task.path, len(numbers), refused, kept=True)
     kinds = task.kinds
-    if kinds is None:
+    if task.spec.route == "grid":
+        samples = _grid_samples(task)
+        nuisance = "none"
+    elif kinds is None:
         samples = ((n, make_sample(task.spec, n, live_preprocessing, crystals)) for n in numbers)
         nuisance = task.spec.nuisance
     else:
@@ -153,6 +173,35 @@ def make_shard(task: ShardTask) -> ShardDone:
     return ShardDone(
         task.path, len(numbers), tuple(reason for _, reason in stored if reason is not None), problem=problem
     )
+
+
+def _grid_samples(task: ShardTask) -> Iterator[tuple[int, Sample | str]]:
+    """Make the samples of a specification whose route is the model's grid."""
+    spec, framing = task.spec, LiveFraming()
+    if task.kinds is not None:
+        for number in range(task.start, task.stop):
+            kind = task.kinds[number % len(task.kinds)]
+            if kind != "two_particles" and is_alien(kind):
+                raise InputError(f"{kind} patterns are made on the route 'detector' alone")
+            yield number, grid_outlier(spec, kind, number, framing)
+        return
+    if task.library is not None:
+        crystals = open_library(task.library, spec, task.patterns_per_crystal, task.only)
+        for number in range(task.start, task.stop):
+            rng = np.random.default_rng((spec.seed, number))
+            config = crystals.configuration(number)
+            crystal = crystals.draw(rng, config)
+            identity = crystals.identity(config)
+            yield (
+                number,
+                grid_sample(spec, crystal, framing, rng, config=config, source=crystals.name, identity=identity),
+            )
+        return
+    each = len(spec.classes)
+    for config in range(task.start // each, (task.stop - 1) // each + 1):
+        wanted = [n for n in range(config * each, (config + 1) * each) if task.start <= n < task.stop]
+        made = class_samples(spec, config, framing, [number % each for number in wanted])
+        yield from zip(wanted, made, strict=True)
 
 
 def shard_tasks(
@@ -227,9 +276,11 @@ def shard_tasks(
 
 _OUTLIER_GROUPS: dict[str, tuple[OutlierKind, ...]] = {
     "exposed": EXPOSED_KINDS,
-    "all": OUTLIER_KINDS,
+    "all": tuple(kind for kind in OUTLIER_KINDS if kind != "close_particles"),
+    "close": ("close_particles",),
     "defects": EXPOSED_DEFECTS,
     "all-defects": ZOO_KINDS,
+    "refused": (*EXPOSED_DEFECTS, "two_particles", "two_particles"),
 }
 
 
@@ -239,8 +290,9 @@ def outlier_kinds(group: str) -> tuple[OutlierKind, ...]:
     Parameters
     ----------
     group
-        'exposed': aliens used in training; 'all': all aliens. 'defects': crystals with defects outside the classes,
-        used in training; 'all-defects': all of those.
+        'exposed': aliens used in training; 'all': all aliens; 'close': two particles closer than 2.5 fringes.
+        'defects': crystals with defects outside the classes, used in training; 'all-defects': all of those.
+        'refused': those in training and two particles 0.5 to 8 fringes apart, on the route 'grid'.
 
     Raises
     ------

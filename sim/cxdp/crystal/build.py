@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from braggwatch.sim.crystallography.fcc import METALS, Metal, Miller, is_allowed
+from braggwatch.sim.crystallography.fcc import METALS, Metal, Miller
+from braggwatch.sim.crystallography.lattices import IDEAL_C_OVER_A, LATTICES, LatticeName
 from braggwatch.sim.cxdp.crystal.defects import (
     Contrast,
     DefectSpec,
@@ -50,17 +52,31 @@ class CrystalSpec(BaseModel):
     hkl: Miller
     seed: int
     defects: tuple[DefectSpec, ...] = Field(default=(), description="Defects besides ``line``.")
+    lattice: LatticeName = Field(
+        default="fcc",
+        description="Lattice of reflection and line; the points stay those of fcc, which near one peak makes "
+        "no difference. A hexagonal one has the ideal c/a.",
+    )
 
     @model_validator(mode="after")
     def _reflection_exists(self) -> CrystalSpec:
-        if not is_allowed(self.hkl):
-            raise ValueError(f"fcc has no {self.hkl} reflection: h, k, l must be all even or all odd")
+        extinct = LATTICES[self.lattice].extinction(self.hkl)
+        if extinct is not None:
+            raise ValueError(extinct)
         return self
 
     @property
     def metal(self) -> Metal:
         """The element's constants."""
         return METALS[self.element]
+
+    @property
+    def g_per_a(self) -> tuple[float, float, float]:
+        """The reflection g in 1/a, Cartesian crystal axes."""
+        lattice = LATTICES[self.lattice]
+        basis = lattice.reciprocal_basis(1.0, IDEAL_C_OVER_A if lattice.system == "hexagonal" else None)
+        g = (np.asarray(self.hkl, dtype=np.float64) @ basis).tolist()
+        return g[0], g[1], g[2]
 
     @property
     def atomic(self) -> bool:
@@ -124,11 +140,11 @@ class Crystal:
     @property
     def g_inv_nm(self) -> NDArray[np.float64]:
         """(3,) reciprocal lattice vector g = hkl / a in 1/nm, crystal axes."""
-        return np.asarray(self.spec.hkl, dtype=np.float64) / self.spec.metal.lattice_parameter_nm
+        return np.asarray(self.spec.g_per_a) / self.spec.metal.lattice_parameter_nm
 
 
 def _fcc_points(shape: Polyhedron, step: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    reach = 1.05 * float(np.max(np.linalg.norm(_corners(shape), axis=1)))
+    reach = 1.05 * float(np.max(np.linalg.norm(shape.corners(), axis=1)))
     n = int(np.ceil(reach / step)) + 1
     axis = np.arange(-n, n + 1, dtype=np.float64) * step
     origin = rng.uniform(0.0, step, size=3)
@@ -137,16 +153,24 @@ def _fcc_points(shape: Polyhedron, step: float, rng: np.random.Generator) -> NDA
     return np.concatenate([pts[shape.inside(pts)] for pts in (cells + shift for shift in basis)])
 
 
-def _corners(shape: Polyhedron) -> NDArray[np.float64]:
-    from scipy.spatial import HalfspaceIntersection  # slow to import
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """Scattering points (N, 3) in particle sizes about their centre of mass, and the smooth strain's phase (N,)."""
 
-    halfspaces = np.concatenate([shape.normals, -shape.distances[:, None]], axis=1)
-    # the Chebyshev centre is not needed: every shape here contains the origin or, when cut below it, a point on
-    # the cut's inner side
-    centre = np.zeros(3)
-    if np.any(shape.distances <= 0):
-        centre = shape.normals[int(np.argmin(shape.distances))] * (float(shape.distances.min()) - 0.05)
-    return np.asarray(HalfspaceIntersection(halfspaces, centre).intersections)
+    points: NDArray[np.float64]
+    phase_rad: NDArray[np.float64]
+
+
+def _body(spec: CrystalSpec) -> _Body:
+    rng = np.random.default_rng(spec.seed)
+    shape = make_polyhedron(spec.shape, rng)
+    shape = shape.scaled(shape.volume() ** (-1 / 3))  # lengths in particle sizes from here on
+    points = _fcc_points(shape, 1.0 / spec.points_across, rng)
+    if len(points) < 100:
+        raise InputError(f"the shape contains only {len(points)} points: raise points_across or relax the facet ratios")
+    centre = points.mean(axis=0)
+    points = points - centre
+    return _Body(points, strain_phase(spec.strain, points, shape.moved(-centre), rng))
 
 
 def build_crystal(spec: CrystalSpec) -> Crystal:
@@ -157,27 +181,38 @@ def build_crystal(spec: CrystalSpec) -> Crystal:
     InputError
         If the shape contains fewer than 100 points.
     """
-    from scipy.spatial import ConvexHull  # slow to import
+    return _with_defects(spec, _body(spec))
 
-    rng = np.random.default_rng(spec.seed)
-    shape = make_polyhedron(spec.shape, rng)
-    size = float(ConvexHull(_corners(shape)).volume) ** (1 / 3)
-    shape = Polyhedron(shape.normals, shape.distances / size)  # lengths in particle sizes from here on
-    points = _fcc_points(shape, 1.0 / spec.points_across, rng)
-    if len(points) < 100:
-        raise InputError(f"the shape contains only {len(points)} points: raise points_across or relax the facet ratios")
-    centre = points.mean(axis=0)
-    points = points - centre
-    shape = Polyhedron(shape.normals, shape.distances - shape.normals @ centre)
+
+def build_alike(specs: Sequence[CrystalSpec]) -> tuple[Crystal, ...]:
+    """Build crystals that differ in line and defects alone: same points, same strain, a good deal faster than one each.
+
+    Raises
+    ------
+    ValueError
+        If they differ in anything else.
+    InputError
+        As `build_crystal`.
+    """
+    bare = {spec.model_copy(update={"line": None, "defects": ()}) for spec in specs}
+    if len(bare) > 1:
+        raise ValueError("these crystals differ in more than their defects")
+    if not specs:
+        return ()
+    body = _body(specs[0])
+    return tuple(_with_defects(spec, body) for spec in specs)
+
+
+def _with_defects(spec: CrystalSpec, body: _Body) -> Crystal:
+    points, phase = body.points, body.phase_rad
     positions = points * spec.size_nm
     a = spec.metal.lattice_parameter_nm
-    g = np.asarray(spec.hkl, dtype=np.float64) / a
+    g = np.asarray(spec.g_per_a) / a
     u = np.zeros_like(positions)
     defects = spec.all_defects
     for defect in defects:
         u += defect_displacement(defect, positions, spec.size_nm, a, spec.metal.poisson_ratio)
-    contrasts = tuple(contrast(spec.hkl, defect) for defect in defects)
-    phase = strain_phase(spec.strain, points, shape, rng)
+    contrasts = tuple(contrast(spec.hkl, defect, spec.g_per_a) for defect in defects)
     # smooth strain is given as a phase: its displacement is taken along g, the only component this peak sees
     u += np.outer(phase / (2 * np.pi), g / float(g @ g))
     positions, u = _with_platelets(spec, positions, u)

@@ -70,11 +70,20 @@ class Contrast:
     visible: bool
 
 
-def contrast(hkl: Miller, defect: DefectSpec) -> Contrast:
-    """Return the contrast of a defect at the reflection ``hkl``."""
+def contrast(hkl: Miller, defect: DefectSpec, g_per_a: tuple[float, float, float] | None = None) -> Contrast:
+    """Return the contrast of a defect at the reflection ``hkl``.
+
+    Parameters
+    ----------
+    g_per_a
+        g in 1/a, Cartesian crystal axes, for a line with `SlipVectors`; None: hkl, as in a cubic lattice.
+    """
+    g_per_a = hkl if g_per_a is None else g_per_a
     match defect:
         case StraightLineSpec():
-            value = g_dot_b(hkl, defect.line.burgers) * (-1.0 if defect.opposite else 1.0)
+            slip = defect.line.slip
+            value = g_dot_b(hkl, defect.line.burgers) if slip is None else _whole(np.dot(g_per_a, slip.burgers))
+            value *= -1.0 if defect.opposite else 1.0
             return Contrast("line", value, value != 0.0)
         case ShockleyPairSpec():
             partials = [g_dot_shift(hkl, shift) for shift in split(defect.line)]
@@ -88,6 +97,11 @@ def contrast(hkl: Miller, defect: DefectSpec) -> Contrast:
         case LoopSpec():
             value = loop_g_dot_b(hkl, defect)
             return Contrast("loop", value, value != 0.0)
+
+
+def _whole(value: float) -> float:
+    """Return g·b of a lattice translation, which is whole, without the rounding of Cartesian axes."""
+    return float(np.rint(value)) + 0.0
 
 
 def strongest(contrasts: tuple[Contrast, ...]) -> float:
@@ -136,6 +150,9 @@ def defect_displacement(
             frame = line_frame(defect.line)
             origin = frame[1] * defect.line.offset[0] + frame[0] * defect.line.offset[1]
             u = displacement(defect.line, points_nm, origin * size_nm, a, nu)
+            if defect.line.image is not None:
+                image = frame[1] * defect.line.image[0] + frame[0] * defect.line.image[1]
+                u -= displacement(defect.line, points_nm, image * size_nm, a, nu)
             return -u if defect.opposite else u
         case ShockleyPairSpec():
             return pair_displacement(defect, points_nm, size_nm, a, nu)

@@ -16,6 +16,18 @@ from braggwatch.sim.crystallography.fcc import Miller, slip_planes
 Character = Literal["screw", "edge", "mixed"]
 
 
+Vector = tuple[float, float, float]
+
+
+class SlipVectors(BaseModel):
+    """A slip system of another lattice than fcc, in Cartesian crystal axes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    burgers: Vector = Field(description="Burgers vector in lattice parameters a.")
+    normal: Vector = Field(description="Normal of the slip plane, any length, perpendicular to ``burgers``.")
+
+
 class LineSpec(BaseModel):
     """One straight dislocation.
 
@@ -27,7 +39,10 @@ class LineSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    burgers: Miller = Field(description="Twice the Burgers vector in lattice parameters, one of the twelve <110>.")
+    burgers: Miller = Field(
+        description="Twice the Burgers vector in lattice parameters, one of the twelve <110>; with ``slip`` the whole "
+        "numbers of that lattice's own vector, for the record."
+    )
     plane: Literal[0, 1] = Field(description="Which of the two {111} planes that contain the Burgers vector.")
     character_deg: float = Field(
         ge=0, le=90, description="Angle between line and Burgers vector in the plane: 0 screw, 90 edge."
@@ -36,6 +51,18 @@ class LineSpec(BaseModel):
         description="Position of the line relative to the crystal's centre of mass, in units of the particle's size: "
         "(along the slip plane normal, in the plane across the line)."
     )
+    image: tuple[float, float] | None = Field(
+        default=None,
+        description="Position of an image line, likewise: its field, of the opposite sign, is added. At a free surface "
+        "halfway it takes the screw's tractions away (Hirth and Lothe, section 3-4), and most of an edge's.",
+    )
+
+    slip: SlipVectors | None = Field(default=None, description="Slip system of another lattice; None: fcc.")
+
+    @property
+    def burgers_vector(self) -> NDArray[np.float64]:
+        """(3,) float64 in lattice parameters, crystal axes."""
+        return np.asarray(self.burgers, dtype=np.float64) / 2.0 if self.slip is None else np.asarray(self.slip.burgers)
 
     @property
     def character(self) -> Character:
@@ -50,9 +77,11 @@ def line_frame(line: LineSpec) -> NDArray[np.float64]:
 
     Crystal axes; (3, 3) float64.
     """
-    b = np.asarray(line.burgers, dtype=np.float64)
-    b /= np.linalg.norm(b)
-    normal = np.asarray(slip_planes(line.burgers)[line.plane], dtype=np.float64)
+    b = line.burgers_vector
+    b = b / np.linalg.norm(b)
+    normal = np.asarray(
+        slip_planes(line.burgers)[line.plane] if line.slip is None else line.slip.normal, dtype=np.float64
+    )
     normal /= np.linalg.norm(normal)
     angle = np.deg2rad(line.character_deg)
     # rotating b about the normal by the character angle gives the line; at 90° b lies along +x of the frame
@@ -80,7 +109,7 @@ def displacement(
     -------
     (N, 3) float64, nm, crystal axes. The cut is the half-plane x < 0, y = 0 of `line_frame`; across it u jumps by b.
     """
-    b = np.asarray(line.burgers, dtype=np.float64) * (lattice_parameter_nm / 2.0)
+    b = line.burgers_vector * lattice_parameter_nm
     return straight_displacement(line_frame(line), b, points_nm, origin_nm, lattice_parameter_nm, poisson_ratio)
 
 

@@ -1,4 +1,4 @@
-"""Crystal shapes: intersections of half-spaces, Wulff (free) or Winterbottom (cut at a substrate)."""
+"""Crystal shapes: intersections of half-spaces, Wulff (free) or Winterbottom (cut at a substrate), and rounded ones."""
 
 from __future__ import annotations
 
@@ -29,25 +29,101 @@ class ShapeSpec(BaseModel):
         gt=0, le=1, description="Fraction of the height that remains along the interface normal."
     )
     elongation: tuple[float, float, float] = Field(description="Stretch along the crystal's x, y, z.")
+    aspect: float = Field(
+        default=1.0, gt=0, description="A further stretch along ``aspect_axis``: below 1 a plate, above 1 a rod."
+    )
+    aspect_axis: tuple[float, float, float] = Field(default=(0.0, 0.0, 1.0), description="Its axis, crystal axes.")
+    ball: float | None = Field(
+        default=None,
+        gt=0,
+        description="Radius of a ball, over the {111} distance, that the facets cut: 0.9 and less leave a sphere, 1.2 "
+        "rounds edges and corners. It is stretched with the rest. None: facets alone.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsoid:
+    """The body ``|matrix @ (r - centre)| <= 1``; (3, 3) and (3,) float64."""
+
+    matrix: NDArray[np.float64]
+    centre: NDArray[np.float64]
+
+    def inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether each of (N, 3) points lies inside: (N,) bool."""
+        return np.asarray(np.sum(((points - self.centre) @ self.matrix.T) ** 2, axis=1) <= 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Polyhedron:
-    """A convex body ``normals @ r <= distances``; unit normals (F, 3), distances (F,) in any unit."""
+    """A convex body ``normals @ r <= distances``; unit normals (F, 3), distances (F,) in any unit.
+
+    Attributes
+    ----------
+    rounding
+        Where there is one, only what lies in this ellipsoid too belongs to the body.
+    """
 
     normals: NDArray[np.float64]
     distances: NDArray[np.float64]
+    rounding: Ellipsoid | None = None
 
     def inside(self, points: NDArray[np.float64], margin: float = 0.0) -> NDArray[np.bool_]:
         """Return whether each of (N, 3) points lies inside, at least ``margin`` below every facet: (N,) bool."""
-        keep = np.ones(len(points), dtype=bool)
+        keep = np.ones(len(points), dtype=bool) if self.rounding is None else self.rounding.inside(points)
         for normal, distance in zip(self.normals, self.distances, strict=True):
             keep &= points @ normal <= distance - margin
         return keep
 
+    def scaled(self, factor: float) -> Polyhedron:
+        """Return the body enlarged by a factor about the origin."""
+        around = self.rounding
+        if around is not None:
+            around = Ellipsoid(around.matrix / factor, around.centre * factor)
+        return Polyhedron(self.normals, self.distances * factor, around)
+
+    def moved(self, by: NDArray[np.float64]) -> Polyhedron:
+        """Return the body moved by (3,)."""
+        around = self.rounding
+        if around is not None:
+            around = Ellipsoid(around.matrix, around.centre + by)
+        return Polyhedron(self.normals, self.distances + self.normals @ by, around)
+
+    def corners(self) -> NDArray[np.float64]:
+        """Return the corners of the facets, (C, 3) float64; those of a rounded body lie outside it."""
+        from scipy.spatial import HalfspaceIntersection  # slow to import
+
+        halfspaces = np.concatenate([self.normals, -self.distances[:, None]], axis=1)
+        # the Chebyshev centre is not needed: every shape here contains the origin or, when cut below it, a point on
+        # the cut's inner side
+        centre = np.zeros(3)
+        if np.any(self.distances <= 0):
+            centre = self.normals[int(np.argmin(self.distances))] * (float(self.distances.min()) - 0.05)
+        return np.asarray(HalfspaceIntersection(halfspaces, centre).intersections)
+
+    def volume(self) -> float:
+        """Return the volume: exact for facets alone, of a rounded body from 64 samples across it (to about 1 %)."""
+        from scipy.spatial import ConvexHull  # slow to import
+
+        corners = self.corners()
+        if self.rounding is None:
+            return float(ConvexHull(corners).volume)
+        grid = sample_grid(corners.min(axis=0), corners.max(axis=0), _ROUND_SAMPLES)
+        box = float(np.prod(corners.max(axis=0) - corners.min(axis=0)))
+        return box * float(np.mean(self.inside(grid)))
+
     def depth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of each of (N, 3) points to the nearest facet, (N,) float64, positive inside."""
         return np.min(self.distances[None, :] - points @ self.normals.T, axis=1)
+
+
+_ROUND_SAMPLES = 48
+
+
+def sample_grid(low: NDArray[np.float64], high: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
+    """Return the centres of ``samples``³ equal boxes between two corners, (samples³, 3) float64."""
+    steps = (np.arange(samples) + 0.5) / samples
+    axes = [low[i] + (high[i] - low[i]) * steps for i in range(3)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def make_polyhedron(spec: ShapeSpec, rng: np.random.Generator) -> Polyhedron:
@@ -74,5 +150,15 @@ def make_polyhedron(spec: ShapeSpec, rng: np.random.Generator) -> Polyhedron:
         normals.append(cut)
         distances.append(2.0 * spec.height_fraction - 1.0)
     stretched = np.asarray(normals) / np.asarray(spec.elongation)
+    squeeze: NDArray[np.float64] | None = None
+    if spec.aspect != 1.0:
+        axis = np.asarray(spec.aspect_axis, dtype=np.float64)
+        axis /= np.linalg.norm(axis)
+        squeeze = np.eye(3) + (1.0 / spec.aspect - 1.0) * np.outer(axis, axis)
+        stretched = stretched @ squeeze
+    rounding: Ellipsoid | None = None
+    if spec.ball is not None:
+        matrix = np.diag(1.0 / np.asarray(spec.elongation)) / spec.ball
+        rounding = Ellipsoid(matrix if squeeze is None else matrix @ squeeze, np.zeros(3))
     length = np.linalg.norm(stretched, axis=1)
-    return Polyhedron(stretched / length[:, None], np.asarray(distances) / length)
+    return Polyhedron(stretched / length[:, None], np.asarray(distances) / length, rounding)

@@ -19,6 +19,11 @@ class StrainSpec(BaseModel):
     facet_rad: float = Field(ge=0, description="Amplitude of a field that decays inwards from one facet, radians.")
     facet_depth: float = Field(gt=0, description="Decay length of that field, in particle sizes.")
     bend_rad: float = Field(ge=0, description="Amplitude of a quadratic (misfit, bending) field, radians.")
+    surface_rad: float = Field(
+        default=0.0,
+        ge=0,
+        description="Rms phase of fields that decay inwards from every facet, each with its own sign.",
+    )
 
 
 NO_STRAIN = StrainSpec(random_rad=(), correlation=(), facet_rad=0.0, facet_depth=0.1, bend_rad=0.0)
@@ -58,6 +63,14 @@ def strain_phase(
         spread = float(quadratic.std())
         if spread > 0:
             total += spec.bend_rad * (quadratic - quadratic.mean()) / spread
+    if spec.surface_rad > 0:
+        field = np.zeros(len(points))
+        for normal, distance in zip(shape.normals, shape.distances, strict=True):
+            amplitude = rng.normal()
+            field += amplitude * np.exp(-np.maximum(distance - points @ normal, 0.0) / spec.facet_depth)
+        spread = float(field.std())
+        if spread > 0:
+            total += spec.surface_rad * field / spread
     return total
 
 
