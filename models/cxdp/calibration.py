@@ -8,9 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.cxdp.peak_checks import PeakMeasures, fit_peak_limits, measure_peak
+from braggwatch.models.bundling.manifest import VolumeLimits
+from braggwatch.models.cxdp.peak_checks import (
+    PeakMeasures,
+    fit_peak_limits,
+    lost,
+    measure_peak,
+    second_peaks,
+)
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.cxdp.volume_checks import VolumeMeasures, fit_volume_limits, measure_volume, second_peak_radius
+from braggwatch.models.cxdp.volume_checks import (
+    VolumeMeasures,
+    fit_volume_limits,
+    measure_volume,
+    second_peak_radius,
+    violations,
+)
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust
 from braggwatch.sim.errors import InputError
@@ -37,8 +50,27 @@ class CalibrationVolumes:
     fringe_period_voxels: float
     peaks: tuple[PeakMeasures, ...] = ()
 
-    def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
-        """Add the bounds of the volume checks to what was fitted to the outputs.
+    def of(self, chosen: NDArray[np.bool_]) -> CalibrationVolumes:
+        """Return those that are chosen, (N,) bool."""
+        kept = np.flatnonzero(chosen).tolist()
+        outputs = CalibrationOutputs(self.outputs.logits[chosen], self.outputs.features[chosen])
+        peaks = tuple(self.peaks[i] for i in kept) if self.peaks else ()
+        return replace(self, outputs=outputs, measures=tuple(self.measures[i] for i in kept), peaks=peaks)
+
+    def within(self, limits: VolumeLimits) -> NDArray[np.bool_]:
+        """Return which volumes no check on the volume would hold back, (N,) bool."""
+        peak = limits.peak
+        return np.array(
+            [
+                not violations(self.measures[i], limits)
+                and (peak is None or (not lost(self.peaks[i], peak) and second_peaks(self.peaks[i], peak) is None))
+                for i in range(len(self.measures))
+            ],
+            dtype=bool,
+        )
+
+    def volume_limits(self, quantile: float = 0.995) -> VolumeLimits:
+        """Return the bounds of the volume checks that all but one in two hundred of these volumes keep to.
 
         Parameters
         ----------
@@ -47,9 +79,19 @@ class CalibrationVolumes:
         """
         period = self.fringe_period_voxels
         limits = fit_volume_limits(list(self.measures), period, quantile)
-        if self.peaks:
-            limits = limits.model_copy(update={"peak": fit_peak_limits(list(self.peaks), period, quantile)})
-        return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
+        if not self.peaks:
+            return limits
+        return limits.model_copy(update={"peak": fit_peak_limits(list(self.peaks), period, quantile)})
+
+    def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
+        """Add the bounds of the volume checks to what was fitted to the outputs.
+
+        Parameters
+        ----------
+        quantile
+            Fraction that each volume check lets pass before its margin.
+        """
+        return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": self.volume_limits(quantile)}))
 
 
 def run_volumes(

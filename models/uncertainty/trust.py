@@ -158,6 +158,7 @@ def fit_trust(
     folds: int = 5,
     outlier_head: OutlierHead | None = None,
     outlier_quantile: float = 0.995,
+    claimed: ArrayLike | None = None,
 ) -> FittedTrust:
     """Fit temperature, conformal scores, the OOD detector and their thresholds on one held-out set.
 
@@ -184,6 +185,9 @@ def fit_trust(
         The network's output for what it learnt to refuse, where it has one.
     outlier_quantile
         Fraction of in-distribution samples that this output lets pass.
+    claimed
+        (N,) bool, the samples that prediction sets speak of; None: all. A class some of whose samples nobody can tell
+        from another's would else stay in nearly every set.
 
     Raises
     ------
@@ -195,6 +199,9 @@ def fit_trust(
     group = np.arange(samples) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if group.shape != (samples,):
         raise ValueError(f"expected {samples} groups, got shape {group.shape}")
+    spoken_of = np.ones(samples, dtype=bool) if claimed is None else np.asarray(claimed, dtype=bool)
+    if spoken_of.shape != (samples,):
+        raise ValueError(f"expected {samples} samples that are spoken of or not, got shape {spoken_of.shape}")
     temperature = fit_temperature(outputs.logits, index)
     probabilities = np.exp(mean_log_probabilities(outputs.logits, temperature))
 
@@ -213,7 +220,7 @@ def fit_trust(
         temperature=temperature,
         arrays=TrustArrays(
             detector,
-            ConformalCalibration.fit(probabilities, index),
+            ConformalCalibration.fit(probabilities[spoken_of], index[spoken_of]),
             levels,
             np.quantile(held_out, levels),
             outlier_head,

@@ -8,29 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from braggwatch.models.bundling.bundle import WEIGHTS_FILE
-from braggwatch.models.bundling.finishing import BundleStatement, calibrated_graph, finish_bundle
-from braggwatch.models.bundling.manifest import BundleMetrics, InputSpec, Provenance
+from braggwatch.models.bundling.finishing import BundleStatement, finish_bundle
+from braggwatch.models.bundling.manifest import BundleMetrics, Provenance
 from braggwatch.models.bundling.tasks import DEFECT_TASK
-from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation
 from braggwatch.models.cxdp.presentation import PatternPresentation
 from braggwatch.models.cxdp.report import write_report
 from braggwatch.models.learning.training import train
-from braggwatch.models.networks.factory import NamedClasses, make_network, take_weights
-from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.uncertainty.outlier_head import OutlierHead
-from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
+from braggwatch.models.networks.factory import make_network, take_weights
 from braggwatch.services.cxdp.training.bundle_card import card_text
 from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples, training_samples
 from braggwatch.services.cxdp.training.bundle_testing import run_test
-from braggwatch.services.cxdp.training.labelled_shards import crystal_of, find_shards
+from braggwatch.services.cxdp.training.labelled_shards import find_shards
+from braggwatch.services.cxdp.training.network_calibration import CalibratedNetwork, calibrate_network
 from braggwatch.services.cxdp.training.recipe_checks import check_recipe, recipe_separation
 from braggwatch.services.cxdp.training.separation import SeparationCheck
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts, training_facts
@@ -53,7 +49,6 @@ __all__ = [
 ]
 
 _WATCHED_SHARDS = 4
-_GOLDEN = 4
 
 
 def train_network(recipe: BundleRecipe, folder: Path, on_step: Callable[[int, float], None] | None = None) -> nn.Module:
@@ -102,19 +97,17 @@ def _named_settings(recipe: BundleRecipe) -> dict[str, str]:
 
 def make_bundle(
     recipe: BundleRecipe,
-    network: nn.Module,
+    calibrated: CalibratedNetwork,
     facts: TrainingFacts,
     root: Path,
     metrics: BundleMetrics | None,
     card: str,
     checked: SeparationCheck | None = None,
 ) -> Path:
-    """Calibrate a trained network and write its bundle.
+    """Write the bundle of a calibrated network.
 
     Parameters
     ----------
-    network
-        As `train_network` returns it.
     facts
         What its training set covers.
     root
@@ -124,30 +117,6 @@ def make_bundle(
     checked
         How training, calibration and test are kept apart, for the manifest.
     """
-    calibration = calibration_samples(recipe, recipe.calibration)
-
-    def calibrate(runtime: Runtime) -> FittedTrust:
-        volumes = run_volumes(
-            runtime,
-            (calibration.counts(i) for i in range(len(calibration))),
-            facts.fringe_period_voxels,
-            recipe.copies,
-        )
-        fit = fit_trust(
-            volumes.outputs,
-            calibration.labels,
-            [crystal_of(info) for info in calibration.infos],
-            confidence=recipe.confidence,
-            significance=recipe.significance,
-            ood_quantile=recipe.ood_quantile,
-            outlier_head=_outlier_head(network) if recipe.outliers else None,
-            outlier_quantile=recipe.outlier_quantile,
-        )
-        return volumes.with_volume_limits(fit)
-
-    graph = calibrated_graph(
-        NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=facts.fringe_period_voxels), calibrate
-    )
     statement = BundleStatement(
         name=recipe.name,
         version=recipe.version,
@@ -165,17 +134,12 @@ def make_bundle(
             separation=None if checked is None else checked.separation,
         ),
         metrics=metrics,
-        prior={name: float(np.mean(calibration.labels == k)) for k, name in enumerate(CLASSES)},
+        prior=calibrated.prior,
+        visible_region=calibrated.region,
     )
-    golden = np.stack([calibration.counts(i) for i in range(min(_GOLDEN, len(calibration)))])
-    return finish_bundle(root, graph, statement, trained=network, golden=golden, card=lambda _: card)
-
-
-def _outlier_head(network: nn.Module) -> OutlierHead:
-    """Return the output of the outlier class, which follows the named classes."""
-    weights = network.state_dict()
-    row = weights["head.weight"][len(CLASSES)].double().numpy()
-    return OutlierHead(row, float(weights["head.bias"][len(CLASSES)]))
+    return finish_bundle(
+        root, calibrated.graph, statement, trained=calibrated.network, golden=calibrated.golden, card=lambda _: card
+    )
 
 
 def write_tested_bundle(
@@ -199,8 +163,11 @@ def write_tested_bundle(
         outliers=tuple(dict.fromkeys(recipe.outliers)),
     )
     checked = recipe_separation(recipe)
+    calibrated = calibrate_network(recipe, network, facts)
     with TemporaryDirectory(dir=work) as folder:
-        draft = make_bundle(recipe, network, facts, Path(folder), None, "draft")
+        draft = make_bundle(recipe, calibrated, facts, Path(folder) / "to find the region with", None, "draft")
+        calibrated = calibrated.with_region(BundleClassifier.load(draft, threads=1))
+        draft = make_bundle(recipe, calibrated, facts, Path(folder) / "to test", None, "draft")
         evaluation = run_test(
             BundleClassifier.load(draft, threads=1),
             recipe.test,
@@ -220,4 +187,4 @@ def write_tested_bundle(
         further_from=None if recipe.start_from is None else f"{recipe.start_from.parent.name}/{recipe.start_from.name}",
     )
     with writing(root / recipe.name / recipe.version):
-        return make_bundle(recipe, network, facts, root, evaluation.metrics(), card, checked), evaluation
+        return make_bundle(recipe, calibrated, facts, root, evaluation.metrics(), card, checked), evaluation

@@ -35,6 +35,10 @@ class BundleRecipe:
         A bundle's folder to start training from its weights; None: random weights.
     allow_overlap
         Go on where training, calibration and test share crystals: the card and the manifest say so.
+    claimed_offset
+        Prediction sets, and so a class that is named, speak of lines up to this far from the centre, in cube roots of
+        the volume: further out a line may look like none, and no set would ever leave it out. How far out lines are
+        found is measured beside it (`visible_region` of the manifest).
     confidence, ood_quantile, outlier_quantile
         Probability below which the verdict is ``unsure``; shares of in-distribution patterns that pass the gate on
         feature distance and the gate on the outlier class.
@@ -55,6 +59,7 @@ class BundleRecipe:
     largest_line_offset: float | None = None
     start_from: Path | None = None
     allow_overlap: bool = False
+    claimed_offset: float = 0.4
     copies: SymmetryCopies = 4
     confidence: float = 0.7
     significance: float = 0.05

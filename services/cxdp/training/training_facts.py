@@ -11,9 +11,9 @@ from pathlib import Path
 from braggwatch.models.bundling.manifest import ValidDomain
 from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
 from braggwatch.models.cxdp.scores import family
-from braggwatch.models.cxdp.training_domain import trained_lattices
 from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of, within_offset
-from braggwatch.sim.cxdp.datasets import shard_facts
+from braggwatch.sim.crystallography.lattices import lattice_named
+from braggwatch.sim.cxdp.datasets import SampleInfo, shard_facts
 from braggwatch.sim.errors import InputError
 
 _VOXEL_OVER_PIXEL = 0.2
@@ -28,8 +28,8 @@ class TrainingFacts:
     ----------
     patterns, crystals
         Numbers of patterns and of crystals.
-    elements, reflections
-        Chemical symbols, and families such as '{111}', that occur.
+    elements, reflections, lattices
+        Chemical symbols, families such as '{111}' or '{110} of bcc', and lattices that occur.
     peak_counts
         Smallest and largest counts of the brightest pixel that the specifications allow.
     fringe_period_voxels
@@ -54,15 +54,16 @@ class TrainingFacts:
     relaxed: int
     clean: int
     hashes: Mapping[str, str]
+    lattices: tuple[str, ...] = ("fcc",)
 
     def valid_domain(self) -> ValidDomain:
         """Return the domain that a bundle declares itself valid for."""
-        kind = "fcc crystals, one straight line" + (
+        kind = f"{', '.join(self.lattices)} crystals, one straight line" + (
             "; relaxed crystals among those learnt from" if self.relaxed else ", unrelaxed"
         )
         return ValidDomain(
             elements=self.elements,
-            lattices=trained_lattices(ValidDomain(elements=self.elements)),
+            lattices=self.lattices,
             reflections=self.reflections,
             min_peak_counts=_VOXEL_OVER_PIXEL * self.peak_counts[0],
             max_peak_counts=self.peak_counts[1],
@@ -99,7 +100,8 @@ def training_facts(
     periods: set[float] = set()
     peaks: list[tuple[float, float]] = []
     elements: set[str] = set()
-    reflections: set[tuple[int, str]] = set()
+    reflections: set[tuple[str, int, str]] = set()
+    lattices: set[str] = set()
     crystals: set[str] = set()
     patterns = relaxed = clean = 0
     for path in paths:
@@ -117,7 +119,8 @@ def training_facts(
         periods.add(facts.spec.fringe_period_voxels)
         peaks.append(DEFAULT_RANGES.peak_counts if is_clean else facts.spec.peak_counts)
         elements |= {info.element for info in infos}
-        reflections |= {(sum(i * i for i in info.hkl), family(info.hkl)) for info in infos}
+        reflections |= {_reflection(info) for info in infos}
+        lattices |= {info.lattice for info in infos}
         crystals |= {crystal_of(info) for info in infos}
         patterns += len(infos)
         relaxed += sum(info.source != CONTINUUM for info in infos)
@@ -132,14 +135,23 @@ def training_facts(
         patterns=patterns,
         crystals=len(crystals),
         elements=tuple(sorted(elements)),
-        reflections=tuple(name for _, name in sorted(reflections)),
+        reflections=tuple(name for *_, name in sorted(reflections)),
         peak_counts=(min(low for low, _ in peaks), max(high for _, high in peaks)),
         fringe_period_voxels=periods.pop(),
         specifications=dict(sorted(specifications.items())),
         relaxed=relaxed,
         clean=clean,
         hashes=hashes,
+        lattices=tuple(sorted(lattices)),
     )
+
+
+def _reflection(info: SampleInfo) -> tuple[str, int, str]:
+    """Return a reflection's family by name, after what it is sorted by: fcc first, then by length."""
+    length = sum(i * i for i in info.hkl)
+    if info.lattice == "fcc":
+        return "", length, family(info.hkl)
+    return info.lattice, length, f"{lattice_named(info.lattice).family_name(info.hkl)} of {info.lattice}"
 
 
 def _note_hash(hashes: dict[str, str], path: Path) -> None:
