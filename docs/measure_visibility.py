@@ -89,7 +89,7 @@ def object_grid(spec: CrystalSpec, rng: np.random.Generator) -> tuple[NDArray[np
         for y in offsets:
             for z in offsets:
                 filled += shape.inside((centres + step * np.array([x, y, z])) @ axes)
-    return centres @ axes, filled / SUBSAMPLES**3
+    return centres @ axes, np.asarray(filled / SUBSAMPLES**3, dtype=np.float32)
 
 
 def pattern(filled: Tensor, phase: Tensor) -> Tensor:

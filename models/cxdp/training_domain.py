@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.models.bundling.manifest import Manifest, ValidDomain
 from braggwatch.models.valid_text import SoundText
-from braggwatch.sim.crystallography.lattices import LATTICES
+from braggwatch.sim.crystallography.lattices import lattice_named
 from braggwatch.sim.crystallography.miller import Miller, indices
 from braggwatch.sim.crystallography.stated_lattice import MATERIALS, StatedLattice
 
@@ -59,7 +59,7 @@ def trained_for(manifest: Manifest, lattice: StatedLattice, hkl: Miller | None) 
         doubts.append(f"the crystal is {lattice.words}, {model} was trained for {_listed(lattices)}")
     # Where the bundle says nothing of lattices, any may be meant.
     names = [name for name in lattice.names if not lattices or name in lattices]
-    families = {name: LATTICES[name].family_name(hkl) for name in names if hkl is not None}
+    families = {name: lattice_named(name).family_name(hkl) for name in names if hkl is not None}
     if hkl is None:
         doubts.append("the reflection isn't known")
     elif not domain.reflections:

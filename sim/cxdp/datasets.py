@@ -25,11 +25,11 @@ from braggwatch.sim.cxdp.artefacts import (
     unmeasured,
 )
 from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.cxdp.crystal.extent import aspect_ratio
 from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, NuisanceWord, Sample, SampleInfo
 from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup, random_setup
 from braggwatch.sim.cxdp.labels import Label
 from braggwatch.sim.cxdp.nuisance import measure, random_nuisance
+from braggwatch.sim.cxdp.sample_facts import facts_of
 from braggwatch.sim.cxdp.scattering import amplitude_at
 from braggwatch.sim.cxdp.shards import ShardFacts, check_shard, read_shard, shard_facts, shard_nuisance, store_samples
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -204,29 +204,16 @@ def scan_of(
     if spec.nuisance == "none":
         volume = volume * np.float32(CLEAN_PEAK / float(volume.max()))
     arrived = float(np.mean(scan.present))
-    line = crystal.spec.line
+    facts = facts_of(crystal, config=config, source=source, identity=identity)
     return Sample(
         volume,
-        SampleInfo(
-            config=config,
-            label=crystal.label,
-            element=crystal.spec.element,
-            hkl=crystal.spec.hkl,
-            g_dot_b=crystal.g_dot_b,
-            line_distance=-1.0 if crystal.line_distance is None else crystal.line_distance,
+        replace(
+            facts,
             peak_counts=scan.peak_counts,
-            size_nm=crystal.spec.size_nm,
             coverage=arrived,
             completeness=arrived,
-            source=source,
-            burgers=None if line is None else line.burgers,
-            character_deg=None if line is None else line.character_deg,
-            strain_rad=crystal.strain_rad,
-            crystal=identity,
-            aspect=aspect_ratio(crystal.positions_nm),
             blur_fringes=float(np.hypot(artefacts.blur, scan.blur_fringes).max()),
             artefact=artefacts.kind,
-            lattice=crystal.spec.lattice,
         ),
     )
 

@@ -17,11 +17,11 @@ from braggwatch.sim.crystallography.miller import Miller
 from braggwatch.sim.cxdp.artefacts import Artefacts, blurred, changed, random_artefacts, unmeasured
 from braggwatch.sim.cxdp.crystal import Crystal, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import build_alike, build_crystal
-from braggwatch.sim.cxdp.crystal.extent import aspect_ratio
 from braggwatch.sim.cxdp.crystal.population import draw_line
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS, ZooKind, random_zoo_spec
-from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, Sample, SampleInfo
+from braggwatch.sim.cxdp.dataset_spec import CLEAN_PEAK, DatasetSpec, Sample
 from braggwatch.sim.cxdp.diffraction_setup import orient
+from braggwatch.sim.cxdp.sample_facts import facts_of
 from braggwatch.sim.cxdp.scattering import amplitude_on_grid
 
 _SIDE = 64
@@ -174,16 +174,12 @@ def grid_sample(
     second
         Another particle in the beam.
     """
-    artefacts = random_artefacts(spec.artefacts, rng)
-    axes = orient(crystal.g_inv_nm, np.array([1.0, 0.0, 0.0]), rng)  # rows: grid axes in crystal axes
-    normal = rng.normal(size=3)
-    normal /= np.linalg.norm(normal)
-    fringe_inv_nm = 1.0 / crystal.spec.size_nm
+    view = _View.random(spec, crystal, rng, second)
     size = 1.1 * crystal.spec.size_nm
     middle = np.zeros(3)
     for _ in range(_ROUNDS):
         step = 1.0 / (spec.fringe_period_voxels * size)
-        volume = _pattern(crystal, axes, step, middle, fringe_inv_nm, artefacts, normal, second)
+        volume = view.intensity(step, middle)
         estimate = framing.size_nm(volume, step)
         true_size = size if estimate is None else estimate
         at = framing.centre(volume, 1.0 / (true_size * step))
@@ -196,81 +192,83 @@ def grid_sample(
     if estimate is None:
         return "no size could be found"
     period = spec.fringe_period_voxels * float(np.exp(rng.normal(scale=spec.fringe_jitter)))
-    volume = _pattern(crystal, axes, 1.0 / (period * estimate), middle, fringe_inv_nm, artefacts, normal, second)
+    volume = view.intensity(1.0 / (period * estimate), middle)
     peak = float(volume.max())
     if not np.isfinite(peak) or peak <= 0.0:
         return "no intensity in the model input"
-    return Sample(
-        volume * np.float32(CLEAN_PEAK / peak), _info(crystal, artefacts, config, source, identity, label, second)
+    facts = replace(
+        facts_of(crystal, config=config, source=source, identity=identity),
+        label=crystal.label if label is None else label,
+        blur_fringes=max(view.artefacts.blur),
+        artefact=view.artefacts.kind if second is None or view.artefacts.kind is not None else "second_particle",
     )
+    return Sample(volume * np.float32(CLEAN_PEAK / peak), facts)
 
 
-def _pattern(
-    crystal: Crystal,
-    axes: NDArray[np.float64],
-    step: float,
-    middle: NDArray[np.float64],
-    fringe_inv_nm: float,
-    artefacts: Artefacts,
-    normal: NDArray[np.float64],
-    second: SecondParticle | None,
-) -> NDArray[np.float32]:
-    """Return the intensity about ``middle`` (grid axes, 1/nm from g)."""
-    shape = (_SIDE, _SIDE, _SIDE)
-    field = amplitude_on_grid(crystal, axes * step, shape, eps=1e-3, middle_inv_nm=middle @ axes)
-    intensity = (field.real**2 + field.imag**2).astype(np.float32)
-    if second is not None:
-        offset = np.asarray(second.offset_fringes) * fringe_inv_nm
-        other = amplitude_on_grid(second.crystal, axes * step, shape, eps=1e-3, middle_inv_nm=(middle - offset) @ axes)
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a crystal is looked at.
+
+    Attributes
+    ----------
+    axes
+        (3, 3) rows: the grid's axes in crystal axes, the first along g.
+    normal
+        (3,) of the slab that is spoilt, in the grid's axes.
+    """
+
+    crystal: Crystal
+    axes: NDArray[np.float64]
+    artefacts: Artefacts
+    normal: NDArray[np.float64]
+    second: SecondParticle | None
+
+    @classmethod
+    def random(
+        cls, spec: DatasetSpec, crystal: Crystal, rng: np.random.Generator, second: SecondParticle | None
+    ) -> _View:
+        artefacts = random_artefacts(spec.artefacts, rng)
+        axes = orient(crystal.g_inv_nm, np.array([1.0, 0.0, 0.0]), rng)
+        normal = rng.normal(size=3)
+        return cls(crystal, axes, artefacts, normal / np.linalg.norm(normal), second)
+
+    def intensity(self, step: float, middle: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the (64, 64, 64) intensity about ``middle``, in the grid's axes from g; both in 1/nm."""
+        fringe_inv_nm = 1.0 / self.crystal.spec.size_nm
+        intensity = self._whole(step, middle, fringe_inv_nm)
+        if not self.artefacts.spoils:
+            return intensity
+        fringe = fringe_inv_nm / step
+        intensity = blurred(intensity, self.artefacts, (fringe, fringe, fringe))
+        if self.artefacts.kind is None:
+            return intensity
+        x, y, z = np.meshgrid(
+            *((np.arange(_SIDE) - _SIDE // 2) * step + middle[axis] for axis in range(3)), indexing="ij", sparse=True
+        )
+        distance = (x * self.normal[0] + y * self.normal[1] + z * self.normal[2]) / fringe_inv_nm
+        intensity = changed(intensity, self.artefacts, distance)
+        missing = unmeasured(self.artefacts, distance)
+        if missing is not None:
+            intensity[missing] = 0.0
+        return intensity
+
+    def _whole(self, step: float, middle: NDArray[np.float64], fringe_inv_nm: float) -> NDArray[np.float32]:
+        field = self._amplitude(self.crystal, step, middle)
+        intensity = _squared(field)
+        second = self.second
+        if second is None:
+            return intensity
+        other = self._amplitude(second.crystal, step, middle - np.asarray(second.offset_fringes) * fringe_inv_nm)
         height = np.abs(other).max()
         scale = np.sqrt(second.share) * np.abs(field).max() / max(float(height), 1e-30)
         if second.coherent:
-            both = field + other * np.complex64(scale * np.exp(1j * second.phase))
-            intensity = (both.real**2 + both.imag**2).astype(np.float32)
-        else:
-            intensity = intensity + np.float32(scale**2) * (other.real**2 + other.imag**2).astype(np.float32)
-    if not artefacts.spoils:
-        return intensity
-    fringe = fringe_inv_nm / step
-    intensity = blurred(intensity, artefacts, (fringe, fringe, fringe))
-    if artefacts.kind is None:
-        return intensity
-    x, y, z = np.meshgrid(
-        *((np.arange(_SIDE) - _SIDE // 2) * step + middle[axis] for axis in range(3)), indexing="ij", sparse=True
-    )
-    distance = (x * normal[0] + y * normal[1] + z * normal[2]) / fringe_inv_nm
-    intensity = changed(intensity, artefacts, distance)
-    missing = unmeasured(artefacts, distance)
-    return intensity if missing is None else np.where(missing, np.float32(0.0), intensity)
+            return _squared(field + other * np.complex64(scale * np.exp(1j * second.phase)))
+        return np.asarray(intensity + scale**2 * _squared(other), dtype=np.float32)
+
+    def _amplitude(self, crystal: Crystal, step: float, middle: NDArray[np.float64]) -> NDArray[np.complexfloating]:
+        shape = (_SIDE, _SIDE, _SIDE)
+        return amplitude_on_grid(crystal, self.axes * step, shape, eps=1e-3, middle_inv_nm=middle @ self.axes)
 
 
-def _info(
-    crystal: Crystal,
-    artefacts: Artefacts,
-    config: int,
-    source: str,
-    identity: str | None,
-    label: str | None,
-    second: SecondParticle | None,
-) -> SampleInfo:
-    line = crystal.spec.line
-    return SampleInfo(
-        config=config,
-        label=crystal.label if label is None else label,
-        element=crystal.spec.element,
-        hkl=crystal.spec.hkl,
-        g_dot_b=crystal.g_dot_b,
-        line_distance=-1.0 if crystal.line_distance is None else crystal.line_distance,
-        peak_counts=CLEAN_PEAK,
-        size_nm=crystal.spec.size_nm,
-        coverage=1.0,
-        source=source,
-        burgers=None if line is None else line.burgers,
-        character_deg=None if line is None else line.character_deg,
-        strain_rad=crystal.strain_rad,
-        crystal=identity,
-        aspect=aspect_ratio(crystal.positions_nm),
-        blur_fringes=max(artefacts.blur),
-        artefact=artefacts.kind if second is None or artefacts.kind is not None else "second_particle",
-        lattice=crystal.spec.lattice,
-    )
+def _squared(field: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    return np.asarray(field.real**2 + field.imag**2, dtype=np.float32)

@@ -194,8 +194,8 @@ def build_alike(specs: Sequence[CrystalSpec]) -> tuple[Crystal, ...]:
     InputError
         As `build_crystal`.
     """
-    bare = {spec.model_copy(update={"line": None, "defects": ()}) for spec in specs}
-    if len(bare) > 1:
+    bare = [spec.model_copy(update={"line": None, "defects": ()}) for spec in specs]
+    if any(spec != bare[0] for spec in bare):
         raise ValueError("these crystals differ in more than their defects")
     if not specs:
         return ()

@@ -106,9 +106,10 @@ def test_lines_of_other_lattices_are_their_own_and_seen(name: LatticeName) -> No
         g_dot_b = float(np.dot(spec.g_per_a, spec.line.burgers_vector))
         assert g_dot_b == pytest.approx(round(g_dot_b), abs=1e-9)
         assert round(g_dot_b) != 0
-    crystal = build_crystal(spec)
-    assert crystal.g_dot_b == pytest.approx(g_dot_b)
-    assert crystal.visible
+        if number == 0:
+            crystal = build_crystal(spec)
+            assert crystal.g_dot_b == pytest.approx(g_dot_b)
+            assert crystal.visible
 
 
 def test_what_is_to_be_refused_is_made_on_the_grid_too() -> None:
