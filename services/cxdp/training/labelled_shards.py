@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from braggwatch.models.cxdp.nuisance_augmentation import measured_copy
-from braggwatch.models.cxdp.predictions import LabelledVolume
+from braggwatch.models.cxdp.predictions import NO_ARTEFACT, LabelledVolume
 from braggwatch.models.cxdp.unclassed import is_unclassed
 from braggwatch.models.learning.training_config import PAPER_SHARES
 from braggwatch.services.cxdp.training.shard_making import ShardSource
@@ -150,7 +150,16 @@ class LabelledShards:
                 strain_rad=info.strain_rad if is_crystal else None,
                 source=info.source.split("-")[0] if is_crystal else None,
                 character_deg=info.character_deg if has_line else None,
+                aspect=info.aspect if is_crystal else None,
+                blur_fringes=info.blur_fringes if is_crystal else None,
+                artefact=_artefact(info) if is_crystal else None,
+                lattice=info.lattice if is_crystal else None,
             )
+
+
+def _artefact(info: SampleInfo) -> str | None:
+    # shards from before artefacts say nothing of the blur either: whether theirs are unspoilt isn't known
+    return NO_ARTEFACT if info.artefact is None and info.blur_fringes is not None else info.artefact
 
 
 def _is_selected(label: str, outliers: bool, unclassed: bool) -> bool:

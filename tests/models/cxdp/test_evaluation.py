@@ -236,7 +236,7 @@ def test_the_page_is_whole_self_contained_and_escaped(evaluation: Evaluation, tm
     assert all(link.startswith("data:image/png;base64,") for link in parser.links)
     assert "misnamed-&lt;1&gt;" in page
     assert "<script" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert "&lt;empty&gt;" in page
     assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
 
