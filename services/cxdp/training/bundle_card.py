@@ -64,9 +64,8 @@ def card_text(
     )
     lines = evaluation.lines_anywhere
     scores = [] if lines is None or lines.accuracy is None else [_anywhere(lines)]
-    scores.append(
-        f"accuracy {evaluation.overall.accuracy:.1%} in {len(evaluation.classes)} classes, as the set is made"
-    )
+    classes = f"{len(evaluation.classes)} classes, every pattern counted once"
+    scores.append(f"accuracy {evaluation.overall.accuracy:.1%} in {classes}")
     if defect is not None:
         scores.append(f"{defect.accuracy:.1%} perfect against defect")
     clean = evaluation.calibration_error_unspoilt
@@ -116,8 +115,9 @@ def _where_the_lines_are(lines: LinesAnywhere | None) -> str:
     )
     empty = "" if not lines.empty else f" It can't be stated here: no line at {', '.join(lines.empty)}."
     return f"""{warning}
-{lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, where {FAR_AREA:.0%}
-of a cross-section is. In the accuracy over lines anywhere, {how}, and every class counts the same.{empty}
+{lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, where
+{FAR_AREA:.0%} of a cross-section is. In the accuracy over lines anywhere, {how}, and every class counts the
+same.{empty}
 """
 
 
@@ -135,9 +135,7 @@ def _table(title: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
     rows = [
         [
             s.group,
-            str(s.samples)
-            if s.named is None or s.named.patterns == s.samples
-            else f"{s.samples} of {s.named.patterns}",
+            _patterns(s),
             _interval(s.accuracy, s.low, s.high),
             *(_share(one) for one in (s.named, s.named_right, s.confidently_wrong)),
         ]
@@ -149,6 +147,11 @@ def _table(title: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
             row.append(f"{s.wrong_as.get(PERFECT, 0)} of {sum(s.wrong_as.values())}")
     lines = [[title, *columns], ["---"] * (len(columns) + 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _patterns(s: GroupScore) -> str:
+    everything = s.samples if s.named is None else s.named.patterns
+    return str(s.samples) if everything == s.samples else f"{s.samples} of {everything}"
 
 
 def _share(share: Share | None) -> str:
