@@ -7,7 +7,8 @@ crystals of weak strain, no artefacts, lines within 0.25 of the centre.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from braggwatch.sim.cxdp.artefacts import NO_ARTEFACTS, UNSPOILT, Artefacts
-from braggwatch.sim.cxdp.crystal import Crystal, CrystalSpec, PopulationSpec, build_crystal, random_crystal_spec
+from braggwatch.sim.cxdp.crystal import Crystal, PopulationSpec, build_crystal, random_crystal_spec
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, Sample
 from braggwatch.sim.cxdp.datasets import Preprocess, scan_of
 from braggwatch.sim.cxdp.diffraction_setup import DiffractionSetup
@@ -58,8 +59,10 @@ class HardRow:
         Their distribution.
     distance
         Distances from the centre within which lines lie, in cube roots of the volume; for crystals with a line.
-    ball
-        Whether the crystals are spheres.
+    shape
+        Changes of the crystals' shape, of `ShapeSpec`.
+    strain_rad
+        Root mean square of the smooth strain's phase in every crystal (`Crystal.strain_rad`), radians; None: as drawn.
     blur
         Sigma of the partial coherence along every axis, fringes, beside the usual nuisances.
     spoiling
@@ -73,7 +76,8 @@ class HardRow:
     label: Literal["perfect", "screw", "edge"]
     population: PopulationSpec
     distance: tuple[float, float] = _MIDDLE
-    ball: bool = False
+    shape: Mapping[str, object] = field(default_factory=dict[str, object])
+    strain_rad: float | None = None
     blur: float = 0.0
     spoiling: Spoiling | None = None
     second: bool = False
@@ -103,17 +107,20 @@ class HardRow:
 def hard_rows() -> tuple[HardRow, ...]:
     """Return every row, in the order of reports."""
     calm = _calm()
+    even = {"elongation": (1.0, 1.0, 1.0)}
+    sphere = even | {"ball": 0.6, "interface": None}
     unstrained = calm.model_copy(update={"unstrained_fraction": 1.0})
     plates = unstrained.model_copy(update={"plate_fraction": 1.0, "plate_aspect": (4.0, 4.0)})
     rods = unstrained.model_copy(update={"rod_fraction": 1.0, "rod_aspect": (3.0, 3.0)})
     rows = [
-        HardRow("shape", "plates, aspect 4", "perfect", plates),
-        HardRow("shape", "rods, aspect 3", "perfect", rods),
-        HardRow("shape", "spheres", "perfect", unstrained, ball=True),
+        HardRow("shape", "plates, aspect 4", "perfect", plates, shape=even),
+        HardRow("shape", "rods, aspect 3", "perfect", rods, shape=even),
+        HardRow("shape", "spheres", "perfect", unstrained, shape=sphere),
     ]
     for strain in (1.0, 1.5, 2.0):
         update = {"unstrained_fraction": 0.0, "strong_fraction": 1.0, "strong_strain_rad": (strain, strain)}
-        rows.append(HardRow("strain", f"strain {strain:.1f} rad", "perfect", calm.model_copy(update=update)))
+        strained = calm.model_copy(update=update)
+        rows.append(HardRow("strain", f"strain {strain:.1f} rad", "perfect", strained, strain_rad=strain))
     for ring in _RINGS:
         where = f"{ring[0]:g} to {ring[1]:g}" if np.isfinite(ring[1]) else f"beyond {ring[0]:g}"
         rows += [HardRow("rim", f"line at {where}", label, calm, ring) for label in ("screw", "edge")]
@@ -171,13 +178,22 @@ def _crystal(row: HardRow, rng: np.random.Generator) -> Crystal:
     for _ in range(_DRAWS):
         spec = random_crystal_spec(rng, row.label, row.population)
         if spec.line is None or row.distance[0] <= float(np.hypot(*spec.line.offset)) < row.distance[1]:
-            return build_crystal(_sphere(spec) if row.ball else spec)
-    raise RuntimeError(f"no line of {_DRAWS} lies {row.condition}")
+            crystal = build_crystal(spec.model_copy(update={"shape": spec.shape.model_copy(update=row.shape)}))
+            return crystal if row.strain_rad is None else _strained(crystal, row.strain_rad)
+    raise RuntimeError(f"no line of {_DRAWS} lies where the row {row.condition!r} wants it")
 
 
-def _sphere(spec: CrystalSpec) -> CrystalSpec:
-    round_ = {"ball": 0.6, "aspect": 1.0, "elongation": (1.0, 1.0, 1.0), "interface": None}
-    return spec.model_copy(update={"shape": spec.shape.model_copy(update=round_)})
+def _strained(crystal: Crystal, strain_rad: float) -> Crystal:
+    """Return the crystal with its strain made stronger or weaker: without its mean slope, which only moves the peak."""
+    strain = crystal.spec.strain
+    factor = strain_rad / crystal.strain_rad
+    scaled = {
+        "random_rad": tuple(factor * one for one in strain.random_rad),
+        "facet_rad": factor * strain.facet_rad,
+        "bend_rad": factor * strain.bend_rad,
+        "surface_rad": factor * strain.surface_rad,
+    }
+    return build_crystal(crystal.spec.model_copy(update={"strain": strain.model_copy(update=scaled)}))
 
 
 def _calm() -> PopulationSpec:
