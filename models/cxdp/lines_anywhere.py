@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import floor, pi
 
 from braggwatch.models.cxdp.group_scores import GroupScore, is_right
@@ -20,7 +20,8 @@ from braggwatch.models.cxdp.unclassed import PERFECT
 FAR = 0.3
 """Lines from here on, in cube roots of the crystal's volume, are far from the centre."""
 ENOUGH_FAR_LINES = 100
-_UNIFORM_WITHIN = 0.1
+_CROWDED = 0.05
+"""More lines than this beyond the share of the area within some radius: they crowd the centre."""
 _RIM = (3 / (4 * pi)) ** (1 / 3)
 """Radius of a sphere in cube roots of its volume."""
 
@@ -41,7 +42,8 @@ class LinesAnywhere:
     lines, far
         Patterns with a line at a known distance that a network saw, and how many of these lie beyond `FAR`.
     by_area
-        Whether rings are counted by their area; else the lines lie as they do in a cross-section and each counts once.
+        Whether rings are counted by their area; else the lines crowd the centre no more than in a cross-section, and
+        each counts once.
     accuracy
         Of the most probable class, every class counting the same and the lines' own in this way; its interval's sample
         size is the number of crystals that weights so unequal are worth (Kish, Survey Sampling, 1965). None where rings
@@ -63,14 +65,14 @@ class LinesAnywhere:
 
     @property
     def warning(self) -> str | None:
-        """Why the scores flatter; None if they don't."""
+        """Why the scores say little of lines far from the centre; None where there are enough of these."""
         if self.far >= ENOUGH_FAR_LINES:
             return None
-        seen = "no test line lies" if self.far == 0 else f"only {self.far} of {self.lines} test lines lie"
-        return (
-            f"{seen} beyond {FAR:g} of the particle's size, where {FAR_AREA:.0%} of a cross-section is: "
-            "the scores hold for lines near the centre"
-        )
+        where = f"beyond {FAR:g} of the particle's size, where {FAR_AREA:.0%} of a cross-section is"
+        if self.by_area:
+            seen = "no test line lies" if self.far == 0 else f"only {self.far} of {self.lines} test lines lie"
+            return f"{seen} {where}: scores that count every pattern once hold for lines near the centre"
+        return f"only {self.far} test lines lie {where}: too few to say how well lines there are seen"
 
 
 def score_lines_anywhere(
@@ -92,8 +94,8 @@ def score_lines_anywhere(
     by_name = {ring.group: ring for ring in rings}
     ordered = [by_name.get(name) for name in _RINGS]
     shares = [0.0 if ring is None else ring.samples / len(lines) for ring in ordered]
-    # half of the sum of differences: the share of lines that would have to move
-    by_area = sum(abs(a - b) for a, b in zip(shares, RING_AREAS, strict=True)) / 2 > _UNIFORM_WITHIN
+    # one-sided: where lines lie farther out than in a sphere, as in flat crystals, weights would only flatter
+    by_area = max(a - b for a, b in zip(accumulate(shares), accumulate(RING_AREAS), strict=True)) > _CROWDED
     weights = RING_AREAS if by_area else shares
     empty = tuple(
         name for name, ring, weight in zip(_RINGS, ordered, weights, strict=True) if ring is None and weight > 0.0

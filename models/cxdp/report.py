@@ -125,7 +125,7 @@ def _lines_anywhere(evaluation: Evaluation) -> str:
     lines = evaluation.lines_anywhere
     if lines is None:
         return ""
-    counted = "each ring of a cross-section counts by its area" if lines.by_area else "they lie as in a cross-section"
+    counted = "each ring of a cross-section counts by its area" if lines.by_area else "each line counts once"
     text = (
         f"{lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, "
         f"where {FAR_AREA:.0%} of a cross-section is. Lines anywhere: {counted}, and every class counts the same."

@@ -110,9 +110,7 @@ def _where_the_lines_are(lines: LinesAnywhere | None) -> str:
     if lines is None:
         return ""
     warning = "" if lines.warning is None else f"\n**Warning.** {lines.warning[0].upper()}{lines.warning[1:]}.\n"
-    how = (
-        "each ring of a cross-section counts by its area" if lines.by_area else "they lie as they do in a cross-section"
-    )
+    how = "each ring of a cross-section counts by its area" if lines.by_area else "each line counts once"
     empty = "" if not lines.empty else f" It can't be stated here: no line at {', '.join(lines.empty)}."
     return f"""{warning}
 {lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, where

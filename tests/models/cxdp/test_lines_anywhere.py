@@ -66,6 +66,18 @@ def test_lines_that_lie_as_in_a_cross_section_count_once_each() -> None:
     assert lines.far_share == pytest.approx(0.766, abs=0.03)
 
 
+def test_lines_that_lie_farther_out_are_not_counted_back_to_the_centre() -> None:
+    # as in plates: the weights of a sphere would flatter
+    _, lines = evaluated([0.25] * 20 + [0.7] * 180, seen_within=0.3)
+    assert not lines.by_area
+    assert lines.accuracy is not None
+    assert lines.accuracy.accuracy == pytest.approx(1 / 3 + 2 / 3 * 0.1)
+    _, few = evaluated([0.25] * 5 + [0.7] * 45, seen_within=0.3)
+    assert few.warning is not None
+    assert few.warning.startswith("only 45 test lines lie beyond 0.3")
+    assert "near the centre" not in few.warning
+
+
 def test_a_ring_without_lines_leaves_the_accuracy_unsaid() -> None:
     _, lines = evaluated([0.05, 0.15, 0.25] * 40, seen_within=0.3)
     assert lines.accuracy is None
