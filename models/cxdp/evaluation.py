@@ -12,36 +12,49 @@ from pydantic import TypeAdapter
 
 from braggwatch.models.bundling.manifest import BundleMetrics, GroupAccuracy
 from braggwatch.models.cxdp.classifier import Classifier
-from braggwatch.models.cxdp.predictions import LabelledVolume, Loader, OutlierLoader, Prediction, predict
-from braggwatch.models.cxdp.scores import (
-    Score,
+from braggwatch.models.cxdp.group_scores import CALIBRATION_BINS, GroupScore, group_scores
+from braggwatch.models.cxdp.groups import (
+    by_artefact,
+    by_aspect,
+    by_blur,
     by_completeness,
     by_counts,
     by_element,
+    by_lattice,
     by_line_offset,
     by_reflection,
     by_source,
     by_strain,
     by_visibility,
-    family,
-    score_of,
-    scores_by,
-    wilson_interval,
 )
+from braggwatch.models.cxdp.lines_anywhere import LinesAnywhere, score_lines_anywhere
+from braggwatch.models.cxdp.mistakes import Mistake, worst_mistakes
+from braggwatch.models.cxdp.predictions import (
+    NO_ARTEFACT,
+    LabelledVolume,
+    Loader,
+    OutlierLoader,
+    Prediction,
+    predict,
+)
+from braggwatch.models.cxdp.scores import Score, score_of, wilson_interval
 from braggwatch.models.cxdp.unclassed import PERFECT, UnclassedScore, is_unclassed, score_unclassed
 from braggwatch.models.uncertainty.calibration import ReliabilityBin, expected_calibration_error, reliability_table
 from braggwatch.models.uncertainty.ood import auroc
-from braggwatch.models.verdict import Outcome
+from braggwatch.models.uncertainty.risk_coverage import RiskCoverage, risk_coverage
 from braggwatch.sim.errors import InputError
 
 __all__ = [
     "Evaluation",
+    "GroupScore",
     "LabelledVolume",
+    "LinesAnywhere",
     "Loader",
     "Mistake",
     "OutlierLoader",
     "OutlierScore",
     "Prediction",
+    "RiskCoverage",
     "Score",
     "UnclassedScore",
     "evaluate",
@@ -51,9 +64,6 @@ __all__ = [
     "summarise_all",
     "wilson_interval",
 ]
-
-_CALIBRATION_BINS = 15
-_MISTAKES_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +88,6 @@ class OutlierScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """A pattern whose most probable class is wrong.
-
-    Attributes
-    ----------
-    truth, said, confidence
-        True class, most probable class, and its probability.
-    outcome
-        Of the verdict: only 'classified' ones were told to a user.
-    facts
-        What is known of the pattern, in words.
-    picture
-        Central slices as PNG, base64; '' where there is none.
-    """
-
-    truth: str
-    said: str
-    confidence: float
-    outcome: str
-    configuration: str
-    facts: str
-    picture: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything measured, as plain values.
 
@@ -120,12 +105,20 @@ class Evaluation:
         Fraction of all patterns that were given a class.
     calibration_error, calibration_bins
         Expected calibration error and the number of equal-width bins that it depends on.
-    by_counts, by_element, by_line_offset, by_reflection, by_visibility, by_completeness, by_strain, by_source
-        Of the most probable class in groups; empty where the fact isn't known of any pattern.
+    by_counts, by_element, by_line_offset, by_reflection, by_visibility, by_completeness, by_strain, by_source, by_blur
+        In groups; empty where the fact isn't known of any pattern.
+    by_aspect, by_artefact, by_lattice
+        Likewise.
     mistakes
         The worst: wrong classes that were named come first, the surest of them foremost.
     unclassed
         Crystals whose defect is none of the classes, counted nowhere else.
+    calibration_error_unspoilt
+        Of the patterns of which it is known that no artefact spoils them; None if there are none.
+    risk_coverage
+        How often a named class is wrong as the confidence asked for moves; None where none was named.
+    lines_anywhere
+        Where the lines lie, and the accuracy that counts them as they lie in a cross-section; None without lines.
     """
 
     model: str
@@ -142,29 +135,40 @@ class Evaluation:
     calibration_error: float
     calibration_bins: int
     reliability: tuple[ReliabilityBin, ...]
-    by_counts: tuple[Score, ...]
-    by_element: tuple[Score, ...]
-    by_line_offset: tuple[Score, ...]
+    by_counts: tuple[GroupScore, ...]
+    by_element: tuple[GroupScore, ...]
+    by_line_offset: tuple[GroupScore, ...]
     aliens: tuple[OutlierScore, ...] = ()
-    by_reflection: tuple[Score, ...] = ()
-    by_visibility: tuple[Score, ...] = ()
-    by_completeness: tuple[Score, ...] = ()
-    by_strain: tuple[Score, ...] = ()
-    by_source: tuple[Score, ...] = ()
+    by_reflection: tuple[GroupScore, ...] = ()
+    by_visibility: tuple[GroupScore, ...] = ()
+    by_completeness: tuple[GroupScore, ...] = ()
+    by_strain: tuple[GroupScore, ...] = ()
+    by_source: tuple[GroupScore, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     unclassed: tuple[UnclassedScore, ...] = ()
+    by_blur: tuple[GroupScore, ...] = ()
+    by_aspect: tuple[GroupScore, ...] = ()
+    by_artefact: tuple[GroupScore, ...] = ()
+    by_lattice: tuple[GroupScore, ...] = ()
+    calibration_error_unspoilt: float | None = None
+    risk_coverage: RiskCoverage | None = None
+    lines_anywhere: LinesAnywhere | None = None
 
     @property
-    def groupings(self) -> tuple[tuple[str, str, tuple[Score, ...]], ...]:
+    def groupings(self) -> tuple[tuple[str, str, tuple[GroupScore, ...]], ...]:
         """All groups that there are, for people: (what is grouped by, its unit or meaning, scores)."""
         every = (
             ("counts", "in the largest voxel", self.by_counts),
             ("element", "", self.by_element),
+            ("lattice", "", self.by_lattice),
             ("reflection", "family", self.by_reflection),
             ("|g·b|", "of the line, where there is one", self.by_visibility),
-            ("distance", "of the line from the centre, over the lateral size", self.by_line_offset),
+            ("distance", "of the line from the centre, in cube roots of the volume", self.by_line_offset),
             ("completeness", "share of the rocking curve's frames", self.by_completeness),
             ("strain", "smooth, as phase in rad", self.by_strain),
+            ("aspect", "longest over shortest extent", self.by_aspect),
+            ("blur", "sigma, in fringes", self.by_blur),
+            ("artefact", "that spoils the pattern", self.by_artefact),
             ("source", "of the crystal", self.by_source),
         )
         return tuple(one for one in every if one[2])
@@ -229,7 +233,9 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: 
     if PERFECT in classes:
         perfect = list(classes).index(PERFECT)
         defect = score_of("perfect or defect", judged, ((best == perfect) == (truth == perfect)).tolist())
-    classified = [(one, mark) for one, mark in zip(judged, right, strict=True) if one.outcome is Outcome.CLASSIFIED]
+    classified = [(one, mark) for one, mark in zip(judged, right, strict=True) if one.named]
+    unspoilt = np.array([one.artefact == NO_ARTEFACT for one in judged])
+    rings = group_scores(by_line_offset, predictions, classes)
     return Evaluation(
         model=model,
         runtime=runtime,
@@ -244,53 +250,34 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], model: 
         if classified
         else None,
         coverage=len(classified) / len(predictions),
-        calibration_error=expected_calibration_error(probabilities, truth, _CALIBRATION_BINS),
-        calibration_bins=_CALIBRATION_BINS,
-        reliability=reliability_table(probabilities, truth, _CALIBRATION_BINS),
-        by_counts=scores_by(by_counts, judged, right),
-        by_element=scores_by(by_element, judged, right),
-        by_line_offset=scores_by(by_line_offset, judged, right),
-        by_reflection=scores_by(by_reflection, judged, right),
-        by_visibility=scores_by(by_visibility, judged, right),
-        by_completeness=scores_by(by_completeness, judged, right),
-        by_strain=scores_by(by_strain, judged, right),
-        by_source=scores_by(by_source, judged, right),
-        mistakes=_worst_mistakes(judged, probabilities, right, classes),
-    )
-
-
-def _worst_mistakes(
-    judged: Sequence[Prediction], probabilities: NDArray[np.float64], right: Sequence[bool], classes: Sequence[str]
-) -> tuple[Mistake, ...]:
-    wrong = [
-        Mistake(
-            truth=one.label,
-            said=classes[int(row.argmax())],
-            confidence=float(row.max()),
-            outcome=one.outcome.value,
-            configuration=one.configuration,
-            facts=_facts(one),
-            picture=one.picture or "",
+        calibration_error=expected_calibration_error(probabilities, truth, CALIBRATION_BINS),
+        calibration_bins=CALIBRATION_BINS,
+        reliability=reliability_table(probabilities, truth, CALIBRATION_BINS),
+        by_counts=group_scores(by_counts, predictions, classes),
+        by_element=group_scores(by_element, predictions, classes),
+        by_line_offset=rings,
+        by_reflection=group_scores(by_reflection, predictions, classes),
+        by_visibility=group_scores(by_visibility, predictions, classes),
+        by_completeness=group_scores(by_completeness, predictions, classes),
+        by_strain=group_scores(by_strain, predictions, classes),
+        by_source=group_scores(by_source, predictions, classes),
+        by_blur=group_scores(by_blur, predictions, classes),
+        by_aspect=group_scores(by_aspect, predictions, classes),
+        by_artefact=group_scores(by_artefact, predictions, classes),
+        by_lattice=group_scores(by_lattice, predictions, classes),
+        mistakes=worst_mistakes(judged, probabilities, right, classes),
+        calibration_error_unspoilt=expected_calibration_error(
+            probabilities[unspoilt], truth[unspoilt], CALIBRATION_BINS
         )
-        for one, row, mark in zip(judged, probabilities, right, strict=True)
-        if not mark
-    ]
-    wrong.sort(key=lambda one: (one.outcome == Outcome.CLASSIFIED.value, one.confidence), reverse=True)
-    return tuple(wrong[:_MISTAKES_SHOWN])
-
-
-def _facts(one: Prediction) -> str:
-    known = (
-        one.element,
-        None if one.hkl is None else family(one.hkl),
-        f"{one.peak_counts:.1e} counts",
-        None if one.g_dot_b is None else f"|g·b| {abs(one.g_dot_b):.2g}",
-        None if one.line_offset is None else f"line at {one.line_offset:.2f}",
-        None if one.completeness is None or one.completeness >= 1.0 else f"{one.completeness:.0%} of the frames",
-        None if one.strain_rad is None else f"strain {one.strain_rad:.2g} rad",
-        one.source,
+        if unspoilt.any()
+        else None,
+        risk_coverage=risk_coverage(
+            [max(one.probabilities or (0.0,)) for one, _ in classified],
+            [mark for _, mark in classified],
+            len(predictions),
+        ),
+        lines_anywhere=score_lines_anywhere(predictions, classes, rings),
     )
-    return ", ".join(fact for fact in known if fact)
 
 
 def score_outliers(kind: str, strange: Sequence[Prediction], inside: Sequence[Prediction]) -> OutlierScore:
@@ -314,7 +301,7 @@ def score_outliers(kind: str, strange: Sequence[Prediction], inside: Sequence[Pr
         raise InputError(f"no volume of kind {kind!r}")
     outlier = np.array([one.ood_score for one in strange if one.ood_score is not None])
     usual = np.array([one.ood_score for one in inside if one.ood_score is not None])
-    named = sum(one.outcome is Outcome.CLASSIFIED for one in strange) / len(strange)
+    named = sum(one.named for one in strange) / len(strange)
     return OutlierScore(
         kind=kind,
         samples=len(strange),

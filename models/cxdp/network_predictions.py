@@ -50,6 +50,10 @@ def predict_with_network(
                 strain_rad=one.strain_rad,
                 source=one.source,
                 character_deg=one.character_deg,
+                aspect=one.aspect,
+                blur_fringes=one.blur_fringes,
+                artefact=one.artefact,
+                lattice=one.lattice,
             )
             for one, row in zip(batch, rows, strict=True)
         ]

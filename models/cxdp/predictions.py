@@ -29,7 +29,8 @@ class LabelledVolume:
     element
         Chemical symbol.
     line_offset
-        Distance of the dislocation line from the particle's centre over the lateral size, where there is a line.
+        Distance of the dislocation line from the particle's centre, in cube roots of the crystal's volume, where there
+        is a line.
     hkl
         Reflection measured.
     g_dot_b
@@ -42,6 +43,14 @@ class LabelledVolume:
         Where the crystal came from, e.g. 'continuum'.
     character_deg
         Angle between line and Burgers vector, where there is a line: 0 screw, 90 edge.
+    aspect
+        Longest over shortest extent of the crystal.
+    blur_fringes
+        Sigma of the blur of partial coherence along the axis where it is largest, in fringes.
+    artefact
+        What spoils the pattern, e.g. 'gap' or 'blank_frames'; 'none' where nothing does.
+    lattice
+        Of the crystal, e.g. 'fcc'.
     """
 
     counts: NDArray[np.float32]
@@ -55,7 +64,14 @@ class LabelledVolume:
     strain_rad: float | None = None
     source: str | None = None
     character_deg: float | None = None
+    aspect: float | None = None
+    blur_fringes: float | None = None
+    artefact: str | None = None
+    lattice: str | None = None
 
+
+NO_ARTEFACT = "none"
+"""What spoils a pattern of which it is known that nothing does."""
 
 Loader = Callable[[], Iterable[LabelledVolume]]
 """Opens a labelled data set, whatever its files look like; called once an evaluation."""
@@ -93,6 +109,15 @@ class Prediction:
     source: str | None = None
     picture: str | None = None
     character_deg: float | None = None
+    aspect: float | None = None
+    blur_fringes: float | None = None
+    artefact: str | None = None
+    lattice: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether a class was told to the user."""
+        return self.outcome is Outcome.CLASSIFIED
 
 
 def predict(classifier: Classifier, volumes: Iterable[LabelledVolume], classes: Sequence[str]) -> list[Prediction]:
@@ -119,4 +144,8 @@ def _prediction(volume: LabelledVolume, verdict: Verdict, classes: Sequence[str]
         source=volume.source,
         picture=b64encode(png_bytes(render_slices(volume.counts, zoom=1))).decode() if wrong else None,
         character_deg=volume.character_deg,
+        aspect=volume.aspect,
+        blur_fringes=volume.blur_fringes,
+        artefact=volume.artefact,
+        lattice=volume.lattice,
     )

@@ -6,8 +6,18 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from braggwatch.models.cxdp.evaluation import Evaluation, Mistake, OutlierScore, Score, UnclassedScore
-from braggwatch.models.cxdp.report_figures import accuracy_by_group, confusion_matrix, reliability_diagram
+from braggwatch.models.cxdp.evaluation import Evaluation, OutlierScore, UnclassedScore
+from braggwatch.models.cxdp.group_scores import SURE, GroupScore, Share
+from braggwatch.models.cxdp.lines_anywhere import FAR, FAR_AREA
+from braggwatch.models.cxdp.mistakes import Mistake
+from braggwatch.models.cxdp.report_figures import (
+    accuracy_by_group,
+    confusion_matrix,
+    reliability_diagram,
+    risk_coverage_curve,
+)
+from braggwatch.models.cxdp.scores import Score
+from braggwatch.models.cxdp.unclassed import PERFECT
 
 _STYLE = """
 :root { --ink: #1d2330; --soft: #5b6475; --line: #d9dde5; --paper: #fff; --panel: #f5f6f9; --mark: #1f5fbf; }
@@ -32,6 +42,8 @@ svg { max-width: 100%; height: auto; } svg text { font-size: 13px; fill: var(--i
 svg text.small { font-size: 11px; fill: var(--soft); } svg text.axis { fill: var(--soft); }
 svg .cell { fill: var(--paper); } svg .shade { fill: #1f5fbf; } svg text.on-dark { fill: #fff; }
 svg .plot { fill: var(--paper); } svg .grid { stroke: var(--line); } svg .dot { fill: var(--mark); }
+svg .curve { fill: none; stroke: var(--mark); stroke-width: 2; }
+p.warning { border-left: 4px solid #c77700; padding-left: .8rem; }
 svg .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; } svg .whisker { stroke: var(--mark); stroke-width: 2; }
 """
 
@@ -45,6 +57,11 @@ def _headline(name: str, score: Score | None) -> str:
     )
 
 
+def _anywhere(evaluation: Evaluation) -> str:
+    lines = evaluation.lines_anywhere
+    return "" if lines is None else _headline("accuracy, lines anywhere", lines.accuracy)
+
+
 def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(one)}</th>' for one in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(one)}</td>" for one in row) + "</tr>" for row in rows)
@@ -54,18 +71,69 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     )
 
 
-def _score_table(caption: str, first: str, scores: Sequence[Score]) -> str:
+def _score_table(caption: str, first: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
     rows = [
         (
             one.group,
-            str(one.samples),
+            _patterns(one),
             str(one.configurations),
-            f"{one.accuracy:.1%}",
-            f"{one.low:.1%} to {one.high:.1%}",
+            _with_interval(one.accuracy, one.low, one.high),
+            _share(one.named),
+            _share(one.named_right),
+            _share(one.confidently_wrong),
+            *((_wrong_as_perfect(one), _calibration(one)) if distance else ()),
         )
         for one in scores
     ]
-    return _table(caption, (first, "patterns", "crystals", "accuracy", "95 % interval"), rows)
+    header = (
+        first,
+        "patterns",
+        "crystals",
+        "accuracy",
+        "named",
+        "of the named, right",
+        f"wrong at {SURE:g} or more",
+        *(("of the wrong, called perfect", "calibration error") if distance else ()),
+    )
+    return _table(caption, header, rows)
+
+
+def _patterns(one: GroupScore) -> str:
+    """Return the number of patterns; with those that no network saw, where there are any."""
+    everything = one.samples if one.named is None else one.named.patterns
+    return str(one.samples) if everything == one.samples else f"{one.samples} of {everything}"
+
+
+def _share(share: Share | None) -> str:
+    return "none" if share is None else _with_interval(share.value, share.low, share.high)
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _wrong_as_perfect(one: GroupScore) -> str:
+    return f"{one.wrong_as.get(PERFECT, 0)} of {sum(one.wrong_as.values())}"
+
+
+def _calibration(one: GroupScore) -> str:
+    return "none" if one.calibration_error is None else f"{one.calibration_error:.3f}"
+
+
+def _lines_anywhere(evaluation: Evaluation) -> str:
+    """Where the lines lie, as a paragraph; a warning where they crowd the centre."""
+    lines = evaluation.lines_anywhere
+    if lines is None:
+        return ""
+    counted = "each ring of a cross-section counts by its area" if lines.by_area else "each line counts once"
+    text = (
+        f"{lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, "
+        f"where {FAR_AREA:.0%} of a cross-section is. Lines anywhere: {counted}, and every class counts the same."
+    )
+    if lines.empty:
+        text += f" Not measured: no line at {', '.join(lines.empty)}."
+    note = f'<p class="note">{escape(text)}</p>'
+    return note if lines.warning is None else f'<p class="warning">{escape(lines.warning)}.</p>{note}'
 
 
 def _outlier_table(outliers: Sequence[OutlierScore]) -> str:
@@ -124,21 +192,28 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
 
 def render_report(evaluation: Evaluation) -> str:
     """Make the page: pictures as inline SVG, the same numbers as tables, no scripts, nothing loaded from elsewhere."""
+    clean = evaluation.calibration_error_unspoilt
+    unspoilt = "" if clean is None else f", of unspoilt patterns {clean:.1%}"
     figures = [
         (
             "Truth against most probable class",
             confusion_matrix(evaluation.classes, evaluation.confusion),
         ),
         (
-            f"Reliability (calibration error {evaluation.calibration_error:.1%}, {evaluation.calibration_bins} bins)",
+            f"Reliability (calibration error {evaluation.calibration_error:.1%}{unspoilt}, "
+            f"{evaluation.calibration_bins} bins)",
             reliability_diagram(evaluation.reliability),
         ),
         ("Accuracy by counts in the peak", accuracy_by_group(evaluation.by_counts, "largest voxel, counts")),
     ]
+    curve = evaluation.risk_coverage
+    if curve is not None:
+        title = f"Wrong among the named (area under the curve {curve.area:.4f})"
+        figures.append((title, risk_coverage_curve(curve)))
     pictures = "".join(f"<section><h2>{escape(title)}</h2>{picture}</section>" for title, picture in figures)
     outcomes = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in evaluation.outcomes.items())
     tables = "".join(
-        _score_table(f"By {first}{f', {meaning}' if meaning else ''}", first, scores)
+        _score_table(f"By {first}{f', {meaning}' if meaning else ''}", first, scores, distance=first == "distance")
         for first, meaning, scores in evaluation.groupings
     )
     if evaluation.unclassed:
@@ -155,7 +230,8 @@ def render_report(evaluation: Evaluation) -> str:
         f'<p class="note">{evaluation.samples} patterns of {evaluation.configurations} crystals on '
         f"{escape(evaluation.runtime)}; outcomes: {escape(outcomes)}. Intervals are 95 % and count crystals, "
         "not patterns.</p>"
-        f'<dl class="head">{_headline("accuracy, every pattern", evaluation.overall)}'
+        f"{_lines_anywhere(evaluation)}"
+        f'<dl class="head">{_anywhere(evaluation)}{_headline("accuracy, every pattern", evaluation.overall)}'
         f"{_headline('perfect or defect', evaluation.perfect_vs_defect)}"
         f"{_headline('accuracy where a class was named', evaluation.named)}"
         f"<div><dt>given a class</dt><dd>{evaluation.coverage:.1%}</dd></div></dl>"

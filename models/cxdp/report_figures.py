@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from braggwatch.models.cxdp.evaluation import Score
+from braggwatch.models.cxdp.scores import Score
 from braggwatch.models.uncertainty.calibration import ReliabilityBin
+from braggwatch.models.uncertainty.risk_coverage import RiskCoverage
 
 _LEFT, _TOP, _PLOT, _BOTTOM = 52, 14, 240, 48
 
@@ -44,12 +45,12 @@ def confusion_matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]])
     return _svg(left + side + 4, top + side + 4, "Confusion matrix: truth in rows", body)
 
 
-def _frame(x_label: str, y_label: str) -> list[str]:
+def _frame(x_label: str, y_label: str, top: float = 1.0) -> list[str]:
     body = [f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT}" height="{_PLOT}" class="plot"/>']
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = _TOP + _PLOT * (1 - tick)
         body.append(f'<line x1="{_LEFT}" x2="{_LEFT + _PLOT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        body.append(_text(_LEFT - 6, y + 4, f"{tick:.0%}", "end", "small"))
+        body.append(_text(_LEFT - 6, y + 4, f"{tick * top:.0%}" if top >= 0.2 else f"{tick * top:.1%}", "end", "small"))
     middle = _TOP + _PLOT / 2
     body.append(_text(_LEFT + _PLOT / 2, _TOP + _PLOT + 40, x_label, css="axis"))
     body.append(
@@ -87,3 +88,20 @@ def accuracy_by_group(scores: Sequence[Score], x_label: str) -> str:
         body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="dot"><title>{escape(tip)}</title></circle>')
         body.append(_text(x, _TOP + _PLOT + 18, one.group.replace(" to ", "–"), css="small"))
     return _svg(_LEFT + _PLOT + 16, _TOP + _PLOT + _BOTTOM, f"Accuracy by {x_label}", body)
+
+
+def risk_coverage_curve(curve: RiskCoverage) -> str:
+    """Share of the named that are wrong against the share named, as the confidence asked for falls."""
+    worst = max(one.error for one in curve.points)
+    top = next(one for one in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if one >= worst)
+    body = _frame("share named", "of these, wrong", top)
+    for tick in (0.0, 0.5, 1.0):
+        body.append(_text(_LEFT + _PLOT * tick, _TOP + _PLOT + 18, f"{tick:.0%}", css="small"))
+    places = [(_LEFT + _PLOT * one.coverage, _TOP + _PLOT * (1 - one.error / top)) for one in curve.points]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    body.append(f'<polyline points="{path}" class="curve"/>')
+    last = curve.points[-1]
+    tip = f"as deployed: {last.coverage:.1%} named, {last.error:.1%} of them wrong"
+    x, y = places[-1]
+    body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="dot"><title>{tip}</title></circle>')
+    return _svg(_LEFT + _PLOT + 16, _TOP + _PLOT + _BOTTOM, "Risk and coverage", body)

@@ -179,6 +179,7 @@ def scan_of(
     config: int,
     source: str = "continuum",
     identity: str | None = None,
+    spoil: Callable[[DiffractionSetup], Artefacts] | None = None,
 ) -> Sample | str:
     """Scan one crystal and preprocess the scan, or return the reason why it was rejected.
 
@@ -188,11 +189,15 @@ def scan_of(
         The crystal's number and its source, stored with the sample.
     identity
         What stands for a relaxed crystal itself (`SampleInfo.crystal`).
+    spoil
+        What spoils the scan in a given set-up; None: drawn as the specification says.
     """
     setup = random_setup(crystal.spec, rng)
     intensity = ideal_intensity(setup, lambda q: amplitude_at(crystal, q, eps=1e-3), crystal.g_inv_nm)
     # no draw where nothing is spoilt: the samples of specifications without artefacts stay the same
     artefacts = random_artefacts(spec.artefacts, rng) if spec.artefacts != NO_ARTEFACTS else UNSPOILT
+    if spoil is not None:
+        artefacts = spoil(setup)
     intensity = blurred(intensity, artefacts, setup.fringe)
     intensity, unread = _spoilt(intensity, artefacts, setup.fringe, rng)
     scan = _clean_scan(intensity) if spec.nuisance == "none" else _measured_scan(intensity, spec, setup, rng)

@@ -80,6 +80,14 @@ class ParticleObject:
         turns = np.mod(u @ self.g_inv_nm, 1.0)
         return replace(self, weights=self.weights * np.exp(-2j * np.pi * turns))
 
+    def holds(self, line: LineSpec) -> bool:
+        """Return whether a line passes through the particle; ``line.offset`` as for `with_line`."""
+        frame = line_frame(line)
+        across = self.positions_nm @ frame[[1, 0]].T - np.asarray(line.offset) * self.size_nm
+        # the points lie on a cubic lattice: within the body none is farther than half a cube's diagonal
+        reach = 0.5 * np.sqrt(3.0) * self.size_nm / len(self.positions_nm) ** (1 / 3)
+        return bool(np.any(np.einsum("ni,ni->n", across, across) <= reach**2))
+
     def amplitude(self, q_inv_nm: NDArray[np.float64], *, eps: float = 1e-4) -> NDArray[np.complexfloating]:
         """Return the amplitude Σ w exp(-2πi q·r), (...) complex, at (..., 3) offsets from g, 1/nm, crystal axes."""
         real, complex_ = (np.float32, np.complex64) if eps >= _SINGLE_PRECISION_EPS else (np.float64, np.complex128)

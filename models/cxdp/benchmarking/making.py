@@ -20,7 +20,7 @@ from braggwatch.models.cxdp.benchmarking.patterns import (
     store_volumes,
     write_sums,
 )
-from braggwatch.models.cxdp.scores import family
+from braggwatch.models.cxdp.groups import family
 from braggwatch.sim.cxdp.datasets import SampleInfo, read_shard, shard_facts
 from braggwatch.sim.cxdp.labels import CLASSES
 

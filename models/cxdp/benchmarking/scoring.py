@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.models.cxdp.benchmarking.entrants import Answer, Entrant
 from braggwatch.models.cxdp.benchmarking.patterns import SPLITS, Benchmark, PatternFacts, Split
+from braggwatch.models.cxdp.groups import by_counts, by_reflection, by_source
 from braggwatch.models.cxdp.predictions import Prediction
-from braggwatch.models.cxdp.scores import Score, by_counts, by_reflection, by_source, score_of, scores_by
+from braggwatch.models.cxdp.scores import Score, score_of, scores_by
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 from braggwatch.models.uncertainty.ood import auroc
 from braggwatch.models.verdict import Outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,9 @@ def gap(
         list[Path] | None, typer.Option("--test", help="Shard or folder of shards of the default population.")
     ] = None,
     hard: Annotated[int, typer.Option(min=0, help="Strained and odd perfect crystals, of each kind.")] = 40,
+    per_row: Annotated[
+        int, typer.Option(min=0, help="Patterns of each other hard row: shapes, lines at the rim, blur, artefacts.")
+    ] = 40,
     keep: Annotated[Path | None, typer.Option(help="Folder to keep those in, for the next bundle.")] = None,
     scan: Annotated[Path | None, typer.Option(help="Recording of a measured perfect crystal.")] = None,
     object_: Annotated[
@@ -37,8 +40,9 @@ def gap(
 ) -> None:
     """Measure what a bundle says of crystals other than those it was trained on.
 
-    Four sets: test shards; perfect crystals of growing strain and odd shapes; a measured scan and its object scanned
-    again; that object, or the shipped fitted polyhedron, with screw and edge lines in it.
+    Five sets: test shards; perfect crystals of growing strain and odd shapes; lines out to the rim, blurred and spoilt
+    patterns, two particles; a measured scan and its object scanned again; that object, or the shipped fitted
+    polyhedron, with screw and edge lines in it.
 
     Example: **braggwatch cxdp gap --bundle production**
 
@@ -47,16 +51,32 @@ def gap(
     with clear_errors():
         from tempfile import TemporaryDirectory
 
+        from rich.progress import Progress
+
         from braggwatch.models.bundling.registry import Registry
         from braggwatch.models.cxdp.classifier import BundleClassifier
         from braggwatch.services.cxdp.studies.gap_to_real_data import score_cases
+        from braggwatch.sim.cxdp.hard_perfect import HARDNESSES
+        from braggwatch.sim.cxdp.hard_rows import hard_rows
 
         classifiers = [BundleClassifier.load(Registry().locate(b), threads=1) for b in bundles]
-        with TemporaryDirectory() as scratch, error_console().status("measuring the gap"):
+        with TemporaryDirectory() as scratch, Progress(console=error_console()) as progress:
             measured = None if scan is None else _curve(scan, geometry, config)
             source, particles = _particles(object_, measured)
-            cases = _cases(shards or [], keep or Path(scratch), hard, workers, measured, particles, truth, lines)
-            reports = score_cases(cases, classifiers, source)
+            making = progress.add_task("simulating", total=hard * len(HARDNESSES) + per_row * len(hard_rows()))
+            judging = progress.add_task("classifying", total=None)
+            cases = _cases(
+                shards or [],
+                keep or Path(scratch),
+                (hard, per_row),
+                workers,
+                measured,
+                particles,
+                truth,
+                lines,
+                lambda made: progress.advance(making, made),
+            )
+            reports = score_cases(cases, classifiers, source, lambda: progress.advance(judging))
         for report in reports:
             if as_json:
                 write_json(report)
@@ -116,19 +136,30 @@ def _particles(
 def _cases(
     shards: list[Path],
     folder: Path,
-    hard: int,
+    samples: tuple[int, int],
     workers: int,
     measured: tuple[RockingCurve, PreprocessingSettings] | None,
     particles: list[tuple[str, ParticleObject, Measurement]],
     truth: str,
     lines: bool,
+    on_made: Callable[[int], None],
 ) -> Iterator[Case]:
-    from braggwatch.services.cxdp.studies.gap_to_real_data import ParticleCases, hard_cases, scan_cases, shard_cases
+    from braggwatch.services.cxdp.studies.gap_to_real_data import (
+        RIM_OFFSETS,
+        ParticleCases,
+        hard_cases,
+        row_cases,
+        scan_cases,
+        shard_cases,
+    )
 
     paths = [path for given in shards for path in (sorted(given.glob("cxdp-*.h5")) if given.is_dir() else [given])]
     yield from shard_cases(paths)
+    hard, per_row = samples
     if hard:
-        yield from hard_cases(folder, hard, workers)
+        yield from hard_cases(folder, hard, workers, on_made=on_made)
+    if per_row:
+        yield from row_cases(folder, per_row, workers, on_made)
     if measured is not None:
         yield from scan_cases(*measured, truth)
     for name, particle, measurement in particles:
@@ -136,3 +167,5 @@ def _cases(
         yield from cases.as_it_is("perfect")
         if lines:
             yield from cases.with_lines()
+            # after the others, so that these keep the noise that they always had
+            yield from cases.with_lines(RIM_OFFSETS)

@@ -7,26 +7,31 @@ scan is used for testing only: nothing is trained on it and no model is selected
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
 from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
+from braggwatch.models.cxdp.nuisance_augmentation import measured_copy
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.batch.executors import one_core_each
-from braggwatch.services.cxdp.training.shard_making import live_preprocessing
+from braggwatch.services.cxdp.training.shard_making import LiveFraming, live_preprocessing
 from braggwatch.sim.crystallography.fcc import g_dot_b
-from braggwatch.sim.cxdp.datasets import DatasetSpec, read_shard, write_shard
+from braggwatch.sim.cxdp.datasets import DatasetSpec, Sample, read_shard, store_samples, write_shard
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, Rescan, visible_lines
 from braggwatch.sim.cxdp.hard_perfect import HARDNESSES, Hardness, HardPerfect
+from braggwatch.sim.cxdp.hard_rows import NO_CLASS, HardRow, hard_rows, hard_sample
 from braggwatch.sim.errors import InputError
 
+RIM_OFFSETS = (0.3, 0.4)
+"""Distances from the centre of the lines that are put near a particle's rim."""
 OVERSAMPLINGS = (3.2, 3.5, 3.8)
 """Fringe periods, in voxels, at which objects are classified: the one trained for, one below and one above."""
 
@@ -42,7 +47,7 @@ class Case:
     condition
         Row of the report that it counts in.
     truth
-        The correct class.
+        The correct class, or `sim.cxdp.hard_rows.NO_CLASS`.
     intensity
         (64, 64, 64) float32 counts, or None if the preprocessing rejected the scan.
     """
@@ -51,6 +56,9 @@ class Case:
     condition: str
     truth: str
     intensity: NDArray[np.float32] | None
+
+
+_WITHOUT_CLASS = frozenset(outcome.value for outcome in Outcome if outcome is not Outcome.CLASSIFIED)
 
 
 class GapRow(BaseModel):
@@ -72,7 +80,9 @@ class GapRow(BaseModel):
 
     @property
     def right(self) -> int:
-        """Number of patterns given the correct class."""
+        """Number of patterns given the correct class, or given none where that is right."""
+        if self.truth == NO_CLASS:
+            return sum(count for name, count in self.named.items() if name in _WITHOUT_CLASS)
         return self.named.get(self.truth, 0)
 
     def wrong(self, classes: Sequence[str]) -> int:
@@ -96,9 +106,19 @@ class GapReport(BaseModel):
 
 
 def score_cases(
-    cases: Iterable[Case], classifiers: Sequence[BundleClassifier], particle: str | None = None
+    cases: Iterable[Case],
+    classifiers: Sequence[BundleClassifier],
+    particle: str | None = None,
+    on_case: Callable[[], None] | None = None,
 ) -> list[GapReport]:
     """Classify every case with every bundle; one report per bundle, rows in order of first appearance.
+
+    Parameters
+    ----------
+    particle
+        Where the particle came from.
+    on_case
+        Called after each case.
 
     Raises
     ------
@@ -115,6 +135,8 @@ def score_cases(
     for case in cases:
         for tally, classifier in zip(tallies, classifiers, strict=True):
             tally.setdefault((case.group, case.condition, case.truth), _Tally()).add(case, classifier)
+        if on_case is not None:
+            on_case()
     return [
         GapReport(
             bundle=classifier.identity.id,
@@ -172,7 +194,9 @@ def shard_cases(paths: Sequence[Path], most: int | None = None) -> Iterator[Case
             yield Case("default", info.label, info.label, np.expm1(volume.astype(np.float32)))
 
 
-def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> Iterator[Case]:
+def hard_cases(
+    folder: Path, samples: int, workers: int = 1, seed: int = 11, on_made: Callable[[int], None] | None = None
+) -> Iterator[Case]:
     """Yield strained and odd-shaped perfect crystals, simulated once and stored in ``folder`` as shards.
 
     Parameters
@@ -185,6 +209,8 @@ def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> 
         Processes.
     seed
         Seed of the simulation; must differ from that of any training set.
+    on_made
+        Called with the number of crystals that have been simulated since the last call.
     """
     folder.mkdir(parents=True, exist_ok=True)
     spec = DatasetSpec(classes=("perfect",), seed=seed)
@@ -196,6 +222,8 @@ def hard_cases(folder: Path, samples: int, workers: int = 1, seed: int = 11) -> 
         ]
         for path, hardness, job in zip(paths, HARDNESSES, jobs, strict=True):
             rejected = job.result()
+            if on_made is not None:
+                on_made(samples)
             for volume in read_shard(path)[0]:
                 yield Case("hard", hardness.name, "perfect", np.expm1(volume.astype(np.float32)))
             yield from (Case("hard", hardness.name, "perfect", None) for _ in range(rejected))
@@ -206,6 +234,53 @@ def _make_hard(path: Path, spec: DatasetSpec, hardness: Hardness, samples: int) 
     for _ in results:
         pass
     return samples - len(read_shard(path)[0])
+
+
+def row_cases(
+    folder: Path, samples: int, workers: int = 1, on_made: Callable[[int], None] | None = None
+) -> Iterator[Case]:
+    """Yield the patterns of every `sim.cxdp.hard_rows` row, simulated once and stored in ``folder`` as shards.
+
+    Parameters
+    ----------
+    folder, workers, on_made
+        As in `hard_cases`.
+    samples
+        Crystals of each row.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = hard_rows()
+    paths = [folder / f"row-{row.slug}-{row.spec.digest()}-{samples}.h5" for row in rows]
+    with one_core_each(workers) as pool:
+        jobs = [pool.submit(_make_row, path, row, samples) for path, row in zip(paths, rows, strict=True)]
+        for path, row, job in zip(paths, rows, jobs, strict=True):
+            job.result()
+            if on_made is not None:
+                on_made(samples)
+            volumes, _ = read_shard(path)
+            for volume in volumes:
+                yield Case(row.group, row.condition, row.truth, np.expm1(volume.astype(np.float32)))
+            yield from (Case(row.group, row.condition, row.truth, None) for _ in range(samples - len(volumes)))
+
+
+def _make_row(path: Path, row: HardRow, samples: int) -> None:
+    if path.exists():
+        return
+    made = (
+        (number, _measured(hard_sample(row, number, live_preprocessing, LiveFraming()), row, number))
+        for number in range(samples)
+    )
+    for _ in store_samples(path, row.spec, made, range(samples), nuisance="measured"):
+        pass
+
+
+def _measured(sample: Sample | str, row: HardRow, number: int) -> Sample | str:
+    """Return the sample with noise: those with a second particle are expected intensities so far."""
+    if isinstance(sample, str) or not row.second:
+        return sample
+    generator = torch.Generator().manual_seed(int(row.rng(number).integers(2**53)))
+    clean = torch.from_numpy(np.log1p(sample.intensity))[None]
+    return replace(sample, intensity=np.expm1(measured_copy(clean, generator).numpy()[0]))
 
 
 def scan_cases(curve: RockingCurve, settings: PreprocessingSettings, truth: str) -> Iterator[Case]:
@@ -260,13 +335,15 @@ class ParticleCases:
         Parameters
         ----------
         offsets
-            Distances of the line from the centre, see `visible_lines`.
+            Distances of the line from the centre, see `visible_lines`. Lines beside the particle are left out.
         """
         variants = [("without its strain", self._particle.without_phase())]
         if self._particle.phase_spread_rad > 0:
             variants.insert(0, ("with its strain", self._particle))
         for variant, particle in variants:
             for line in visible_lines(particle.hkl, offsets):
+                if not particle.holds(line):
+                    continue
                 distance = float(np.hypot(*line.offset))
                 order = abs(g_dot_b(particle.hkl, line.burgers))
                 condition = f"{self._name}, {variant}, {line.character} {distance:.1f} off, |g·b| = {order:g}"

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from braggwatch.models.bundling.manifest import Separation
-from braggwatch.models.cxdp.evaluation import Evaluation, Score
+from braggwatch.models.cxdp.evaluation import Evaluation
+from braggwatch.models.cxdp.group_scores import SURE, GroupScore, Share
+from braggwatch.models.cxdp.lines_anywhere import FAR, FAR_AREA, LinesAnywhere
+from braggwatch.models.cxdp.unclassed import PERFECT
+from braggwatch.models.uncertainty.risk_coverage import RiskCoverage
 from braggwatch.services.cxdp.training.separation import statement
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts
 
@@ -54,7 +58,7 @@ def card_text(
         for a in evaluation.aliens
     )
     tables = "\n\n".join(
-        _table(f"{first} {meaning}".strip().replace("|", "\\|"), scores)
+        _table(f"{first} {meaning}".strip().replace("|", "\\|"), scores, distance=first == "distance")
         for first, meaning, scores in evaluation.groupings
     )
     limits = (
@@ -63,10 +67,15 @@ def card_text(
         else "Dislocations are unrelaxed straight lines with the isotropic elastic field; mixed lines, loops, stacking "
         "faults, twins and several lines are not among its classes."
     )
-    scores = [f"accuracy {evaluation.overall.accuracy:.1%} in {len(evaluation.classes)} classes"]
+    lines = evaluation.lines_anywhere
+    scores = [] if lines is None or lines.accuracy is None else [_anywhere(lines)]
+    classes = f"{len(evaluation.classes)} classes, every pattern counted once"
+    scores.append(f"accuracy {evaluation.overall.accuracy:.1%} in {classes}")
     if defect is not None:
         scores.append(f"{defect.accuracy:.1%} perfect against defect")
-    scores.append(f"expected calibration error {evaluation.calibration_error:.3f}")
+    clean = evaluation.calibration_error_unspoilt
+    unspoilt = "" if clean is None else f" ({clean:.3f} of the unspoilt patterns)"
+    scores.append(f"expected calibration error {evaluation.calibration_error:.3f}{unspoilt}")
     untested = [name for name, row in zip(evaluation.classes, evaluation.confusion, strict=False) if not sum(row)]
     lacking = f" There was no {' and no '.join(untested)} to test on." if untested else ""
     named_accuracy = f", and that class is correct for {named.accuracy:.1%}" if named is not None else ""
@@ -85,7 +94,7 @@ preprocessing of live data. Specifications (and shards of each): {specifications
 **Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals;
 {statement(separation)}. {told[0].upper()}{told[1:]}; a class is named for {evaluation.coverage:.1%} of
 them{named_accuracy}.{lacking}
-
+{_where_the_lines_are(lines)}{_risk(evaluation.risk_coverage)}
 {tables}
 
 | outlier | in training | AUROC | set aside |
@@ -98,6 +107,63 @@ them before the network runs.
 """
 
 
-def _table(title: str, scores: Sequence[Score]) -> str:
-    rows = "\n".join(f"| {s.group} | {s.samples} | {s.accuracy:.1%} |" for s in scores)
-    return f"| {title} | patterns | accuracy |\n|---|---|---|\n{rows}"
+def _anywhere(lines: LinesAnywhere) -> str:
+    if lines.accuracy is None:
+        return ""
+    score = lines.accuracy
+    return f"accuracy over lines anywhere {score.accuracy:.1%} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+def _where_the_lines_are(lines: LinesAnywhere | None) -> str:
+    """Say where the lines of the test set lie, and warn where they crowd the centre."""
+    if lines is None:
+        return ""
+    warning = "" if lines.warning is None else f"\n**Warning.** {lines.warning[0].upper()}{lines.warning[1:]}.\n"
+    how = "each ring of a cross-section counts by its area" if lines.by_area else "each line counts once"
+    empty = "" if not lines.empty else f" It can't be stated here: no line at {', '.join(lines.empty)}."
+    return f"""{warning}
+{lines.far} of {lines.lines} lines ({lines.far_share:.1%}) lie beyond {FAR:g} of the particle's size, where
+{FAR_AREA:.0%} of a cross-section is. In the accuracy over lines anywhere, {how}, and every class counts the
+same.{empty}
+"""
+
+
+def _risk(curve: RiskCoverage | None) -> str:
+    if curve is None:
+        return ""
+    return (
+        f"\nAmong the named, {curve.error_at(1.0):.2%} are wrong; among the surer half of them "
+        f"{curve.error_at(0.5):.2%}; area under the risk-coverage curve {curve.area:.4f}.\n"
+    )
+
+
+def _table(title: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
+    columns = ["patterns", "accuracy", "named", "of the named, right", f"wrong at {SURE:g} or more"]
+    rows = [
+        [
+            s.group,
+            _patterns(s),
+            _interval(s.accuracy, s.low, s.high),
+            *(_share(one) for one in (s.named, s.named_right, s.confidently_wrong)),
+        ]
+        for s in scores
+    ]
+    if distance:
+        columns.append("of the wrong, called perfect")
+        for row, s in zip(rows, scores, strict=True):
+            row.append(f"{s.wrong_as.get(PERFECT, 0)} of {sum(s.wrong_as.values())}")
+    lines = [[title, *columns], ["---"] * (len(columns) + 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _patterns(s: GroupScore) -> str:
+    everything = s.samples if s.named is None else s.named.patterns
+    return str(s.samples) if everything == s.samples else f"{s.samples} of {everything}"
+
+
+def _share(share: Share | None) -> str:
+    return "none" if share is None else _interval(share.value, share.low, share.high)
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"

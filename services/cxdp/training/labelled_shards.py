@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from braggwatch.models.cxdp.nuisance_augmentation import measured_copy
-from braggwatch.models.cxdp.predictions import LabelledVolume
+from braggwatch.models.cxdp.predictions import NO_ARTEFACT, LabelledVolume
 from braggwatch.models.cxdp.unclassed import is_unclassed
 from braggwatch.models.learning.training_config import PAPER_SHARES
 from braggwatch.services.cxdp.training.shard_making import ShardSource
@@ -175,12 +175,21 @@ class LabelledShards:
                 strain_rad=info.strain_rad if is_crystal else None,
                 source=info.source.split("-")[0] if is_crystal else None,
                 character_deg=info.character_deg if has_line else None,
+                aspect=info.aspect if is_crystal else None,
+                blur_fringes=info.blur_fringes if is_crystal else None,
+                artefact=_artefact(info) if is_crystal else None,
+                lattice=info.lattice if is_crystal else None,
             )
 
 
 def within_offset(info: SampleInfo, largest_line_offset: float | None) -> bool:
     """Return whether a sample's line, if any, is as close to the centre as asked for; None: any is."""
     return largest_line_offset is None or info.line_distance <= largest_line_offset
+
+
+def _artefact(info: SampleInfo) -> str | None:
+    # shards from before artefacts say nothing of the blur either: whether theirs are unspoilt isn't known
+    return NO_ARTEFACT if info.artefact is None and info.blur_fringes is not None else info.artefact
 
 
 def _is_selected(label: str, outliers: bool, unclassed: bool) -> bool:

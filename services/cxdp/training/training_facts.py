@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from braggwatch.models.bundling.manifest import ValidDomain
+from braggwatch.models.cxdp.groups import family
 from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES
-from braggwatch.models.cxdp.scores import family
 from braggwatch.services.cxdp.training.labelled_shards import CONTINUUM, Part, crystal_of, within_offset
 from braggwatch.sim.crystallography.lattices import lattice_named
 from braggwatch.sim.cxdp.datasets import SampleInfo, shard_facts

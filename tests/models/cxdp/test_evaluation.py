@@ -53,6 +53,10 @@ def evaluation(bundle_path: Path, make_blob: Callable[..., NDArray[np.float32]])
                 completeness=(1.0, 0.9)[number % 2],
                 strain_rad=None if number % 4 else 0.7,
                 source=("continuum", "relaxed")[number // 12],
+                aspect=(1.1, 3.5)[number % 2],
+                blur_fringes=(0.05, 0.35)[number % 2],
+                artefact=("none", "blank_frames")[number // 12],
+                lattice="fcc",
             )
         # a label that the picture belies
         yield LabelledVolume(make_blob(2, rng, peak=1e4), "screw", "misnamed-<1>", source="relaxed")
@@ -95,14 +99,22 @@ def test_patterns_are_grouped_by_all_that_is_known_of_them(evaluation: Evaluatio
     assert groups(evaluation.by_completeness) == {"0.8 to 0.95": 12, "from 1": 12}
     assert groups(evaluation.by_strain) == {"0.5 to 1": 6}
     assert groups(evaluation.by_source) == {"continuum": 12, "relaxed": 13}
+    assert groups(evaluation.by_aspect) == {"1 to 1.25": 12, "3 to 4": 12}
+    assert groups(evaluation.by_blur) == {"0 to 0.1": 12, "0.3 to 0.4": 12}
+    assert groups(evaluation.by_artefact) == {"none": 12, "blank frames": 12}
+    assert groups(evaluation.by_lattice) == {"fcc": 24}
     assert [name for name, _, _ in evaluation.groupings] == [
         "counts",
         "element",
+        "lattice",
         "reflection",
         "|g·b|",
         "distance",
         "completeness",
         "strain",
+        "aspect",
+        "blur",
+        "artefact",
         "source",
     ]
 
@@ -200,6 +212,19 @@ def test_an_evaluation_of_an_older_version_is_read(evaluation: Evaluation) -> No
     assert Evaluation.from_json(json.dumps(fields)).mistakes == ()
 
 
+def test_groups_of_an_older_version_say_no_more_than_they_did(evaluation: Evaluation) -> None:
+    fields = json.loads(evaluation.to_json())
+    for name in ("by_blur", "by_aspect", "by_artefact", "by_lattice", "risk_coverage", "lines_anywhere"):
+        del fields[name]
+    for name in ("by_counts", "by_line_offset"):
+        for group in fields[name]:
+            for new in ("named", "named_right", "confidently_wrong", "wrong_as", "calibration_error"):
+                del group[new]
+    old = Evaluation.from_json(json.dumps(fields))
+    assert old.by_counts[0].named is None
+    assert "none" in render_report(old)
+
+
 def test_it_survives_json_and_fits_a_manifest(evaluation: Evaluation) -> None:
     assert Evaluation.from_json(evaluation.to_json()) == evaluation
     metrics = evaluation.metrics()
@@ -236,7 +261,7 @@ def test_the_page_is_whole_self_contained_and_escaped(evaluation: Evaluation, tm
     assert all(link.startswith("data:image/png;base64,") for link in parser.links)
     assert "misnamed-&lt;1&gt;" in page
     assert "<script" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert "&lt;empty&gt;" in page
     assert "nan" not in re.sub(r"<[^>]*>", " ", page).lower().split()
 

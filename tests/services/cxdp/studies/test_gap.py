@@ -23,7 +23,14 @@ from braggwatch.models.verdict import Outcome, Verdict
 from braggwatch.services.cli import app
 from braggwatch.services.cxdp.preprocessing import preprocessing_settings
 from braggwatch.services.cxdp.recorded_runs import screen_documents
-from braggwatch.services.cxdp.studies.gap_to_real_data import Case, GapReport, ParticleCases, scan_cases, score_cases
+from braggwatch.services.cxdp.studies.gap_to_real_data import (
+    Case,
+    GapReport,
+    GapRow,
+    ParticleCases,
+    scan_cases,
+    score_cases,
+)
 from braggwatch.services.cxdp.studies.phased_scan import phase_scan, phasing_pattern, recorded_curve
 from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
 from braggwatch.services.importers.spec34idc import ImportOptions, import_scan
@@ -31,6 +38,7 @@ from braggwatch.services.recording.recordings import RecordedDocument, read_reco
 from braggwatch.services.settings import PreprocessingChoices
 from braggwatch.sim.cxdp.crystal.dislocations import LineSpec
 from braggwatch.sim.cxdp.given_particles import Measurement, Rescan, visible_lines
+from braggwatch.sim.cxdp.hard_rows import NO_CLASS, hard_rows
 from braggwatch.sim.cxdp.object_files import FittedParticle, fitted_gold
 from braggwatch.sim.cxdp.phasing import PhasingSettings, vortices
 from braggwatch.sim.geometry import load_preset
@@ -70,6 +78,18 @@ def test_what_was_said_is_counted_by_condition(production: BundleClassifier) -> 
     assert two.truth_probability == 0.0
     assert report.group("hard") == report.rows
     assert GapReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_refusal_is_right_where_no_class_is() -> None:
+    row = GapRow(
+        group="spoilt",
+        condition="two",
+        truth=NO_CLASS,
+        named={"perfect": 1, "unsure": 2, "out_of_distribution": 3, "invalid": 1},
+        likeliest={"perfect": 6},
+        truth_probability=0.0,
+    )
+    assert (row.cases, row.right, row.wrong(("perfect", "screw", "edge"))) == (7, 6, 1)
 
 
 def documents(counts: NDArray[np.int32], measurement: Measurement, folder: Path) -> Iterator[RecordedDocument]:
@@ -139,7 +159,8 @@ def test_every_visible_line_in_the_measured_particles_shape_is_called_right(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_command_measures_a_bundle_without_any_scan(production: BundleClassifier, tmp_path: Path) -> None:
-    arguments = ["gap", "--bundle", "production", "--hard", "2", "--keep", str(tmp_path), "--no-lines", "--json"]
+    arguments = ["gap", "--bundle", "production", "--hard", "2", "--per-row", "1", "--no-lines", "--json"]
+    arguments += ["--keep", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     report = GapReport.model_validate(json.loads(result.stdout))
@@ -149,6 +170,9 @@ def test_the_command_measures_a_bundle_without_any_scan(production: BundleClassi
     (shape,) = report.group("object")
     assert shape.named == {"perfect": 3}
     assert len(list(tmp_path.glob("hard-*.h5"))) == 8
+    rows = [row for name in ("shape", "strain", "rim", "blur", "spoilt") for row in report.group(name)]
+    assert [row.cases for row in rows] == [1] * len(hard_rows())
+    assert len(list(tmp_path.glob("row-*.h5"))) == len(hard_rows())
 
 
 @pytest.mark.parametrize(
@@ -161,7 +185,7 @@ def test_the_command_measures_a_bundle_without_any_scan(production: BundleClassi
 def test_the_command_says_what_is_missing(
     arguments: list[str], message: str, production: BundleClassifier, tmp_path: Path
 ) -> None:
-    result = CliRunner().invoke(app, ["gap", "--hard", "0", "--keep", str(tmp_path), *arguments])
+    result = CliRunner().invoke(app, ["gap", "--hard", "0", "--per-row", "0", "--keep", str(tmp_path), *arguments])
     assert result.exit_code == 3
     assert message in result.output
 

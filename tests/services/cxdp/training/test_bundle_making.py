@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,23 @@ def test_lines_without_a_class_are_told_of_and_not_learnt_as_outliers(tmp_path: 
     every = list(LabelledShards([path], outlier_class=True, unclassed=True).labelled())
     assert [one.label for one in every] == ["perfect", "mixed", "perfect", "mixed"]
     assert (every[1].character_deg, every[1].strain_rad, every[1].g_dot_b) == (30.0, 0.2, 1.0)
+
+
+def test_what_is_known_of_a_sample_goes_with_it_to_the_evaluation(
+    tmp_path: Path,
+) -> None:
+    samples = LabelledShards([write_shard(tmp_path, MEASURED, range(4), ("screw",))])
+    (old, new, spoilt, stranger) = samples.infos
+    new = replace(new, aspect=2.5, blur_fringes=0.3, lattice="bcc")
+    spoilt = replace(spoilt, blur_fringes=0.0, artefact="blank_frames")
+    stranger = replace(stranger, label="noise", aspect=1.0, blur_fringes=0.0)
+    samples.infos = (old, new, spoilt, stranger)
+    seen = [(one.aspect, one.blur_fringes, one.artefact, one.lattice) for one in samples.labelled()]
+    # of shards from before artefacts it isn't known whether theirs are unspoilt
+    assert seen[0] == (None, None, None, "fcc")
+    assert seen[1] == (2.5, 0.3, "none", "bcc")
+    assert seen[2] == (None, 0.0, "blank_frames", "fcc")
+    assert seen[3] == (None, None, None, None)
 
 
 def test_a_bundle_says_what_its_shards_held(tmp_path: Path) -> None:
