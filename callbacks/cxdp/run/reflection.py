@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from braggwatch.callbacks.cxdp.records import BurgersVisibility
 from braggwatch.callbacks.documents.document_checks import finite
-from braggwatch.sim.crystallography.lattices import LATTICES
+from braggwatch.sim.crystallography.lattices import LATTICES, LatticeName
 from braggwatch.sim.crystallography.miller import Miller
 from braggwatch.sim.crystallography.stated_lattice import UNSTATED, StatedLattice, lattice_by_name
 from braggwatch.sim.crystallography.visibility import visibility
@@ -116,7 +116,8 @@ def burgers_visibility(reflection: StatedReflection) -> BurgersVisibility:
     if lattice.problem is not None:
         return BurgersVisibility.unknown(lattice.problem, origin=reflection.origin, hkl=reflection.hkl)
     # Of the lattices that it may be, one that has the reflection: all have the same Burgers vectors.
-    name = next((name for name in lattice.names if LATTICES[name].is_allowed(reflection.hkl)), lattice.names[0])
+    having: list[LatticeName] = [name for name in lattice.names if LATTICES[name].is_allowed(reflection.hkl)]
+    name = having[0] if having else lattice.names[0]
     try:
         seen = visibility(reflection.hkl, name)
     except ValueError as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from braggwatch.models.bundling.manifest import Separation
 from braggwatch.models.cxdp.evaluation import Evaluation, Prediction, summarise
 from braggwatch.models.cxdp.group_scores import GroupScore, group_score
 from braggwatch.models.cxdp.lines_anywhere import RING_AREAS, LinesAnywhere
@@ -149,8 +150,11 @@ def facts() -> TrainingFacts:
     )
 
 
+APART = Separation(training=100, calibration=50, test=120, shared=0)
+
+
 def card(summary: Evaluation) -> str:
-    return card_text("cxdp-fcc/9.9.9", facts(), summary, outliers={}, further_from=None)
+    return card_text("cxdp-fcc/9.9.9", facts(), summary, APART, outliers={}, further_from=None)
 
 
 def test_card_and_report_lead_with_lines_anywhere_and_warn() -> None:
@@ -158,7 +162,7 @@ def test_card_and_report_lead_with_lines_anywhere_and_warn() -> None:
     assert lines.accuracy is not None
     text, page = card(summary), render_report(summary)
     headline = f"{lines.accuracy.accuracy:.1%}"
-    assert f"used nowhere else:\naccuracy over lines anywhere {headline}" in text
+    assert f"Accuracy over lines anywhere {headline}" in text
     assert "**Warning.** Only 60 of 120 test lines lie beyond 0.3" in text
     assert "60 of 120 lines (50.0%) lie beyond 0.3" in text
     assert 'class="warning">only 60 of 120 test lines lie beyond 0.3' in page

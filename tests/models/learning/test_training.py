@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pytest
@@ -172,6 +174,16 @@ def test_a_checkpoint_that_does_not_say_what_it_learnt_from_is_refused(tmp_path:
         train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
 
 
+class Another(TypedDict, total=False):
+    """What differs in another training."""
+
+    model: Callable[[], nn.Module]
+    source: Callable[[], Blobs]
+    validation: Callable[[], Blobs]
+    settings: dict[str, str]
+    presentation: Callable[[], PatternPresentation]
+
+
 @pytest.mark.parametrize(
     ("other", "named"),
     [
@@ -185,15 +197,15 @@ def test_a_checkpoint_that_does_not_say_what_it_learnt_from_is_refused(tmp_path:
     ],
 )
 def test_the_checkpoint_of_another_training_is_never_taken_for_ones_own(
-    tmp_path: Path, other: dict, named: str
+    tmp_path: Path, other: Another, named: str
 ) -> None:
     train(tiny(), Blobs(16), Blobs(8), CONFIG, tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    run = {"model": tiny, "source": lambda: Blobs(16), "validation": lambda: Blobs(8), **other}
-    settings = run.pop("settings", {})
-    more = {"presentation": run["presentation"]()} if "presentation" in run else {}
+    model, source = other.get("model", tiny)(), other.get("source", lambda: Blobs(16))()
+    validation, settings = other.get("validation", lambda: Blobs(8))(), other.get("settings", {})
+    shown = other.get("presentation", PatternPresentation)()
     with pytest.raises(InputError, match="belongs to another training") as refused:
-        train(run["model"](), run["source"](), run["validation"](), CONFIG, tmp_path, settings=settings, **more)
+        train(model, source, validation, CONFIG, tmp_path, settings=settings, presentation=shown)
     assert named in str(refused.value)
     assert "--work" in str(refused.value)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before

@@ -119,7 +119,7 @@ def test_tungsten_is_spoken_of_in_the_burgers_vectors_of_bcc(scan, perfect_bench
     assert result.burgers.blind_vectors == ("[010]", "[001]")
     assert result.blind_directions == 2
     assert "110⟩" not in result.burgers.statement
-    assert result.in_words == "perfect, as far as 200 sees: blind to 2 of 7 Burgers directions"
+    assert result.in_words.startswith("perfect, as far as 200 sees: blind to 2 of 7 Burgers directions; ")
     assert ("can't see b along", "[010] [001]") in result.card.rows
 
 

@@ -111,7 +111,9 @@ def test_a_damaged_pattern_is_named_with_its_shard(folders: Path, folder: str, c
 def test_values_that_are_no_numbers_are_found_though_their_checksum_fits(folders: Path) -> None:
     (path,) = (folders / "train").glob("*.h5")
     with h5py.File(path, "r+") as file:
-        file["log_intensity"][3, 1, 2, 3] = float("nan")
+        stored = file["log_intensity"]
+        assert isinstance(stored, h5py.Dataset)
+        stored[3, 1, 2, 3] = float("nan")
     assert f"{path.name} is damaged at pattern 3: some values are no numbers" in train(folders)
 
 
