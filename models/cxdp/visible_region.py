@@ -16,8 +16,8 @@ from braggwatch.models.bundling.manifest import VisibleRegion, VisibleRegionRow
 from braggwatch.models.verdict import PerfectRegion
 from braggwatch.sim.errors import InputError
 
-COUNTS_FROM = (0.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)
-CONTRAST_FROM = (0.0, 0.3, 0.4, 0.5, 0.6)
+COUNTS_FROM = (0.0, 1e4, 1e5)
+CONTRAST_FROM = (0.0, 0.5)
 DISTANCES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 

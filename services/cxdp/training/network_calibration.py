@@ -19,7 +19,7 @@ from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from braggwatch.models.verdict import PERFECT
-from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples
+from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples, line_samples
 from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, crystal_of
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts
 from braggwatch.sim.cxdp.datasets import SampleInfo
@@ -38,8 +38,8 @@ class CalibratedNetwork:
 
     Attributes
     ----------
-    samples
-        The calibration crystals.
+    lines
+        Crystals with lines out to the rim.
     prior
         Share of each class among those that calibrated the probabilities.
     golden
@@ -50,7 +50,7 @@ class CalibratedNetwork:
 
     network: nn.Module
     graph: CalibratedGraph
-    samples: LabelledShards
+    lines: LabelledShards
     prior: dict[str, float]
     golden: NDArray[np.float32]
     region: VisibleRegion | None = None
@@ -63,7 +63,7 @@ class CalibratedNetwork:
         """
         lines = [
             index
-            for index, info in enumerate(self.samples.infos)
+            for index, info in enumerate(self.lines.infos)
             if info.label != PERFECT and info.line_distance >= 0 and info.artefact is None and _of_good_shape(info)
         ]
         if len(lines) < _FEWEST_LINES:
@@ -73,11 +73,11 @@ class CalibratedNetwork:
         counts: list[float] = []
         contrasts: list[float] = []
         for index in lines:
-            volume = self.samples.counts(index)
+            volume = self.lines.counts(index)
             found.append(classifier.classify(volume).label != PERFECT)
             counts.append(float(volume.max()))
             contrasts.append(measure_peak(volume, period).fringe_contrast)
-        distances = [self.samples.infos[index].line_distance for index in lines]
+        distances = [self.lines.infos[index].line_distance for index in lines]
         return replace(self, region=fit_visible_region(distances, counts, contrasts, found))
 
 
@@ -124,7 +124,7 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, facts: TrainingF
     return CalibratedNetwork(
         network=network,
         graph=graph,
-        samples=samples,
+        lines=line_samples(recipe),
         prior={name: float(np.mean(samples.labels[kept] == k)) for k, name in enumerate(CLASSES)},
         golden=np.stack([samples.counts(i) for i in range(min(_GOLDEN, len(samples)))]),
     )
