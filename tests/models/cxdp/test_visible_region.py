@@ -92,8 +92,8 @@ def test_the_statement_says_how_far_or_that_it_is_not_known() -> None:
     known = perfect_region(VisibleRegion(rows=(row([40] * 6, [40, 39, 38, 20, 0, 0]),)), 1e4, 0.5)
     named = Verdict(outcome=Outcome.CLASSIFIED, label="perfect", model=IDENTITY, region=known)
     assert region_statement(named) == (
-        "no line of the seen Burgers directions within 0.30 of the size from the centre (95% of such lines were found "
-        "in tests); further out it can't tell"
+        "no line of the seen Burgers directions within 0.30 of the size from the centre (at least 95% of such lines were "
+        "found in tests); further out it can't tell"
     )
     assert region_statement(named.model_copy(update={"region": None})) == REGION_UNKNOWN
     assert region_statement(named.model_copy(update={"label": "screw"})) is None
