@@ -117,9 +117,10 @@ def imitate(
 ) -> NDArray[np.float64]:
     """Return the pattern of the smooth strain, of this rms at most, that is closest to the target (Hellinger)."""
     waves = torch.randn((MODES, 3), generator=generator) / torch.linspace(1 / 6, 1 / 2, MODES)[:, None]
-    angles = points @ waves.T
-    modes = torch.cat([torch.cos(angles), torch.sin(angles), points], dim=1)
-    weight = filled.flatten() / filled.sum()
+    inside = torch.nonzero(filled.flatten())[:, 0]
+    angles = points[inside] @ waves.T
+    modes = torch.cat([torch.cos(angles), torch.sin(angles), points[inside]], dim=1)
+    weight = filled.flatten()[inside] / filled.sum()
     modes = modes - weight @ modes
     modes = modes / torch.sqrt(weight @ modes**2).clamp_min(1e-6)
     coefficients = (0.02 * torch.randn(modes.shape[1], generator=generator)).requires_grad_()
@@ -130,7 +131,8 @@ def imitate(
         smooth = modes[:, :-3] @ coefficients[:-3]
         rms = torch.sqrt(weight @ smooth**2)
         smooth = smooth * torch.clamp(largest_rad / rms.clamp_min(1e-6), max=1.0)
-        tried = pattern(filled, (smooth + modes[:, -3:] @ coefficients[-3:]).reshape(filled.shape))
+        phase = torch.zeros(filled.numel()).index_put((inside,), smooth + modes[:, -3:] @ coefficients[-3:])
+        tried = pattern(filled, phase.reshape(filled.shape))
         loss = torch.sum((torch.sqrt(tried / tried.sum() + 1e-12) - goal) ** 2)
         if loss.item() < best:
             best, found = loss.item(), tried.detach()

@@ -64,8 +64,8 @@ class PerfectRegion(BaseModel):
     def statement(self) -> str:
         """The same in full."""
         return (
-            f"no line of the seen Burgers directions {self.short} ({self.share:.0%} of such lines were found in "
-            "tests); further out it can't tell"
+            f"no line of the seen Burgers directions {self.short} (at least {self.share:.0%} of such lines were "
+            "found in tests); further out it can't tell"
         )
 
 

@@ -16,8 +16,8 @@ from braggwatch.models.bundling.manifest import VisibleRegion, VisibleRegionRow
 from braggwatch.models.verdict import PerfectRegion
 from braggwatch.sim.errors import InputError
 
-COUNTS_FROM = (0.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)
-CONTRAST_FROM = (0.0, 0.3, 0.4, 0.5, 0.6)
+COUNTS_FROM = (0.0, 1e4, 1e5)
+CONTRAST_FROM = (0.0, 0.5)
 DISTANCES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -84,7 +84,8 @@ def fit_visible_region(
         What counts as seen, see `seen_radius`. The plain share is used, not a confidence bound: with few lines a bound
         says more of the test than of the network, so ranges with fewer lines than ``fewest_lines`` count as unseen.
     distances, counts_from, contrast_from
-        Where each range begins, ascending; the last has no end.
+        Where each range begins, ascending; the last has no end. Ranges of counts with too few lines are merged with
+        their neighbours, within one range of contrast.
 
     Raises
     ------
@@ -103,10 +104,11 @@ def fit_visible_region(
         for edges, column in zip((distances, counts_from, contrast_from), columns, strict=True)
     ]
     rows: list[VisibleRegionRow] = []
-    for i, counts in enumerate(counts_from):
-        for j, contrast in enumerate(contrast_from):
+    for j, contrast in enumerate(contrast_from):
+        of_contrast: list[VisibleRegionRow] = []
+        for i, counts in enumerate(counts_from):
             here = (places[1] == i) & (places[2] == j)
-            rows.append(
+            of_contrast.append(
                 VisibleRegionRow(
                     peak_counts_from=counts,
                     fringe_contrast_from=contrast,
@@ -114,4 +116,25 @@ def fit_visible_region(
                     found=tuple(int(np.sum(here & seen & (places[0] == k))) for k in range(len(distances))),
                 )
             )
+        rows += _merged(of_contrast, fewest_lines)
+    rows.sort(key=lambda row: (row.peak_counts_from, row.fringe_contrast_from))
     return VisibleRegion(share=share, fewest_lines=fewest_lines, distances=tuple(distances), rows=tuple(rows))
+
+
+def _merged(rows: list[VisibleRegionRow], fewest_lines: int) -> list[VisibleRegionRow]:
+    """Merge neighbouring ranges of counts until each has enough lines at every distance but the farthest."""
+    kept = list(rows)
+    while len(kept) > 1:
+        poorest = min(range(len(kept)), key=lambda at: min(kept[at].lines[:-1]))
+        if min(kept[poorest].lines[:-1]) >= fewest_lines:
+            break
+        lower = max(poorest - 1, 0)
+        first, second = kept[lower], kept[lower + 1]
+        both = first.model_copy(
+            update={
+                "lines": tuple(a + b for a, b in zip(first.lines, second.lines, strict=True)),
+                "found": tuple(a + b for a, b in zip(first.found, second.found, strict=True)),
+            }
+        )
+        kept[lower : lower + 2] = [both]
+    return kept

@@ -69,9 +69,14 @@ class DatasetSpec(BaseModel):
     def digest(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the specification."""
         unset = _at_default(self, _FIRST_FIELDS)
-        unset_of_population = _at_default(self.population, _FIRST_POPULATION_FIELDS)
+        unset_of_population = unset_population_fields(self.population)
         text = self.model_dump_json(exclude=dict.fromkeys(unset, True) | {"population": unset_of_population})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def unset_population_fields(population: PopulationSpec) -> set[str]:
+    """Return the fields that came after the first version and are at their defaults: they leave digests alone."""
+    return _at_default(population, _FIRST_POPULATION_FIELDS)
 
 
 def _at_default(model: BaseModel, first_fields: frozenset[str]) -> set[str]:

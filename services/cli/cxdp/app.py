@@ -10,6 +10,7 @@ from braggwatch.services.cli.cxdp import (
     benchmark_command,
     explain_command,
     gap_command,
+    recalibrate_command,
     relax_command,
     simulate_command,
     train_command,
@@ -25,6 +26,7 @@ app.command("simulate", epilog=EXIT_CODES)(simulate_command.simulate)
 app.command("card", epilog=EXIT_CODES)(simulate_command.card)
 app.command("relax", epilog=EXIT_CODES)(relax_command.relax)
 app.command("train", epilog=EXIT_CODES)(train_command.train)
+app.command("recalibrate", epilog=EXIT_CODES)(recalibrate_command.recalibrate)
 app.command("evaluate", epilog=EXIT_CODES)(train_command.evaluate)
 app.command("benchmark", epilog=EXIT_CODES)(benchmark_command.benchmark)
 app.command("gap", epilog=EXIT_CODES)(gap_command.gap)

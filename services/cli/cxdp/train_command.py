@@ -39,6 +39,14 @@ def train(
             "--test, the data are divided by crystal: 85, 10 and 5 % to learn from, to calibrate and to test.",
         ),
     ] = None,
+    lines: Annotated[
+        Path | None,
+        typer.Option(
+            "--lines",
+            help="Folder of shards of lines out to the rim, by which it is measured how far from the centre lines are "
+            "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "cxdp-fcc",
     work: Annotated[
         Path,
@@ -137,6 +145,7 @@ def train(
             calibration=tuple(dict.fromkeys(training))
             if calibration is None
             else find_shards(calibration, "cxdp-*.h5"),
+            lines=() if lines is None else find_shards(lines, "cxdp-*.h5"),
             test=tuple(dict.fromkeys(training)) if test is None else find_shards(test, "cxdp-*.h5"),
             test_outliers=outliers if test is None else tuple(sorted(test.glob("outlier-*.h5"))),
             start_from=None if start_from is None else Registry(registry).locate(start_from),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from braggwatch.models.bundling.manifest import Separation
 from braggwatch.models.cxdp.evaluation import Evaluation
@@ -35,7 +35,6 @@ def card_text(
         The bundle whose weights training started from; None if it started from random ones.
     """
     name, _, version = bundle_id.partition("/")
-    defect, named = evaluation.perfect_vs_defect, evaluation.named
     low, high = facts.peak_counts
     shards = sum(facts.specifications.values())
     specifications = ", ".join(f"{digest} ({count})" for digest, count in facts.specifications.items())
@@ -52,20 +51,66 @@ def card_text(
         if facts.clean
         else "Noise, counts, detector gaps and the like are part of the stored patterns."
     )
+    limits = (
+        "Mixed lines, loops, stacking faults, twins and several lines are not among its classes."
+        if facts.relaxed
+        else "Dislocations are unrelaxed straight lines with the isotropic elastic field; mixed lines, loops, stacking "
+        "faults, twins and several lines are not among its classes."
+    )
+    further = "" if further_from is None else f"the weights of {further_from}, then "
+    return f"""# {name} {version}
+
+Classifies an fcc crystal from one Bragg coherent X-ray diffraction pattern as perfect, or containing a screw or an edge
+dislocation. For screening while a scan runs; not a substitute for phase retrieval.
+
+**Trained on** {further}{facts.patterns} simulated patterns of {facts.crystals} crystals in {shards} shards, no
+measured ones{rejected}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.elements)}; reflections
+{", ".join(facts.reflections)}; peaks of {low:.0e} to {high:.0e} counts. {noise} The patterns went through the
+preprocessing of live data. Specifications (and shards of each): {specifications}.
+
+{_tested(evaluation, separation, set(outliers))}
+
+**Limits.** {limits} A dislocation with g·b = 0 is invisible in the measured reflection and is classified as perfect.
+Noise, ring and empty outliers are made on the model's grid: in detector frames the preprocessing rejects nearly all of
+them before the network runs.
+"""
+
+
+def recalibrated_card(
+    bundle_id: str, former: str, evaluation: Evaluation, separation: Separation, shown: Collection[str]
+) -> str:
+    """Return the card of a bundle whose network is another's, calibrated and tested anew.
+
+    Parameters
+    ----------
+    former
+        The bundle that the network comes from, whose card tells what it learnt from.
+    shown
+        Kinds of outliers that it was shown in training.
+    """
+    name, _, version = bundle_id.partition("/")
+    return f"""# {name} {version}
+
+The network of {former}, weight by weight: that bundle's card says what it learnt from. Calibrated and tested anew, with
+checks on the volume and a measured distance from the centre up to which it finds lines.
+
+{_tested(evaluation, separation, shown)}
+
+**Limits.** As for {former}. "perfect" speaks of the stated distance from the centre alone.
+"""
+
+
+def _tested(evaluation: Evaluation, separation: Separation, shown: Collection[str]) -> str:
+    """Return the card's account of the test."""
+    defect, named = evaluation.perfect_vs_defect, evaluation.named
     outlier_rows = "\n".join(
-        f"| {a.kind} | {'shown in training' if a.kind in outliers else 'never shown'} | "
+        f"| {a.kind} | {'shown in training' if a.kind in shown else 'never shown'} | "
         f"{'' if a.auroc is None else f'{a.auroc:.3f}'} | {a.set_aside:.1%} |"
         for a in evaluation.aliens
     )
     tables = "\n\n".join(
         _table(f"{first} {meaning}".strip().replace("|", "\\|"), scores, distance=first == "distance")
         for first, meaning, scores in evaluation.groupings
-    )
-    limits = (
-        "Mixed lines, loops, stacking faults, twins and several lines are not among its classes."
-        if facts.relaxed
-        else "Dislocations are unrelaxed straight lines with the isotropic elastic field; mixed lines, loops, stacking "
-        "faults, twins and several lines are not among its classes."
     )
     lines = evaluation.lines_anywhere
     scores = [] if lines is None or lines.accuracy is None else [_anywhere(lines)]
@@ -80,18 +125,7 @@ def card_text(
     lacking = f" There was no {' and no '.join(untested)} to test on." if untested else ""
     named_accuracy = f", and that class is correct for {named.accuracy:.1%}" if named is not None else ""
     told = ", ".join(scores)
-    further = "" if further_from is None else f"the weights of {further_from}, then "
-    return f"""# {name} {version}
-
-Classifies an fcc crystal from one Bragg coherent X-ray diffraction pattern as perfect, or containing a screw or an edge
-dislocation. For screening while a scan runs; not a substitute for phase retrieval.
-
-**Trained on** {further}{facts.patterns} simulated patterns of {facts.crystals} crystals in {shards} shards, no
-measured ones{rejected}. {origin[0].upper()}{origin[1:]}. {", ".join(facts.elements)}; reflections
-{", ".join(facts.reflections)}; peaks of {low:.0e} to {high:.0e} counts. {noise} The patterns went through the
-preprocessing of live data. Specifications (and shards of each): {specifications}.
-
-**Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals;
+    return f"""**Tested on** {evaluation.samples} patterns of {evaluation.configurations} crystals;
 {statement(separation)}. {told[0].upper()}{told[1:]}; a class is named for {evaluation.coverage:.1%} of
 them{named_accuracy}.{lacking}
 {_where_the_lines_are(lines)}{_risk(evaluation.risk_coverage)}
@@ -99,12 +133,7 @@ them{named_accuracy}.{lacking}
 
 | outlier | in training | AUROC | set aside |
 |---|---|---|---|
-{outlier_rows}
-
-**Limits.** {limits} A dislocation with g·b = 0 is invisible in the measured reflection and is classified as perfect.
-Noise, ring and empty outliers are made on the model's grid: in detector frames the preprocessing rejects nearly all of
-them before the network runs.
-"""
+{outlier_rows}"""
 
 
 def _anywhere(lines: LinesAnywhere) -> str:

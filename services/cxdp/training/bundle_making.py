@@ -163,7 +163,7 @@ def write_tested_bundle(
         outliers=tuple(dict.fromkeys(recipe.outliers)),
     )
     checked = recipe_separation(recipe)
-    calibrated = calibrate_network(recipe, network, facts)
+    calibrated = calibrate_network(recipe, network, facts.fringe_period_voxels)
     with TemporaryDirectory(dir=work) as folder:
         draft = make_bundle(recipe, calibrated, facts, Path(folder) / "to find the region with", None, "draft")
         calibrated = calibrated.with_region(BundleClassifier.load(draft, threads=1))

@@ -24,6 +24,9 @@ class BundleRecipe:
         twice.
     calibration
         Shards of other crystals, for temperature, conformal scores and the distance threshold.
+    lines
+        Shards of lines out to the rim, of other crystals too, by which it is measured how far out lines are found;
+        empty: those of the calibration.
     test, test_outliers
         Shards of further crystals and outliers, for the scores in the manifest.
     split
@@ -54,6 +57,7 @@ class BundleRecipe:
     test: tuple[Path, ...]
     test_outliers: tuple[Path, ...]
     config: TrainingConfig
+    lines: tuple[Path, ...] = ()
     network: NetworkKind = "foveated"
     split: Split | None = None
     largest_line_offset: float | None = None
@@ -94,6 +98,11 @@ def calibration_samples(recipe: BundleRecipe, shards: Sequence[Path]) -> Labelle
     if not len(samples):
         raise InputError("there are no crystals for calibration: make more, or give a folder of them")
     return samples
+
+
+def line_samples(recipe: BundleRecipe) -> LabelledShards:
+    """Open the crystals by which it is measured how far from the centre lines are found, wherever these lie."""
+    return LabelledShards(recipe.lines or recipe.calibration, part=recipe.part("calibration"))
 
 
 def samples_of_test(recipe: BundleRecipe) -> LabelledShards:

@@ -19,9 +19,8 @@ from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.models.uncertainty.trust import FittedTrust, fit_trust
 from braggwatch.models.verdict import PERFECT
-from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples
+from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples, line_samples
 from braggwatch.services.cxdp.training.labelled_shards import LabelledShards, crystal_of
-from braggwatch.services.cxdp.training.training_facts import TrainingFacts
 from braggwatch.sim.cxdp.datasets import SampleInfo
 from braggwatch.sim.cxdp.labels import CLASSES
 from braggwatch.sim.errors import InputError
@@ -38,8 +37,8 @@ class CalibratedNetwork:
 
     Attributes
     ----------
-    samples
-        The calibration crystals.
+    lines
+        Crystals with lines out to the rim.
     prior
         Share of each class among those that calibrated the probabilities.
     golden
@@ -50,7 +49,7 @@ class CalibratedNetwork:
 
     network: nn.Module
     graph: CalibratedGraph
-    samples: LabelledShards
+    lines: LabelledShards
     prior: dict[str, float]
     golden: NDArray[np.float32]
     region: VisibleRegion | None = None
@@ -63,7 +62,7 @@ class CalibratedNetwork:
         """
         lines = [
             index
-            for index, info in enumerate(self.samples.infos)
+            for index, info in enumerate(self.lines.infos)
             if info.label != PERFECT and info.line_distance >= 0 and info.artefact is None and _of_good_shape(info)
         ]
         if len(lines) < _FEWEST_LINES:
@@ -73,19 +72,28 @@ class CalibratedNetwork:
         counts: list[float] = []
         contrasts: list[float] = []
         for index in lines:
-            volume = self.samples.counts(index)
+            volume = self.lines.counts(index)
             found.append(classifier.classify(volume).label != PERFECT)
             counts.append(float(volume.max()))
             contrasts.append(measure_peak(volume, period).fringe_contrast)
-        distances = [self.samples.infos[index].line_distance for index in lines]
+        distances = [self.lines.infos[index].line_distance for index in lines]
         return replace(self, region=fit_visible_region(distances, counts, contrasts, found))
 
 
-def calibrate_network(recipe: BundleRecipe, network: nn.Module, facts: TrainingFacts) -> CalibratedNetwork:
+def calibrate_network(recipe: BundleRecipe, network: nn.Module, fringe_period_voxels: float) -> CalibratedNetwork:
     """Export a trained network and calibrate it.
 
     The limits of the checks on the volume come from unspoilt, coherent patterns of crystals of good shape. What keeps
     to them calibrates the probabilities, as that is what they are given for.
+
+    Parameters
+    ----------
+    recipe
+        Its calibration, lines and limits; what it would train on plays no part.
+    network
+        With or without an output for what is to be refused behind those of the classes.
+    fringe_period_voxels
+        That the network was trained at.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, facts: TrainingF
 
     def calibrate(runtime: Runtime) -> FittedTrust:
         volumes = run_volumes(
-            runtime, (samples.counts(i) for i in range(len(samples))), facts.fringe_period_voxels, recipe.copies
+            runtime, (samples.counts(i) for i in range(len(samples))), fringe_period_voxels, recipe.copies
         )
         limits = volumes.of(good).volume_limits()
         kept[:] = volumes.within(limits)
@@ -112,19 +120,19 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, facts: TrainingF
             confidence=recipe.confidence,
             significance=recipe.significance,
             ood_quantile=recipe.ood_quantile,
-            outlier_head=_outlier_head(network) if recipe.outliers else None,
+            outlier_head=_outlier_head(network),
             outlier_quantile=recipe.outlier_quantile,
             claimed=[info.line_distance <= recipe.claimed_offset for info in infos],
         )
         return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
 
     graph = calibrated_graph(
-        NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=facts.fringe_period_voxels), calibrate
+        NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=fringe_period_voxels), calibrate
     )
     return CalibratedNetwork(
         network=network,
         graph=graph,
-        samples=samples,
+        lines=line_samples(recipe),
         prior={name: float(np.mean(samples.labels[kept] == k)) for k, name in enumerate(CLASSES)},
         golden=np.stack([samples.counts(i) for i in range(min(_GOLDEN, len(samples)))]),
     )
@@ -139,8 +147,10 @@ def _is_good(info: SampleInfo) -> bool:
     return info.artefact is None and coherent and _of_good_shape(info)
 
 
-def _outlier_head(network: nn.Module) -> OutlierHead:
-    """Return the output of the outlier class, which follows the named classes."""
+def _outlier_head(network: nn.Module) -> OutlierHead | None:
+    """Return the output of the outlier class, which follows the named classes; None where there is none."""
     weights = network.state_dict()
+    if len(weights["head.weight"]) == len(CLASSES):
+        return None
     row = weights["head.weight"][len(CLASSES)].double().numpy()
     return OutlierHead(row, float(weights["head.bias"][len(CLASSES)]))

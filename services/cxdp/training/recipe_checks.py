@@ -59,22 +59,16 @@ def check_recipe(recipe: BundleRecipe, root: Path, on_shard: Callable[[int, int]
     check_device(recipe.config.device)
     separation = recipe_separation(recipe)
     warnings = list(_class_warnings(recipe))
+    require_separation(separation, allow=recipe.allow_overlap)
     if separation.overlaps:
-        told = "; ".join(separation.overlaps)
-        if not recipe.allow_overlap:
-            raise InputError(
-                f"a test on crystals that were learnt from says nothing: {told}. Make sets of other numbers (--first), "
-                "or state the overlap with --allow-overlap"
-            )
-        warnings.append(f"the scores will be too good: {told}")
+        warnings.append(f"the scores will be too good: {'; '.join(separation.overlaps)}")
     if separation.separation.shared_outliers:
         warnings.append(
             f"{separation.separation.shared_outliers} outliers are both shown in training and tested on: they are no "
             "test"
         )
-    paths = tuple(
-        dict.fromkeys((*recipe.training, *recipe.outliers, *recipe.calibration, *recipe.test, *recipe.test_outliers))
-    )
+    learnt, told = (*recipe.training, *recipe.outliers), (*recipe.calibration, *recipe.lines)
+    paths = tuple(dict.fromkeys((*learnt, *told, *recipe.test, *recipe.test_outliers)))
     for number, path in enumerate(paths):
         verify_shard(path)
         if on_shard is not None:
@@ -82,12 +76,27 @@ def check_recipe(recipe: BundleRecipe, root: Path, on_shard: Callable[[int, int]
     return RecipeCheck(separation, tuple(warnings))
 
 
+def require_separation(checked: SeparationCheck, *, allow: bool) -> None:
+    """Refuse crystals in several parts, unless that is allowed.
+
+    Raises
+    ------
+    InputError
+        With the crystals, and what to do.
+    """
+    if checked.overlaps and not allow:
+        raise InputError(
+            f"a test on crystals that were learnt from says nothing: {'; '.join(checked.overlaps)}. Make sets of other "
+            "numbers (--first), or state the overlap with --allow-overlap"
+        )
+
+
 def recipe_separation(recipe: BundleRecipe) -> SeparationCheck:
     """Compare the crystals that a recipe learns from, calibrates and tests on."""
     offset = recipe.largest_line_offset
     return check_separation(
         crystals_in((*recipe.training, *recipe.outliers), recipe.part("training"), offset),
-        crystals_in(recipe.calibration, recipe.part("calibration"), offset),
+        crystals_in((*recipe.calibration, *recipe.lines), recipe.part("calibration"), offset),
         crystals_in((*recipe.test, *recipe.test_outliers), recipe.part("test")),
         recipe.start_from,
         by_file=recipe.split is None,

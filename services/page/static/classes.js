@@ -116,7 +116,7 @@ export function excludedRegion(result) {
   if (!region) return "how far from the centre this model finds lines is not known: a line near the rim may be missed";
   return (
     `no line of the seen Burgers directions within ${region.radius.toFixed(2)} of the size from the centre ` +
-    `(${Math.round(100 * region.share)}% of such lines were found in tests); further out it can't tell`
+    `(at least ${Math.round(100 * region.share)}% of such lines were found in tests); further out it can't tell`
   );
 }
 

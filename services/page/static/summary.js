@@ -1,6 +1,6 @@
 // The summary panel of the selected run.
 
-import { asFarAs, excludedRegion, tag } from "./classes.js";
+import { asFarAs, excludedRegion, tag, trainingNote } from "./classes.js";
 import { NONE, completeness, dateTime, figure, percent, relativeOod, seconds } from "./format.js";
 
 function fact(list, name, value, title) {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from braggwatch.sim.crystallography.fcc import BURGERS, Miller, family, g_dot_b
@@ -44,10 +45,11 @@ class PopulationSpec(BaseModel):
     )
     strong_strain_rad: tuple[float, float] = (0.5, 1.1)
     facet_jitter: tuple[float, float] = (0.03, 0.35)
-    line_positions: Literal["disk", "cross-section"] = Field(
+    line_positions: Literal["disk", "cross-section", "distance"] = Field(
         default="disk",
         description="'disk': lines within 0.1 and within max_line_offset of the centre. 'cross-section': anywhere in "
-        "the crystal, uniform over its silhouette along the line, up to the surface.",
+        "the crystal, uniform over its silhouette along the line, up to the surface. 'distance': likewise, but uniform "
+        "in the distance from the centre, so that the middle is as well covered as the rim.",
     )
     image_fraction: float = Field(
         default=0.0, ge=0, le=1, description="Share of the lines with an image line beyond the nearest free surface."
@@ -268,7 +270,7 @@ def random_crystal_spec(
     )
     if spec.line is None or population.line_positions == "disk":
         return spec
-    return spec.model_copy(update={"line": line_anywhere(spec, spec.line, population.image_fraction, rng)})
+    return spec.model_copy(update={"line": line_anywhere(spec, spec.line, population, rng)})
 
 
 def draw_line(
@@ -283,23 +285,23 @@ def draw_line(
     line = _line(population, spec.lattice, spec.hkl, label, visible, rng)
     if population.line_positions == "disk":
         return line
-    return line_anywhere(spec, line, population.image_fraction, rng)
+    return line_anywhere(spec, line, population, rng)
 
 
 _SILHOUETTE_SAMPLES = 24
 _SILHOUETTE_CELL = 0.04
 
 
-def line_anywhere(spec: CrystalSpec, line: LineSpec, image_fraction: float, rng: np.random.Generator) -> LineSpec:
-    """Move a line to a place drawn uniformly from the crystal's silhouette along it.
+def line_anywhere(spec: CrystalSpec, line: LineSpec, population: PopulationSpec, rng: np.random.Generator) -> LineSpec:
+    """Move a line to a place in the crystal's silhouette along it.
 
     Parameters
     ----------
     spec
         The crystal.
-    image_fraction
-        Chance of an image line at the inverse point, as of a cylinder whose surface is the silhouette's rim in that
-        direction.
+    population
+        How the place is drawn, and how often there is an image line at the inverse point, as of a cylinder whose
+        surface is the silhouette's rim in that direction.
     """
     shape = make_polyhedron(spec.shape, np.random.default_rng(spec.seed))
     corners = shape.corners()
@@ -310,12 +312,19 @@ def line_anywhere(spec: CrystalSpec, line: LineSpec, image_fraction: float, rng:
     across = (inside - inside.mean(axis=0)) @ line_frame(line)[[1, 0]].T / size
     cells = np.unique(np.rint(across / _SILHOUETTE_CELL).astype(np.int64), axis=0)
     place = (cells[int(rng.integers(len(cells)))] + rng.uniform(-0.5, 0.5, size=2)) * _SILHOUETTE_CELL
+    if population.line_positions == "distance":
+        angle = float(rng.uniform(0, 2 * np.pi))
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        place = direction * float(rng.uniform(0.0, _rim(across, direction)))
     image: tuple[float, float] | None = None
     distance = float(np.hypot(*place))
-    if rng.random() < image_fraction and distance > _SILHOUETTE_CELL:
-        along = across @ (place / distance)
-        beside = np.abs(across @ np.array([-place[1], place[0]]) / distance)
-        rim = max(float(along[beside < 2 * _SILHOUETTE_CELL].max(initial=0.0)), distance)
-        far = rim**2 / distance
+    if rng.random() < population.image_fraction and distance > _SILHOUETTE_CELL:
+        far = max(_rim(across, place / distance), distance) ** 2 / distance
         image = (float(place[0] / distance * far), float(place[1] / distance * far))
     return line.model_copy(update={"offset": (float(place[0]), float(place[1])), "image": image})
+
+
+def _rim(across: NDArray[np.float64], direction: NDArray[np.float64]) -> float:
+    """Return how far points (N, 2) reach from the origin in a direction, a unit vector (2,)."""
+    beside = np.abs(across @ np.array([-direction[1], direction[0]]))
+    return float((across @ direction)[beside < 2 * _SILHOUETTE_CELL].max(initial=0.0))

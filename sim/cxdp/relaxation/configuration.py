@@ -17,6 +17,7 @@ from braggwatch.sim.cxdp.crystal.atomistic import atomistic_spec, initial_atoms
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.cxdp.crystal.paper import PaperRegime, paper_crystal_spec
 from braggwatch.sim.cxdp.crystal.population import PopulationSpec, random_crystal_spec
+from braggwatch.sim.cxdp.dataset_spec import unset_population_fields
 from braggwatch.sim.cxdp.labels import CLASSES, Label
 from braggwatch.sim.cxdp.relaxation.census.census import Census, still_holds, surface_shell, take_census
 from braggwatch.sim.cxdp.relaxation.model import EamPotential, Relaxation, RelaxationSettings, Relaxer
@@ -53,8 +54,10 @@ class RelaxationSpec(BaseModel):
 
     def digest(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the specification."""
-        # digests from before regimes existed must not change
-        later = {"regime"} if self.regime is None else None
+        # digests from before regimes and wider populations existed must not change
+        later: dict[str, bool | set[str]] = {"population": unset_population_fields(self.population)}
+        if self.regime is None:
+            later["regime"] = True
         return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()[:12]
 
 

@@ -19,6 +19,7 @@ in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this 
 
 AT_111 = burgers_visibility(StatedReflection((1, -1, 1), "start:hkl", lattice=stated_lattice("fcc")))
 UNKNOWN = burgers_visibility(StatedReflection(None, None))
+FAR_UNKNOWN = "how far from the centre is unknown"
 PHRASE = "as far as 1-11 sees: blind to 3 of 6 Burgers directions"
 
 
@@ -29,9 +30,11 @@ def test_a_perfect_verdict_never_stands_alone(world, page, result_of):
     world.publish(result_of("run-1", "perfect", burgers=AT_111))
     row = page.locator("#runs tbody tr")
     expect(row.locator(".tag")).to_have_text("perfect at 1-11")
-    expect(row.locator(".limits")).to_have_text(PHRASE)
-    expect(page.locator("#summary .limits")).to_have_text(f"perfect, {PHRASE}")
-    expect(page.locator("#summary .excludes")).to_contain_text("can't see b = ½[110], ½[10-1] or ½[011]")
+    expect(row.locator(".limits")).to_have_text(f"{PHRASE}; {FAR_UNKNOWN}")
+    expect(page.locator("#summary .limits")).to_have_text(f"perfect, {PHRASE}; {FAR_UNKNOWN}")
+    directions, region = page.locator("#summary .excludes").all()
+    expect(directions).to_contain_text("can't see b = ½[110], ½[10-1] or ½[011]")
+    expect(region).to_contain_text("how far from the centre this model finds lines is not known")
     page.locator("#counts .k-perfect").first.click()
     expect(row).to_be_visible()
 
@@ -84,7 +87,7 @@ def test_the_derived_run_says_it_in_words_and_in_fields(result_of):
     documents: dict[str, Any] = dict(derived_run(result, 3))
     data = documents["event"]["data"]
     assert data["label"] == data["verdict"] == "perfect"
-    assert data["verdict_in_words"] == f"perfect, {PHRASE}"
+    assert data["verdict_in_words"] == f"perfect, {PHRASE}; {FAR_UNKNOWN}"
     assert (data["hkl"], data["blind_directions"]) == ("(1 -1 1)", 3)
     assert data["burgers_blind"] == "[110] [10-1] [011]"
     assert documents["descriptor"]["data_keys"]["blind_directions"]["dtype"] == "integer"
@@ -112,4 +115,5 @@ def test_the_table_and_the_derived_run_name_the_directions_of_the_lattice_at_han
     assert rows["run-2"]["blind_directions"] == "3"
     fields = flat_fields(result_of("run-1", "perfect", burgers=w), 1)
     assert fields["burgers_seen"] == "[111] [11-1] [1-11] [1-1-1] [100]"
-    assert fields["verdict_in_words"] == "perfect, as far as 200 sees: blind to 2 of 7 Burgers directions"
+    seen = "as far as 200 sees: blind to 2 of 7 Burgers directions"
+    assert fields["verdict_in_words"] == f"perfect, {seen}; {FAR_UNKNOWN}"

@@ -1,0 +1,97 @@
+"""``braggwatch cxdp recalibrate``: a bundle's network calibrated on other crystals, as a new version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from braggwatch.services.cli.console import clear_errors, counted_progress, error_console
+
+
+def recalibrate(
+    bundle: Annotated[str, typer.Argument(help="Bundle whose network is taken: name, alias or folder.")],
+    version: Annotated[str, typer.Option("--version", help="Version of the new bundle, e.g. 1.6.0.")],
+    calibration: Annotated[
+        list[Path],
+        typer.Option("--calibration", help="Folder of shards of crystals that it didn't learn from; again for more."),
+    ],
+    test: Annotated[
+        list[Path], typer.Option("--test", help="Folder of test shards, of crystals used nowhere else; again for more.")
+    ],
+    lines: Annotated[
+        Path | None,
+        typer.Option(
+            "--lines",
+            help="Folder of shards of lines out to the rim, by which it is measured how far from the centre lines are "
+            "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
+        ),
+    ] = None,
+    largest_line_offset: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Calibrate with lines up to this far from the centre, over the cube root of the volume, as the "
+            "network was trained. A verdict of perfect speaks of the measured region alone.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the new bundle; else the same.")] = None,
+    work: Annotated[Path, typer.Option("--work", help="Receives report.html and evaluation.json.")] = Path(
+        "runs/recalibrate"
+    ),
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Go on where calibration and test share crystals; card and manifest say."),
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of the test, one core each.")] = 1,
+    registry: Annotated[
+        Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")
+    ] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Make it 'production' when it is written.")] = False,
+) -> None:
+    """Calibrate a bundle's network anew: thresholds, checks on the volume, and how far out it finds lines.
+
+    The weights stay; the result is another version. For crystals of your own whose answers you know, or where a newer
+    Braggwatch checks what the bundle's makers couldn't.
+
+    Example: **braggwatch cxdp recalibrate production --version 1.7.0 --calibration data/calibration --test data/test**
+    """
+    with clear_errors():
+        from braggwatch.models.bundling.bundle import Bundle
+        from braggwatch.models.bundling.registry import Registry
+        from braggwatch.models.learning.training_config import TrainingConfig
+        from braggwatch.services.cxdp.training.bundle_making import find_shards
+        from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe
+        from braggwatch.services.cxdp.training.recalibration import recalibrate as calibrate_anew
+        from braggwatch.services.cxdp.training.recalibration import recalibration_recipe
+
+        found = Registry(registry)
+        start = found.locate(bundle)
+        manifest = Bundle.load(start).manifest
+        recipe = recalibration_recipe(
+            BundleRecipe(
+                name=name or manifest.name,
+                version=version,
+                training=(),
+                outliers=(),
+                calibration=tuple(path for folder in calibration for path in find_shards(folder, "cxdp-*.h5")),
+                lines=() if lines is None else find_shards(lines, "cxdp-*.h5"),
+                test=tuple(path for folder in test for path in find_shards(folder, "cxdp-*.h5")),
+                test_outliers=tuple(path for folder in test for path in sorted(folder.glob("outlier-*.h5"))),
+                config=TrainingConfig(),
+                start_from=start,
+                largest_line_offset=largest_line_offset,
+                allow_overlap=allow_overlap,
+                test_workers=workers,
+            ),
+            manifest,
+        )
+        with counted_progress() as progress:
+            task = progress.add_task("calibrating and testing", total=None)
+            path, evaluation = calibrate_anew(
+                recipe, found.root, work, lambda done, of: progress.update(task, completed=done, total=of)
+            )
+        if promote:
+            found.promote("production", f"{recipe.name}/{recipe.version}")
+        error_console().print(f"{path}: accuracy {evaluation.overall.accuracy:.3f}; report {work / 'report.html'}")
