@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress, error_console
+from braggwatch.services.cli.cxdp.train_command import Lines
 
 
 def recalibrate(
@@ -20,14 +21,7 @@ def recalibrate(
     test: Annotated[
         list[Path], typer.Option("--test", help="Folder of test shards, of crystals used nowhere else; again for more.")
     ],
-    lines: Annotated[
-        Path | None,
-        typer.Option(
-            "--lines",
-            help="Folder of shards of lines out to the rim, by which it is measured how far from the centre lines are "
-            "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
-        ),
-    ] = None,
+    lines: Lines = None,
     largest_line_offset: Annotated[
         float | None,
         typer.Option(

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 _Root = Annotated[Path | None, typer.Option("--registry", help="Folder of bundles; else those of the package.")]
 _Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes of the test, one core each.")]
+Lines = Annotated[
+    Path | None,
+    typer.Option(
+        "--lines",
+        help="Folder of shards of lines out to the rim, by which it is measured how far from the centre lines are "
+        "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
+    ),
+]
+"""For each command that calibrates."""
 _STEPS = 8000
 
 
@@ -39,14 +48,7 @@ def train(
             "--test, the data are divided by crystal: 85, 10 and 5 % to learn from, to calibrate and to test.",
         ),
     ] = None,
-    lines: Annotated[
-        Path | None,
-        typer.Option(
-            "--lines",
-            help="Folder of shards of lines out to the rim, by which it is measured how far from the centre lines are "
-            "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
-        ),
-    ] = None,
+    lines: Lines = None,
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "cxdp-fcc",
     work: Annotated[
         Path,

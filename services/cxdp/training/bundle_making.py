@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load as load_safetensors
@@ -16,15 +15,14 @@ from braggwatch.models.bundling.bundle import WEIGHTS_FILE
 from braggwatch.models.bundling.finishing import BundleStatement, finish_bundle
 from braggwatch.models.bundling.manifest import BundleMetrics, Provenance
 from braggwatch.models.bundling.tasks import DEFECT_TASK
-from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation
 from braggwatch.models.cxdp.presentation import PatternPresentation
-from braggwatch.models.cxdp.report import write_report
 from braggwatch.models.learning.training import train
 from braggwatch.models.networks.factory import make_network, take_weights
 from braggwatch.services.cxdp.training.bundle_card import card_text
 from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe, calibration_samples, training_samples
 from braggwatch.services.cxdp.training.bundle_testing import run_test
+from braggwatch.services.cxdp.training.draft_testing import measured
 from braggwatch.services.cxdp.training.labelled_shards import find_shards
 from braggwatch.services.cxdp.training.network_calibration import CalibratedNetwork, calibrate_network
 from braggwatch.services.cxdp.training.recipe_checks import check_recipe, recipe_separation
@@ -163,21 +161,13 @@ def write_tested_bundle(
         outliers=tuple(dict.fromkeys(recipe.outliers)),
     )
     checked = recipe_separation(recipe)
-    calibrated = calibrate_network(recipe, network, facts.fringe_period_voxels)
-    with TemporaryDirectory(dir=work) as folder:
-        draft = make_bundle(recipe, calibrated, facts, Path(folder) / "to find the region with", None, "draft")
-        calibrated = calibrated.with_region(BundleClassifier.load(draft, threads=1))
-        draft = make_bundle(recipe, calibrated, facts, Path(folder) / "to test", None, "draft")
-        evaluation = run_test(
-            BundleClassifier.load(draft, threads=1),
-            recipe.test,
-            recipe.test_outliers,
-            part=recipe.part("test"),
-            workers=recipe.test_workers,
-            on_shard=on_shard,
-        )
-    (work / "evaluation.json").write_text(evaluation.to_json(), encoding="utf-8")
-    write_report(evaluation, work / "report.html")
+    calibrated, evaluation = measured(
+        recipe,
+        calibrate_network(recipe, network, facts.fringe_period_voxels),
+        lambda draft, folder: make_bundle(recipe, draft, facts, folder, None, "draft"),
+        work,
+        on_shard,
+    )
     card = card_text(
         f"{recipe.name}/{recipe.version}",
         facts,

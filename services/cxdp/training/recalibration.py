@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from safetensors.torch import load as load_safetensors
 
@@ -14,13 +13,11 @@ from braggwatch.models.bundling.finishing import BundleStatement, finish_bundle
 from braggwatch.models.bundling.manifest import BundleMetrics, Manifest
 from braggwatch.models.bundling.registry import check_new_bundle
 from braggwatch.models.bundling.tasks import DEFECT_TASK
-from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.evaluation import Evaluation
-from braggwatch.models.cxdp.report import write_report
 from braggwatch.models.networks.factory import network_from_weights
 from braggwatch.services.cxdp.training.bundle_card import recalibrated_card
 from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe
-from braggwatch.services.cxdp.training.bundle_testing import run_test
+from braggwatch.services.cxdp.training.draft_testing import measured
 from braggwatch.services.cxdp.training.network_calibration import CalibratedNetwork, calibrate_network
 from braggwatch.services.cxdp.training.recipe_checks import recipe_separation, require_separation
 from braggwatch.services.cxdp.training.separation import SeparationCheck
@@ -66,20 +63,13 @@ def recalibrate(
         verify_shard(path)
     network, _ = network_from_weights(load_safetensors((former.path / WEIGHTS_FILE).read_bytes()))
     work.mkdir(parents=True, exist_ok=True)
-    calibrated = calibrate_network(recipe, network.eval(), former.manifest.input.fringe_period_voxels)
-    with TemporaryDirectory(dir=work) as folder:
-        draft = _written(recipe, former.manifest, calibrated, checked, Path(folder) / "to find the region with")
-        calibrated = calibrated.with_region(BundleClassifier.load(draft, threads=1))
-        draft = _written(recipe, former.manifest, calibrated, checked, Path(folder) / "to test")
-        evaluation = run_test(
-            BundleClassifier.load(draft, threads=1),
-            recipe.test,
-            recipe.test_outliers,
-            workers=recipe.test_workers,
-            on_shard=on_shard,
-        )
-    (work / "evaluation.json").write_text(evaluation.to_json(), encoding="utf-8")
-    write_report(evaluation, work / "report.html")
+    calibrated, evaluation = measured(
+        recipe,
+        calibrate_network(recipe, network.eval(), former.manifest.input.fringe_period_voxels),
+        lambda draft, folder: _written(recipe, former.manifest, draft, checked, folder),
+        work,
+        on_shard,
+    )
     shown = former.manifest.metrics.ood_auroc if former.manifest.metrics is not None else {}
     card = recalibrated_card(
         f"{recipe.name}/{recipe.version}", former.manifest.id, evaluation, checked.separation, shown.keys()
