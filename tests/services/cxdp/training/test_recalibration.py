@@ -56,7 +56,8 @@ def test_a_bundle_calibrated_anew_keeps_its_weights_and_measures_how_far_out_it_
     assert manifest.thresholds.volume is not None
     assert manifest.thresholds.volume.peak is not None
     assert manifest.visible_region is not None
-    assert sum(sum(row.lines) for row in manifest.visible_region.rows) == pytest.approx(240, abs=12)
+    # those with a second particle in the beam don't count: it may be what is found
+    assert 200 <= sum(sum(row.lines) for row in manifest.visible_region.rows) < 240
     assert manifest.provenance.separation is not None
     assert manifest.provenance.separation.started_from == SHIPPED
     assert "cxdp-fcc/1.5.0, weight by weight" in (bundle.path / "CARD.md").read_text()
