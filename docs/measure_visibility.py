@@ -30,7 +30,7 @@ from braggwatch.sim.cxdp.crystal import PopulationSpec, random_crystal_spec
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.cxdp.crystal.defects import StraightLineSpec, defect_displacement
 from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, line_frame
-from braggwatch.sim.cxdp.crystal.shapes import make_polyhedron, sample_grid
+from braggwatch.sim.cxdp.crystal.shapes import make_polyhedron
 from braggwatch.sim.cxdp.diffraction_setup import orient
 
 SIDE = 64
@@ -76,9 +76,7 @@ def object_grid(spec: CrystalSpec, rng: np.random.Generator) -> tuple[NDArray[np
     """Return the real-space voxels' centres, (64³, 3) in particle sizes and crystal axes, and how full each is."""
     shape = make_polyhedron(spec.shape, np.random.default_rng(spec.seed))
     shape = shape.scaled(shape.volume() ** (-1 / 3))
-    corners = shape.corners()
-    inside = sample_grid(corners.min(axis=0), corners.max(axis=0), 48)
-    shape = shape.moved(-inside[shape.inside(inside)].mean(axis=0))
+    shape = shape.moved(-shape.sampled(48)[0].mean(axis=0))
     axes = orient(np.asarray(spec.g_per_a), np.array([1.0, 0.0, 0.0]), rng)
     step = FRINGE_VOXELS / SIDE  # a fringe is one over the size
     n = (np.arange(SIDE) - SIDE // 2) * step

@@ -120,7 +120,7 @@ class RingLimit(_Frozen):
 
 
 class PeakLimits(_Frozen):
-    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.peak_checks`; none: not checked."""
+    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.volume.peak_checks`; none: not checked."""
 
     min_fringe_contrast: FiniteFloat | None = Field(
         default=None, ge=0.0, le=1.0, description="Contrast of the dark fringes; below it: unsure."
@@ -137,7 +137,7 @@ class PeakLimits(_Frozen):
 
 
 class VolumeLimits(_Frozen):
-    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.volume_checks`."""
+    """In-distribution bounds of the measures in :mod:`braggwatch.models.cxdp.volume.volume_checks`."""
 
     max_center_offset_voxels: FiniteFloat = Field(gt=0.0)
     max_second_peak_ratio: FiniteFloat = Field(gt=0.0)

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.models.bundling.manifest import VolumeLimits
-from braggwatch.models.cxdp.peak_checks import (
+from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
+from braggwatch.models.cxdp.volume.peak_checks import (
     PeakMeasures,
     fit_peak_limits,
     lost,
     measure_peak,
     second_peaks,
 )
-from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.cxdp.volume_checks import (
+from braggwatch.models.cxdp.volume.volume_checks import (
+    SmoothedVolume,
     VolumeMeasures,
     fit_volume_limits,
     measure_volume,
@@ -25,7 +26,7 @@ from braggwatch.models.cxdp.volume_checks import (
     violations,
 )
 from braggwatch.models.runtimes.base import Runtime
-from braggwatch.models.uncertainty.trust import CalibrationOutputs, FittedTrust
+from braggwatch.models.uncertainty.trust import CalibrationOutputs
 from braggwatch.sim.errors import InputError
 
 
@@ -83,16 +84,6 @@ class CalibrationVolumes:
             return limits
         return limits.model_copy(update={"peak": fit_peak_limits(list(self.peaks), period, quantile)})
 
-    def with_volume_limits(self, fit: FittedTrust, quantile: float = 0.995) -> FittedTrust:
-        """Add the bounds of the volume checks to what was fitted to the outputs.
-
-        Parameters
-        ----------
-        quantile
-            Fraction that each volume check lets pass before its margin.
-        """
-        return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": self.volume_limits(quantile)}))
-
 
 def run_volumes(
     runtime: Runtime, volumes: Iterable[NDArray[np.floating]], fringe_period_voxels: float, copies: SymmetryCopies = 8
@@ -120,8 +111,9 @@ def run_volumes(
         output = runtime.run(symmetry_batch(volume, copies))
         logits.append(output.logits)
         features.append(output.features)
-        measures.append(measure_volume(volume, radius))
-        peaks.append(measure_peak(volume, fringe_period_voxels))
+        smoothed = SmoothedVolume.of(volume)
+        measures.append(measure_volume(smoothed, radius))
+        peaks.append(measure_peak(smoothed, fringe_period_voxels))
     if not logits:
         raise InputError("calibration needs at least one volume")
     outputs = CalibrationOutputs(np.stack(logits), np.stack(features))

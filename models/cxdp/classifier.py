@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.bundling.manifest import PeakLimits
 from braggwatch.models.bundling.tasks import DEFECT_TASK
-from braggwatch.models.cxdp.peak_checks import PeakMeasures, lost, measure_peak, second_peaks
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
 from braggwatch.models.cxdp.visible_region import perfect_region
-from braggwatch.models.cxdp.volume_checks import measure_volume, unusable, violations
+from braggwatch.models.cxdp.volume.peak_checks import PeakMeasures, lost, measure_peak, second_peaks
+from braggwatch.models.cxdp.volume.volume_checks import SmoothedVolume, measure_volume, unusable, violations
 from braggwatch.models.runtimes.base import InferenceError, Runtime, RuntimeOutput
 from braggwatch.models.runtimes.device_input import DeviceBatch, DeviceRuntime
 from braggwatch.models.runtimes.factory import RuntimePreference, open_runtime
@@ -214,12 +214,16 @@ class BundleClassifier:
         manifest = self._bundle.manifest
 
         @cache
+        def smoothed() -> SmoothedVolume:
+            return SmoothedVolume.of(intensity)
+
+        @cache
         def measures() -> PeakMeasures:
-            return measure_peak(intensity, manifest.input.fringe_period_voxels)
+            return measure_peak(smoothed(), manifest.input.fringe_period_voxels)
 
         gates = (
             lambda _: self._too_faint(intensity),
-            lambda _: self._unlike_a_peak(intensity),
+            lambda _: self._unlike_a_peak(smoothed),
             lambda _: self._not_alone(measures),
             distance_gate(manifest),
             self._looks_like_an_outlier,
@@ -268,11 +272,11 @@ class BundleClassifier:
         peak, lowest = float(intensity.max()), self._bundle.manifest.valid_domain.min_peak_counts
         return f"a peak of {peak:.3g} counts, the model was trained from {lowest:.3g}" if peak < lowest else None
 
-    def _unlike_a_peak(self, intensity: NDArray[np.float32]) -> str | None:
+    def _unlike_a_peak(self, smoothed: Callable[[], SmoothedVolume]) -> str | None:
         limits = self._bundle.manifest.thresholds.volume
         if limits is None:
             return None
-        broken = violations(measure_volume(intensity, limits.second_peak_radius_voxels), limits)
+        broken = violations(measure_volume(smoothed(), limits.second_peak_radius_voxels), limits)
         return "; ".join(broken) if broken else None
 
     def _looks_like_an_outlier(self, answer: Answer) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from braggwatch.models.cxdp.groups import GroupKey
 from braggwatch.models.cxdp.predictions import Prediction
 from braggwatch.models.cxdp.scores import Score, score_of
+from braggwatch.models.cxdp.unclassed import PERFECT
 from braggwatch.models.uncertainty.calibration import expected_calibration_error
 
 CALIBRATION_BINS = 15
@@ -52,6 +53,17 @@ class GroupScore(Score):
     confidently_wrong: Share | None = None
     wrong_as: dict[str, int] = field(default_factory=dict[str, int])
     calibration_error: float | None = None
+
+    @property
+    def patterns(self) -> str:
+        """Their number; with those that no network saw, where there are any: ``40 of 42``."""
+        everything = self.samples if self.named is None else self.named.patterns
+        return str(self.samples) if everything == self.samples else f"{self.samples} of {everything}"
+
+    @property
+    def wrong_as_perfect(self) -> str:
+        """How many of the wrong ones are called perfect: ``3 of 5``."""
+        return f"{self.wrong_as.get(PERFECT, 0)} of {sum(self.wrong_as.values())}"
 
 
 def is_right(one: Prediction, classes: Sequence[str]) -> bool:

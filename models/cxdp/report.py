@@ -17,7 +17,6 @@ from braggwatch.models.cxdp.report_figures import (
     risk_coverage_curve,
 )
 from braggwatch.models.cxdp.scores import Score
-from braggwatch.models.cxdp.unclassed import PERFECT
 
 _STYLE = """
 :root { --ink: #1d2330; --soft: #5b6475; --line: #d9dde5; --paper: #fff; --panel: #f5f6f9; --mark: #1f5fbf; }
@@ -75,13 +74,13 @@ def _score_table(caption: str, first: str, scores: Sequence[GroupScore], *, dist
     rows = [
         (
             one.group,
-            _patterns(one),
+            one.patterns,
             str(one.configurations),
             _with_interval(one.accuracy, one.low, one.high),
             _share(one.named),
             _share(one.named_right),
             _share(one.confidently_wrong),
-            *((_wrong_as_perfect(one), _calibration(one)) if distance else ()),
+            *((one.wrong_as_perfect, _calibration(one)) if distance else ()),
         )
         for one in scores
     ]
@@ -98,22 +97,12 @@ def _score_table(caption: str, first: str, scores: Sequence[GroupScore], *, dist
     return _table(caption, header, rows)
 
 
-def _patterns(one: GroupScore) -> str:
-    """Return the number of patterns; with those that no network saw, where there are any."""
-    everything = one.samples if one.named is None else one.named.patterns
-    return str(one.samples) if everything == one.samples else f"{one.samples} of {everything}"
-
-
 def _share(share: Share | None) -> str:
     return "none" if share is None else _with_interval(share.value, share.low, share.high)
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _wrong_as_perfect(one: GroupScore) -> str:
-    return f"{one.wrong_as.get(PERFECT, 0)} of {sum(one.wrong_as.values())}"
 
 
 def _calibration(one: GroupScore) -> str:

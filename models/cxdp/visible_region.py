@@ -77,7 +77,7 @@ def fit_visible_region(
     peak_counts
         (N,) largest voxel of each pattern, counts.
     fringe_contrast
-        (N,) of each pattern, see `braggwatch.models.cxdp.peak_checks.PeakMeasures`.
+        (N,) of each pattern, see `braggwatch.models.cxdp.volume.peak_checks.PeakMeasures`.
     found
         (N,) bool, False where the verdict was ``perfect``.
     share, fewest_lines

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from braggwatch.models.bundling.manifest import Thresholds
+from braggwatch.models.bundling.manifest import Thresholds, VolumeLimits
 from braggwatch.models.uncertainty.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, ood_threshold, sample_scores
@@ -144,6 +144,10 @@ class FittedTrust:
     temperature: float
     arrays: TrustArrays
     thresholds: Thresholds
+
+    def with_volume_limits(self, limits: VolumeLimits) -> FittedTrust:
+        """Add the bounds of the checks on the volume to what was fitted to the outputs."""
+        return replace(self, thresholds=self.thresholds.model_copy(update={"volume": limits}))
 
 
 def fit_trust(

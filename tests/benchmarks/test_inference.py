@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from braggwatch.models.bundling.bundle import Bundle
 from braggwatch.models.cxdp.classifier import BundleClassifier
 from braggwatch.models.cxdp.symmetry import SymmetryCopies, symmetry_batch
-from braggwatch.models.cxdp.volume_checks import measure_volume, second_peak_radius
+from braggwatch.models.cxdp.volume.volume_checks import measure_volume, second_peak_radius
 from braggwatch.models.runtimes import OnnxRuntime
 from braggwatch.models.runtimes.engine_torch import TorchRuntime
 from support.production import production_bundle

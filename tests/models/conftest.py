@@ -44,7 +44,7 @@ def parts() -> TrainedParts:
     volumes = [blob(int(label), rng, peak=10 ** rng.uniform(3, 4)) for label in labels]
     first = OnnxRuntime(export_onnx(network), threads=1)
     calibration = run_volumes(first, volumes, PERIOD, copies=2)
-    trust = calibration.with_volume_limits(fit_trust(calibration.outputs, labels))
+    trust = fit_trust(calibration.outputs, labels).with_volume_limits(calibration.volume_limits())
     model = export_onnx(network, trust.temperature)
     golden = GoldenArrays.record(OnnxRuntime(model, threads=1), np.stack(volumes[:3]))
     return TrainedParts(model, trust, golden, labels)

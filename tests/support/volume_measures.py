@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from braggwatch.models.cxdp.volume_checks import VolumeMeasures
+from braggwatch.models.cxdp.volume.volume_checks import VolumeMeasures
 
 
 def undecided(counts: NDArray[np.floating]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.models.cxdp.volume_checks import unusable
+from braggwatch.models.cxdp.volume.volume_checks import unusable
 from braggwatch.models.explain.explanation import ExplanationError
 
 

@@ -58,33 +58,27 @@ def recalibrate(
         from braggwatch.services.cxdp.training.bundle_making import find_shards
         from braggwatch.services.cxdp.training.bundle_recipe import BundleRecipe
         from braggwatch.services.cxdp.training.recalibration import recalibrate as calibrate_anew
-        from braggwatch.services.cxdp.training.recalibration import recalibration_recipe
 
         found = Registry(registry)
-        start = found.locate(bundle)
-        manifest = Bundle.load(start).manifest
-        recipe = recalibration_recipe(
-            BundleRecipe(
-                name=name or manifest.name,
-                version=version,
-                training=(),
-                outliers=(),
-                calibration=tuple(path for folder in calibration for path in find_shards(folder, "cxdp-*.h5")),
-                lines=() if lines is None else find_shards(lines, "cxdp-*.h5"),
-                test=tuple(path for folder in test for path in find_shards(folder, "cxdp-*.h5")),
-                test_outliers=tuple(path for folder in test for path in sorted(folder.glob("outlier-*.h5"))),
-                config=TrainingConfig(),
-                start_from=start,
-                largest_line_offset=largest_line_offset,
-                allow_overlap=allow_overlap,
-                test_workers=workers,
-            ),
-            manifest,
+        former = Bundle.load(found.locate(bundle))
+        recipe = BundleRecipe(
+            name=name or former.manifest.name,
+            version=version,
+            training=(),
+            outliers=(),
+            calibration=tuple(path for folder in calibration for path in find_shards(folder, "cxdp-*.h5")),
+            lines=() if lines is None else find_shards(lines, "cxdp-*.h5"),
+            test=tuple(path for folder in test for path in find_shards(folder, "cxdp-*.h5")),
+            test_outliers=tuple(path for folder in test for path in sorted(folder.glob("outlier-*.h5"))),
+            config=TrainingConfig(),
+            largest_line_offset=largest_line_offset,
+            allow_overlap=allow_overlap,
+            test_workers=workers,
         )
         with counted_progress() as progress:
             task = progress.add_task("calibrating and testing", total=None)
             path, evaluation = calibrate_anew(
-                recipe, found.root, work, lambda done, of: progress.update(task, completed=done, total=of)
+                former, recipe, found.root, work, lambda done, of: progress.update(task, completed=done, total=of)
             )
         if promote:
             found.promote("production", f"{recipe.name}/{recipe.version}")

@@ -22,7 +22,8 @@ from braggwatch.models.cxdp.classifier import BundleClassifier, Classifier
 from braggwatch.models.cxdp.nuisance_augmentation import measured_copy
 from braggwatch.models.verdict import Outcome
 from braggwatch.services.batch.executors import one_core_each
-from braggwatch.services.cxdp.training.shard_making import LiveFraming, live_preprocessing
+from braggwatch.services.cxdp.training.live_framing import LiveFraming
+from braggwatch.services.cxdp.training.shard_making import live_preprocessing
 from braggwatch.sim.crystallography.fcc import g_dot_b
 from braggwatch.sim.cxdp.datasets import DatasetSpec, Sample, read_shard, store_samples, write_shard
 from braggwatch.sim.cxdp.given_particles import Measurement, ParticleObject, Rescan, visible_lines

@@ -8,7 +8,6 @@ from braggwatch.models.bundling.manifest import Separation
 from braggwatch.models.cxdp.evaluation import Evaluation
 from braggwatch.models.cxdp.group_scores import SURE, GroupScore, Share
 from braggwatch.models.cxdp.lines_anywhere import FAR, FAR_AREA, LinesAnywhere
-from braggwatch.models.cxdp.unclassed import PERFECT
 from braggwatch.models.uncertainty.risk_coverage import RiskCoverage
 from braggwatch.services.cxdp.training.separation import statement
 from braggwatch.services.cxdp.training.training_facts import TrainingFacts
@@ -171,7 +170,7 @@ def _table(title: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
     rows = [
         [
             s.group,
-            _patterns(s),
+            s.patterns,
             _interval(s.accuracy, s.low, s.high),
             *(_share(one) for one in (s.named, s.named_right, s.confidently_wrong)),
         ]
@@ -180,14 +179,9 @@ def _table(title: str, scores: Sequence[GroupScore], *, distance: bool) -> str:
     if distance:
         columns.append("of the wrong, called perfect")
         for row, s in zip(rows, scores, strict=True):
-            row.append(f"{s.wrong_as.get(PERFECT, 0)} of {sum(s.wrong_as.values())}")
+            row.append(s.wrong_as_perfect)
     lines = [[title, *columns], ["---"] * (len(columns) + 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _patterns(s: GroupScore) -> str:
-    everything = s.samples if s.named is None else s.named.patterns
-    return str(s.samples) if everything == s.samples else f"{s.samples} of {everything}"
 
 
 def _share(share: Share | None) -> str:

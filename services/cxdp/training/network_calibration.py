@@ -12,8 +12,8 @@ from braggwatch.models.bundling.finishing import CalibratedGraph, calibrated_gra
 from braggwatch.models.bundling.manifest import InputSpec, VisibleRegion
 from braggwatch.models.cxdp.calibration import run_volumes
 from braggwatch.models.cxdp.classifier import BundleClassifier
-from braggwatch.models.cxdp.peak_checks import measure_peak
 from braggwatch.models.cxdp.visible_region import fit_visible_region
+from braggwatch.models.cxdp.volume.peak_checks import measure_peak
 from braggwatch.models.networks.factory import NamedClasses
 from braggwatch.models.runtimes.base import Runtime
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
@@ -113,7 +113,7 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, fringe_period_vo
         limits = volumes.of(good).volume_limits()
         kept[:] = volumes.within(limits)
         infos = [info for info, keep in zip(samples.infos, kept, strict=True) if keep]
-        fit = fit_trust(
+        return fit_trust(
             volumes.of(kept).outputs,
             samples.labels[kept],
             [crystal_of(info) for info in infos],
@@ -123,8 +123,7 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, fringe_period_vo
             outlier_head=_outlier_head(network),
             outlier_quantile=recipe.outlier_quantile,
             claimed=[info.line_distance <= recipe.claimed_offset for info in infos],
-        )
-        return replace(fit, thresholds=fit.thresholds.model_copy(update={"volume": limits}))
+        ).with_volume_limits(limits)
 
     graph = calibrated_graph(
         NamedClasses(network, len(CLASSES)), InputSpec(fringe_period_voxels=fringe_period_voxels), calibrate

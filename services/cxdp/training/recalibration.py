@@ -26,17 +26,20 @@ from braggwatch.sim.whole_file import writing
 
 
 def recalibrate(
+    former: Bundle,
     recipe: BundleRecipe,
     root: Path,
     work: Path,
     on_shard: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, Evaluation]:
-    """Calibrate the network of ``recipe.start_from`` and write it as a new version, with report.html in ``work``.
+    """Calibrate a bundle's network and write it as a new version, with report.html in ``work``.
 
     Parameters
     ----------
+    former
+        The bundle, whose thresholds of confidence and significance and number of symmetry copies are kept.
     recipe
-        Without training shards: its calibration, lines, test and limits.
+        Without training shards: its calibration, lines, test and other limits.
     root
         Folder of bundles.
     on_shard
@@ -48,15 +51,19 @@ def recalibrate(
         If the version is taken, calibration and test share crystals with each other or with what the bundle is known
         to have learnt from, and the recipe doesn't allow it, or its weights are of no network known here.
     BundleError
-        If the bundle to start from isn't sound, or classifies something else.
+        If the bundle classifies something else.
     ShardError
         If a shard is damaged.
     """
-    if recipe.start_from is None:
-        raise ValueError("there is no bundle to calibrate anew")
     check_new_bundle(root, recipe.name, recipe.version)
-    former = Bundle.load(recipe.start_from)
     former.require_task(DEFECT_TASK)
+    recipe = replace(
+        recipe,
+        start_from=former.path,
+        copies=former.manifest.symmetry_copies,
+        confidence=former.manifest.thresholds.confidence,
+        significance=former.manifest.thresholds.significance,
+    )
     checked = recipe_separation(recipe)
     require_separation(checked, allow=recipe.allow_overlap)
     for path in dict.fromkeys((*recipe.calibration, *recipe.lines, *recipe.test, *recipe.test_outliers)):
@@ -101,14 +108,4 @@ def _written(
     )
     return finish_bundle(
         root, calibrated.graph, statement, trained=calibrated.network, golden=calibrated.golden, card=lambda _: card
-    )
-
-
-def recalibration_recipe(recipe: BundleRecipe, former: Manifest) -> BundleRecipe:
-    """Return a recipe with the former bundle's thresholds and number of symmetry copies."""
-    return replace(
-        recipe,
-        copies=former.symmetry_copies,
-        confidence=former.thresholds.confidence,
-        significance=former.thresholds.significance,
     )

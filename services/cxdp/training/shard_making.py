@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.preprocess.peak_centre import peak_centre
 from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_arrays
-from braggwatch.callbacks.cxdp.preprocess.scale import estimate_size
 from braggwatch.services.batch.executors import run_shards
 from braggwatch.services.batch.shards import ShardDone
+from braggwatch.services.cxdp.training.live_framing import LiveFraming
 from braggwatch.sim.cxdp.crystal.zoo import ZOO_KINDS
 from braggwatch.sim.cxdp.datasets import (
     CrystalSource,
@@ -75,19 +74,6 @@ def live_preprocessing(
     if preprocessed.quality.invalid_reason is not None:
         return None, preprocessed.quality.invalid_reason
     return preprocessed.intensity, ""
-
-
-class LiveFraming:
-    """Scale and centre by the estimators of live data (see `sim.cxdp.grid_patterns.Framing`)."""
-
-    def size_nm(self, intensity: NDArray[np.float32], step_inv_nm: float) -> float | None:
-        """Estimate L from the autocorrelation."""
-        estimate = estimate_size(intensity, 2 * np.pi * step_inv_nm / 10.0)
-        return None if estimate is None else estimate.size_nm
-
-    def centre(self, intensity: NDArray[np.float32], fringe_voxels: float) -> NDArray[np.float64]:
-        """Return the windowed centre of mass; the window covers two fringes."""
-        return peak_centre(intensity, min(2.0 * fringe_voxels, 16.0))
 
 
 @dataclass(frozen=True, slots=True)

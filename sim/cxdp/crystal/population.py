@@ -13,7 +13,7 @@ from braggwatch.sim.crystallography.fcc import BURGERS, Miller, family, g_dot_b
 from braggwatch.sim.crystallography.lattices import IDEAL_C_OVER_A, LATTICES, Lattice, LatticeName
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec, Element
 from braggwatch.sim.cxdp.crystal.dislocations import LineSpec, SlipVectors, line_frame
-from braggwatch.sim.cxdp.crystal.shapes import ShapeSpec, make_polyhedron, sample_grid
+from braggwatch.sim.cxdp.crystal.shapes import ShapeSpec, make_polyhedron
 from braggwatch.sim.cxdp.crystal.strain import NO_STRAIN, StrainSpec
 from braggwatch.sim.errors import InputError
 
@@ -304,12 +304,8 @@ def line_anywhere(spec: CrystalSpec, line: LineSpec, population: PopulationSpec,
         surface is the silhouette's rim in that direction.
     """
     shape = make_polyhedron(spec.shape, np.random.default_rng(spec.seed))
-    corners = shape.corners()
-    box = np.prod(corners.max(axis=0) - corners.min(axis=0))
-    grid = sample_grid(corners.min(axis=0), corners.max(axis=0), _SILHOUETTE_SAMPLES)
-    inside = grid[shape.inside(grid)]
-    size = float(box * len(inside) / len(grid)) ** (1 / 3)
-    across = (inside - inside.mean(axis=0)) @ line_frame(line)[[1, 0]].T / size
+    inside, volume = shape.sampled(_SILHOUETTE_SAMPLES)
+    across = (inside - inside.mean(axis=0)) @ line_frame(line)[[1, 0]].T / volume ** (1 / 3)
     cells = np.unique(np.rint(across / _SILHOUETTE_CELL).astype(np.int64), axis=0)
     place = (cells[int(rng.integers(len(cells)))] + rng.uniform(-0.5, 0.5, size=2)) * _SILHOUETTE_CELL
     if population.line_positions == "distance":

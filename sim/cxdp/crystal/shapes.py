@@ -104,12 +104,23 @@ class Polyhedron:
         """Return the volume: exact for facets alone, of a rounded body from 64 samples across it (to about 1 %)."""
         from scipy.spatial import ConvexHull  # slow to import
 
-        corners = self.corners()
         if self.rounding is None:
-            return float(ConvexHull(corners).volume)
-        grid = sample_grid(corners.min(axis=0), corners.max(axis=0), _ROUND_SAMPLES)
-        box = float(np.prod(corners.max(axis=0) - corners.min(axis=0)))
-        return box * float(np.mean(self.inside(grid)))
+            return float(ConvexHull(self.corners()).volume)
+        return self.sampled(_ROUND_SAMPLES)[1]
+
+    def sampled(self, samples: int) -> tuple[NDArray[np.float64], float]:
+        """Return points evenly spread over the body, (N, 3) float64, and the volume that they stand for.
+
+        Parameters
+        ----------
+        samples
+            Along each edge of the box about the corners.
+        """
+        corners = self.corners()
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        grid = sample_grid(low, high, samples)
+        inside = grid[self.inside(grid)]
+        return inside, float(np.prod(high - low) * len(inside) / len(grid))
 
     def depth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of each of (N, 3) points to the nearest facet, (N,) float64, positive inside."""

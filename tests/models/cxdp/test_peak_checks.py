@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from braggwatch.models.bundling.manifest import PeakLimits
-from braggwatch.models.cxdp.peak_checks import fit_peak_limits, lost, measure_peak, second_peaks
+from braggwatch.models.cxdp.volume.peak_checks import fit_peak_limits, lost, measure_peak, second_peaks
 
 PERIOD = 3.5
 

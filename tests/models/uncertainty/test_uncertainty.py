@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import softmax
 
 from braggwatch.models.cxdp.calibration import CalibrationVolumes
-from braggwatch.models.cxdp.volume_checks import (
+from braggwatch.models.cxdp.volume.volume_checks import (
     VolumeMeasures,
     fit_volume_limits,
     measure_volume,
@@ -199,7 +199,7 @@ def test_the_whole_fit_holds_out_groups_and_passes_its_own_quantile() -> None:
     measure = VolumeMeasures(0.5, 0.01, 3.0, 100.0)
     outputs = CalibrationOutputs(logits.astype(np.float32), features.astype(np.float32))
     volumes = CalibrationVolumes(outputs, (measure,) * 120, fringe_period_voxels=3.5)
-    fitted = volumes.with_volume_limits(fit_trust(outputs, labels, groups, ood_quantile=0.9))
+    fitted = fit_trust(outputs, labels, groups, ood_quantile=0.9).with_volume_limits(volumes.volume_limits())
     inside = sample_scores(fitted.arrays.detector, features)
     assert (inside <= fitted.thresholds.ood).mean() >= 0.9
     assert fitted.thresholds.volume is not None

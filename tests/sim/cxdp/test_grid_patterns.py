@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braggwatch.services.cxdp.training.shard_making import LiveFraming
+from braggwatch.services.cxdp.training.live_framing import LiveFraming
 from braggwatch.sim.crystallography.lattices import LATTICES, LatticeName
 from braggwatch.sim.cxdp.artefacts import ArtefactSpec
 from braggwatch.sim.cxdp.crystal import PopulationSpec, build_crystal, random_crystal_spec

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braggwatch.services.cxdp.training.shard_making import LiveFraming, live_preprocessing
+from braggwatch.services.cxdp.training.live_framing import LiveFraming
+from braggwatch.services.cxdp.training.shard_making import live_preprocessing
 from braggwatch.sim.cxdp.artefacts import unmeasured
 from braggwatch.sim.cxdp.crystal.build import CrystalSpec
 from braggwatch.sim.cxdp.dataset_spec import DatasetSpec, Sample

@@ -69,40 +69,77 @@ def second_peak_radius(fringe_period_voxels: float) -> float:
     return 3.0 * fringe_period_voxels
 
 
-def measure_volume(counts: NDArray[np.floating], second_peak_radius_voxels: float) -> VolumeMeasures:
+@dataclass(frozen=True, slots=True)
+class SmoothedVolume:
+    """A volume and its 3×3×3 box averages, which all measures of it start from.
+
+    Attributes
+    ----------
+    counts, averages
+        (n0, n1, n2) float32 in C order.
+    place
+        Flat index of the largest average.
+    total
+        Sum of the averages.
+    """
+
+    counts: NDArray[np.float32]
+    averages: NDArray[np.float32]
+    place: int
+    total: float
+
+    @classmethod
+    def of(cls, counts: NDArray[np.floating]) -> SmoothedVolume:
+        """Average a volume.
+
+        Parameters
+        ----------
+        counts
+            (n0, n1, n2) finite, non-negative, not all zero.
+
+        Raises
+        ------
+        ValueError
+            If the volume is not three-dimensional, or has no positive, finite maximum.
+        """
+        from braggwatch.models.cxdp.volume.volume_kernels import smooth_with_peak  # numba: bundles are read without
+
+        volume = np.asarray(counts, dtype=np.float32)
+        if volume.ndim != 3:
+            raise ValueError(f"a volume has three axes, got shape {volume.shape}")
+        volume = np.ascontiguousarray(volume)
+        smoothed = cls(volume, *smooth_with_peak(volume))
+        if not volume.size or not np.isfinite(smoothed.total) or smoothed.peak <= 0.0:
+            raise InputError("the volume has no positive, finite maximum")
+        return smoothed
+
+    @property
+    def peak(self) -> float:
+        """The largest average."""
+        return float(self.averages.flat[self.place])
+
+
+def measure_volume(volume: NDArray[np.floating] | SmoothedVolume, second_peak_radius_voxels: float) -> VolumeMeasures:
     """Measure one volume.
 
     Parameters
     ----------
-    counts
-        (n0, n1, n2) finite, non-negative, not all zero.
+    volume
+        Counts as `SmoothedVolume.of` takes them, with its errors, or what it made of them.
     second_peak_radius_voxels
         See :func:`second_peak_radius`.
-
-    Raises
-    ------
-    ValueError
-        If the volume is not three-dimensional, or has no positive, finite maximum.
     """
-    from braggwatch.models.cxdp.volume_kernels import (
-        measure_around_peak,
-        smooth_with_peak,
-    )  # numba: bundles are read without
+    from braggwatch.models.cxdp.volume.volume_kernels import measure_around_peak  # numba: bundles are read without
 
-    volume = np.asarray(counts, dtype=np.float32)
-    if volume.ndim != 3:
-        raise ValueError(f"a volume has three axes, got shape {volume.shape}")
-    smooth, place, total = smooth_with_peak(np.ascontiguousarray(volume))
-    peak = float(smooth.flat[place]) if volume.size else 0.0
-    if not np.isfinite(total) or peak <= 0.0:
-        raise InputError("the volume has no positive, finite maximum")
-    *centre, farthest, beyond = measure_around_peak(smooth, place, second_peak_radius_voxels)
-    middle = np.array(volume.shape) // 2
+    smoothed = volume if isinstance(volume, SmoothedVolume) else SmoothedVolume.of(volume)
+    averages, peak = smoothed.averages, smoothed.peak
+    *centre, farthest, beyond = measure_around_peak(averages, smoothed.place, second_peak_radius_voxels)
+    middle = np.array(averages.shape) // 2
     return VolumeMeasures(
         centre_offset_voxels=float(np.linalg.norm(np.array(centre) - middle)),
         second_peak_ratio=beyond / peak,
         half_extent_voxels=float(np.sqrt(farthest)),
-        peak_to_mean=peak / max(total / smooth.size, 1e-30),
+        peak_to_mean=peak / max(smoothed.total / averages.size, 1e-30),
     )
 
 

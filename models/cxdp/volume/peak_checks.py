@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from braggwatch.models.bundling.manifest import PeakLimits, RingLimit
+from braggwatch.models.cxdp.volume.volume_checks import SmoothedVolume
 from braggwatch.sim.errors import InputError
 
 RING_FRINGES = (2.5, 3.0, 4.0, 5.0, 6.0)
@@ -56,13 +57,13 @@ class PeakMeasures:
     hole_ratio: float
 
 
-def measure_peak(counts: NDArray[np.floating], fringe_period_voxels: float) -> PeakMeasures:
+def measure_peak(counts: NDArray[np.floating] | SmoothedVolume, fringe_period_voxels: float) -> PeakMeasures:
     """Measure one peak.
 
     Parameters
     ----------
     counts
-        (64, 64, 64) finite, non-negative, not all zero, the peak at voxel (32, 32, 32).
+        (64, 64, 64) finite, non-negative, not all zero, the peak at voxel (32, 32, 32); or smoothed already.
     fringe_period_voxels
         That the volume was made at.
 
@@ -71,26 +72,22 @@ def measure_peak(counts: NDArray[np.floating], fringe_period_voxels: float) -> P
     ValueError
         If the volume is no cube of at least 64 voxels a side, or has no positive, finite maximum.
     """
-    from braggwatch.models.cxdp.peak_kernels import (
+    from braggwatch.models.cxdp.volume.peak_kernels import (
         autocorrelation_moments,
         fringe_dips,
         rings_and_holes,
     )  # numba: bundles are read without
-    from braggwatch.models.cxdp.volume_kernels import smooth_with_peak
 
-    volume = np.ascontiguousarray(counts, dtype=np.float32)
-    if volume.ndim != 3 or len(set(volume.shape)) != 1 or volume.shape[0] < 2 * _SHAPE_VOXELS:
+    smoothed = counts if isinstance(counts, SmoothedVolume) else SmoothedVolume.of(counts)
+    volume, smooth, peak = smoothed.counts, smoothed.averages, smoothed.peak
+    if len(set(volume.shape)) != 1 or volume.shape[0] < 2 * _SHAPE_VOXELS:
         raise ValueError(f"a peak is measured in a cube of at least {2 * _SHAPE_VOXELS} voxels, got {volume.shape}")
-    smooth, place, total = smooth_with_peak(volume)
-    peak = float(smooth.flat[place])
-    if not np.isfinite(total) or peak <= 0.0:
-        raise InputError("the volume has no positive, finite maximum")
     step = 0.5 * fringe_period_voxels
     farthest = min(_FARTHEST_VOXELS, volume.shape[0] // 2 - 2.0 - step)
     dips = fringe_dips(volume, smooth, _NEAREST_FRINGE * fringe_period_voxels, farthest, step, _DIP_VOXELS)
     holes = np.zeros(_HOLE_VOXELS, dtype=np.float32)
     table = _ring_table(volume.shape[0], fringe_period_voxels)
-    rings = rings_and_holes(volume, smooth, place, table, len(RING_FRINGES), _EMPTY, holes)
+    rings = rings_and_holes(volume, smooth, smoothed.place, table, len(RING_FRINGES), _EMPTY, holes)
     low, high = (volume.shape[0] - _SHAPE_VOXELS) // 2, (volume.shape[0] + _SHAPE_VOXELS) // 2
     transform = np.asarray(fft.rfftn(volume[low:high, low:high, low:high]), dtype=np.complex64)
     axes = np.linalg.eigvalsh(autocorrelation_moments(transform, _SHAPE_NOISE))
