@@ -19,6 +19,9 @@ _CHUNK = 2
 """Volumes at a time on the CPU: what is worked on stays in the cache."""
 _GAUSSIAN_FROM = 30.0
 """Expected counts from which Poisson's law is drawn as a rounded normal one, skewness < 0.2."""
+_INVERSION_BELOW, _INVERSION_TERMS = 0.3, 5
+"""Expected counts below which six counts or more, once in 1e6 voxels, are taken for five."""
+_LEAST_WEIGHT = 1e-9
 _MOST_ALIENS = 2
 
 
@@ -173,6 +176,8 @@ def _blurred(rate: Tensor, draws: Tensor, ranges: NuisanceRanges) -> Tensor:
     sigmas = ranges.fringe_period * _between(ranges.blur, draws[chosen, 1:4])
     # the discrete Gaussian of a narrow sigma, its weights normalised, is narrower than meant: no matter here
     weights = torch.exp(-0.5 * squares / sigmas[:, :, None, None] ** 2)
+    # what a sum in single precision doesn't feel: denormal numbers make the product twenty times slower
+    weights = weights.masked_fill(weights < _LEAST_WEIGHT, 0.0)
     weights = weights / weights.sum(dim=-1, keepdim=True)
     rate[chosen] = _along_axes(rate[chosen], [weights[:, axis] for axis in range(3)])
     return rate
@@ -215,11 +220,24 @@ def _apply_gains(rate: Tensor, draws: Tensor, generator: torch.Generator, ranges
 
 
 def _poisson(rate: Tensor, generator: torch.Generator) -> Tensor:
-    many = rate > _GAUSSIAN_FROM
-    counts = torch.poisson(rate.masked_fill(many, 0.0), generator=generator)
-    normal = torch.randn(rate.shape, generator=generator, device=rate.device)
+    """Draw counts: below `_INVERSION_BELOW`, where most voxels are, by inversion, a quarter of the library's time."""
+    flat = rate.reshape(-1)
+    uniform = torch.rand(flat.shape, generator=generator, device=rate.device)
+    term = torch.exp(-flat)
+    reached = term.clone()
+    counts = (uniform > reached).float()
+    for number in range(1, _INVERSION_TERMS):
+        term *= flat / number
+        reached += term
+        counts += uniform > reached
+    others = (flat >= _INVERSION_BELOW).nonzero()[:, 0]
+    theirs = flat[others]
+    many = theirs > _GAUSSIAN_FROM
+    normal = torch.randn(theirs.shape, generator=generator, device=rate.device)
     # a normal law that reaches six sigma, once in 1e8 voxels, goes below no counts, and log1p to no number
-    return torch.where(many, torch.round(rate + torch.sqrt(rate) * normal).clamp_min(0.0), counts)
+    gaussian = torch.round(theirs + torch.sqrt(theirs) * normal).clamp_min(0.0)
+    counts[others] = torch.where(many, gaussian, torch.poisson(theirs.masked_fill(many, 0.0), generator=generator))
+    return counts.reshape(rate.shape)
 
 
 def _cut_gaps(counts: Tensor, draws: Tensor, ranges: NuisanceRanges) -> None:

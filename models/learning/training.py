@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from braggwatch.models.learning.device import check_device
+from braggwatch.models.learning.prepared_batches import PreparedBatch, PreparedBatches
 from braggwatch.models.learning.presentation import Presentation
 from braggwatch.models.learning.run_identity import run_identity
 from braggwatch.models.learning.run_lock import only_training_in
@@ -130,18 +129,21 @@ def _train(
         state.restore(checkpoint, config)
         logger.warning("%s", _taken_up(checkpoint, state, config))
     trim_log(folder / LOG_FILE, state.step)
-    stream = batches(len(source), config.batch, config.seed, state.step)
+    order = batches(len(source), config.batch, config.seed, state.step)
     watched = Feed(validation, config.device)
     feed = Feed(source, config.device)
     began = time.monotonic() - state.seconds
-    with writing(folder / LOG_FILE), (folder / LOG_FILE).open("a", encoding="utf-8") as log:
+    with (
+        writing(folder / LOG_FILE),
+        (folder / LOG_FILE).open("a", encoding="utf-8") as log,
+        PreparedBatches(feed, order, config, presentation, state.generator.get_state()) as stream,
+    ):
         while not _is_finished(state, config):
-            chosen = next(stream)
-            batch = feed.batch(chosen)
+            batch = next(stream)
             try:
-                record = _step(state, batch, config, presentation)
+                record = _step(state, batch, config)
             except TrainingDivergedError:
-                _blame_samples(source, chosen, batch[0])
+                _blame_samples(source, batch)
                 raise
             if on_step is not None:
                 on_step(state.step, record["loss"])
@@ -180,10 +182,10 @@ def _taken_up(checkpoint: Path, state: TrainingState, config: TrainingConfig) ->
     return f"goes on from {checkpoint} at step {state.step} of {config.steps}"
 
 
-def _blame_samples(source: Source, chosen: NDArray[np.int64], samples: Tensor) -> None:
+def _blame_samples(source: Source, batch: PreparedBatch) -> None:
     """Name the samples that hold what is no number, where they are why the loss is none."""
-    finite = samples.flatten(1).isfinite().all(dim=1).cpu().numpy()
-    bad = [whereabouts(source, int(index)) for index in chosen[~finite]]
+    finite = batch.samples.flatten(1).isfinite().all(dim=1).cpu().numpy()
+    bad = [whereabouts(source, int(index)) for index in batch.indices[~finite]]
     if bad:
         raise InputError(f"a sample holds values that are no numbers, so nothing can be learnt: {', '.join(bad)}")
 
@@ -199,21 +201,14 @@ def _optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimize
     return kinds[config.optimiser](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _step(
-    state: TrainingState,
-    batch: tuple[Tensor, Tensor, Tensor],
-    config: TrainingConfig,
-    presentation: Presentation,
-) -> dict[str, float]:
+def _step(state: TrainingState, batch: PreparedBatch, config: TrainingConfig) -> dict[str, float]:
     rate = rate_at(state.step, config)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    volumes, truth, clean = batch
-    shown = presentation.to_learn(volumes, clean, config, state.generator)
     state.model.train()
-    with torch.autocast(shown.device.type, torch.bfloat16, enabled=config.bf16):
-        logits, _ = state.model(shown)
-    loss = functional.cross_entropy(logits.float(), truth, label_smoothing=config.label_smoothing)
+    with torch.autocast(batch.shown.device.type, torch.bfloat16, enabled=config.bf16):
+        logits, _ = state.model(batch.shown)
+    loss = functional.cross_entropy(logits.float(), batch.truth, label_smoothing=config.label_smoothing)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingDivergedError(f"the loss is {value} at step {state.step + 1}: try a smaller learning rate")
@@ -226,6 +221,7 @@ def _step(
         # half precision overflows now and then in the backward pass: one such step would spoil all weights for good
         logger.warning("step %d: the gradient is no finite number; its update is left out", state.step + 1)
     _average(state.averaged, state.model, min(config.ema, (state.step + 1) / (state.step + 10)))
+    state.generator.set_state(batch.random_state)
     state.step += 1
     return {"step": state.step, "loss": value, "rate": rate}
 

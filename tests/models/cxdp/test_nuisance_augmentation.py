@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 from torch import Tensor
 
 from braggwatch.models.cxdp.nuisance_augmentation import DEFAULT_RANGES, NuisanceRanges, measure_clean, measured_copy
@@ -69,6 +70,20 @@ def test_the_noise_is_poissonian_at_few_and_at_many_counts() -> None:
         inner = counts(measured_copy(flat, generator(), ranges))[:, 8:56, 8:56, 8:56]
         assert inner.mean() == pytest.approx(level, rel=0.005)
         assert inner.var() == pytest.approx(level, rel=0.02)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.29, 0.31, 2.0, 29.0, 31.0])
+def test_counts_follow_poissons_law_at_every_rate(rate: float) -> None:
+    volumes = torch.full((1, 64, 64, 64), float(np.log1p(rate)))
+    volumes[0, 32, 32, 32] = float(np.log1p(1e5))
+    measured = np.rint(counts(measured_copy(volumes, generator(), NOTHING)).numpy().ravel()).astype(int)
+    voxels = measured.size
+    most = int(poisson.ppf(1 - 1e-3, rate))
+    seen = np.bincount(measured, minlength=most + 1)[: most + 1] / voxels
+    expected = poisson.pmf(np.arange(most + 1), rate)
+    # the rounded normal law that takes over at 30 counts is off by its skewness
+    skewness = 0.0 if rate < 30 else 0.03 * expected.max()
+    assert np.abs(seen - expected).max() < 5 * np.sqrt(expected.max() / voxels) + skewness
 
 
 def test_without_any_effect_only_noise_is_added() -> None:
