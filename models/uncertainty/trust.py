@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from braggwatch.models.bundling.manifest import Thresholds, VolumeLimits
 from braggwatch.models.uncertainty.calibration import checked_labels, fit_temperature, mean_log_probabilities
 from braggwatch.models.uncertainty.conformal import ConformalCalibration
+from braggwatch.models.uncertainty.named_right import confidence_for_each_class
 from braggwatch.models.uncertainty.ood import MahalanobisDetector, ood_threshold, sample_scores
 from braggwatch.models.uncertainty.outlier_head import OutlierHead
 from braggwatch.sim.errors import InputError
@@ -163,6 +164,8 @@ def fit_trust(
     outlier_head: OutlierHead | None = None,
     outlier_quantile: float = 0.995,
     claimed: ArrayLike | None = None,
+    named_right: float | None = None,
+    names: tuple[str, ...] = (),
 ) -> FittedTrust:
     """Fit temperature, conformal scores, the OOD detector and their thresholds on one held-out set.
 
@@ -192,11 +195,16 @@ def fit_trust(
     claimed
         (N,) bool, the samples that prediction sets speak of; None: all. A class some of whose samples nobody can tell
         from another's would else stay in nearly every set.
+    named_right
+        Share of the names that must be right, in each class by itself: raises ``confidence`` to what that takes.
+    names
+        Of the classes, for the error where no confidence is enough.
 
     Raises
     ------
-    ValueError
-        If shapes disagree, a class is absent, or a fold leaves a class without samples.
+    InputError
+        If shapes disagree, a class is absent, a fold leaves a class without samples, or the samples don't show
+        ``named_right`` at any confidence.
     """
     samples, _, classes = outputs.logits.shape
     index = checked_labels(labels, samples, classes)
@@ -219,22 +227,28 @@ def fit_trust(
         detector = MahalanobisDetector.fit(outputs.features[~inside], index[~inside], shrinkage)
         held_out[inside] = sample_scores(detector, outputs.features[inside])
     detector = MahalanobisDetector.fit(outputs.features, index, shrinkage)
+    conformal = ConformalCalibration.fit(probabilities[spoken_of], index[spoken_of])
+    farthest = ood_threshold(held_out, ood_quantile)
+    foreign: float | None = None
+    passes = held_out <= farthest
+    if outlier_head is not None:
+        outlier_scores = outlier_head.score(outputs.logits, outputs.features)
+        foreign = ood_threshold(outlier_scores, outlier_quantile)
+        passes &= outlier_scores <= foreign
+    if named_right is not None:
+        best = probabilities.argmax(axis=1)
+        alone = [
+            conformal.prediction_set(one, significance) == (name,)
+            for one, name in zip(probabilities, best, strict=True)
+        ]
+        named = passes & np.asarray(alone, dtype=bool)
+        asked = confidence_for_each_class(
+            probabilities[named].max(axis=1), best[named], index[named], names, named_right
+        )
+        confidence = max(confidence, asked)
     levels = np.array(_QUANTILE_LEVELS)
     return FittedTrust(
         temperature=temperature,
-        arrays=TrustArrays(
-            detector,
-            ConformalCalibration.fit(probabilities[spoken_of], index[spoken_of]),
-            levels,
-            np.quantile(held_out, levels),
-            outlier_head,
-        ),
-        thresholds=Thresholds(
-            confidence=confidence,
-            ood=ood_threshold(held_out, ood_quantile),
-            significance=significance,
-            foreign=None
-            if outlier_head is None
-            else ood_threshold(outlier_head.score(outputs.logits, outputs.features), outlier_quantile),
-        ),
+        arrays=TrustArrays(detector, conformal, levels, np.quantile(held_out, levels), outlier_head),
+        thresholds=Thresholds(confidence=confidence, ood=farthest, significance=significance, foreign=foreign),
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from braggwatch.services.cli.console import clear_errors, counted_progress, error_console
-from braggwatch.services.cli.cxdp.train_command import Lines
+from braggwatch.services.cli.cxdp.train_command import Lines, NamedRight
 
 
 def recalibrate(
@@ -22,6 +22,7 @@ def recalibrate(
         list[Path], typer.Option("--test", help="Folder of test shards, of crystals used nowhere else; again for more.")
     ],
     lines: Lines = None,
+    named_right: NamedRight = None,
     largest_line_offset: Annotated[
         float | None,
         typer.Option(
@@ -73,6 +74,7 @@ def recalibrate(
             config=TrainingConfig(),
             largest_line_offset=largest_line_offset,
             allow_overlap=allow_overlap,
+            named_right=named_right,
             test_workers=workers,
         )
         with counted_progress() as progress:

@@ -25,7 +25,17 @@ Lines = Annotated[
         "found (sim/populations/lines-to-the-rim.json); else those of the calibration.",
     ),
 ]
-"""For each command that calibrates."""
+NamedRight = Annotated[
+    float | None,
+    typer.Option(
+        "--named-right",
+        min=0.5,
+        max=0.999,
+        help="Share of the named classes that must be right on the calibration, in each class by itself, e.g. 0.98: "
+        "the confidence asked for is raised to what that takes. Else it is 0.7.",
+    ),
+]
+"""Both for each command that calibrates."""
 _STEPS = 8000
 
 
@@ -49,6 +59,7 @@ def train(
         ),
     ] = None,
     lines: Lines = None,
+    named_right: NamedRight = None,
     name: Annotated[str, typer.Option("--name", help="Name of the bundle.")] = "cxdp-fcc",
     work: Annotated[
         Path,
@@ -156,6 +167,7 @@ def train(
             split=split,
             largest_line_offset=largest_line_offset,
             allow_overlap=allow_overlap,
+            named_right=named_right,
             test_workers=workers,
         )
         with counted_progress() as progress:

@@ -42,6 +42,9 @@ class BundleRecipe:
         Prediction sets, and so a class that is named, speak of lines up to this far from the centre, in cube roots of
         the volume: further out a line may look like none, and no set would ever leave it out. How far out lines are
         found is measured beside it (`visible_region` of the manifest).
+    named_right
+        Share of the names that must be right on the calibration, in each class by itself: raises ``confidence`` to what
+        that takes; None: it stays.
     confidence, ood_quantile, outlier_quantile
         Probability below which the verdict is ``unsure``; shares of in-distribution patterns that pass the gate on
         feature distance and the gate on the outlier class.
@@ -65,6 +68,7 @@ class BundleRecipe:
     allow_overlap: bool = False
     claimed_offset: float = 0.4
     copies: SymmetryCopies = 4
+    named_right: float | None = None
     confidence: float = 0.7
     significance: float = 0.05
     ood_quantile: float = 0.999

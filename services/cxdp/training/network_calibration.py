@@ -123,6 +123,8 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, fringe_period_vo
             outlier_head=_outlier_head(network),
             outlier_quantile=recipe.outlier_quantile,
             claimed=[info.line_distance <= recipe.claimed_offset for info in infos],
+            named_right=recipe.named_right,
+            names=CLASSES,
         ).with_volume_limits(limits)
 
     graph = calibrated_graph(
