@@ -107,8 +107,10 @@ def classify(
                     _draw(report, picture, len(results))
                 if as_json:
                     write_json(report.result)
-        if not as_json and (results or not unrecorded):
+        if not as_json and results:
             show(console(), results)
+        if not results and not unrecorded:
+            say(f"{file.name} holds no scan: 'braggwatch inspect {file.name}' lists what it holds")
         for run in unrecorded:
             say(run.in_words)
         if len(unrecorded) > 1:

@@ -52,7 +52,8 @@ def doctor(
         runs: tuple[RunContents, ...] = ()
         with error_console().status("looking") as status:
             results = list(examine(settings, without=() if recording is None else ("stream",)))
-            if from_ is not None:
+            connected = all(result.status is not Status.FAIL for result in results if result.name == "stream")
+            if from_ is not None and connected:
                 status.update(f"reading {from_}" if recording is not None else f"listening to {from_}")
                 runs = _heard(settings, recording, listen)
                 results += examine_documents(settings, runs)
