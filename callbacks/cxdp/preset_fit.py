@@ -36,7 +36,7 @@ def _lines(preset: GeometryPreset, contents: RunContents) -> Iterator[FitLine]:
     yield _signal(f"scanned circle {preset.scanned}", scanned, contents, moving=True)
     for signal in preset_signals(preset):
         if signal != scanned:
-            yield _signal("geometry", signal, contents)
+            yield _signal("geometry value", signal, contents)
     for name, field in (("monitor_field", preset.monitor_field), ("transmission_field", preset.transmission_field)):
         if field is not None:
             found = _where(field, contents)
