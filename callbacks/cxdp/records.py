@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
@@ -273,8 +274,8 @@ class ProvisionalVerdict(BaseModel):
         return self.card.html()
 
 
-LiveRecord = ScreeningResult | ProvisionalVerdict
-"""What is published live: records of ended runs and provisional verdicts on runs in progress."""
+LiveRecord = ScreeningResult | ProvisionalVerdict | UnrecordedRun
+"""What is published live: records of ended runs, provisional verdicts on runs in progress, runs without a record."""
 
 
 def _in_words(record: ScreeningResult | ProvisionalVerdict) -> str:

@@ -95,16 +95,6 @@ class RunAssembly:
         """Tell whether a stream has the preset's detector, or might have: its descriptor was lost."""
         return self._documents.may_be_scan
 
-    @property
-    def data_keys(self) -> Mapping[str, frozenset[str]]:
-        """Stream → the data keys that its descriptors name."""
-        return self._documents.data_keys
-
-    @property
-    def scan_id(self) -> int | None:
-        """Scan number of the start document, None where it has none."""
-        return self._documents.scan_id
-
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> None:
         """Take one checked document of this run whose descriptor, resource or stream resource has come before.
 
