@@ -42,6 +42,8 @@ class AssemblyCounters:
         Ending → runs.
     frames_expected, frames_received
         Over all ended runs; frames that the documents never announced count in neither.
+    frames_contradicted
+        Of those received, frames of rocking curves that count as missing because their neighbours contradict them.
     """
 
     rejected: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -56,6 +58,7 @@ class AssemblyCounters:
     runs: Mapping[str, int] = field(default_factory=dict[str, int])
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
 
     def __add__(self, other: AssemblyCounters) -> AssemblyCounters:
         """Return the totals of both."""
@@ -72,6 +75,7 @@ class AssemblyCounters:
             runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
             frames_expected=self.frames_expected + other.frames_expected,
             frames_received=self.frames_received + other.frames_received,
+            frames_contradicted=self.frames_contradicted + other.frames_contradicted,
         )
 
 
@@ -91,6 +95,7 @@ class MutableCounters:
     newest_without_detector: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
 
     def reject(self, rejection: RejectedDocument) -> None:
         """Count an unusable document, and log why."""
@@ -112,4 +117,5 @@ class MutableCounters:
             runs=MappingProxyType(dict(self.runs)),
             frames_expected=self.frames_expected,
             frames_received=self.frames_received,
+            frames_contradicted=self.frames_contradicted,
         )
