@@ -2,9 +2,9 @@
 
 ``python docs/measure_frames_rule.py spoilt [SCANS]`` spoils one to three frames, up to five steps from the peak, of
 scans simulated as `braggwatch sim cxdp` does, of crystals that no bundle has learnt from, and counts what is named;
-``without`` in place of ``spoilt`` does so with the rule switched off, and ``good`` counts the frames of unspoilt scans
-that it leaves out. Half of the scans are of the default population, half of ``sim/populations/anywhere.json`` without
-its artefacts. A scan takes some two seconds of a core for each way to spoil it.
+``without`` in place of ``spoilt`` does so with the rule switched off. ``good`` counts the frames of unspoilt scans that
+it leaves out, of the default population and of ``sim/populations/anywhere.json`` without its artefacts. A scan takes
+some two seconds of a core for each way to spoil it.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def count_spoilt(scans: int, *, rule: bool) -> None:
     for kind in KINDS:
         tally = Counter[str]()
         for number in range(FIRST, FIRST + scans):
-            scan = simulated(POPULATIONS[number % 2], number)
+            scan = simulated(POPULATIONS[0], number)
             frames = spoilt(scan, kind, np.random.default_rng((number, KINDS.index(kind))))
             label = screened(scan, frames, rule=rule).result.verdict.label
             tally["no class" if label is None else "right" if label == scan.label else "wrong"] += 1

@@ -9,7 +9,7 @@ missing. A dark minimum of a split peak can: its counts fall and rise over sever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -121,6 +121,8 @@ def find_faults(
         zone = zone.without(places)
     faults = [FrameFault(kind, tuple(run)) for kind, indices in found.items() for run in _runs(indices)]
     for _ in range(_ROUNDS):
+        if len(zone.index) < _FEWEST:
+            break
         block = faintest_block(zone.positions, zone.signal * zone.scale, zone.noise)
         if block is None:
             break
@@ -130,7 +132,7 @@ def find_faults(
     return tuple(sorted(faults, key=lambda fault: fault.frames))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Zone:
     """The frames about the peak in order of angle, in a window about the peak.
 
@@ -144,6 +146,8 @@ class _Zone:
         (n,) usable counts of the whole frames.
     counts
         (n, pixels) those of the window, in photons or what comes nearest.
+    largest
+        The largest of them.
     scale
         (n, 1) normalisation by monitor and transmission.
     """
@@ -153,6 +157,10 @@ class _Zone:
     totals: NDArray[np.float64]
     counts: NDArray[np.float64]
     scale: NDArray[np.float64]
+    largest: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.largest = float(self.counts.max(initial=0.0))
 
     @property
     def signal(self) -> NDArray[np.float64]:
@@ -210,7 +218,7 @@ def _zone(
     shape = (frames.shape[1], frames.shape[2])
     window = centred_region(brightest_block(lit, None)[0], (_WINDOW_PX, _WINDOW_PX), shape)
     index = ordered[first:stop]
-    counts = usable_counts(window.cut(frames[index]), None).reshape(index.size, -1).astype(np.float64)
+    counts = usable_counts(window.cut(frames)[index], None).reshape(index.size, -1).astype(np.float64)
     # Some detectors count a photon as a hundred.
     photon = max(float(np.min(counts, where=counts > 0, initial=np.inf)), 1.0)
     step = float(np.median(np.diff(angles_deg[ordered])))
@@ -241,7 +249,7 @@ def _is_partly_lost(zone: _Zone, place: int) -> bool:
     expected = zone.expected(place, zone.counts)
     if expected is None:
         return False
-    bright = expected > max(_EXPECTED_COUNTS, _EXPECTED_SHARE * float(zone.counts.max()))
+    bright = expected > max(_EXPECTED_COUNTS, _EXPECTED_SHARE * zone.largest)
     there = zone.counts[place][bright] / expected[bright]
     lost = there == 0.0
     if there.size < _FEWEST_BRIGHT_PX or lost.all() or lost.mean() < _LOST_SHARE:
@@ -252,7 +260,7 @@ def _is_partly_lost(zone: _Zone, place: int) -> bool:
 def _is_clipped(zone: _Zone, place: int) -> bool:
     """Tell whether several pixels end at one count, which pixels of other frames exceed."""
     largest = zone.counts[place].max()
-    if largest < _SURE_COUNTS or largest > _CLIPPED_BELOW * zone.counts.max():
+    if largest < _SURE_COUNTS or largest > _CLIPPED_BELOW * zone.largest:
         return False
     return int(np.count_nonzero(zone.counts[place] == largest)) >= _CLIPPED_PX
 
