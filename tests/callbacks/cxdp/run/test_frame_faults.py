@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.cxdp.preprocess.preprocessing import PreprocessingSettings, preprocess_curve
+from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
+from braggwatch.callbacks.cxdp.preprocess.scan_plan import plan_scan
 from braggwatch.callbacks.cxdp.preprocess.warm_up import artificial_curve
 from braggwatch.callbacks.cxdp.run.frame_faults import FrameFault, find_faults
 from braggwatch.models.verdict import Outcome
@@ -151,7 +153,5 @@ def test_the_rule_can_be_switched_off(scan_of, bench_of) -> None:
 
 
 def test_what_was_left_out_is_a_flag_of_the_quality() -> None:
-    from dataclasses import replace
-
     curve = replace(artificial_curve(np.dtype(np.uint16)), notes=("frame 3 is blank between bright neighbours",))
-    assert preprocess_curve(curve, PreprocessingSettings(facets=False)).quality.flags[0] == curve.notes[0]
+    assert plan_scan(curve, PreprocessingSettings()).flags == curve.notes
