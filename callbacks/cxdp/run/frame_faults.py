@@ -123,7 +123,10 @@ def find_faults(
     for _ in range(_ROUNDS):
         if len(zone.index) < _FEWEST:
             break
-        block = faintest_block(zone.positions, zone.signal * zone.scale, zone.noise)
+        # Without what each pixel always has: background, and hot or dead pixels.
+        signal = zone.counts - zone.counts.min(axis=0)
+        noise = (signal.sum(axis=1) + 1.0) * zone.scale[:, 0] ** 2
+        block = faintest_block(zone.positions, signal * zone.scale, noise)
         if block is None:
             break
         places = range(block.first, block.last + 1)
@@ -161,16 +164,6 @@ class _Zone:
 
     def __post_init__(self) -> None:
         self.largest = float(self.counts.max(initial=0.0))
-
-    @property
-    def signal(self) -> NDArray[np.float64]:
-        """(n, pixels) counts without what each pixel always has: background, and hot or dead pixels."""
-        return self.counts - self.counts.min(axis=0)
-
-    @property
-    def noise(self) -> NDArray[np.float64]:
-        """(n,) variance of each frame's scaled signal, summed over the window."""
-        return (self.signal.sum(axis=1) + 1.0) * self.scale[:, 0] ** 2
 
     def without(self, places: Iterable[int]) -> _Zone:
         """Return the others."""

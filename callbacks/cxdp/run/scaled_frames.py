@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_FRAMES_A_FRINGE = np.geomspace(2.0, 16.0, 11)
+# Under two where a crystal is longer along the scan than it is thick: then its frames don't predict one another.
+_FRAMES_A_FRINGE = np.geomspace(1.2, 16.0, 12)
 _LONGEST = 4
 _FAINT = 0.7
 _EVIDENCE = 2.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from braggwatch.sim.beamline.sample import SimulatedSample
 from braggwatch.sim.beamline.world import SimulatedWorld
 from braggwatch.sim.geometry import load_preset
 
+CASES = Path(__file__).parents[4] / "shared" / "cases" / "cxdp"
 COUNT = 81
 
 
@@ -70,3 +73,12 @@ def test_three_frames_attenuated_tenfold_at_the_peak_are_named(seed: int) -> Non
     spoilt[peak - 1 : peak + 2] = np.random.default_rng(seed).binomial(spoilt[peak - 1 : peak + 2], 0.1)
     (fault,) = faults_of(spoilt, angles)
     assert (fault.kind, fault.frames) == ("attenuated", (peak - 1, peak, peak + 1))
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases aren't here")
+@pytest.mark.parametrize("name", sorted(path.stem for path in CASES.glob("*.h5")))
+def test_no_frame_of_an_independent_scan_is_contradicted(name: str) -> None:
+    with h5py.File(CASES / f"{name}.h5") as file:
+        frames, angles = np.asarray(file["/entry/data"]), np.asarray(file["/entry/th"])
+    totals = frames.sum(axis=(1, 2), dtype=np.float64)
+    assert find_faults(frames, np.ones(len(frames), bool), angles, totals, np.ones(len(frames))) == ()
