@@ -25,15 +25,18 @@ class RockingCurve:
     Attributes
     ----------
     frames
-        (N, rows, columns) counts in scan order; float32, or the detector's integer dtype; rows of absent frames zero.
+        (N, rows, columns) counts in scan order; float32, or the detector's integer dtype. Those of frames that never
+        arrived are zero.
     angles_deg
         (N,) float64 readbacks of the scanned circle; NaN where absent.
     present
-        (N,) bool, False for each frame that was expected and never arrived.
+        (N,) bool, False for each frame that was expected and never arrived, or that its neighbours contradict.
     monitor, transmission
         (N,) float64 or None.
     crop_origin
         First (row, column) of ``frames`` within the delivered frame: not (0, 0) where a large detector was cropped.
+    notes
+        What was noticed while it was put together, in words for an operator; they become flags of `Quality`.
     """
 
     run_uid: str
@@ -44,6 +47,7 @@ class RockingCurve:
     transmission: NDArray[np.float64] | None
     crop_origin: tuple[int, int]
     geometry: RockingGeometry
+    notes: tuple[str, ...] = ()
 
     @property
     def completeness(self) -> float:

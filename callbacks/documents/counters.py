@@ -42,6 +42,8 @@ class AssemblyCounters:
         Ending → runs.
     frames_expected, frames_received
         Over all ended runs; frames that the documents never announced count in neither.
+    frames_contradicted
+        Of those received, frames of rocking curves that count as missing because their neighbours contradict them.
     """
 
     rejected: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -56,6 +58,7 @@ class AssemblyCounters:
     runs: Mapping[str, int] = field(default_factory=dict[str, int])
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
 
     @property
     def without_detector(self) -> int:
@@ -77,6 +80,7 @@ class AssemblyCounters:
             runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
             frames_expected=self.frames_expected + other.frames_expected,
             frames_received=self.frames_received + other.frames_received,
+            frames_contradicted=self.frames_contradicted + other.frames_contradicted,
         )
 
 
@@ -96,6 +100,7 @@ class MutableCounters:
     newest_unrecorded: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
 
     def reject(self, rejection: RejectedDocument, run_uid: str | None = None) -> None:
         """Count an unusable document, and log why, and of which run it is where that is known."""
@@ -118,4 +123,5 @@ class MutableCounters:
             runs=MappingProxyType(dict(self.runs)),
             frames_expected=self.frames_expected,
             frames_received=self.frames_received,
+            frames_contradicted=self.frames_contradicted,
         )

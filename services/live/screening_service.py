@@ -266,6 +266,7 @@ def _totals(counters: AssemblyCounters) -> dict[str, int]:
     return {
         "frames_expected": counters.frames_expected,
         "frames_received": counters.frames_received,
+        "frames_contradicted": counters.frames_contradicted,
         "late": counters.late,
         "duplicates": counters.duplicates,
         "evictions": counters.evictions,

@@ -307,6 +307,8 @@ class RunAssembly:
         self._counters.joined_late += self._documents.start is None
         self._counters.frames_expected += run.frames_expected or received
         self._counters.frames_received += received
+        if built is not None:
+            self._counters.frames_contradicted += sum(len(fault.frames) for fault in built.faults)
         self.close()
         return run
 
