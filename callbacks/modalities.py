@@ -10,15 +10,20 @@ from operator import add
 from typing import cast
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.stream import DocumentStream
+from braggwatch.callbacks.documents.unrecorded import RunFate, UnrecordedRun, UnrecordedRuns
 from braggwatch.sim.bounded import Bounded
 
 _STARTS = 1024
 _DESCRIPTORS = 65_536
 _DESCRIBED = {"descriptor": "uid", "event": "descriptor", "stream_datum": "descriptor"}
 """Documents about single data keys → their field with the descriptor's uid."""
+
+_FATES = (RunFate.RECORDED, RunFate.OPEN, RunFate.SKIPPED, RunFate.EVICTED, RunFate.IGNORED)
+"""What counts first of the fates of one run in several streams."""
 
 
 class ModalityCallback:
@@ -35,6 +40,8 @@ class ModalityCallback:
         Limits on documents waiting for those they refer to: number and time.
     clock
         Monotonic seconds.
+    on_unrecorded
+        Called once for each run of which no stream makes a record, with the reason.
     """
 
     def __init__(
@@ -43,10 +50,17 @@ class ModalityCallback:
         settings: AssemblySettings | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_unrecorded: Callable[[UnrecordedRun], None] | None = None,
     ) -> None:
+        settings = settings or AssemblySettings()
         self._streams = tuple(streams)
-        self._counters = MutableCounters()
-        self._intake = DocumentIntake(self._take, self.expire, self._counters, settings or AssemblySettings(), clock)
+        self._clock = clock
+        counters = self._counters = MutableCounters()
+        self._unrecorded = UnrecordedRuns(
+            self._fate, self._why_unrecorded, on_unrecorded or (lambda _: None), counters, settings.run_timeout_s
+        )
+        self._intake = DocumentIntake(self._take, self.expire, counters, settings, clock, self._unrecorded)
+        self._claimants = Bounded[str, frozenset[int]](_DESCRIPTORS)
         self._starts = Bounded[str, Mapping[str, object]](_STARTS)
         self._owner_of_key = Bounded[str, dict[str, int]](_DESCRIPTORS)
         self._key_of_resource = Bounded[str, str](_DESCRIPTORS)
@@ -70,12 +84,25 @@ class ModalityCallback:
         self._intake.expire(now_monotonic)
         for stream in self._streams:
             stream.expire(now_monotonic)
+        self._unrecorded.look(now_monotonic)
 
     def flush(self) -> None:
         """End and report every open run, as at shutdown."""
         self._intake.flush()
         for stream in self._streams:
             stream.flush()
+        self._unrecorded.flush(self._clock())
+
+    def _fate(self, run_uid: str) -> RunFate:
+        """Return what became of a run in all streams: one record is enough."""
+        fates = {number: stream.fate(run_uid) for number, stream in enumerate(self._streams)}
+        if any(fates[number] is RunFate.UNKNOWN for number in self._claimants.get(run_uid, ())):
+            return RunFate.RECORDED  # that stream can't tell, but has claimed data of it
+        return next((fate for fate in _FATES if fate in fates.values()), RunFate.UNKNOWN)
+
+    def _why_unrecorded(self, contents: RunContents) -> str | None:
+        reasons = [stream.why_unrecorded(contents) for stream in self._streams]
+        return "; ".join(reason for reason in reasons if reason is not None) or None
 
     def _take(self, documents: Sequence[KnownDocument], now: float) -> None:
         for document in documents:
@@ -100,6 +127,8 @@ class ModalityCallback:
                 owners |= {key: number for key in stream.claims(start, doc) if key not in owners}
             if owners:
                 self._owner_of_key[str(doc["uid"])] = owners
+                run_uid = str(doc["run_start"])
+                self._claimants[run_uid] = self._claimants.get(run_uid, frozenset()) | set(owners.values())
             for number, stream in enumerate(self._streams):
                 if any(owner != number for owner in owners.values()):
                     stream.leave_to_others(str(doc["run_start"]))

@@ -16,6 +16,7 @@ from braggwatch.services.live.modality import LiveContext, LiveModality, Modalit
 from braggwatch.services.live.screening_service import ScreeningService
 from braggwatch.services.live.service_metrics import ServiceMetrics
 from braggwatch.services.live.sink import SinkContext
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.sadp.live.modality import open_patterns
 from braggwatch.services.settings import Settings
 from braggwatch.services.storage.result_store import ResultStore
@@ -38,6 +39,7 @@ class ComposedService:
     store: ResultStore
     modalities: tuple[LiveModality, ...]
     feedback: FeedbackDispatcher
+    unrecorded: UnrecordedBoard
     _running: ExitStack
     _everything: ExitStack
 
@@ -121,4 +123,6 @@ def compose_service(
             settings, modalities, feedback, instruments, on_beat=on_beat, on_raw_message=on_raw_message
         )
         running.callback(service.stop)
-        return ComposedService(service, store, tuple(modalities), feedback, running, everything.pop_all())
+        return ComposedService(
+            service, store, tuple(modalities), feedback, instruments.unrecorded, running, everything.pop_all()
+        )

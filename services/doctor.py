@@ -6,13 +6,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.services.settings import Settings
 
 _CONNECT_S = 3.0
@@ -45,13 +46,61 @@ class CheckResult(BaseModel):
 Check = Callable[[Settings], CheckResult]
 
 
-def examine(settings: Settings) -> Iterator[CheckResult]:
-    """Yield one result per part, in the order that data pass them; no check raises or leaves anything behind."""
+def examine(settings: Settings, without: Collection[str] = ()) -> Iterator[CheckResult]:
+    """Yield one result per part, in the order that data pass them; no check raises or leaves anything behind.
+
+    Parameters
+    ----------
+    without
+        Names of parts to leave out.
+    """
     for name, check in _CHECKS.items():
+        if name in without:
+            continue
         try:
             yield check(settings)
         except Exception as error:  # noqa: BLE001 - every failure is reported, a library's own errors included
             yield CheckResult(name=name, status=Status.FAIL, finding=f"{type(error).__name__}: {error}")
+
+
+def examine_documents(settings: Settings, runs: Sequence[RunContents]) -> Iterator[CheckResult]:
+    """Yield what the documents of runs hold, and whether the preset that the settings name fits the newest scan.
+
+    Parameters
+    ----------
+    runs
+        Oldest first, as heard or recorded.
+    """
+    from braggwatch.callbacks.cxdp.preset_fit import preset_fit
+    from braggwatch.services.cxdp.preset import chosen_preset
+
+    if not runs:
+        yield CheckResult(
+            name="documents",
+            status=Status.WARN,
+            finding="no document of a run came",
+            advice="start a scan while the doctor listens (--listen SECONDS), or give a recording: --from FILE",
+        )
+        return
+    run = next((one for one in reversed(runs) if one.images), runs[-1])
+    motors = f"; motors {', '.join(run.motors)}" if run.motors else ""
+    yield CheckResult(
+        name="documents",
+        status=Status.OK if run.images else Status.WARN,
+        finding=f"run {run.named} has {run.in_words}{motors}",
+        advice=None if run.images else "no key looks like detector frames: add the detector to the plan",
+    )
+    try:
+        preset = chosen_preset(settings)
+    except (LookupError, ValueError, OSError):
+        return  # the check of the geometry has said so
+    for line in preset_fit(preset, run):
+        yield CheckResult(
+            name=line.name,
+            status=Status.OK if line.problem is None else Status.WARN if line.optional else Status.FAIL,
+            finding=f"{line.field}: {line.found or 'missing'}",
+            advice=line.problem,
+        )
 
 
 def _packages(settings: Settings) -> CheckResult:
@@ -119,16 +168,24 @@ def _stream(settings: Settings) -> CheckResult:
 
 
 def _geometry(settings: Settings) -> CheckResult:
-    from braggwatch.sim.geometry import load_preset, preset_names
+    from braggwatch.services.cxdp.preset import chosen_preset
+    from braggwatch.sim.geometry import preset_names
 
+    if settings.screening.geometry is None:
+        return CheckResult(
+            name="geometry",
+            status=Status.WARN,
+            finding="no geometry preset: rocking curves get no class; a geometry is never assumed",
+            advice=f"give --geometry, or set [screening] geometry: one of {', '.join(preset_names())} or a preset file",
+        )
     try:
-        preset = load_preset(settings.screening.geometry)
+        preset = chosen_preset(settings)
     except (LookupError, ValueError, OSError) as error:
         return CheckResult(
             name="geometry",
             status=Status.FAIL,
             finding=str(error),
-            advice=f"set [screening] geometry to one of {', '.join(preset_names())} or to a preset file",
+            advice=f"give --geometry, or set [screening] geometry: one of {', '.join(preset_names())} or a preset file",
         )
     return CheckResult(name="geometry", status=Status.OK, finding=f"preset {preset.name}: {preset.detector_field}")
 

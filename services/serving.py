@@ -70,6 +70,7 @@ def serve(settings: Settings, *, on_beat: Callable[[], None] | None = None) -> G
                 settings.page,
                 epoch=composed.store.epoch,
                 watchers=lambda: composed.watchers,
+                unrecorded=composed.unrecorded,
             ),
             listener,
         )

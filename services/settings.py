@@ -7,6 +7,7 @@ override one value of a site's file.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
@@ -23,6 +24,7 @@ from braggwatch.models.uncertainty.prior import checked_prior
 from braggwatch.services.settings_error import SettingsError
 from braggwatch.services.stream.codec import PayloadFormat
 from braggwatch.services.stream.stream_settings import CurveKeys, StreamSettings, normalise_address
+from braggwatch.sim.validated import validated
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -67,7 +69,11 @@ class PreprocessingChoices(_Group):
 class ScreeningSettings(_Group):
     """Geometry, model and deadlines of the pipeline."""
 
-    geometry: str = Field(default="34idc", description="Name of a geometry preset, or path of a preset file.")
+    geometry: str | None = Field(
+        default=None,
+        description="Name of a geometry preset, or path of a preset file. None: rocking curves get no class, and their "
+        "records say what the documents hold.",
+    )
     model: str = Field(default="production", description="Name or alias of a bundle in the registry, or its path.")
     sadp_bundle: str = Field(
         default="sadp",
@@ -98,6 +104,12 @@ class ScreeningSettings(_Group):
     )
     expire_interval_s: float = Field(default=0.25, gt=0, description="How often deadlines of open runs are looked at.")
     stop_deadline_s: float = Field(default=10.0, ge=0, description="Time for queued runs when asked to stop.")
+
+    @field_validator("geometry")
+    @classmethod
+    def _blank_is_none(cls, geometry: str | None) -> str | None:
+        # An unset variable that a container passes on arrives as an empty text.
+        return geometry if geometry is not None and geometry.strip() else None
 
     @field_validator("prior")
     @classmethod
@@ -268,3 +280,26 @@ def load_settings(path: Path | None = None) -> Settings:
         source = str(path) if path is not None else "environment"
         lines = [f"  {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise SettingsError("\n".join([f"{source}: {len(lines)} wrong setting(s)", *lines])) from error
+
+
+def override(settings: Settings, **groups: Mapping[str, object | None]) -> Settings:
+    """Return the settings with what was given on a command line, validated as a file's would be.
+
+    Parameters
+    ----------
+    groups
+        Name of a group → its fields; None leaves a field as it is.
+
+    Raises
+    ------
+    InputError
+        If a value is wrong; the text names the field.
+    """
+    changed: dict[str, object] = {}
+    for name, options in groups.items():
+        given = {key: value for key, value in options.items() if value is not None}
+        if given:
+            group = getattr(settings, name)
+            with validated(f"options of {name}"):
+                changed[name] = type(group).model_validate({**group.model_dump(), **given})
+    return settings.model_copy(update=changed)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
 from braggwatch.models.valid_text import SoundText
@@ -24,15 +25,18 @@ class RockingCurve:
     Attributes
     ----------
     frames
-        (N, rows, columns) counts in scan order; float32, or the detector's integer dtype; rows of absent frames zero.
+        (N, rows, columns) counts in scan order; float32, or the detector's integer dtype. Those of frames that never
+        arrived are zero.
     angles_deg
         (N,) float64 readbacks of the scanned circle; NaN where absent.
     present
-        (N,) bool, False for each frame that was expected and never arrived.
+        (N,) bool, False for each frame that was expected and never arrived, or that its neighbours contradict.
     monitor, transmission
         (N,) float64 or None.
     crop_origin
         First (row, column) of ``frames`` within the delivered frame: not (0, 0) where a large detector was cropped.
+    notes
+        What was noticed while it was put together, in words for an operator; they become flags of `Quality`.
     """
 
     run_uid: str
@@ -43,6 +47,7 @@ class RockingCurve:
     transmission: NDArray[np.float64] | None
     crop_origin: tuple[int, int]
     geometry: RockingGeometry
+    notes: tuple[str, ...] = ()
 
     @property
     def completeness(self) -> float:
@@ -273,8 +278,8 @@ class ProvisionalVerdict(BaseModel):
         return self.card.html()
 
 
-LiveRecord = ScreeningResult | ProvisionalVerdict
-"""What is published live: records of ended runs and provisional verdicts on runs in progress."""
+LiveRecord = ScreeningResult | ProvisionalVerdict | UnrecordedRun
+"""What is published live: records of ended runs, provisional verdicts on runs in progress, runs without a record."""
 
 
 def _in_words(record: ScreeningResult | ProvisionalVerdict) -> str:

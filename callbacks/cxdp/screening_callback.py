@@ -15,23 +15,23 @@ from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.cxdp.run.assembly import RunAssembly
 from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
 from braggwatch.callbacks.cxdp.run.judging import CurveJudge
+from braggwatch.callbacks.cxdp.run.missing_detector import missing_detector
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
-from braggwatch.callbacks.cxdp.run.without_detector import RunsWithoutDetector
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.run_sorter import RunSorter
+from braggwatch.callbacks.documents.unrecorded import RunFate, UnrecordedRun, UnrecordedRuns
 from braggwatch.models.cxdp.classifier import Classifier
 from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.valid_text import sound_text
 from braggwatch.models.verdict import Outcome, Verdict
-from braggwatch.sim.bounded import Bounded
 from braggwatch.sim.geometry.model import GeometryPreset
 
 logger = logging.getLogger(__name__)
 
-_LEFT_TO_OTHERS = 65_536
 _OUTCOMES = {
     Ending.PARTIAL: Outcome.PARTIAL,
     Ending.INVALID: Outcome.INVALID,
@@ -43,10 +43,10 @@ _OUTCOMES = {
 class ScreeningCallback:
     """Classifies every rocking curve it sees; can be used alone with ``RE.subscribe(ScreeningCallback(...))``.
 
-    Runs without the preset's detector are ignored: counted and logged (`RunsWithoutDetector`), unless another callback
-    makes their record (`leave_to_others`). Derived runs are skipped. A run joined late, i.e. without its start
-    document, gets a record with outcome ``invalid`` unless its descriptors show that it has no detector; so does a
-    derived run joined late, as it can't be distinguished from a raw one.
+    Runs without the preset's detector and derived runs get no record; they are counted, logged and told of
+    (``on_unrecorded``). A run joined late, i.e. without its start document, gets a record with outcome ``invalid``
+    unless its descriptors show that it has no detector; so does a derived run joined late, as it can't be
+    distinguished from a raw one.
 
     It never raises into the RunEngine: unusable documents are counted (`counters`), and a failure is an outcome.
     ``on_report`` is called once for each run, in the caller's thread, with the final record.
@@ -63,6 +63,8 @@ class ScreeningCallback:
         Makes provisional verdicts; None: runs are only classified when they end.
     allow_untrained
         Name classes of crystals that the classifier's bundle wasn't trained for (`CurveJudge`).
+    on_unrecorded
+        Called once for each run that ends without a record, with the reason; derived runs only if they hold frames.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class ScreeningCallback:
         mirror: FrameMirror | None = None,
         provisional: ProvisionalScreening | None = None,
         allow_untrained: bool = False,
+        on_unrecorded: Callable[[UnrecordedRun], None] | None = None,
     ) -> None:
+        self._preset = preset
         self._mirror = mirror
         self._provisional = provisional
         self._preprocessor = preprocessor
@@ -90,10 +94,11 @@ class ScreeningCallback:
         def make_run(uid: str, now: float) -> RunAssembly:
             return RunAssembly(uid, preset, settings, counters, now, self._take_ended, mirror)
 
-        self._without_detector = RunsWithoutDetector(preset, counters)
-        self._left_to_others = Bounded[str, None](_LEFT_TO_OTHERS)
-        self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs, self._note_ignored)
-        self._intake = DocumentIntake(self.take, self.expire, counters, settings, clock)
+        self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs)
+        self._unrecorded = UnrecordedRuns(
+            self.fate, self.why_unrecorded, on_unrecorded or _nobody, counters, settings.run_timeout_s
+        )
+        self._intake = DocumentIntake(self.take, self.expire, counters, settings, clock, self._unrecorded)
         self._report_failures = 0
 
     @property
@@ -117,8 +122,15 @@ class ScreeningCallback:
         return self._report_failures
 
     def leave_to_others(self, run_uid: str) -> None:
-        """Take note that another callback makes a record of this run, so that it isn't logged as without detector."""
-        self._left_to_others[run_uid] = None
+        """Do nothing: whether another callback makes a record of this run is asked where all of them are known."""
+
+    def fate(self, run_uid: str) -> RunFate:
+        """Return what became of a run."""
+        return self._sorter.fate(run_uid)
+
+    def why_unrecorded(self, contents: RunContents) -> str:
+        """Say that the preset's detector is missing, and what the run has instead."""
+        return missing_detector(self._preset, contents)
 
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
@@ -146,18 +158,15 @@ class ScreeningCallback:
         """Retry unread files and report runs whose grace period or timeout is over; call it about once a second."""
         self._intake.expire(now_monotonic)
         self._sorter.expire(now_monotonic)
+        self._unrecorded.look(now_monotonic)
 
     def flush(self) -> None:
         """End and report every open run, as at shutdown."""
         self._sorter.flush(self._clock())
         self._intake.flush()
-
-    def _note_ignored(self, run: RunAssembly, now: float) -> None:
-        if run.uid not in self._left_to_others:
-            self._without_detector.note(run.uid, run.scan_id, run.data_keys, now)
+        self._unrecorded.flush(self._clock())
 
     def _take_ended(self, run: AssembledRun) -> None:
-        self._without_detector.recorded()
         try:
             self._on_report(self._judge(run))
         except Exception:
@@ -227,6 +236,10 @@ class ScreeningCallback:
             stage_seconds=stages,
         )
         return ScreeningReport(result, model_input, run.rocking_curve)
+
+
+def _nobody(run: UnrecordedRun) -> None:
+    """Tell nobody: it is counted and logged."""
 
 
 def _partial(verdict: Verdict, reason: str) -> Verdict:

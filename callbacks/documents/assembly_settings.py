@@ -55,6 +55,11 @@ class AssemblySettings(BaseModel):
     peak_guard_fraction: float = Field(
         default=0.1, gt=0, le=1, description="Nor if a missing frame's neighbour exceeds this fraction of the maximum."
     )
+    leave_out_contradicted: bool = Field(
+        default=True,
+        description="Frames of a rocking curve that their neighbours contradict count as missing: blank, repeated, "
+        "saturated, partly lost or attenuated ones.",
+    )
     min_frames: int = Field(default=3, ge=1, description="A curve with fewer frames is invalid.")
     stationary_tolerance: float = Field(
         default=2e-3,

@@ -34,14 +34,16 @@ class AssemblyCounters:
         Runs whose start document was lost.
     ignored_runs, skipped_runs
         Runs without any of the expected detectors; derived runs (``original_run_uid``).
-    without_detector
-        Ignored runs without the preset's detector for which no other callback makes a record.
-    newest_without_detector
-        What the newest of them contains and what the preset expects; None once a later run has its record.
+    unrecorded
+        Cause → runs that ended without a record of any kind.
+    newest_unrecorded
+        Which was the newest of them, and why; None once a later run has its record.
     runs
         Ending → runs.
     frames_expected, frames_received
         Over all ended runs; frames that the documents never announced count in neither.
+    frames_contradicted
+        Of those received, frames of rocking curves that count as missing because their neighbours contradict them.
     """
 
     rejected: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -51,11 +53,17 @@ class AssemblyCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
-    without_detector: int = 0
-    newest_without_detector: str | None = None
+    unrecorded: Mapping[str, int] = field(default_factory=dict[str, int])
+    newest_unrecorded: str | None = None
     runs: Mapping[str, int] = field(default_factory=dict[str, int])
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
+
+    @property
+    def without_detector(self) -> int:
+        """Runs without a record that had no frames of the detector looked for, or no data."""
+        return self.unrecorded.get("no_detector", 0) + self.unrecorded.get("no_data", 0)
 
     def __add__(self, other: AssemblyCounters) -> AssemblyCounters:
         """Return the totals of both."""
@@ -67,11 +75,12 @@ class AssemblyCounters:
             joined_late=self.joined_late + other.joined_late,
             ignored_runs=self.ignored_runs + other.ignored_runs,
             skipped_runs=self.skipped_runs + other.skipped_runs,
-            without_detector=self.without_detector + other.without_detector,
-            newest_without_detector=self.newest_without_detector or other.newest_without_detector,
+            unrecorded=MappingProxyType(Counter(self.unrecorded) + Counter(other.unrecorded)),
+            newest_unrecorded=self.newest_unrecorded or other.newest_unrecorded,
             runs=MappingProxyType(Counter(self.runs) + Counter(other.runs)),
             frames_expected=self.frames_expected + other.frames_expected,
             frames_received=self.frames_received + other.frames_received,
+            frames_contradicted=self.frames_contradicted + other.frames_contradicted,
         )
 
 
@@ -87,15 +96,17 @@ class MutableCounters:
     joined_late: int = 0
     ignored_runs: int = 0
     skipped_runs: int = 0
-    without_detector: int = 0
-    newest_without_detector: str | None = None
+    unrecorded: Counter[str] = field(default_factory=Counter[str])
+    newest_unrecorded: str | None = None
     frames_expected: int = 0
     frames_received: int = 0
+    frames_contradicted: int = 0
 
-    def reject(self, rejection: RejectedDocument) -> None:
-        """Count an unusable document, and log why."""
+    def reject(self, rejection: RejectedDocument, run_uid: str | None = None) -> None:
+        """Count an unusable document, and log why, and of which run it is where that is known."""
         self.rejected[rejection.reason] += 1
-        logger.warning("document rejected (%s): %s", rejection.reason, rejection)
+        of_run = "" if run_uid is None else f" of run {run_uid}"
+        logger.warning("document%s rejected (%s): %s", of_run, rejection.reason, rejection)
 
     def snapshot(self) -> AssemblyCounters:
         """Return the counts as they are now."""
@@ -107,9 +118,10 @@ class MutableCounters:
             joined_late=self.joined_late,
             ignored_runs=self.ignored_runs,
             skipped_runs=self.skipped_runs,
-            without_detector=self.without_detector,
-            newest_without_detector=self.newest_without_detector,
+            unrecorded=MappingProxyType(dict(self.unrecorded)),
+            newest_unrecorded=self.newest_unrecorded,
             runs=MappingProxyType(dict(self.runs)),
             frames_expected=self.frames_expected,
             frames_received=self.frames_received,
+            frames_contradicted=self.frames_contradicted,
         )

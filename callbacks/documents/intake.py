@@ -12,6 +12,7 @@ from braggwatch.callbacks.documents.counters import MutableCounters
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, check
 from braggwatch.callbacks.documents.event_pages import array_bytes, parts
 from braggwatch.callbacks.documents.run_references import PARENTS, RunReferences
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRuns
 from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class DocumentIntake:
         Limits on documents waiting for their parents: number, bytes and time.
     clock
         Monotonic seconds.
+    unrecorded
+        Sees every document, refused ones too, and notices the runs that end without a record.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class DocumentIntake:
         counters: MutableCounters,
         settings: AssemblySettings,
         clock: Callable[[], float],
+        unrecorded: UnrecordedRuns | None = None,
     ) -> None:
         self._hand_on = hand_on
         self._sweep = sweep
         self._counters = counters
         self._settings = settings
         self._clock = clock
+        self._unrecorded = unrecorded
         self._references = RunReferences()
         self._orphans = Bounded[int, _Orphan](
             settings.max_orphans, most_bytes=settings.max_orphan_bytes, size_of=lambda orphan: orphan.nbytes
@@ -90,6 +95,8 @@ class DocumentIntake:
         now = self._clock()
         try:
             self._hand_on(self._known(name, doc, now), now)
+            if name == "stop" and self._unrecorded is not None:
+                self._unrecorded.look(now)
             if now - self._swept >= _SWEEP_S:
                 self._sweep(now)
         except Exception:
@@ -111,13 +118,28 @@ class DocumentIntake:
 
     def _known(self, name: str, doc: Mapping[str, object], now: float) -> list[KnownDocument]:
         known: list[KnownDocument] = []
+        refusal: RejectedDocument | None = None
         try:
             check(name, doc)
             for part_name, part in parts(name, doc):
                 known += self._follow(part_name, part, now)
         except RejectedDocument as rejection:
-            self._counters.reject(rejection)
+            refusal = rejection
+        run_uid = self._note(name, doc, refusal, now)
+        if refusal is not None:
+            self._counters.reject(refusal, run_uid)
         return known
+
+    def _note(self, name: str, doc: Mapping[str, object], refusal: RejectedDocument | None, now: float) -> str | None:
+        """Let it be noticed if the document's run ends without a record; return its uid where it is known."""
+        if self._unrecorded is None:
+            return None
+        try:
+            return self._unrecorded.take(name, doc, None if refusal is None else str(refusal), now)
+        except Exception:
+            # It reads what no check has passed: nothing in it may cost a document.
+            logger.exception("what a document %r says of its run could not be read", name)
+            return None
 
     def _follow(self, name: str, doc: Mapping[str, object], now: float) -> Iterator[KnownDocument]:
         """Yield a document, then those that waited for it; if it has to wait itself, keep it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
@@ -12,6 +11,7 @@ from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import MutableCounters
 from braggwatch.callbacks.documents.document_checks import RejectedDocument
 from braggwatch.callbacks.documents.intake import KnownDocument
+from braggwatch.callbacks.documents.unrecorded import RunFate
 from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
@@ -81,19 +81,6 @@ class Run(Protocol):
 RunT = TypeVar("RunT", bound=Run)
 
 
-class _Closed(Enum):
-    """What happened to a run that is no longer open."""
-
-    ENDED = auto()
-    """It has its record."""
-    EVICTED = auto()
-    """Evicted for lack of room, before it showed any data; if more documents arrive, it counts as joined late."""
-    IGNORED = auto()
-    """It had none of the data looked for."""
-    SKIPPED = auto()
-    """It is a derived run."""
-
-
 class RunSorter(Generic[RunT]):
     """Sorts documents into runs and ends each run once.
 
@@ -113,9 +100,8 @@ class RunSorter(Generic[RunT]):
     counters
         Counters to update.
     max_open_runs
-        Runs held open at once; the idlest is evicted first.
-    on_ignored
-        Called with each ignored run and the time.
+        Runs held open at once; the idlest is evicted first. One evicted before it showed any data counts as joined late
+        if more of it arrives.
     """
 
     def __init__(
@@ -124,15 +110,13 @@ class RunSorter(Generic[RunT]):
         settings: AssemblySettings,
         counters: MutableCounters,
         max_open_runs: int,
-        on_ignored: Callable[[RunT, float], None] | None = None,
     ) -> None:
         self._make_run = make_run
         self._settings = settings
         self._counters = counters
         self._max_open_runs = max_open_runs
-        self._on_ignored = on_ignored
         self._runs: dict[str, RunT] = {}
-        self._closed = Bounded[str, _Closed](_REMEMBERED)
+        self._closed = Bounded[str, RunFate](_REMEMBERED)
 
     @property
     def runs(self) -> Mapping[str, RunT]:
@@ -143,6 +127,10 @@ class RunSorter(Generic[RunT]):
     def nbytes(self) -> int:
         """Bytes of frames held by all open runs."""
         return sum(run.nbytes for run in self._runs.values())
+
+    def fate(self, run_uid: str) -> RunFate:
+        """Return what became of a run."""
+        return RunFate.OPEN if run_uid in self._runs else self._closed.get(run_uid, RunFate.UNKNOWN)
 
     def take(self, documents: Sequence[KnownDocument], now: float) -> None:
         """Pass documents to their runs, and end the runs that are then complete."""
@@ -170,9 +158,9 @@ class RunSorter(Generic[RunT]):
                 self._conclude(run, forced)
             elif run.is_wanted(now):
                 run.give_up("the service stopped before the run did", timed_out=True)
-                self._remove(run, _Closed.ENDED)
+                self._remove(run, RunFate.RECORDED)
             else:
-                self._ignore(run, now)
+                self._ignore(run)
 
     def _runs_of(self, document: KnownDocument, now: float) -> list[RunT]:
         """Return the open runs that get a document; opens its run if new."""
@@ -180,18 +168,18 @@ class RunSorter(Generic[RunT]):
         if uid is None:
             return list(self._runs.values())
         closed = self._closed.get(uid)
-        if closed is _Closed.EVICTED and name != "stop":
+        if closed is RunFate.EVICTED and name != "stop":
             del self._closed[uid]
         elif closed is not None:
-            self._counters.late += closed in (_Closed.ENDED, _Closed.EVICTED)
+            self._counters.late += closed in (RunFate.RECORDED, RunFate.EVICTED)
             return []
         known = self._runs.get(uid)
         if name == "start" and document.doc.get("original_run_uid") is not None:
             self._counters.skipped_runs += 1
             if known is not None:
                 known.close()
-                self._remove(known, _Closed.SKIPPED)
-            self._closed[uid] = _Closed.SKIPPED
+                self._remove(known, RunFate.SKIPPED)
+            self._closed[uid] = RunFate.SKIPPED
             return []
         if known is None:
             self._make_room(now)
@@ -213,12 +201,12 @@ class RunSorter(Generic[RunT]):
                 run.poll(now)
             silent = now - run.last_document > self._settings.run_timeout_s
             if not run.is_wanted(now) and (run.has_stopped or silent):
-                self._ignore(run, now)
+                self._ignore(run)
             elif run.conclude(now):
-                self._remove(run, _Closed.ENDED)
+                self._remove(run, RunFate.RECORDED)
         except Exception as error:
             logger.exception("run %s could not be handled", run.uid)
-            self._remove(run, _Closed.ENDED)
+            self._remove(run, RunFate.RECORDED)
             run.give_up(f"assembling the run failed: {type(error).__name__}: {error}"[:300], timed_out=False)
 
     def _make_room(self, now: float) -> None:
@@ -239,19 +227,17 @@ class RunSorter(Generic[RunT]):
         logger.warning("run %s evicted: %s", run.uid, reason)
         if run.is_wanted(now):
             run.give_up(f"evicted: {reason}", timed_out=False)
-            self._remove(run, _Closed.ENDED)
+            self._remove(run, RunFate.RECORDED)
         else:
             run.close()
-            self._remove(run, _Closed.EVICTED)
+            self._remove(run, RunFate.EVICTED)
 
-    def _ignore(self, run: RunT, now: float) -> None:
+    def _ignore(self, run: RunT) -> None:
         run.close()
-        self._remove(run, _Closed.IGNORED)
+        self._remove(run, RunFate.IGNORED)
         self._counters.ignored_runs += 1
-        if self._on_ignored is not None:
-            self._on_ignored(run, now)
 
-    def _remove(self, run: RunT, closed: _Closed) -> None:
+    def _remove(self, run: RunT, closed: RunFate) -> None:
         self._runs.pop(run.uid, None)
         self._closed[run.uid] = closed
 

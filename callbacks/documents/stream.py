@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.callbacks.documents.counters import AssemblyCounters
 from braggwatch.callbacks.documents.intake import KnownDocument
+from braggwatch.callbacks.documents.unrecorded import RunFate
 
 
 class DocumentStream(Protocol):
@@ -33,6 +35,14 @@ class DocumentStream(Protocol):
     def leave_to_others(self, run_uid: str) -> None:
         """Take note that another stream has claimed data keys of this run, and makes a record of it."""
         ...
+
+    def fate(self, run_uid: str) -> RunFate:  # noqa: ARG002 for those who know more
+        """Return what became of a run; a kind that can't tell has the runs whose data keys it claimed left to it."""
+        return RunFate.UNKNOWN
+
+    def why_unrecorded(self, contents: RunContents) -> str | None:  # noqa: ARG002
+        """Say what was looked for and not found in a run without a record; None if there is nothing to say."""
+        return None
 
     def expire(self, now_monotonic: float) -> None:
         """End what is over; call it about once a second."""

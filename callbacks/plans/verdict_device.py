@@ -11,14 +11,15 @@ from ophyd_async.core import (
 )
 
 from braggwatch.callbacks.plans.verdict_plans import PlanVerdict
-from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_none
+from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_reason
 
 
 class VerdictDevice(StandardReadable):
     """When triggered, waits for the verdict on the run named by `target`; can then be read like a detector.
 
     Set ``target`` to the raw run's uid, then trigger and read. Without an answer within ``timeout_s`` the signals
-    take the safe default: no class, outcome ``no_answer``. A trigger doesn't fail if the service is down.
+    take the safe default: no class, outcome ``no_answer``, or ``no_record`` if the service gives this run none (the log
+    says why). A trigger doesn't fail if the service is down.
 
     ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
     document carries a NaN. ``blind_directions`` is -1 where unknown: 0 says that the reflection sees every direction.
@@ -45,8 +46,8 @@ class VerdictDevice(StandardReadable):
     async def trigger(self) -> None:
         """Wait for the verdict on the run named by `target` and show it."""
         run_uid = await self.target.get_value()
-        result = await final_or_none(self._source, run_uid, self._timeout_s)
-        self._show(PlanVerdict.no_answer(run_uid) if result is None else PlanVerdict.of(result))
+        answer = await final_or_reason(self._source, run_uid, self._timeout_s)
+        self._show(PlanVerdict.of_answer(answer, run_uid))
 
     def _show(self, verdict: PlanVerdict) -> None:
         self._set_run_uid(verdict.run_uid)

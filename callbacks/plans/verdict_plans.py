@@ -12,7 +12,8 @@ import bluesky.plans as bp
 from bluesky.protocols import Movable, Readable
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
-from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_none
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
+from braggwatch.callbacks.plans.verdict_source import VerdictSource, final_or_reason
 from braggwatch.models.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class PlanVerdict:
     label
         The class; None if there is no reliable one.
     outcome
-        As `Outcome`, or ``"no_answer"``.
+        As `Outcome`, or ``"no_answer"``, or ``"no_record"`` with the reason: the service gives this run none.
     completeness
         Received over expected frames, None where unknown.
     model_id
@@ -61,8 +62,8 @@ class PlanVerdict:
 
     @property
     def answered(self) -> bool:
-        """Whether this is from the service's record, not the plan's default."""
-        return self.outcome != NO_ANSWER
+        """Whether this is from the service's record of the run."""
+        return self.outcome not in (NO_ANSWER, NO_RECORD)
 
     @classmethod
     def of(cls, result: ScreeningResult) -> PlanVerdict:
@@ -81,13 +82,28 @@ class PlanVerdict:
         )
 
     @classmethod
+    def of_answer(cls, answer: ScreeningResult | UnrecordedRun | None, run_uid: str) -> PlanVerdict:
+        """Make one from what was answered: a record, the reason why there is none, or nothing."""
+        if answer is None:
+            return cls.no_answer(run_uid)
+        return cls.of(answer) if isinstance(answer, ScreeningResult) else cls.no_record(answer)
+
+    @classmethod
     def no_answer(cls, run_uid: str) -> PlanVerdict:
         """Return the safe default: no class, outcome ``"no_answer"``."""
         return cls(run_uid, None, NO_ANSWER, None, None, None, "no verdict within the time")
 
+    @classmethod
+    def no_record(cls, run: UnrecordedRun) -> PlanVerdict:
+        """Return what a plan is told of a run that gets no record: no class, outcome ``"no_record"``, the reason."""
+        return cls(run.run_uid, None, NO_RECORD, None, None, None, run.reason)
+
 
 NO_ANSWER = "no_answer"
 """Outcome of a plan verdict that no service gave."""
+
+NO_RECORD = "no_record"
+"""Outcome of a plan verdict on a run that the service gives no record."""
 
 
 def wait_for_verdict(
@@ -96,7 +112,7 @@ def wait_for_verdict(
     """Wait for the verdict on a run; a plan stub.
 
     The RunEngine stays responsive (pause, abort, other documents). When the time is up, or the source fails, the
-    plan continues with ``default``.
+    plan continues with ``default``; so it does as soon as the source tells that the run gets no record.
 
     Parameters
     ----------
@@ -107,17 +123,17 @@ def wait_for_verdict(
     timeout_s
         Maximum wait in seconds.
     default
-        Value to continue with; None takes `PlanVerdict.no_answer`.
+        Value to continue with; None takes `PlanVerdict.no_answer`, or `PlanVerdict.no_record` with the reason.
 
     Returns
     -------
     PlanVerdict
         The verdict or the default; the value of ``yield from``.
     """
-    result = yield from awaited(lambda: final_or_none(source, run_uid, timeout_s))
-    if result is not None:
-        return PlanVerdict.of(result)
-    return default if default is not None else PlanVerdict.no_answer(run_uid)
+    answer = yield from awaited(lambda: final_or_reason(source, run_uid, timeout_s))
+    if isinstance(answer, ScreeningResult) or default is None:
+        return PlanVerdict.of_answer(answer, run_uid)
+    return default
 
 
 def awaited(ask: Callable[[], Awaitable[_Answer | None]]) -> Generator[Msg, object, _Answer | None]:

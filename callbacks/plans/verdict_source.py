@@ -6,15 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningReport, ScreeningResult
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.sim.bounded import Bounded
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.01
 _SLACK_S = 1.0
+_QUESTION_S = 1.0
 
 _Answer = TypeVar("_Answer")
 
@@ -42,6 +44,15 @@ class ProvisionalSource(Protocol):
         ...
 
 
+@runtime_checkable
+class ReasonSource(Protocol):
+    """Tells why a run gets no record; a `VerdictSource` that can tell needn't be waited for until the time is up."""
+
+    async def unrecorded(self, run_uid: str) -> UnrecordedRun | None:
+        """Return the reason; None if the run has its record, goes on, or isn't known."""
+        ...
+
+
 async def answer_or_none(asked: Awaitable[_Answer | None], timeout_s: float, run_uid: str) -> _Answer | None:
     """Await a source's answer; None if it takes too long or fails, so that the measurement continues."""
     try:
@@ -60,10 +71,24 @@ async def final_or_none(source: VerdictSource, run_uid: str, timeout_s: float) -
     return await answer_or_none(source.wait(run_uid, timeout_s), timeout_s + _SLACK_S, run_uid)
 
 
+async def final_or_reason(
+    source: VerdictSource, run_uid: str, timeout_s: float
+) -> ScreeningResult | UnrecordedRun | None:
+    """As `final_or_none`; in place of None why the run gets no record, if the source can tell and does."""
+    result = await final_or_none(source, run_uid, timeout_s)
+    if result is not None or not isinstance(source, ReasonSource):
+        return result
+    reason = await answer_or_none(source.unrecorded(run_uid), _QUESTION_S, run_uid)
+    if reason is not None:
+        logger.warning("%s", reason.in_words)
+    return reason
+
+
 class RecentVerdicts:
     """The latest records of a `ScreeningCallback` in this process; give its `put` as ``on_report``.
 
-    For provisional verdicts, give `put_provisional` to a `ProvisionalScreening` as ``on_verdict``.
+    For provisional verdicts, give `put_provisional` to a `ProvisionalScreening` as ``on_verdict``; for runs that get no
+    record, `put_unrecorded` as ``on_unrecorded``: nobody then waits for those until the time is up.
 
     Thread-safe.
 
@@ -76,6 +101,7 @@ class RecentVerdicts:
     def __init__(self, capacity: int = 1000) -> None:
         self._results = Bounded[str, ScreeningResult](capacity)
         self._so_far = Bounded[str, ProvisionalVerdict](capacity)
+        self._unrecorded = Bounded[str, UnrecordedRun](capacity)
 
     def put(self, report: ScreeningReport) -> None:
         """Keep a report's record."""
@@ -85,6 +111,14 @@ class RecentVerdicts:
     def put_provisional(self, provisional: ProvisionalVerdict) -> None:
         """Keep a provisional verdict until the run's record arrives."""
         self._so_far[provisional.run_uid] = provisional
+
+    def put_unrecorded(self, run: UnrecordedRun) -> None:
+        """Keep why a run gets no record."""
+        self._unrecorded[run.run_uid] = run
+
+    async def unrecorded(self, run_uid: str) -> UnrecordedRun | None:
+        """Return why a run gets no record; None if it has one, goes on, or isn't known."""
+        return self._unrecorded.get(run_uid)
 
     async def so_far(self, run_uid: str) -> ProvisionalVerdict | None:
         """Return the newest provisional verdict on a run, None if there is none."""
@@ -97,13 +131,16 @@ class RecentVerdicts:
     async def wait(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:
         """Wait without blocking the event loop."""
         deadline = time.monotonic() + timeout_s
-        while (result := self.get(run_uid)) is None and time.monotonic() < deadline:
+        while (result := self.get(run_uid)) is None and self._awaits(run_uid, deadline):
             await asyncio.sleep(_POLL_S)
         return result
 
     def wait_blocking(self, run_uid: str, timeout_s: float) -> ScreeningResult | None:
         """Wait in the caller's thread."""
         deadline = time.monotonic() + timeout_s
-        while (result := self.get(run_uid)) is None and time.monotonic() < deadline:
+        while (result := self.get(run_uid)) is None and self._awaits(run_uid, deadline):
             time.sleep(_POLL_S)
         return result
+
+    def _awaits(self, run_uid: str, deadline: float) -> bool:
+        return run_uid not in self._unrecorded and time.monotonic() < deadline

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.run_sorter import RunSorter
+from braggwatch.callbacks.documents.unrecorded import RunFate
 from braggwatch.callbacks.sadp.declaration import declared_detectors
 from braggwatch.callbacks.sadp.judged_run import JudgedRun
 from braggwatch.callbacks.sadp.judging import NoPatternModel, PatternModel
@@ -83,6 +85,13 @@ class PatternCallback:
 
     def leave_to_others(self, run_uid: str) -> None:
         """Do nothing: runs without patterns are not reported."""
+
+    def fate(self, run_uid: str) -> RunFate:
+        """Return what became of a run."""
+        return self._sorter.fate(run_uid)
+
+    def why_unrecorded(self, contents: RunContents) -> None:
+        """Say nothing: runs without declared patterns are not missed."""
 
     def expire(self, now_monotonic: float) -> None:
         """Retry unread files and end the runs whose grace period or timeout is over; call it about once a second."""

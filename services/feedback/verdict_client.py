@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import logging
 import time
 from urllib.error import HTTPError, URLError
@@ -13,7 +14,8 @@ from urllib.request import Request, urlopen
 from pydantic import ValidationError
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
-from braggwatch.sim.errors import InputError
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
+from braggwatch.sim.errors import BraggwatchError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +24,14 @@ _LONG_POLL_S = 5.0
 _QUESTION_S = 0.4
 _PAUSE_S = 0.2
 _MAX_BYTES = 1_000_000
+_GONE = 410
 
 
 class HttpVerdictSource:
     """Long-polls ``GET /runs/{uid}/result?wait=`` until there is a record or the time is up.
 
-    If the service is down, the request is retried; only a refusal (401, 403) ends the wait early.
+    If the service is down, the request is retried; only a refusal (401, 403), or word that the run gets no record, ends
+    the wait early. `unrecorded` then says why.
 
     Parameters
     ----------
@@ -63,6 +67,9 @@ class HttpVerdictSource:
             except PermissionError as error:
                 logger.warning("the service refused access to the verdict on run %s: %s", run_uid, error)
                 return None
+            except _NoRecordError as error:
+                logger.warning("%s", error.run.in_words)
+                return None
             except (OSError, http.client.HTTPException, ValidationError) as error:
                 logger.debug("no verdict on run %s yet: %s", run_uid, error)
                 result = None
@@ -80,6 +87,16 @@ class HttpVerdictSource:
             logger.debug("no provisional verdict on run %s: %s", run_uid, error)
             return None
 
+    async def unrecorded(self, run_uid: str) -> UnrecordedRun | None:
+        """Return why a run gets no record; None if it has one, goes on, or the service can't be asked."""
+        try:
+            await asyncio.to_thread(self._read, run_uid, "result", _QUESTION_S)
+        except _NoRecordError as error:
+            return error.run
+        except (OSError, http.client.HTTPException, ValidationError) as error:
+            logger.debug("nothing is known of run %s: %s", run_uid, error)
+        return None
+
     def _ask(self, run_uid: str, remaining_s: float) -> ScreeningResult | None:
         query = urlencode({"wait": f"{min(remaining_s, _LONG_POLL_S):.3f}"})
         body = self._read(run_uid, f"result?{query}", remaining_s + 0.1)
@@ -95,8 +112,25 @@ class HttpVerdictSource:
             with error:
                 if error.code in (401, 403):
                     raise PermissionError(f"HTTP {error.code}") from error
+                if error.code == _GONE:
+                    raise _NoRecordError(_told_in(error.read(_MAX_BYTES))) from error
                 if error.code not in _NOT_YET:
                     logger.warning("request for run %s failed: HTTP %d", run_uid, error.code)
                 return None
         except URLError as error:
             raise OSError(str(error.reason)) from error
+
+
+class _NoRecordError(BraggwatchError):
+    """The service says that a run gets no record."""
+
+    def __init__(self, run: UnrecordedRun) -> None:
+        super().__init__(run.in_words)
+        self.run = run
+
+
+def _told_in(body: bytes) -> UnrecordedRun:
+    try:
+        return UnrecordedRun.model_validate(json.loads(body)["unrecorded"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError("the service's answer can't be read") from error

@@ -3,7 +3,7 @@
 Alive means that the pipeline's loop runs: it calls `Health.beat`; a supervisor restarts a process that is not alive.
 Ready means that every named condition was reported and none failed; degraded means ready with a limitation (such as
 the CPU in place of the accelerator). Conditions start as pending: a service is never ready before each was reported.
-Only ``housekeeping``, the maintenance between documents, is ok until a failure is reported.
+Only ``housekeeping``, the maintenance between documents, and ``geometry``, are ok until something else is reported.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from braggwatch.models.valid_text import SoundText, sound_text
 
 HOUSEKEEPING: Final = "housekeeping"
 """Name of the condition for maintenance between documents: deadlines, retries, metrics."""
+
+GEOMETRY: Final = "geometry"
+"""Name of the condition for the geometry preset of rocking curves."""
 
 
 class ConditionStatus(StrEnum):
@@ -69,7 +72,7 @@ class Health:
     Parameters
     ----------
     conditions
-        Names of the parts that must report before the service is ready, not counting ``housekeeping``.
+        Names of the parts that must report before the service is ready, not counting ``housekeeping`` and ``geometry``.
     stall_after_s
         Age of the last `beat`, in seconds, from which the process counts as stalled. Never before the first beat.
     clock
@@ -87,7 +90,7 @@ class Health:
         on_change: Callable[[bool, bool], None] | None = None,
     ) -> None:
         self._conditions = {name: Condition() for name in conditions}
-        self._conditions[HOUSEKEEPING] = Condition(status=ConditionStatus.OK)
+        self._conditions |= {name: Condition(status=ConditionStatus.OK) for name in (HOUSEKEEPING, GEOMETRY)}
         self._stall_after_s = stall_after_s
         self._clock = clock
         self._on_change = on_change

@@ -1,22 +1,24 @@
-"""The metrics, health and fallback list that every part of a running service reports to."""
+"""The metrics, health and lists that every part of a running service reports to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from braggwatch.services.live.accelerator_fallbacks import AcceleratorFallbacks
 from braggwatch.services.live.health import Health
 from braggwatch.services.live.service_metrics import NoMetrics, ServiceMetrics
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """Metrics, health, and the list of fallbacks from accelerator to CPU; each is thread-safe."""
+    """Metrics, health, fallbacks from accelerator to CPU, and runs without a record; each is thread-safe."""
 
     metrics: ServiceMetrics
     health: Health
     fallbacks: AcceleratorFallbacks
+    unrecorded: UnrecordedBoard = field(default_factory=UnrecordedBoard)
 
     @classmethod
     def of(cls, metrics: ServiceMetrics | None = None, health: Health | None = None) -> Self:

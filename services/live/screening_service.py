@@ -59,6 +59,7 @@ class ScreeningService:
         self._feedback = feedback
         self._metrics = instruments.metrics
         self._fallbacks = instruments.fallbacks
+        self._unrecorded = instruments.unrecorded
         self.health: Health = instruments.health
         self._on_beat = on_beat
         self._backlog = Backlog(settings.queue.max_documents, settings.queue.max_bytes)
@@ -67,6 +68,7 @@ class ScreeningService:
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._rejected: Counter[str] = Counter()
+        self._without_record: Counter[str] = Counter()
         self._next_tick = 0.0
         self._next_retry = 0.0
         self._failure_logged_at: dict[str, float] = {}
@@ -97,7 +99,9 @@ class ScreeningService:
         self._metrics.queue_capacity(self._settings.queue.max_documents, self._settings.queue.max_bytes)
         links = WorkerLinks(is_behind=lambda: self.is_behind, on_provisional=self._feedback.provisional)
         callback = ModalityCallback(
-            [modality.open_stream(links) for modality in self._modalities], self._settings.assembly
+            [modality.open_stream(links) for modality in self._modalities],
+            self._settings.assembly,
+            on_unrecorded=self._unrecorded.put,
         )
         # Receiving starts before the warm-up ends; documents wait in the queue.
         self._receiver.start()
@@ -225,11 +229,15 @@ class ScreeningService:
         counters = callback.counters
         self._metrics.runs_open(callback.open_runs)
         self._metrics.assembly_counters(_totals(counters))
-        self.health.remark(_RUNS, counters.newest_without_detector)
+        self.health.remark(_RUNS, counters.newest_unrecorded)
         for reason, count in counters.rejected.items():
             for _ in range(count - self._rejected[reason]):
                 self._metrics.document_rejected(reason)
             self._rejected[reason] = count
+        for cause, count in counters.unrecorded.items():
+            for _ in range(count - self._without_record[cause]):
+                self._metrics.run_unrecorded(cause)
+            self._without_record[cause] = count
 
     def _retry_store(self, now: float) -> None:
         if now < self._next_retry:
@@ -258,6 +266,7 @@ def _totals(counters: AssemblyCounters) -> dict[str, int]:
     return {
         "frames_expected": counters.frames_expected,
         "frames_received": counters.frames_received,
+        "frames_contradicted": counters.frames_contradicted,
         "late": counters.late,
         "duplicates": counters.duplicates,
         "evictions": counters.evictions,

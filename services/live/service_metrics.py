@@ -38,6 +38,9 @@ class ServiceMetrics(StreamMetrics, Protocol):
     def run_finished(self, result: ScreeningResult) -> None:
         """Record one final result: outcome, class, confidence, OOD score, latency and stage durations."""
 
+    def run_unrecorded(self, cause: str) -> None:
+        """Count one run that ended without a record, by a `Cause`."""
+
     def provisional_made(self, provisional: ProvisionalVerdict) -> None:
         """Record one provisional verdict."""
 

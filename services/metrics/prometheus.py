@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from braggwatch.callbacks.cxdp.records import ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.documents.unrecorded import Cause
 from braggwatch.callbacks.sadp.records import PatternResult, PatternRunResult
 from braggwatch.models.verdict import ModelIdentity, Outcome
 from braggwatch.services.live.service_metrics import HOUSEKEEPING_STEPS
@@ -128,6 +129,9 @@ class Metrics:
         self._without_detector = self._counter(
             "runs_without_detector", "Runs without frames of the preset's detector: they get no record."
         )
+        self._unrecorded = self._counter(
+            "runs_unrecorded", "Runs that ended without a record, by cause; derived runs among them.", "cause"
+        )
         self._assembly = self._counter("assembly_events", "Irregularities while assembling runs, by kind.", "kind")
         self._latency = self._histogram("run_latency_seconds", "Time from the last document of a run to its verdict.")
         self._stages = self._histogram("stage_duration_seconds", "Time spent in one stage.", label="stage")
@@ -137,6 +141,8 @@ class Metrics:
         self._settled = self._counter(
             "provisional_settled", "Runs whose last provisional class was kept or changed by their record.", "kept"
         )
+        for cause in Cause:
+            self._unrecorded.labels(cause.value)
         for outcome in Outcome:
             self._runs.labels(outcome.value)
         for outcome in (Outcome.CLASSIFIED, Outcome.UNSURE, Outcome.OUT_OF_DISTRIBUTION):
@@ -298,6 +304,10 @@ class Metrics:
         self._note(last_latency_s=result.latency_s)
         if verdict.model is not None:
             self.backend(verdict.model)
+
+    def run_unrecorded(self, cause: str) -> None:
+        """Count one run that ended without a record."""
+        self._unrecorded.labels(cause).inc()
 
     def provisional_made(self, provisional: ProvisionalVerdict) -> None:
         """Record one verdict on a run that goes on, and what it took."""

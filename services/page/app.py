@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 
 from braggwatch.services.live.health import Health
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.metrics.prometheus import Metrics
 from braggwatch.services.page.guard import Guard, is_loopback, login, usable_tokens
 from braggwatch.services.page.operations import operations_router
@@ -25,6 +26,7 @@ def create_app(
     *,
     epoch: int,
     watchers: Callable[[], int],
+    unrecorded: UnrecordedBoard | None = None,
 ) -> FastAPI:
     """Build the application. Starts nothing; the caller closes the arguments.
 
@@ -36,6 +38,8 @@ def create_app(
         Number of this start of the service.
     watchers
         Returns the number of clients that follow events.
+    unrecorded
+        The runs without a record; None: there are none.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def create_app(
     app = FastAPI(title="Braggwatch", version=_version(), docs_url=None, redoc_url=None)
     for add_routes in parts:
         add_routes(app)
-    app.include_router(operations_router(metrics, health, epoch, watchers))
+    app.include_router(operations_router(metrics, health, epoch, watchers, unrecorded or UnrecordedBoard()))
 
     @app.post("/login", include_in_schema=False)
     async def enter(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]

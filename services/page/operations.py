@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from braggwatch.services.live.health import Health, HealthReport, HealthState
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.metrics.prometheus import METRICS_CONTENT_TYPE, Metrics
 
 
@@ -27,6 +28,8 @@ class ServiceStatus(BaseModel):
     lost_documents: int
     rejected_documents: int
     runs_shed: int
+    runs_unrecorded: int
+    newest_unrecorded: str | None
     runs_open: int
     queue_documents: int
     store_pending: int
@@ -36,7 +39,9 @@ class ServiceStatus(BaseModel):
     runtime: str | None
 
 
-def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Callable[[], int]) -> APIRouter:
+def operations_router(
+    metrics: Metrics, health: Health, epoch: int, watchers: Callable[[], int], unrecorded: UnrecordedBoard
+) -> APIRouter:
     """Build ``/livez``, ``/readyz``, ``/metrics`` and ``/status``.
 
     Parameters
@@ -45,6 +50,8 @@ def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Ca
         Number of this start of the service.
     watchers
         Returns the number of clients that follow events.
+    unrecorded
+        The runs without a record.
     """
     router = APIRouter()
 
@@ -68,7 +75,7 @@ def operations_router(metrics: Metrics, health: Health, epoch: int, watchers: Ca
     @router.get("/status")
     def status() -> ServiceStatus:  # pyright: ignore[reportUnusedFunction]
         """Return what the page's header shows."""
-        return _status(metrics, health, epoch, watchers())
+        return _status(metrics, health, epoch, watchers(), unrecorded)
 
     return router
 
@@ -77,7 +84,7 @@ def _report(report: HealthReport, *, is_good: bool) -> JSONResponse:
     return JSONResponse(report.model_dump(mode="json"), 200 if is_good else 503)
 
 
-def _status(metrics: Metrics, health: Health, epoch: int, watchers: int) -> ServiceStatus:
+def _status(metrics: Metrics, health: Health, epoch: int, watchers: int, unrecorded: UnrecordedBoard) -> ServiceStatus:
     now = metrics.snapshot()
     report = health.report()
     age_s = None if now.last_document_at is None else max(0.0, time.time() - now.last_document_at)
@@ -91,6 +98,8 @@ def _status(metrics: Metrics, health: Health, epoch: int, watchers: int) -> Serv
         lost_documents=now.documents_lost,
         rejected_documents=now.documents_rejected,
         runs_shed=now.runs_shed,
+        runs_unrecorded=unrecorded.total,
+        newest_unrecorded=next((run.in_words for run in unrecorded.newest(1)), None),
         runs_open=now.runs_open,
         queue_documents=now.queue_documents,
         store_pending=now.store_pending,

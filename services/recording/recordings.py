@@ -25,6 +25,8 @@ from typing import BinaryIO, Literal, Protocol, Self, cast
 import msgpack
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from braggwatch.callbacks.documents.contents import RunContents
+from braggwatch.callbacks.documents.contents_book import ContentsBook
 from braggwatch.services.stream.codec import DOCUMENT_NAMES, RejectedMessage, pack_document, unpack_document
 from braggwatch.services.version import tool_version
 from braggwatch.sim.errors import BraggwatchError, InputError
@@ -39,6 +41,7 @@ _MAX_DOCUMENT_BYTES = 512 * 2**20
 _COMPRESS_FROM_BYTES = 256
 _ZLIB_LEVEL = 1  # frames are mostly zeros: level 1 gives nearly the size of level 9 in a fifth of the time
 _RECORD_FIELDS = 5
+_MOST_RUNS = 10_000
 
 
 class RecordingError(BraggwatchError, ValueError):
@@ -70,6 +73,7 @@ class RecordingSummary(BaseModel):
     documents: int
     by_name: dict[str, int]
     runs: tuple[str, ...] = Field(description="Uids of the start documents, in order.")
+    contents: tuple[RunContents, ...] = Field(description="What each run holds: keys with shapes, streams, motors.")
     duration_s: FiniteFloat
     truncated: bool
 
@@ -251,8 +255,10 @@ def summarise(path: Path) -> RecordingSummary:
     runs: list[str] = []
     last = 0.0
     truncated = False
+    book = ContentsBook(_MOST_RUNS)
     try:
         for record in read_recording(path):
+            book.take(record.name, record.document)
             by_name[record.name] = by_name.get(record.name, 0) + 1
             last = record.time_s
             if record.name == "start":
@@ -264,6 +270,7 @@ def summarise(path: Path) -> RecordingSummary:
         documents=sum(by_name.values()),
         by_name=by_name,
         runs=tuple(runs),
+        contents=tuple(book.contents(uid) for uid in book.runs),
         duration_s=last,
         truncated=truncated,
     )

@@ -15,6 +15,7 @@ from bluesky import RunEngine
 from braggwatch.callbacks.cxdp.records import ModelInput, Quality, RockingCurve, ScreeningReport
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.models.verdict import ModelIdentity, Outcome, Verdict
 from braggwatch.sim.geometry.model import CirclePreset, GeometryPreset, Signal
 
@@ -278,8 +279,15 @@ class Bench:
         self.preprocessor = FakePreprocessor()
         self.classifier = FakeClassifier()
         self.reports: list[ScreeningReport] = []
+        self.unrecorded: list[UnrecordedRun] = []
         self.callback = ScreeningCallback(
-            preset, self.preprocessor, self.classifier, self.reports.append, settings, clock=lambda: self.now
+            preset,
+            self.preprocessor,
+            self.classifier,
+            self.reports.append,
+            settings,
+            clock=lambda: self.now,
+            on_unrecorded=self.unrecorded.append,
         )
 
     def feed(self, documents: list[Document], step_s: float = 0.0) -> Bench:

@@ -112,7 +112,7 @@ def plan_scan(curve: RockingCurve, settings: PreprocessingSettings, images: Imag
         raise InvalidDataError(
             f"frames of {rows} x {columns} at {crop_origin} don't fit the geometry's frame of {geometry.frame_shape}"
         )
-    flags: list[str] = []
+    flags = list(curve.notes)
     usable = present & np.isfinite(angles)
     lost_angles = int(present.sum() - usable.sum())
     if lost_angles:

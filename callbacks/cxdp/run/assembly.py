@@ -95,16 +95,6 @@ class RunAssembly:
         """Tell whether a stream has the preset's detector, or might have: its descriptor was lost."""
         return self._documents.may_be_scan
 
-    @property
-    def data_keys(self) -> Mapping[str, frozenset[str]]:
-        """Stream → the data keys that its descriptors name."""
-        return self._documents.data_keys
-
-    @property
-    def scan_id(self) -> int | None:
-        """Scan number of the start document, None where it has none."""
-        return self._documents.scan_id
-
     def accept(self, name: str, doc: Mapping[str, object], now: float) -> None:
         """Take one checked document of this run whose descriptor, resource or stream resource has come before.
 
@@ -317,6 +307,8 @@ class RunAssembly:
         self._counters.joined_late += self._documents.start is None
         self._counters.frames_expected += run.frames_expected or received
         self._counters.frames_received += received
+        if built is not None:
+            self._counters.frames_contradicted += sum(len(fault.frames) for fault in built.faults)
         self.close()
         return run
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.cxdp.preprocess.corrections import frame_normalisation
 from braggwatch.callbacks.cxdp.records import GeometryOrigin, RockingCurve
+from braggwatch.callbacks.cxdp.run.frame_faults import FrameFault, find_faults
 from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     BASELINE,
     ResolvedGeometry,
@@ -24,6 +26,8 @@ from braggwatch.callbacks.documents.frames import FrameSource
 
 PASSED_BELOW = 0.1
 """The scan is past the peak once a frame has no more than this fraction of the brightest frame's counts."""
+
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class BuiltCurve:
 
     Attributes
     ----------
+    faults
+        Frames that arrived and count as missing because their neighbours contradict them.
     rocking_curve
         (N, 2) float64: angle in degrees and summed counts of each frame, NaN where absent.
     """
@@ -63,6 +69,7 @@ class BuiltCurve:
     reason: str | None
     classifiable: bool
     origins: tuple[GeometryOrigin, ...]
+    faults: tuple[FrameFault, ...] = ()
 
 
 def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDArray[np.float64], str]:
@@ -153,7 +160,8 @@ def build_curve(
 ) -> BuiltCurve:
     """Take the frames out of the volume and describe what is missing.
 
-    A frame without a readback of the scanned circle counts as missing: its place in reciprocal space is unknown.
+    A frame without a readback of the scanned circle counts as missing: its place in reciprocal space is unknown. So
+    does one that its neighbours contradict (`find_faults`).
 
     Parameters
     ----------
@@ -181,17 +189,27 @@ def build_curve(
     present &= ~blind
     if blind.any():
         frames[blind] = 0
+    monitor = _beside_frames(materials, {i: r.monitor for i, r in materials.beside.items()}, "monitor", present)
+    transmission = _beside_frames(
+        materials, {i: r.transmission for i, r in materials.beside.items()}, "transmission", present
+    )
+    faults: tuple[FrameFault, ...] = ()
+    arrived = present.copy()
+    if settings.leave_out_contradicted:
+        scale, _ = frame_normalisation(length, monitor, transmission)
+        faults = find_faults(frames, present, angles_deg, sums, scale)
+        present[[index for fault in faults for index in fault.frames]] = False
+    words = _in_words(faults)
     curve = RockingCurve(
         run_uid=documents.uid,
         frames=frames,
         angles_deg=np.where(present, angles_deg, np.nan),
         present=present,
-        monitor=_beside_frames(materials, {i: r.monitor for i, r in materials.beside.items()}, "monitor", present),
-        transmission=_beside_frames(
-            materials, {i: r.transmission for i, r in materials.beside.items()}, "transmission", present
-        ),
+        monitor=monitor,
+        transmission=transmission,
         crop_origin=crop_origin,
         geometry=resolved.geometry,
+        notes=words,
     )
     for array in (curve.frames, curve.angles_deg, curve.present):
         array.setflags(write=False)
@@ -210,12 +228,18 @@ def build_curve(
         parts.append(f"{int(blind.sum())} without a readback of {documents.fields.angle!r}")
     if materials.source.problem is not None and materials.source.pending:
         parts.append(materials.source.problem)
+    parts.extend(words)
     enough = curve.completeness >= settings.min_completeness
-    if not enough and _ended_early(documents, present, plotted):
+    if not enough and _ended_early(documents, arrived, plotted):
         parts.insert(0, "the plan ended it past the peak")
         enough = curve.completeness >= settings.min_completeness_ended_early
     classifiable = not guarded and enough
-    return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins)
+    return BuiltCurve(curve, plotted, "; ".join(parts), classifiable, resolved.origins, faults)
+
+
+def _in_words(faults: tuple[FrameFault, ...]) -> tuple[str, ...]:
+    more = len(faults) - _MOST_NAMED
+    return (*(fault.in_words for fault in faults[:_MOST_NAMED]), *((f"and {more} more such",) if more > 0 else ()))
 
 
 def _ended_early(documents: ScanDocuments, present: NDArray[np.bool_], rocking_curve: NDArray[np.float64]) -> bool:

@@ -83,7 +83,7 @@ class ProvisionalScreening:
                 continue
             try:
                 run = so_far(uid)
-                if run is not None and peak_is_behind(run.rocking_curve):
+                if run is not None and run.classifiable and peak_is_behind(run.rocking_curve):
                     self._passed[uid] = reached
                     self._judge(run, expected)
             except Exception:

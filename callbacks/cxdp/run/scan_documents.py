@@ -126,11 +126,6 @@ class ScanDocuments:
         return any(n > 0 and name not in self._keys for name, n in self.promised.items())
 
     @property
-    def data_keys(self) -> Mapping[str, frozenset[str]]:
-        """Stream → the data keys that its descriptors name."""
-        return self._keys
-
-    @property
     def promised(self) -> dict[str, int]:
         """Stream → events as the stop document counts them."""
         return promised_events(self.stop)

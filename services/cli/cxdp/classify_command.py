@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from braggwatch.services.cli.console import (
     clear_errors,
     console,
     error_console,
+    say,
     write_json,
 )
 from braggwatch.sim.errors import InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
+    from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
     from braggwatch.services.recording.recordings import RecordedDocument
     from braggwatch.services.settings import Settings
     from braggwatch.sim.crystallography.fcc import Miller
@@ -55,21 +57,23 @@ def classify(
 ) -> None:
     """Judge the runs of a recording, or a rocking curve in an HDF5 file, with the callback that judges live ones.
 
-    Exit code 1 where no run got a class. Several runs and --picture: the run's place is put into the file name.
+    Exit code 1 where no run got a class. Runs without frames of the preset's detector get no record: each is told of
+    with the reason, on standard error. Several runs and --picture: the run's place is put into the file name.
 
     Example: **braggwatch classify scan54.bwrec --geometry 34idc --picture scan54.png**
 
-    Example: **braggwatch classify scan.h5 --frames /entry/data/data --angles /entry/th --set energy=9 ...**
+    Example: **braggwatch classify scan.h5 --geometry 34idc --frames /entry/data/data --angles /entry/th ...**
     """
     with clear_errors():
+        from braggwatch.services.cxdp.preset import chosen_preset
         from braggwatch.services.importers.assignments import parse_assignments, parse_names
         from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
         from braggwatch.services.settings import load_settings
-        from braggwatch.sim.geometry import load_preset
         from braggwatch.sim.validated import validated
 
         settings = load_settings(config)
-        preset = load_preset(geometry if geometry is not None else settings.screening.geometry)
+        hint = "" if frames is not None else f"; 'braggwatch inspect {file.name}' lists what the recording holds"
+        preset = chosen_preset(settings, geometry, hint=hint)
         if frames is not None or angles is not None:
             if frames is None or angles is None:
                 raise typer.BadParameter("an HDF5 file needs both", param_hint="--frames and --angles")
@@ -95,15 +99,22 @@ def classify(
                 )
             records = _recording(file, allow_truncated)
         results: list[ScreeningResult] = []
+        unrecorded: list[UnrecordedRun] = []
         with error_console().status("judging"):
-            for report in _reports(records, settings, preset, model):
+            for report in _reports(records, settings, preset, model, unrecorded.append):
                 results.append(report.result)
                 if picture is not None and report.model_input is not None:
                     _draw(report, picture, len(results))
                 if as_json:
                     write_json(report.result)
-        if not as_json:
+        if not as_json and results:
             show(console(), results)
+        if not results and not unrecorded:
+            say(f"{file.name} holds no scan: 'braggwatch inspect {file.name}' lists what it holds")
+        for run in unrecorded:
+            say(run.in_words)
+        if len(unrecorded) > 1:
+            say(f"{len(unrecorded)} runs without a record, {len(results)} with one")
         if not any(result.verdict.label is not None for result in results):
             raise typer.Exit(ExitCode.FAILED)
 
@@ -135,7 +146,11 @@ def show(screen: Console, results: list[ScreeningResult]) -> None:
 
 
 def _reports(
-    records: Iterator[RecordedDocument], settings: Settings, preset: GeometryPreset, model: str | None
+    records: Iterator[RecordedDocument],
+    settings: Settings,
+    preset: GeometryPreset,
+    model: str | None,
+    on_unrecorded: Callable[[UnrecordedRun], None],
 ) -> Iterator[ScreeningReport]:
     from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
     from braggwatch.models.bundling.registry import Registry
@@ -154,6 +169,7 @@ def _reports(
         classifier,
         settings.assembly,
         allow_untrained=settings.screening.allow_untrained_crystals,
+        on_unrecorded=on_unrecorded,
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
     from braggwatch.models.bundling.bundle import Bundle
     from braggwatch.models.explain.explanation import Explanation
     from braggwatch.services.settings import Settings
@@ -167,17 +168,22 @@ def _recorded(file: Path, settings: Settings, bundle: Path, geometry: str | None
     from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor
     from braggwatch.models.cxdp.classifier import BundleClassifier
     from braggwatch.services.cxdp.preprocessing import preprocessing_settings
+    from braggwatch.services.cxdp.preset import chosen_preset
     from braggwatch.services.cxdp.recorded_runs import screen_documents
     from braggwatch.services.recording.recordings import read_header, read_recording
-    from braggwatch.sim.geometry import load_preset
 
     read_header(file)
-    preset = load_preset(geometry if geometry is not None else settings.screening.geometry)
+    preset = chosen_preset(settings, geometry)
     classifier = BundleClassifier.load(bundle, threads=settings.screening.threads)
     preprocessor = CpuPreprocessor(preprocessing_settings(settings.preprocessing, preset))
-    reports = list(screen_documents(read_recording(file), preset, preprocessor, classifier, settings.assembly))
+    unrecorded: list[UnrecordedRun] = []
+    records = read_recording(file)
+    reports = list(
+        screen_documents(records, preset, preprocessor, classifier, settings.assembly, on_unrecorded=unrecorded.append)
+    )
     if len(reports) != 1:
-        raise InputError(f"{file.name} holds {len(reports)} rocking curves, one is needed")
+        why = "".join(f"; {run.in_words}" for run in unrecorded)
+        raise InputError(f"{file.name} holds {len(reports)} rocking curves, one is needed{why}")
     model_input = reports[0].model_input
     if model_input is None or model_input.quality.invalid_reason is not None:
         raise InputError(f"{file.name} gives no model input: {reports[0].result.verdict.reason}")

@@ -99,13 +99,13 @@ def show(report: GapReport) -> None:
 
 def _curve(scan: Path, geometry: str | None, config: Path | None) -> tuple[RockingCurve, PreprocessingSettings]:
     from braggwatch.services.cxdp.preprocessing import preprocessing_settings
+    from braggwatch.services.cxdp.preset import chosen_preset
     from braggwatch.services.cxdp.studies.phased_scan import recorded_curve
     from braggwatch.services.recording.recordings import read_recording
     from braggwatch.services.settings import load_settings
-    from braggwatch.sim.geometry import load_preset
 
     settings = load_settings(config)
-    preset = load_preset(geometry if geometry is not None else settings.screening.geometry)
+    preset = chosen_preset(settings, geometry)
     return recorded_curve(read_recording(scan), preset), preprocessing_settings(settings.preprocessing, preset)
 
 

@@ -18,7 +18,7 @@ def screen(
         Path | None, typer.Option("--config", "-c", help="Settings (TOML); the environment BRAGGWATCH_* wins over it.")
     ] = None,
     from_: Annotated[str | None, typer.Option("--from", help="The proxy's out-address, e.g. 127.0.0.1:5578.")] = None,
-    geometry: Annotated[str | None, typer.Option(help="Geometry preset or its file.")] = None,
+    geometry: Annotated[str | None, typer.Option(help="Geometry preset or its file; none is assumed.")] = None,
     model: Annotated[str | None, typer.Option(help="Bundle name, alias or folder.")] = None,
     store: Annotated[Path | None, typer.Option(help="SQLite file of the results.")] = None,
     host: Annotated[str | None, typer.Option(help="Address of the page; any but loopback needs a token.")] = None,
@@ -32,12 +32,14 @@ def screen(
     Runs until SIGTERM or Ctrl-C; open runs are then ended and their records stored. Options win over the
     environment, the environment over the file. Under systemd it reports readiness and feeds the watchdog.
 
+    Without a geometry preset it receives, says what the runs hold, and names no class: a geometry is never assumed.
+
     Example: **braggwatch screen --from 127.0.0.1:5578 --geometry 34idc --store results.sqlite**
     """
     with clear_errors():
-        from braggwatch.services.settings import load_settings
+        from braggwatch.services.settings import load_settings, override
 
-        settings = _override(
+        settings = override(
             load_settings(config),
             stream={"address": from_},
             screening={"geometry": geometry, "model": model},
@@ -53,6 +55,7 @@ def screen(
 def _serve(settings: Settings) -> None:
     import logging
 
+    from braggwatch.callbacks.cxdp.without_preset import no_preset
     from braggwatch.services.live.supervision import Notifier, stop_on_signal
     from braggwatch.services.serving import serve
 
@@ -60,6 +63,8 @@ def _serve(settings: Settings) -> None:
     notifier = Notifier.from_environment()
     with stop_on_signal() as stopping, serve(settings, on_beat=notifier.alive) as running:
         say(f"page: {running.url}  stream: {settings.stream.address}")
+        if settings.screening.geometry is None:
+            say(f"rocking curves get no class: {no_preset()}")
         told = False
         while not stopping.wait(0.2):
             report = running.health.report()
@@ -72,17 +77,3 @@ def _serve(settings: Settings) -> None:
                 raise typer.Exit(ExitCode.FAILED)
         say("stopping")
         notifier.stopping()
-
-
-def _override(settings: Settings, **groups: dict[str, object | None]) -> Settings:
-    """Return the settings with what was given on the command line, validated as a file's would be."""
-    from braggwatch.sim.validated import validated
-
-    changed: dict[str, object] = {}
-    for name, options in groups.items():
-        given = {key: value for key, value in options.items() if value is not None}
-        if given:
-            group = getattr(settings, name)
-            with validated(f"options of {name}"):
-                changed[name] = type(group).model_validate({**group.model_dump(), **given})
-    return settings.model_copy(update=changed)

@@ -14,7 +14,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Recording.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
 ) -> None:
-    """Say what a recording holds, and whether it is whole.
+    """Say what a recording holds: documents, and each run's streams, keys, shapes and motors; and whether it is whole.
 
     Example: **braggwatch inspect scan54.bwrec --json**
     """
@@ -27,13 +27,15 @@ def inspect(
             return
         from rich.table import Table
 
+        from braggwatch.services.cli.contents_table import show_contents
+
         table = Table("document", "number", title=f"{file.name}, {summary.duration_s:.1f} s, {summary.header.tool}")
         for name, count in summary.by_name.items():
             table.add_row(name, str(count))
         screen = console()
         screen.print(table)
         screen.print(f"source: {summary.header.source}", markup=False)
-        for run in summary.runs:
-            screen.print(f"run {run}")
+        for contents in summary.contents:
+            show_contents(screen, contents)
         if summary.truncated:
             screen.print("[bold red]cut short[/]: no end record; the documents above are whole")

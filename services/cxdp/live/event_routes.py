@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.services.cxdp.live.result_source import ResultSource
 from braggwatch.services.live.result_broker import ResultBroker, SlowClientError
 from braggwatch.services.page.event_stream import event_stream
@@ -24,8 +25,9 @@ def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
         """Stream results as server-sent events.
 
         ``event: result`` carries one record as JSON; ``event: provisional`` a provisional verdict on a run in progress;
-        ``event: reset`` asks the client to read ``/runs`` again. Ids are ``EPOCH-NUMBER``; a client that sends its last
-        one (``Last-Event-ID``) gets what it missed. A client that doesn't read is dropped.
+        ``event: unrecorded`` a run that ended without a record, with the reason; ``event: reset`` asks the client to
+        read ``/runs`` again. Ids are ``EPOCH-NUMBER``; a client that sends its last one (``Last-Event-ID``) gets what
+        it missed. A client that doesn't read is dropped.
         """
         return event_stream(broker, request, _event_name)
 
@@ -33,13 +35,15 @@ def live_router(broker: ResultBroker[LiveRecord]) -> APIRouter:
 
 
 def _event_name(record: LiveRecord) -> str:
+    if isinstance(record, UnrecordedRun):
+        return "unrecorded"
     return "provisional" if isinstance(record, ProvisionalVerdict) else "result"
 
 
 async def wait_for_result(
     store: ResultSource, broker: ResultBroker[LiveRecord], run_uid: str, timeout_s: float
 ) -> ScreeningResult | None:
-    """Return the run's result as soon as it is available, or None after ``timeout_s`` seconds.
+    """Return the run's result as soon as it is available; None after ``timeout_s`` seconds, or if it gets none.
 
     Waiting needs no thread: it follows the events and reads the store before and after subscribing, so that a result
     published in between isn't missed.
@@ -66,8 +70,10 @@ async def _watch(broker: ResultBroker[LiveRecord], run_uid: str) -> ScreeningRes
     async with contextlib.aclosing(broker.subscribe()) as events:
         try:
             async for event in events:
-                if isinstance(event.result, ScreeningResult) and event.result.run_uid == run_uid:
-                    return event.result
+                if isinstance(event.result, ProvisionalVerdict) or event.result is None:
+                    continue
+                if event.result.run_uid == run_uid:
+                    return event.result if isinstance(event.result, ScreeningResult) else None
         except SlowClientError:
             return None
     return None

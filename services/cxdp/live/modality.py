@@ -10,6 +10,7 @@ from braggwatch.callbacks.cxdp.preprocess.preprocessing import CpuPreprocessor, 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningReport
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
+from braggwatch.callbacks.cxdp.without_preset import WithoutPreset, no_preset
 from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.cxdp.classifier import BundleClassifier
@@ -20,11 +21,13 @@ from braggwatch.services.cxdp.live.outbox import ResultOutbox
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.routes import add_curve_routes
 from braggwatch.services.cxdp.preprocessing import live_preprocessor
+from braggwatch.services.cxdp.preset import chosen_preset
+from braggwatch.services.live.health import GEOMETRY
 from braggwatch.services.live.modality import Arrival, LiveContext, LiveModality, WorkerLinks
 from braggwatch.services.live.result_broker import ResultBroker
 from braggwatch.services.live.service_metrics import ServiceMetrics
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.storage.result_store import ResultStore
-from braggwatch.sim.geometry import load_preset
 
 OnReport = Callable[[ScreeningReport], None]
 OnProvisional = Callable[[ProvisionalVerdict], None]
@@ -45,6 +48,8 @@ class CurveModality(LiveModality):
         The model, for others to read from; None if it is not from a bundle.
     explainer
         Explains verdicts on demand; None: no explanations. Closed with this object.
+    unrecorded
+        The service's runs without a record, to be shown beside those with one; None: there are none.
     """
 
     name = "cxdp"
@@ -58,12 +63,15 @@ class CurveModality(LiveModality):
         metrics: ServiceMetrics | None = None,
         prepare: Callable[[], Sequence[str]] | None = None,
         explainer: Explainer | None = None,
+        unrecorded: UnrecordedBoard | None = None,
         client_queue: int = 256,
     ) -> None:
         self.classifier = classifier
         self.broker = ResultBroker[LiveRecord](store.epoch, queue_size=client_queue)
         self.board = ProvisionalBoard(self.broker, metrics)
         self.explainer = explainer
+        self._unrecorded = unrecorded or UnrecordedBoard()
+        self._unrecorded.listen(self.broker.publish)
         self._store = store
         self._make_stream = make_stream
         self._prepare = prepare
@@ -87,7 +95,7 @@ class CurveModality(LiveModality):
 
     def add_routes(self, app: FastAPI) -> None:
         """Add the front page, the runs, their explanations and their events."""
-        add_curve_routes(app, self._store, self.broker, self.board, self.explainer, self.classes)
+        add_curve_routes(app, self._store, self.broker, self.board, self.explainer, self.classes, self._unrecorded)
 
     def open_stream(self, links: WorkerLinks) -> DocumentStream:
         """Make the callback; its provisional verdicts go to the board and to the sinks."""
@@ -120,6 +128,8 @@ class CurveModality(LiveModality):
 def open_curves(context: LiveContext) -> CurveModality:
     """Load geometry, preprocessing and model.
 
+    Where no geometry preset is named, runs get records that say what they hold, and the service is degraded.
+
     Raises
     ------
     SettingsError
@@ -129,8 +139,12 @@ def open_curves(context: LiveContext) -> CurveModality:
     """
     settings, screening = context.settings, context.settings.screening
     metrics, fallbacks = context.instruments.metrics, context.instruments.fallbacks
-    preset = load_preset(screening.geometry)
-    preprocessor = live_preprocessor(settings.preprocessing, preset, settings.assembly.max_total_bytes, fallbacks.tell)
+    preset = None if screening.geometry is None else chosen_preset(settings)
+    preprocessor = None
+    if preset is not None:
+        preprocessor = live_preprocessor(
+            settings.preprocessing, preset, settings.assembly.max_total_bytes, fallbacks.tell
+        )
     classifier = BundleClassifier.load(
         Registry(screening.registry).locate(screening.model),
         threads=screening.threads,
@@ -142,7 +156,9 @@ def open_curves(context: LiveContext) -> CurveModality:
     metrics.backend(classifier.identity)
     metrics.fallback(bool(fallbacks.reasons) or standing_in(screening.runtime, classifier.runtime.name) is not None)
 
-    def make_stream(on_report: OnReport, on_provisional: OnProvisional, links: WorkerLinks) -> ScreeningCallback:
+    def make_stream(on_report: OnReport, on_provisional: OnProvisional, links: WorkerLinks) -> DocumentStream:
+        if preset is None or preprocessor is None:
+            return WithoutPreset(on_report, settings.assembly)
         provisional = ProvisionalScreening(
             # one of its own, on the processor: what the other remembers, and its frames on a device, are for the record
             CpuPreprocessor(preprocessor.settings),
@@ -164,7 +180,10 @@ def open_curves(context: LiveContext) -> CurveModality:
         )
 
     def prepare() -> tuple[str, ...]:
-        warm_up(preprocessor)
+        if preprocessor is None:
+            context.instruments.health.degraded(GEOMETRY, no_preset())
+        else:
+            warm_up(preprocessor)
         classifier.warm_up()
         # A fallback reports itself, and its message explains why the CPU is used.
         shortcoming = None if fallbacks.reasons else standing_in(screening.runtime, classifier.runtime.name)
@@ -177,5 +196,6 @@ def open_curves(context: LiveContext) -> CurveModality:
         metrics=metrics,
         prepare=prepare,
         explainer=Explainer(classifier.bundle),
+        unrecorded=context.instruments.unrecorded,
         client_queue=settings.page.client_queue,
     )

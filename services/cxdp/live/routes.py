@@ -14,6 +14,7 @@ from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.result_source import ResultSource
 from braggwatch.services.cxdp.live.run_routes import runs_router
 from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.page.static_pages import add_page
 
 
@@ -24,9 +25,13 @@ def add_curve_routes(
     board: ProvisionalBoard,
     explainer: Explainer | None,
     classes: Sequence[str],
+    unrecorded: UnrecordedBoard | None = None,
 ) -> None:
-    """Add the front page, ``/runs``, ``/classes``, ``/provisional`` and ``/events``; ``classes`` are the model's."""
-    app.include_router(runs_router(store, broker, board, classes))
+    """Add the front page, ``/runs``, ``/unrecorded``, ``/classes``, ``/provisional`` and ``/events``.
+
+    ``classes`` are the model's.
+    """
+    app.include_router(runs_router(store, broker, board, unrecorded or UnrecordedBoard(), classes))
     app.include_router(explanation_router(store, explainer))
     app.include_router(live_router(broker))
     add_page(app, "/", "index.html")

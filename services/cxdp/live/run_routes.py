@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from braggwatch.callbacks.cxdp.records import LiveRecord, ProvisionalVerdict, ScreeningResult
+from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.services.cxdp.live.event_routes import wait_for_result
 from braggwatch.services.cxdp.live.exports import csv_lines, model_input_npz, safe_file_name
 from braggwatch.services.cxdp.live.provisional_board import ProvisionalBoard
 from braggwatch.services.cxdp.live.result_source import ResultSource, result_or_404
 from braggwatch.services.cxdp.live.slices import SliceDtype, central_slices, packed
 from braggwatch.services.live.result_broker import ResultBroker
+from braggwatch.services.live.unrecorded_board import UnrecordedBoard
 from braggwatch.services.page.run_uid import RunUid
 
 MAX_WAIT_S = 60.0
@@ -43,7 +45,11 @@ def _all_results(store: ResultSource, after: str | None = None) -> Iterator[Scre
 
 
 def runs_router(
-    store: ResultSource, broker: ResultBroker[LiveRecord], board: ProvisionalBoard, classes: Sequence[str]
+    store: ResultSource,
+    broker: ResultBroker[LiveRecord],
+    board: ProvisionalBoard,
+    unrecorded: UnrecordedBoard,
+    classes: Sequence[str],
 ) -> APIRouter:
     """Build everything under ``/runs``, and what the records' classes are: ``classes``, in the model's order."""
     router = APIRouter()
@@ -85,6 +91,13 @@ def runs_router(
         )
         return list(islice(matching, limit))
 
+    @router.get("/unrecorded")
+    def without_record(  # pyright: ignore[reportUnusedFunction]
+        limit: Annotated[int, Query(ge=1, le=256, description="At most this many runs.")] = 100,
+    ) -> list[UnrecordedRun]:
+        """Return the runs since the start that ended without a record, newest first, with why and what they hold."""
+        return unrecorded.newest(limit)
+
     @router.get("/runs.csv")
     def table() -> StreamingResponse:  # pyright: ignore[reportUnusedFunction]
         """Return every result as CSV, newest first."""
@@ -106,11 +119,16 @@ def runs_router(
         """Wait for a run's result.
 
         200 with the record as soon as there is one. Without ``wait``, 404 if there is none. With ``wait``, 202 once the
-        time is up. A run is only known here once it has a result, so 202 doesn't promise one; ask again.
+        time is up. A run is only known here once it has a result, so 202 doesn't promise one; ask again. 410 as soon as
+        it is known that the run gets none: ``detail`` says why, ``unrecorded`` is as in ``/unrecorded``.
         """
-        result = await wait_for_result(store, broker, run_uid, wait)
+        known = unrecorded.get(run_uid)
+        result = await wait_for_result(store, broker, run_uid, 0.0 if known is not None else wait)
         if result is not None:
             return result
+        known = known or unrecorded.get(run_uid)
+        if known is not None:
+            return JSONResponse({"detail": known.in_words, "unrecorded": known.model_dump(mode="json")}, 410)
         if wait > 0:
             return JSONResponse({"detail": f"no result for run {run_uid} yet"}, 202, {"Retry-After": "1"})
         raise HTTPException(404, f"no result for run {run_uid}")

@@ -35,6 +35,9 @@ export function drawHeader(node, status, connected) {
     parts.push(chip("lag", seconds(status.lag_s), { title: "Stop document to verdict, last run" }));
     parts.push(chip("lost", figure(status.lost_documents, 6), { level: status.lost_documents > 0 ? "warn" : "", title: "Documents lost in transit" }));
     parts.push(chip("open", figure(status.runs_open, 6), { title: "Runs being assembled" }));
+    if (status.runs_unrecorded > 0) {
+      parts.push(chip("no record", figure(status.runs_unrecorded, 6), { level: "warn", title: `Runs that ended without a record; the newest: ${status.newest_unrecorded}` }));
+    }
     parts.push(chip("engine", status.runtime ?? "–", { level: status.state === "degraded" ? "warn" : "" }));
     if (status.model_id) {
       parts.push(chip("model", `${status.model_id} · ${status.model_sha256.slice(0, 8)}`, { title: `sha256 ${status.model_sha256}` }));

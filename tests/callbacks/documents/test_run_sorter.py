@@ -14,6 +14,7 @@ from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake
 from braggwatch.callbacks.documents.run_references import RunReferences
+from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.sadp.judging import PatternModel
 from braggwatch.callbacks.sadp.limits import PatternLimits
@@ -140,7 +141,7 @@ def test_every_document_is_handed_on_once_or_counted_late(data, scan_of, tmp_pat
         assert reference.run_uid == known.run_uid
 
 
-class KeyListener:
+class KeyListener(DocumentStream):
     """A third kind of measurement: keeps which data keys it is given."""
 
     open_runs = 0

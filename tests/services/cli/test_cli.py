@@ -128,6 +128,12 @@ def test_inspect_in_json(recording: Path) -> None:
     assert summary["runs"] == ["run-1"]
     assert summary["by_name"]["event"] == 3
     assert not summary["truncated"]
+    (contents,) = summary["contents"]
+    (stream,) = contents["streams"]
+    assert (contents["run_uid"], stream["name"], stream["events"]) == ("run-1", "primary", 3)
+    plain = run("inspect", str(recording))
+    assert plain.exit_code == 0
+    assert all(key["name"] in plain.stdout for key in stream["keys"])
 
 
 @pytest.mark.parametrize(
@@ -273,6 +279,27 @@ def test_doctor_names_each_part_and_what_to_do(shared_proxy, registry: Path, tmp
     assert set(failed) == {"stream", "model"}
     assert all(check["advice"] for check in failed.values())
     assert run("doctor", "-c", str(write_config(tmp_path, registry, shared_proxy.out_address))).exit_code == 0
+
+
+def test_doctor_reads_a_recording_and_says_what_fits(recording: Path, registry: Path, tmp_path: Path) -> None:
+    config = str(write_config(tmp_path, registry))
+    said = json.loads(run("doctor", "--json", "-c", config, "--from", str(recording)).stdout)
+    checks = {check["name"]: check for check in said["checks"]}
+    assert "stream" not in checks
+    assert checks["documents"]["finding"].startswith("run run-1")
+    (contents,) = said["runs"]
+    keys = {key["name"] for stream in contents["streams"] for key in stream["keys"]}
+    detector = checks["detector_field"]
+    if "det_image" in keys:
+        assert detector["finding"].startswith("det_image: stream primary")
+    else:
+        assert (detector["status"], detector["finding"]) == ("FAIL", "det_image: missing")
+        assert "no key 'det_image'" in detector["advice"]
+    assert checks["geometry"]["status"] == "OK"
+    wrong = json.loads(run("doctor", "--json", "-c", config, "--from", str(recording), "--geometry", "34idc").stdout)
+    missing = next(check for check in wrong["checks"] if check["name"] == "detector_field")
+    assert missing["finding"] == "34idcTIM2_image: missing"
+    assert run("doctor", "-c", config, "--from", str(recording)).exit_code in (0, 1)
 
 
 def peak_file(folder: Path) -> Path:

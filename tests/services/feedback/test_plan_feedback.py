@@ -5,10 +5,14 @@ RunEngine, simulated beamline, stock publisher and proxy, service, page and verd
 
 from __future__ import annotations
 
+import json
+import time
+import urllib.request
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import bluesky.plans as bp
 import bluesky.preprocessors as bpp
 import numpy as np
 import pytest
@@ -18,7 +22,13 @@ from bluesky.utils import Msg
 from ophyd_async.plan_stubs import ensure_connected
 
 from braggwatch.callbacks.cxdp.records import ScreeningResult
-from braggwatch.callbacks.plans.verdict_plans import PlanVerdict, best_of, screen_grid, wait_for_verdict
+from braggwatch.callbacks.plans.verdict_plans import (
+    NO_RECORD,
+    PlanVerdict,
+    best_of,
+    screen_grid,
+    wait_for_verdict,
+)
 from braggwatch.services.feedback.verdict_client import HttpVerdictSource
 from braggwatch.services.serving import serve
 from braggwatch.services.settings import PageSettings, ScreeningSettings, Settings, StoreSettings
@@ -166,3 +176,53 @@ def test_a_service_that_stops_in_the_middle_ends_no_plan(
         assert all(verdict.label is None for verdict in others)
         assert not others[-1].answered
         assert np.isfinite(stands_at(beamline)).all()
+
+
+def test_a_plan_is_told_at_once_of_a_run_that_gets_no_record(
+    settings: Settings, beamline: SimulatedBeamline, engine: RunEngine
+) -> None:
+    with serve(settings) as running:
+        assert running.composed.service.wait_ready(60.0), running.health.report().reasons
+        source = HttpVerdictSource(running.url)
+
+        def plan() -> Generator[Msg, Any, PlanVerdict]:
+            uid = yield from bp.count([beamline.sample_x], num=2)
+            return (yield from wait_for_verdict(str(uid), source, 60.0))
+
+        began = time.monotonic()
+        answer = ran(engine, plan())
+        assert time.monotonic() - began < 30.0
+        verdict = answer.plan_result
+        assert (verdict.outcome, verdict.label) == (NO_RECORD, None)
+        assert verdict.reason.startswith("no key 'det_image'")
+        assert "'sample_x'" in verdict.reason
+        with urllib.request.urlopen(f"{running.url}/unrecorded") as response:
+            (run,) = json.load(response)
+        assert (run["run_uid"], run["cause"]) == (answer.run_start_uids[0], "no_detector")
+        with urllib.request.urlopen(f"{running.url}/status") as response:
+            status = json.load(response)
+        assert status["runs_unrecorded"] == 1
+        assert "no key 'det_image'" in status["newest_unrecorded"]
+
+
+def test_without_a_geometry_the_service_runs_and_says_what_scans_hold(
+    settings: Settings, beamline: SimulatedBeamline, engine: RunEngine
+) -> None:
+    bare = settings.model_copy(update={"screening": settings.screening.model_copy(update={"geometry": None})})
+    with serve(bare) as running:
+        assert running.composed.service.wait_ready(60.0), running.health.report().reasons
+        source = HttpVerdictSource(running.url)
+
+        def plan() -> Generator[Msg, Any, PlanVerdict]:
+            detector: Any = beamline.inline_detector
+            uid = yield from bp.scan([detector], beamline.th, 16.9, 17.1, 9)
+            return (yield from wait_for_verdict(str(uid), source, 60.0))
+
+        verdict = ran(engine, plan()).plan_result
+        assert (verdict.outcome, verdict.label) == ("invalid", None)
+        for words in ("no geometry preset", "--geometry", "'det_image' (144 × 144)", "'th'"):
+            assert words in verdict.reason
+        with urllib.request.urlopen(f"{running.url}/status") as response:
+            status = json.load(response)
+        assert status["state"] == "degraded"
+        assert any("no geometry preset" in reason and "34idc, simulated" in reason for reason in status["reasons"])

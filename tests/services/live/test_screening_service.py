@@ -145,6 +145,7 @@ def test_runs_of_another_detector_are_counted_and_told_of(
         assert other.uid in reason
         assert service.health.report().state is HealthState.READY
         assert metrics.registry.get_sample_value("braggwatch_runs_without_detector_total") == 1
+        assert metrics.registry.get_sample_value("braggwatch_runs_unrecorded_total", {"cause": "no_detector"}) == 1
         assert store.get(other.uid) is None
         run = make_run(seed=1)
         run.send(publisher)

@@ -298,6 +298,12 @@ def test_without_a_device_the_cpu_is_taken_and_one_line_says_so(
     assert not caplog.records
     with pytest.raises(DeviceUnavailableError, match="'auto' falls back to the CPU"):
         open_preprocessor(PreprocessingSettings(), "cuda")
-    asked = Settings.model_validate({"preprocessing": {"device": "cuda"}, "store": {"path": tmp_path / "x.sqlite"}})
+    asked = Settings.model_validate(
+        {
+            "preprocessing": {"device": "cuda"},
+            "screening": {"geometry": "34idc"},
+            "store": {"path": tmp_path / "x.sqlite"},
+        }
+    )
     with pytest.raises(SettingsError, match="no NVIDIA driver"):
         compose_service(asked)

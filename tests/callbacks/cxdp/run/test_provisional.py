@@ -190,3 +190,10 @@ def test_the_peak_is_behind_where_the_newest_frame_is_dark(counts: list[float]) 
     assert peak_is_behind(curve) == (counts[-1] <= 0.1 * max(counts))
     assert not peak_is_behind(np.array([[0.0, 5.0]]))
     assert not peak_is_behind(None)
+
+
+def test_nothing_is_told_of_a_scan_whose_peak_holds_a_blank_frame(watched, scan_of):
+    scan = scan_of(COUNT, shape=(64, 64))
+    scan.frames[COUNT // 2] = 0
+    watched.feed(scan.inline())
+    assert watched.told == []
