@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 from bluesky import plans as bp
-from ophyd.sim import det, motor
+from ophyd.sim import hw
 
 from braggwatch.callbacks.cxdp.without_preset import WithoutPreset
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.models.verdict import Outcome
+
+HARDWARE = hw()
+det, motor = HARDWARE.det, HARDWARE.motor
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
-from braggwatch.callbacks.documents.intake import DocumentIntake
+from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
 from braggwatch.callbacks.documents.run_references import RunReferences
 from braggwatch.callbacks.documents.stream import DocumentStream
 from braggwatch.callbacks.modalities import ModalityCallback
@@ -144,8 +146,13 @@ def test_every_document_is_handed_on_once_or_counted_late(data, scan_of, tmp_pat
 class KeyListener(DocumentStream):
     """A third kind of measurement: keeps which data keys it is given."""
 
-    open_runs = 0
-    counters = AssemblyCounters()
+    @property
+    def open_runs(self) -> int:
+        return 0
+
+    @property
+    def counters(self) -> AssemblyCounters:
+        return AssemblyCounters()
 
     def __init__(self, modality: str) -> None:
         self.modality = modality
@@ -156,13 +163,14 @@ class KeyListener(DocumentStream):
     def __call__(self, name, doc) -> None:
         raise AssertionError("a stream beside others is given checked documents")
 
-    def take(self, documents, now: float) -> None:
+    def take(self, documents: Sequence[KnownDocument], now: float) -> None:
         for known in documents:
+            doc: Mapping[str, Any] = known.doc
             group = {"descriptor": "data_keys", "event": "data"}.get(known.name)
-            self.keys |= set(known.doc[group]) if group else set()
-            self.datums += [known.doc["stream_resource"]] if known.name == "stream_datum" else []
+            self.keys |= set(doc[group]) if group else set()
+            self.datums += [doc["stream_resource"]] if known.name == "stream_datum" else []
 
-    def claims(self, start, descriptor) -> frozenset[str]:
+    def claims(self, start: Mapping[str, Any] | None, descriptor: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(
             key for key, value in descriptor["data_keys"].items() if value.get("modality") == self.modality
         )

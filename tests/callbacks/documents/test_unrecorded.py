@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ophyd.sim import det, motor
+from ophyd.sim import hw
 
 from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.documents.contents_book import ContentsBook
@@ -18,6 +21,9 @@ from braggwatch.callbacks.documents.unrecorded import Cause, RunFate, Unrecorded
 from braggwatch.callbacks.modalities import ModalityCallback
 from braggwatch.callbacks.plans.verdict_plans import NO_RECORD, wait_for_verdict
 from braggwatch.callbacks.plans.verdict_source import RecentVerdicts
+
+HARDWARE = hw()
+det, motor = HARDWARE.det, HARDWARE.motor
 
 
 def named(name: str, **more: object) -> dict[str, object]:
@@ -131,8 +137,8 @@ def test_a_run_evicted_before_it_showed_anything_is_told_of_at_its_stop(scan_of,
 
 def test_of_several_kinds_one_record_is_enough_and_each_run_is_told_of_once(scan, scan_of, bench, preset):
     class Claimant(ScreeningCallback):
-        def claims(self, start, descriptor):
-            return frozenset({"eiger_image"} & set(descriptor["data_keys"]))
+        def claims(self, start: Mapping[str, Any] | None, descriptor: Mapping[str, Any]) -> frozenset[str]:
+            return frozenset(key for key in descriptor["data_keys"] if key == "eiger_image")
 
     told = []
     other = Claimant(
