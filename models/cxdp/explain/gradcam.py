@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from braggwatch.models.networks.cxdp import FoveatedNet
 
-# The three 16³ streams of FoveatedNet: what part of the volume each one's grid covers.
-_FIELDS = {"peak": slice(24, 40), "fringes": slice(16, 48), "streaks": slice(0, 64)}
+# The 16³ streams of FoveatedNet, and the fourth of WideNet: what part of the volume each one's grid covers.
+_FIELDS = {"peak": slice(24, 40), "fringes": slice(16, 48), "streaks": slice(0, 64), "outer": slice(0, 64)}
 _SIZE = 64
 _TOLERANCE = 1e-3
 
@@ -33,8 +33,8 @@ _TOLERANCE = 1e-3
 def gradcam(bundle: Bundle, counts: NDArray[np.floating], *, label: str | None = None) -> Explanation:
     """Explain a class by the gradients of its logit at the trunk's last stage (4³).
 
-    One place of the trunk stands for three places of the volume, one in each stream's field of view (central 16³ and
-    32³ voxels, all 64³). The map is drawn over all three, shared among the streams by the size of gradient times
+    One place of the trunk stands for a place of the volume in each stream's field of view (central 16³ and 32³ voxels,
+    all 64³, and in a `WideNet` all 64³ once more). The map is drawn over all of them, shared among the streams by the size of gradient times
     activation at their outputs.
 
     Parameters
@@ -80,12 +80,13 @@ def _explained(bundle: Bundle, volume: NDArray[np.float32], label: str | None, b
     target = int(probabilities.argmax()) if label is None else manifest.classes.index(label)
     trunk = _tensors(LayerGradCam(logits, network.trunk).attribute(scaled, target=target, relu_attributions=True))
     cells = np.asarray(trunk[0].numpy()[0, 0], dtype=np.float32)
-    streams = [getattr(network, name) for name in _FIELDS]
+    fields = {name: field for name, field in _FIELDS.items() if hasattr(network, name)}
+    streams = [getattr(network, name) for name in fields]
     found = _tensors(*LayerGradientXActivation(logits, streams).attribute(scaled, target=target))
     sizes = np.array([float(one.abs().sum()) for one in found])
     shares = sizes / (sizes.sum() or 1.0)
     importance = np.zeros((_SIZE, _SIZE, _SIZE), dtype=np.float32)
-    for share, field in zip(shares, _FIELDS.values(), strict=True):
+    for share, field in zip(shares, fields.values(), strict=True):
         importance[field, field, field] += np.float32(share) * resampled(cells, field.stop - field.start)
     return Explanation(
         method="gradcam",
@@ -122,7 +123,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
     import torch
     from safetensors.torch import load
 
-    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet
+    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, WideNet
 
     state = load((bundle.path / WEIGHTS_FILE).read_bytes())
     try:
@@ -137,7 +138,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
             blocks=(first[1], second[1], third[1]),
             classes=int(state["head.weight"].shape[0]),
         )
-        network = FoveatedNet(config)
+        network = WideNet(config) if "outer.0.weight" in state else FoveatedNet(config)
         network.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ExplanationError(f"{bundle.manifest.id} holds no foveated network: {error}") from error
