@@ -34,8 +34,8 @@ def gradcam(bundle: Bundle, counts: NDArray[np.floating], *, label: str | None =
     """Explain a class by the gradients of its logit at the trunk's last stage (4³).
 
     One place of the trunk stands for a place of the volume in each stream's field of view (central 16³ and 32³ voxels,
-    all 64³, and in a `WideNet` all 64³ once more). The map is drawn over all of them, shared among the streams by the size of gradient times
-    activation at their outputs.
+    all 64³, and in a `WideNet` all 64³ once more). The map is drawn over all of them, shared among the streams by the
+    size of gradient times activation at their outputs.
 
     Parameters
     ----------
