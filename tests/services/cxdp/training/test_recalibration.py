@@ -36,6 +36,7 @@ def test_a_taken_version_is_refused_before_anything_is_read(tmp_path: Path) -> N
     assert "exists" in said
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_a_bundle_calibrated_anew_keeps_its_weights_and_measures_how_far_out_it_sees(tmp_path: Path) -> None:
     rim = DatasetSpec.model_validate(json.loads((POPULATIONS / "lines-to-the-rim.json").read_text()))
