@@ -66,16 +66,11 @@ async def answer_or_none(asked: Awaitable[_Answer | None], timeout_s: float, run
         return None
 
 
-async def final_or_none(source: VerdictSource, run_uid: str, timeout_s: float) -> ScreeningResult | None:
-    """Wait for a run's record; None if there is none within the time, or the source fails."""
-    return await answer_or_none(source.wait(run_uid, timeout_s), timeout_s + _SLACK_S, run_uid)
-
-
 async def final_or_reason(
     source: VerdictSource, run_uid: str, timeout_s: float
 ) -> ScreeningResult | UnrecordedRun | None:
-    """As `final_or_none`; in place of None why the run gets no record, if the source can tell and does."""
-    result = await final_or_none(source, run_uid, timeout_s)
+    """Wait for a run's record, or why it gets none; None if neither comes within the time, or the source fails."""
+    result = await answer_or_none(source.wait(run_uid, timeout_s), timeout_s + _SLACK_S, run_uid)
     if result is not None or not isinstance(source, ReasonSource):
         return result
     reason = await answer_or_none(source.unrecorded(run_uid), _QUESTION_S, run_uid)

@@ -136,6 +136,11 @@ class WideNet(FoveatedNet):
         return [*super()._streams(x), outer]
 
 
+def is_wide(weights: Mapping[str, object]) -> bool:
+    """Tell whether weights are those of a `WideNet`, by their names: no other network has its fourth stream."""
+    return "outer.0.weight" in weights
+
+
 def widened(weights: Mapping[str, Tensor], wide: WideNet) -> dict[str, Tensor]:
     """Return weights of a `FoveatedNet` as those of a `WideNet` that says the same until it has learnt more.
 

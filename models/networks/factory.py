@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideNet, widened
+from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideNet, is_wide, widened
 from braggwatch.sim.errors import InputError
 
 NetworkKind = Literal["wide", "foveated", "paper", "paper-half"]
@@ -47,7 +47,7 @@ def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         If they belong to another network.
     """
     try:
-        if isinstance(network, WideNet) and "outer.0.weight" not in weights:
+        if isinstance(network, WideNet) and not is_wide(weights):
             weights = widened(weights, network)
         network.load_state_dict(dict(weights))
     except (KeyError, RuntimeError) as error:
@@ -65,7 +65,7 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     if "head.weight" not in weights:
         raise InputError("these weights are of no network known here: they lack head.weight")
     first = weights.get("convolutions.0.weight")
-    kind: NetworkKind = "wide" if "outer.0.weight" in weights else "foveated"
+    kind: NetworkKind = "wide" if is_wide(weights) else "foveated"
     if first is not None:
         kind = "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
     network = make_network(kind, len(weights["head.weight"]))

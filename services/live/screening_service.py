@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from braggwatch.callbacks.documents.counters import AssemblyCounters
@@ -230,14 +230,8 @@ class ScreeningService:
         self._metrics.runs_open(callback.open_runs)
         self._metrics.assembly_counters(_totals(counters))
         self.health.remark(_RUNS, counters.newest_unrecorded)
-        for reason, count in counters.rejected.items():
-            for _ in range(count - self._rejected[reason]):
-                self._metrics.document_rejected(reason)
-            self._rejected[reason] = count
-        for cause, count in counters.unrecorded.items():
-            for _ in range(count - self._without_record[cause]):
-                self._metrics.run_unrecorded(cause)
-            self._without_record[cause] = count
+        _count_on(counters.rejected, self._rejected, self._metrics.document_rejected)
+        _count_on(counters.unrecorded, self._without_record, self._metrics.run_unrecorded)
 
     def _retry_store(self, now: float) -> None:
         if now < self._next_retry:
@@ -260,6 +254,14 @@ class ScreeningService:
             self.health.ok(_STREAM)
         else:
             self.health.failed(_STREAM, stats.problem or "not connected")
+
+
+def _count_on(totals: Mapping[str, int], counted: Counter[str], count_one: Callable[[str], None]) -> None:
+    """Count what has come on top of what was counted before, by kind."""
+    for kind, total in totals.items():
+        for _ in range(total - counted[kind]):
+            count_one(kind)
+        counted[kind] = total
 
 
 def _totals(counters: AssemblyCounters) -> dict[str, int]:

@@ -123,7 +123,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
     import torch
     from safetensors.torch import load
 
-    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, WideNet
+    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, WideNet, is_wide
 
     state = load((bundle.path / WEIGHTS_FILE).read_bytes())
     try:
@@ -138,7 +138,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
             blocks=(first[1], second[1], third[1]),
             classes=int(state["head.weight"].shape[0]),
         )
-        network = WideNet(config) if "outer.0.weight" in state else FoveatedNet(config)
+        network = WideNet(config) if is_wide(state) else FoveatedNet(config)
         network.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ExplanationError(f"{bundle.manifest.id} holds no foveated network: {error}") from error
