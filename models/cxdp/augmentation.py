@@ -1,7 +1,7 @@
 """Augmentation while training: only what keeps the Q axis, since the line's direction to Q tells screw from edge.
 
-The 16 operations that map the Q axis onto itself: three flips times the swap of the two axes across Q. All 48 of the
-cube cost 19 points of accuracy in a prototype.
+The 16 operations about the peak (index 32) that map the Q axis onto itself: three flips times the swap of the two axes
+across Q. All 48 of the cube cost 19 points of accuracy in a prototype.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def symmetry_copy(volumes: Tensor, generator: torch.Generator) -> Tensor:
     out: list[Tensor] = []
     for volume, draw in zip(volumes, draws.tolist(), strict=True):
         axes = [axis for axis in range(3) if draw[axis]]
-        copy = torch.flip(volume, axes) if axes else volume
+        # about the peak at 32, not between 31 and 32: then only the first plane along an axis has no partner
+        copy = torch.roll(torch.flip(volume, axes), [1] * len(axes), axes) if axes else volume
         out.append(copy.transpose(1, 2) if draw[3] else copy)
     return torch.stack(out)
 

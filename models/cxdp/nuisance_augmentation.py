@@ -36,7 +36,8 @@ class NuisanceRanges:
     zoom
         Largest relative change of the fringe period, either way.
     shift
-        Largest shift off the centre along each axis, a fraction of a voxel.
+        Largest shift off the centre along each axis, a fraction of a voxel: the preprocessing finds the centre of a
+        perfect crystal's pattern within 0.05 in 19 of 20 (0.15 where it is strained).
     blurred_share, blur
         Share of the patterns with partial coherence; sigma over the fringe period.
     gap_share, gap_width, gap_clearance
@@ -53,7 +54,7 @@ class NuisanceRanges:
     peak_counts: tuple[float, float] = (1e3, 1e6)
     background: tuple[float, float] = (0.002, 0.1)
     zoom: float = 0.08
-    shift: float = 0.5
+    shift: float = 0.1
     blurred_share: float = 0.6
     blur: tuple[float, float] = (0.03, 0.2)
     gap_share: float = 0.4

@@ -52,7 +52,7 @@ class TrainingConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.02
     ema: float = 0.998
-    largest_shift: int = 1
+    largest_shift: int = 0
     turned_share: float = 0.6
     threads: int = 1
     bf16: bool = True

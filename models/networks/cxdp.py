@@ -104,12 +104,20 @@ class FoveatedNet(nn.Module):
 
     def _streams(self, x: Tensor) -> list[Tensor]:
         """Return what each field of view gives of (B, 1, 64, 64, 64), all (B, channels, 16, 16, 16)."""
-        peak = self.peak(_with_contrast(x[:, :, 24:40, 24:40, 24:40]))
-        fringes = self.fringes(_with_contrast(x[:, :, 16:48, 16:48, 16:48]))
+        peak, fringes = self.peak(self._field(x, 24, 40)), self.fringes(self._field(x, 16, 48))
         return [peak, fringes, self.streaks(functional.avg_pool3d(x, 2))]
+
+    def _field(self, x: Tensor, first: int, end: int) -> Tensor:
+        """Return what a stream is shown of the voxels ``first`` to ``end - 1`` along each axis."""
+        return _with_contrast(x[:, :, first:end, first:end, first:end])
 
 
 _FAINT_CONTRAST = 4.14
+
+
+def _with_faint_contrast(x: Tensor) -> Tensor:
+    """Add a channel that rises as a smaller power of the intensity: fringes far from the peak stand out in it."""
+    return torch.cat([x, torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1)
 
 
 class WideNet(FoveatedNet):
@@ -132,24 +140,72 @@ class WideNet(FoveatedNet):
         self.trunk[0] = _Residual(3 * config.stem + wide, config.widths[0], 1)
 
     def _streams(self, x: Tensor) -> list[Tensor]:
-        outer = self.outer(torch.cat([x, torch.exp(_FAINT_CONTRAST * (x - 1.0))], dim=1))
-        return [*super()._streams(x), outer]
+        return [*super()._streams(x), *self._patches(_with_faint_contrast(x))]
+
+    def _patches(self, shown: Tensor) -> list[Tensor]:
+        """Return the streams of 4³ patches of (B, 2, 64, 64, 64)."""
+        return [self.outer(shown)]
 
 
-def is_wide(weights: Mapping[str, object]) -> bool:
-    """Tell whether weights are those of a `WideNet`, by their names: no other network has its fourth stream."""
-    return "outer.0.weight" in weights
+_SIDE = 64
 
 
-def widened(weights: Mapping[str, Tensor], wide: WideNet) -> dict[str, Tensor]:
-    """Return weights of a `FoveatedNet` as those of a `WideNet` that says the same until it has learnt more.
+class PairedNet(WideNet):
+    """A wide network that also sees each voxel beside the one opposite to it, across the peak.
+
+    Without strain a crystal's pattern is its own mirror image through the peak, whatever its shape (the density is
+    real, so that its Fourier transform at -q is the complex conjugate of that at q; Pfeifer et al., Nature 442, 63
+    (2006)). A dislocation's phase breaks that in all fringes, wherever the line runs. Convolutions alone can't compare
+    places that lie a volume apart. So the streams of the peak, of the fringes and a fifth one, of patches of 4³ voxels,
+    are shown how much a voxel differs from its opposite. Input and outputs as in `WideNet`.
+
+    Parameters
+    ----------
+    config
+        As there; the fifth stream is as wide as the fourth.
+    """
+
+    def __init__(self, config: FoveatedConfig) -> None:
+        super().__init__(config)
+        self.peak = _conv(4, config.stem, 1)
+        self.fringes = _conv(4, config.stem, 2)
+        wide = 2 * config.stem
+        self.pairs = nn.Sequential(nn.Conv3d(2, wide, 4, stride=4, bias=False), nn.BatchNorm3d(wide))
+        self.trunk[0] = _Residual(3 * config.stem + 2 * wide, config.widths[0], 1)
+
+    def _patches(self, shown: Tensor) -> list[Tensor]:
+        # the first plane along an axis has no partner within the volume: it stands for itself
+        return [*super()._patches(shown), self.pairs((shown - _opposite(shown, 0, _SIDE)).abs())]
+
+    def _field(self, x: Tensor, first: int, end: int) -> Tensor:
+        here, there = super()._field(x, first, end), _with_contrast(_opposite(x, first, end))
+        return torch.cat([here, (here - there).abs()], dim=1)
+
+
+def _opposite(x: Tensor, first: int, end: int) -> Tensor:
+    """Return (B, C, 64, 64, 64) at the voxels ``first`` to ``end - 1``, mirrored through the centre (32, 32, 32)."""
+    places = (-torch.arange(first, end, device=x.device)) % _SIDE
+    for axis in (2, 3, 4):
+        x = x.index_select(axis, places)
+    return x
+
+
+def network_class(weights: Mapping[str, object]) -> type[FoveatedNet]:
+    """Tell a foveated network's class by the names of its weights: each kind has streams that the former lacks."""
+    if "pairs.0.weight" in weights:
+        return PairedNet
+    return WideNet if "outer.0.weight" in weights else FoveatedNet
+
+
+def widened(weights: Mapping[str, Tensor], wide: FoveatedNet) -> dict[str, Tensor]:
+    """Return weights of a network with fewer streams as those of one that says the same until it has learnt more.
 
     Parameters
     ----------
     weights
         Of a network of the same configuration.
     wide
-        Its own weights stay in what the other doesn't have: the fourth stream, which nothing listens to yet.
+        Its own weights stay in the streams that the other doesn't have, which nothing listens to yet.
     """
     result = {name: value.clone() for name, value in wide.state_dict().items()}
     for name, value in weights.items():

@@ -7,10 +7,19 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, PaperNet, WideNet, is_wide, widened
+from braggwatch.models.networks.cxdp import (
+    FoveatedConfig,
+    FoveatedNet,
+    PairedNet,
+    PaperNet,
+    WideNet,
+    network_class,
+    widened,
+)
 from braggwatch.sim.errors import InputError
 
-NetworkKind = Literal["wide", "foveated", "paper", "paper-half"]
+NetworkKind = Literal["paired", "wide", "foveated", "paper", "paper-half"]
+_FOVEATED: Mapping[NetworkKind, type[FoveatedNet]] = {"foveated": FoveatedNet, "wide": WideNet, "paired": PairedNet}
 _PAPER_WIDTHS: Mapping[NetworkKind, int] = {"paper": 32, "paper-half": 16}
 NETWORK_KINDS: tuple[NetworkKind, ...] = get_args(NetworkKind)
 
@@ -33,13 +42,11 @@ def make_network(kind: NetworkKind, classes: int) -> nn.Module:
     """Return an untrained network with as many outputs."""
     if kind in _PAPER_WIDTHS:
         return PaperNet(classes, _PAPER_WIDTHS[kind])
-    if kind == "wide":
-        return WideNet(FoveatedConfig(classes=classes))
-    return FoveatedNet(FoveatedConfig(classes=classes))
+    return _FOVEATED[kind](FoveatedConfig(classes=classes))
 
 
 def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Start a network from these weights: its own kind's, or a 'wide' one from a 'foveated' one's.
+    """Start a network from these weights: its own kind's, or those of one with fewer streams ('foveated', 'wide').
 
     Raises
     ------
@@ -47,7 +54,7 @@ def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         If they belong to another network.
     """
     try:
-        if isinstance(network, WideNet) and not is_wide(weights):
+        if isinstance(network, FoveatedNet) and issubclass(type(network), network_class(weights)):
             weights = widened(weights, network)
         network.load_state_dict(dict(weights))
     except (KeyError, RuntimeError) as error:
@@ -65,8 +72,10 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     if "head.weight" not in weights:
         raise InputError("these weights are of no network known here: they lack head.weight")
     first = weights.get("convolutions.0.weight")
-    kind: NetworkKind = "wide" if is_wide(weights) else "foveated"
-    if first is not None:
+    if first is None:
+        found = network_class(weights)
+        kind = next(name for name, one in _FOVEATED.items() if one is found)
+    else:
         kind = "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
     network = make_network(kind, len(weights["head.weight"]))
     try:

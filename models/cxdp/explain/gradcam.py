@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from braggwatch.models.networks.cxdp import FoveatedNet
 
-# The 16³ streams of FoveatedNet, and the fourth of WideNet: what part of the volume each one's grid covers.
-_FIELDS = {"peak": slice(24, 40), "fringes": slice(16, 48), "streaks": slice(0, 64), "outer": slice(0, 64)}
+# The 16³ streams of FoveatedNet, WideNet's fourth, PairedNet's fifth: what part of the volume each one's grid covers.
+_WHOLE = slice(0, 64)
+_FIELDS = {"peak": slice(24, 40), "fringes": slice(16, 48), "streaks": _WHOLE, "outer": _WHOLE, "pairs": _WHOLE}
 _SIZE = 64
 _TOLERANCE = 1e-3
 
@@ -34,8 +35,8 @@ def gradcam(bundle: Bundle, counts: NDArray[np.floating], *, label: str | None =
     """Explain a class by the gradients of its logit at the trunk's last stage (4³).
 
     One place of the trunk stands for a place of the volume in each stream's field of view (central 16³ and 32³ voxels,
-    all 64³, and in a `WideNet` all 64³ once more). The map is drawn over all of them, shared among the streams by the
-    size of gradient times activation at their outputs.
+    all 64³; in a `WideNet` all 64³ once more, in a `PairedNet` twice). The map is drawn over all of them, shared among
+    the streams by the size of gradient times activation at their outputs.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
     import torch
     from safetensors.torch import load
 
-    from braggwatch.models.networks.cxdp import FoveatedConfig, FoveatedNet, WideNet, is_wide
+    from braggwatch.models.networks.cxdp import FoveatedConfig, network_class
 
     state = load((bundle.path / WEIGHTS_FILE).read_bytes())
     try:
@@ -138,7 +139,7 @@ def load_network(bundle: Bundle) -> FoveatedNet:
             blocks=(first[1], second[1], third[1]),
             classes=int(state["head.weight"].shape[0]),
         )
-        network = WideNet(config) if is_wide(state) else FoveatedNet(config)
+        network = network_class(state)(config)
         network.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ExplanationError(f"{bundle.manifest.id} holds no foveated network: {error}") from error

@@ -76,7 +76,7 @@ def train(
         str | None,
         typer.Option(
             "--network",
-            help="'foveated', 'wide', 'paper' or 'paper-half' (half as wide, for CPUs); else the preset's own.",
+            help="'foveated', 'wide', 'paired', 'paper' or 'paper-half' (for CPUs); else the preset's own.",
         ),
     ] = None,
     steps: Annotated[
