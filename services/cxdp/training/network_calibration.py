@@ -42,7 +42,7 @@ class CalibratedNetwork:
     prior
         Share of each class among those that calibrated the probabilities.
     golden
-        (4, 64, 64, 64) float32 counts.
+        (4, 64, 64, 64) float32 counts of good patterns.
     region
         How far from the centre lines are found; None where too few lines are among the crystals to tell.
     """
@@ -135,7 +135,7 @@ def calibrate_network(recipe: BundleRecipe, network: nn.Module, fringe_period_vo
         graph=graph,
         lines=line_samples(recipe),
         prior={name: float(np.mean(samples.labels[kept] == k)) for k, name in enumerate(CLASSES)},
-        golden=np.stack([samples.counts(i) for i in range(min(_GOLDEN, len(samples)))]),
+        golden=np.stack([samples.counts(int(index)) for index in np.flatnonzero(good)[:_GOLDEN]]),
     )
 
 
