@@ -6,6 +6,8 @@ VENV ?= .venv
 # CPU build: it is a tenth of the size.
 TORCH ?= torch==2.13.0
 PYTEST_ARGS ?=
+# Tests at a time; those of one file stay together.
+WORKERS ?= 2
 DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -14,6 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # price is that files which come or go ask for a new installation: the stamps depend on the list of files.
 INSTALL := $(PIP) install --config-settings editable_mode=strict
 FILES := $(VENV)/package-files.txt
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 STOREYS := sim models callbacks services
 
 .PHONY: help demo test slow bench gpu lint format docs site screenshot clean FORCE
@@ -35,10 +38,10 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/braggwatch demo $(DEMO_ARGS)
 
 test: lint site
-	$(BIN)/pytest -rs $(PYTEST_ARGS)
+	$(BIN)/pytest -rs $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 slow: $(VENV)/develop.stamp
-	$(BIN)/pytest -rs -m "slow and not gpu and not benchmark" $(PYTEST_ARGS)
+	$(BIN)/pytest -rs $(SIDE_BY_SIDE) -m "slow and not gpu and not benchmark" $(PYTEST_ARGS)
 
 bench: $(VENV)/develop.stamp
 	$(BIN)/pytest -m benchmark -s tests/benchmarks $(PYTEST_ARGS)
