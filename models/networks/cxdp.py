@@ -170,24 +170,20 @@ class PairedNet(WideNet):
         self.peak = _conv(4, config.stem, 1)
         self.fringes = _conv(4, config.stem, 2)
         wide = 2 * config.stem
-        self.pairs = nn.Sequential(nn.Conv3d(2, wide, 4, stride=4, bias=False), nn.BatchNorm3d(wide))
+        self.pairs = nn.Sequential(nn.Conv3d(1, wide, 4, stride=4, bias=False), nn.BatchNorm3d(wide))
         self.trunk[0] = _Residual(3 * config.stem + 2 * wide, config.widths[0], 1)
 
     def _patches(self, shown: Tensor) -> list[Tensor]:
-        # the first plane along an axis has no partner within the volume: it stands for itself
-        return [*super()._patches(shown), self.pairs((shown - _opposite(shown, 0, _SIDE)).abs())]
+        # the first plane along an axis has no partner in the volume, and so no difference
+        inner = shown[:, 1:, 1:, 1:, 1:]
+        pairs = functional.pad((inner - inner.flip(2, 3, 4)).abs(), (1, 0, 1, 0, 1, 0))
+        return [*super()._patches(shown), self.pairs(pairs)]
 
     def _field(self, x: Tensor, first: int, end: int) -> Tensor:
-        here, there = super()._field(x, first, end), _with_contrast(_opposite(x, first, end))
+        here = super()._field(x, first, end)
+        # voxel i along an axis lies opposite to 64 - i, about the peak at 32
+        there = super()._field(x, _SIDE + 1 - end, _SIDE + 1 - first).flip(2, 3, 4)
         return torch.cat([here, (here - there).abs()], dim=1)
-
-
-def _opposite(x: Tensor, first: int, end: int) -> Tensor:
-    """Return (B, C, 64, 64, 64) at the voxels ``first`` to ``end - 1``, mirrored through the centre (32, 32, 32)."""
-    places = (-torch.arange(first, end, device=x.device)) % _SIDE
-    for axis in (2, 3, 4):
-        x = x.index_select(axis, places)
-    return x
 
 
 def network_class(weights: Mapping[str, object]) -> type[FoveatedNet]:
