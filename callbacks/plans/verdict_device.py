@@ -18,8 +18,8 @@ class VerdictDevice(StandardReadable):
     """When triggered, waits for the verdict on the run named by `target`; can then be read like a detector.
 
     Set ``target`` to the raw run's uid, then trigger and read. Without an answer within ``timeout_s`` the signals
-    take the safe default: no class, outcome ``no_answer``, or ``no_record`` if the service gives this run none (the log
-    says why). A trigger doesn't fail if the service is down.
+    take the safe default: no class, outcome ``no_answer``, or ``no_record`` if the service gives this run none. Where
+    there is no class, ``reason`` says why. A trigger doesn't fail if the service is down.
 
     ``label`` is empty where there is no class; ``confidence`` and ``completeness`` are 0 where unknown, so that no
     document carries a NaN. ``blind_directions`` is -1 where unknown: 0 says that the reflection sees every direction.
@@ -35,6 +35,7 @@ class VerdictDevice(StandardReadable):
             self.confidence, self._set_confidence = soft_signal_r_and_setter(float)
         with self.add_children_as_readables():
             self.outcome, self._set_outcome = soft_signal_r_and_setter(str)
+            self.reason, self._set_reason = soft_signal_r_and_setter(str)
             self.completeness, self._set_completeness = soft_signal_r_and_setter(float)
             self.blind_directions, self._set_blind_directions = soft_signal_r_and_setter(int, -1)
             self.region_radius, self._set_region_radius = soft_signal_r_and_setter(float, -1.0)
@@ -53,6 +54,7 @@ class VerdictDevice(StandardReadable):
         self._set_run_uid(verdict.run_uid)
         self._set_label(verdict.label or "")
         self._set_outcome(verdict.outcome)
+        self._set_reason(verdict.reason or "")
         self._set_confidence(verdict.confidence or 0.0)
         self._set_completeness(verdict.completeness or 0.0)
         self._set_model_id(verdict.model_id or "")

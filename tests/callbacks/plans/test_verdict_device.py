@@ -10,6 +10,8 @@ from ophyd_async.core import init_devices
 
 from braggwatch.callbacks.cxdp.records import ScreeningReport, ScreeningResult
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, burgers_visibility
+from braggwatch.callbacks.documents.contents import RunContents
+from braggwatch.callbacks.documents.unrecorded import Cause, UnrecordedRun
 from braggwatch.callbacks.plans.verdict_device import VerdictDevice
 from braggwatch.callbacks.plans.verdict_source import RecentVerdicts
 from braggwatch.models.verdict import ModelIdentity, Outcome, PerfectRegion, Verdict
@@ -63,6 +65,7 @@ def test_a_plan_reads_the_verdict(run_engine: RunEngine):
         "verdict-label": "screw",
         "verdict-confidence": 0.8,
         "verdict-outcome": "partial",
+        "verdict-reason": "1 of 10",
         "verdict-completeness": 0.9,
         "verdict-blind_directions": -1,
         "verdict-region_radius": -1.0,
@@ -109,3 +112,21 @@ def test_a_run_without_a_class_reads_as_its_outcome(run_engine: RunEngine):
     source.put(ScreeningReport(result("run-1", Verdict.without_class(Outcome.INVALID, "no angles")), None))
     data = read_verdict(run_engine, source, "run-1")
     assert (data["verdict-label"], data["verdict-outcome"]) == ("", "invalid")
+    assert data["verdict-reason"] == "no angles"
+
+
+def test_a_run_without_a_record_reads_as_why(run_engine: RunEngine):
+    source = RecentVerdicts()
+    contents = RunContents(run_uid="run-1")
+    why = UnrecordedRun(
+        run_uid="run-1",
+        scan_id=1,
+        cause=Cause.NO_DETECTOR,
+        reason="no key 'det_image'",
+        noticed_at=1.0,
+        contents=contents,
+    )
+    source.put_unrecorded(why)
+    data = read_verdict(run_engine, source, "run-1")
+    assert (data["verdict-label"], data["verdict-outcome"]) == ("", "no_record")
+    assert data["verdict-reason"] == "no key 'det_image'"
