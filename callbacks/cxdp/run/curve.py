@@ -27,6 +27,9 @@ from braggwatch.callbacks.documents.frames import FrameSource
 PASSED_BELOW = 0.1
 """The scan is past the peak once a frame has no more than this fraction of the brightest frame's counts."""
 
+MONITOR = "_monitor"
+"""How bluesky ends the name of a stream in which a signal is read whenever it changes, beside the frames."""
+
 _MOST_NAMED = 4
 
 
@@ -99,6 +102,11 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
             continue
         series = stream.series(signal) or materials.source.scalars(stream.name, signal)
         if not series:
+            continue
+        if stream.name.endswith(MONITOR):
+            rejected.append(
+                f"stream {stream.name!r} is a monitor's: its readings have times of their own, not a frame's"
+            )
             continue
         count = promised.get(stream.name, max(series))
         ahead = so_far and count > length and stream is streams[0]
@@ -261,7 +269,7 @@ def _beside_frames(
         return None
     values = {index: value for index, value in own.items() if value is not None}
     for stream in documents.streams:
-        if values or stream.name == BASELINE:
+        if values or stream.name == BASELINE or stream.name.endswith(MONITOR):
             continue
         series = stream.series(field) or materials.source.scalars(stream.name, field)
         if series and documents.promised.get(stream.name, max(series)) == present.size:

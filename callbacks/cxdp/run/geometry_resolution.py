@@ -37,11 +37,11 @@ class GeometrySources:
     streams
         Readings by stream name, the detector's first.
     configuration
-        Field → value, of all descriptors' configuration.
+        Field → values, of the descriptors' configuration; several where one changed between descriptors.
     """
 
     start: Mapping[str, object]
-    configuration: Mapping[str, float]
+    configuration: Mapping[str, Sequence[float]]
     streams: Sequence[StreamReadings]
 
 
@@ -191,6 +191,6 @@ def look_up(signal: str, sources: GeometrySources) -> tuple[list[float], str] | 
             origin = "baseline" if stream.name == BASELINE else "event"
             return [series[seq_num] for seq_num in sorted(series)], origin
     if signal in sources.configuration:
-        return [sources.configuration[signal]], "configuration"
+        return list(sources.configuration[signal]), "configuration"
     value = finite(sources.start.get(signal))
     return None if value is None else ([value], "start")

@@ -226,11 +226,11 @@ def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path: P
             [sys.executable, "-c", "import h5py, sys; h5py.File(sys.argv[1], 'a').close()", path], check=True
         )
 
-    def cut_meanwhile(dataset, rows):
+    def cut_meanwhile(self, dataset, rows, blank_is_written):
         next_scan()
-        return cut(dataset, rows)
+        return cut(self, dataset, rows, blank_is_written)
 
-    monkeypatch.setattr(Hdf5Reader, "_cut", staticmethod(cut_meanwhile))
+    monkeypatch.setattr(Hdf5Reader, "_cut", cut_meanwhile)
     frame = reader.read(Hdf5Rows(path, "/entry/data/data", 1, 1, swmr=swmr))
     np.testing.assert_array_equal(frame, scan.frames[1])
     next_scan()
