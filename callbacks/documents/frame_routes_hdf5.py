@@ -204,10 +204,10 @@ class Hdf5Reader:
             self._written.check(dataset, 0, dataset.shape[0], swmr=rows.swmr)
             return one_frame(np.asarray(dataset[()]), marks_gaps=self._marks_gaps)
         first, last = rows.index * rows.frames_per_event, (rows.index + 1) * rows.frames_per_event
-        if dataset.ndim >= 4 and dataset.shape[-1] != 1:
-            first, last = rows.index, rows.index + 1
-        elif dataset.ndim not in (1, 3, 4):
+        if dataset.ndim in (0, 2):
             raise KeyError(f"{rows.dataset} has {dataset.ndim} axes")
+        if dataset.ndim > 4 or (dataset.ndim == 4 and dataset.shape[-1] != 1):
+            first, last = rows.index, rows.index + 1  # exposures have an axis of their own
         if dataset.shape[0] < last:
             raise RowNotWritten(f"{rows.path.name}: {dataset.shape[0]} of {last} rows written")
         self._written.check(dataset, first, last, swmr=rows.swmr)

@@ -38,7 +38,6 @@ class _Space(Protocol):
         self,
     ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]: ...
     def get_select_bounds(self) -> tuple[tuple[int, ...], tuple[int, ...]]: ...
-    def get_simple_extent_ndims(self) -> int: ...
 
 
 class _CreationProperties(Protocol):
@@ -98,11 +97,9 @@ class WrittenRows:
             known = self._maps[key] = count, tuple(_Source.of(properties, index) for index in range(count))
         return known[1]
 
-    def _check_source(
-        self, dataset: h5py.Dataset, name: str, path: str, row: int | None, *, swmr: bool, depth: int
-    ) -> None:
+    def _check_source(self, dataset: h5py.Dataset, name: str, path: str, row: int, *, swmr: bool, depth: int) -> None:
         if name == ".":
-            self._check_rows(dataset.file[path], row, swmr=swmr, depth=depth)
+            self._check_rows(dataset, dataset.file[path], row, swmr=swmr, depth=depth)
             return
         container = Path(dataset.file.filename).parent
         places = (container / name, container / Path(name).name, Path(name))
@@ -112,15 +109,15 @@ class WrittenRows:
         with _opened(place, swmr=swmr) as file:
             if path not in file:
                 raise RowNotWritten(f"{_file(dataset)}: its file {place.name} has no {path} yet")
-            self._check_rows(file[path], row, swmr=swmr, depth=depth)
+            self._check_rows(dataset, file[path], row, swmr=swmr, depth=depth)
 
-    def _check_rows(self, source: object, row: int | None, *, swmr: bool, depth: int) -> None:
-        if not isinstance(source, h5py.Dataset):
-            raise KeyError("a virtual dataset maps onto something that is no dataset")
-        if row is None:
-            row = 0
-        if source.ndim == 0 or source.shape[0] <= row:
-            raise RowNotWritten(f"{_file(source)}: {source.shape[0] if source.ndim else 0} of {row + 1} rows written")
+    def _check_rows(self, dataset: h5py.Dataset, source: object, row: int, *, swmr: bool, depth: int) -> None:
+        if not isinstance(source, h5py.Dataset) or source.ndim == 0:
+            raise KeyError(f"{dataset.name} maps onto something that has no frames")
+        # A source may hold a single frame, without an axis of frames.
+        row = row if source.ndim == dataset.ndim else 0
+        if source.shape[0] <= row:
+            raise RowNotWritten(f"{_file(source)}: {source.shape[0]} of {row + 1} rows written")
         self.check(source, row, row + 1, swmr=swmr, depth=depth + 1)
 
 
@@ -179,13 +176,12 @@ class _Selection:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One mapping of a virtual dataset; ``same_rows`` if its source has the frames along its first axis too."""
+    """One mapping of a virtual dataset."""
 
     name: str
     path: str
     virtual: _Selection
     source: _Selection
-    same_rows: bool
 
     @classmethod
     def of(cls, properties: _CreationProperties, index: int) -> _Source:
@@ -195,10 +191,9 @@ class _Source:
             properties.get_virtual_dsetname(index),
             _Selection.of(virtual),
             _Selection.of(source),
-            virtual.get_simple_extent_ndims() == source.get_simple_extent_ndims(),
         )
 
-    def place(self, row: int) -> tuple[str, str, int | None] | None:
+    def place(self, row: int) -> tuple[str, str, int] | None:
         """Return file, dataset and row there of a row of the virtual dataset; None if it is none of this mapping's."""
         found = self.virtual.place(row)
         if found is None:
@@ -207,7 +202,7 @@ class _Source:
         numbered = _FILE_NUMBER in self.name or _FILE_NUMBER in self.path
         name, path = (text.replace(_FILE_NUMBER, str(number)) for text in (self.name, self.path))
         place = within if numbered else number * self.virtual.block + within
-        return name, path, self.source.row(place) if self.same_rows else None
+        return name, path, self.source.row(place)
 
 
 def _check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
