@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
@@ -169,6 +169,18 @@ class Hdf5Reader:
             self._forget(rows.path)
             raise NotReadableYet(f"{rows.path.name}: {error}") from error
 
+    def column(self, path: Path, names: Sequence[str]) -> NDArray[np.generic] | None:
+        """Return the first of these datasets with one axis that a file has; None without any, or without the file."""
+        try:
+            file = self._swmr(path)
+            if file is not None:
+                return _first_column(file, names)
+            with open_unlocked(path) as plain:
+                return _first_column(plain, names)
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError):
+            self._forget(path)
+            return None
+
     def close(self) -> None:
         """Close every file."""
         for path in list(self._open):
@@ -217,3 +229,12 @@ class Hdf5Reader:
         if not blank_is_written and not is_certain(dataset) and is_fill(block, dataset):
             raise RowNotWritten(f"{rows.path.name}: row {first + 1} is blank, as rows are that were not written yet")
         return one_frame(block, marks_gaps=self._marks_gaps)
+
+
+def _first_column(file: h5py.File, names: Sequence[str]) -> NDArray[np.generic] | None:
+    for name in names:
+        dataset = file.get(name)
+        if isinstance(dataset, h5py.Dataset) and dataset.ndim == 1:
+            dataset.id.refresh()
+            return np.asarray(dataset[()])
+    return None

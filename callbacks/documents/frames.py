@@ -12,7 +12,7 @@ Frames are never joined by order of arrival.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.asset_book import AssetBook
 from braggwatch.callbacks.documents.document_checks import RejectedDocument, mapping, span
+from braggwatch.callbacks.documents.dropped_rows import UNIQUE_IDS, rows_by_point
 from braggwatch.callbacks.documents.frame_record import FrameRecord, Route
 from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     Hdf5Reader,
@@ -91,6 +92,7 @@ class FrameSource:
         self._waiting: set[int] = set()
         self._not_before: dict[str, float] = {}
         self._problems: dict[int, str] = {}
+        self._placed: dict[Hdf5Rows, Mapping[int, int]] = {}
         self.problem: str | None = None
         """Why a frame, the first of them, can't be read; None if all could that have come."""
 
@@ -250,10 +252,47 @@ class FrameSource:
                 values[seq_num] = float(value.item())
         return values
 
+    def place_rows(self) -> bool:
+        """Place the rows of files whose writer dropped frames; return whether all frames are to be read again for it.
+
+        Ask it once no more rows will come.
+
+        Raises
+        ------
+        UnplacedRows
+            If frames were dropped and it isn't known which point a row belongs to.
+        """
+        lacking: dict[Hdf5Rows, int] = {}
+        for _, target in self._located.values():
+            rows = self._rows_of(target)
+            if len(rows) == 1:
+                file = replace(rows[0], index=0)
+                lacking[file] = max(lacking.get(file, 0), rows[0].index)
+        for file, last in lacking.items():
+            ids = self._reader.column(file.path, UNIQUE_IDS)
+            if ids is None or ids.size >= (last + 1) * file.frames_per_event:
+                continue
+            placed = rows_by_point(ids, last, file.frames_per_event)
+            if placed is not None:
+                self._placed[file] = placed
+        if self._placed:
+            self._waiting = set(self._located)
+        return bool(self._placed)
+
+    def _rows_of(self, target: _Inline | _Datum | Streamed) -> tuple[Hdf5Rows, ...]:
+        """Return where a frame lies; nothing for one that came inside its event, or can't be found."""
+        try:
+            if isinstance(target, _Datum):
+                return self._datum_rows(target)
+            return (self._streamed_rows(target),) if isinstance(target, Streamed) else ()
+        except UnusableReference:
+            return ()
+
     def restart(self) -> None:
         """Forget the frames so far: they are another stream's."""
         self._located.clear()
         self._waiting.clear()
+        self._placed.clear()
         self._problems.clear()
         self.problem = None
 
@@ -280,6 +319,7 @@ class FrameSource:
             return target.frame, Route.INLINE
         try:
             rows = self._datum_rows(target) if isinstance(target, _Datum) else (self._streamed_rows(target),)
+            rows = tuple(self._in_place(part) for part in rows)
             place = str(rows[0].path)
             row = f"{place} {rows[0].dataset} {rows[0].index}"
             if not force and any(now < self._not_before.get(key, now) for key in (place, row)):
@@ -297,6 +337,14 @@ class FrameSource:
         self._problems.pop(seq_num, None)
         frame = parts[0] if len(parts) == 1 else stacked(np.stack(parts), marks_gaps=self._fields.marks_gaps)
         return frame, Route.RESOURCE_DATUM if isinstance(target, _Datum) else Route.STREAM_RESOURCE
+
+    def _in_place(self, rows: Hdf5Rows) -> Hdf5Rows:
+        placed = self._placed.get(replace(rows, index=0))
+        if placed is None:
+            return rows
+        if rows.index not in placed:
+            raise RowNotWritten(f"{rows.path.name}: its writer dropped frame {rows.index + 1}, by the unique ids")
+        return replace(rows, index=placed[rows.index])
 
     def _datum_rows(self, target: _Datum) -> tuple[Hdf5Rows, ...]:
         datum = self._book.datums.get(target.datum_id)

@@ -24,11 +24,13 @@ from braggwatch.callbacks.cxdp.run.geometry_resolution import (
 )
 from braggwatch.callbacks.cxdp.run.one_curve import why_not_one_curve
 from braggwatch.callbacks.cxdp.run.scan_documents import ScanDocuments, has_detector, stream_name
+from braggwatch.callbacks.cxdp.run.stream_choice import StreamChoice
 from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.asset_book import AssetBook
 from braggwatch.callbacks.documents.counters import MutableCounters
 from braggwatch.callbacks.documents.document_checks import text
+from braggwatch.callbacks.documents.dropped_rows import UnplacedRows
 from braggwatch.callbacks.documents.frame_record import FrameRecord
 from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.documents.frames import FrameSource
@@ -71,7 +73,8 @@ class RunAssembly:
         self._source = FrameSource(uid, self._documents.fields, settings, book)
         self._volume: Volume | None = None
         self._beside: dict[int, FrameRecord] = {}
-        self._rivals: set[str] = set()
+        self._choice = StreamChoice()
+        self._placed = False
         self._fault: str | None = None
 
     @property
@@ -226,29 +229,18 @@ class RunAssembly:
         stream = stream_name(doc)
         if documents.detector_stream is None:
             documents.detector_stream = stream
-        elif stream != documents.detector_stream:
-            self._choose(doc, stream)
+        elif stream != documents.detector_stream and self._choice.takes(
+            documents, doc, len(self._beside) + self._source.pending
+        ):
+            documents.detector_stream = stream
+            self._source.restart()
+            self._begin_again()
         if stream == documents.detector_stream:
             self._source.describe(cast("Mapping[str, object]", doc["data_keys"]))
         return True
 
-    def _choose(self, doc: Mapping[str, object], stream: str) -> None:
-        """Choose between the detector's stream so far and another one: dark frames, or an alignment."""
-        documents = self._documents
-        known, preferred = documents.detector_stream or "", documents.prefers(doc)
-        if preferred is None:
-            # Neither says of itself that it is the scan: what came before it is an alignment, unless it is all of it.
-            announced = documents.announced
-            preferred = announced is None or len(self._beside) + self._source.pending < announced
-            self._rivals.add(known if preferred else stream)
-            self._rivals.discard(stream if preferred else known)
-        if preferred:
-            documents.detector_stream = stream
-            self._begin_again()
-
     def _begin_again(self) -> None:
-        """Give up the frames so far: they belong to another stream."""
-        self._source.restart()
+        """Give up the frames so far: they belong to another stream, or elsewhere in the curve."""
         self._beside.clear()
         self._fault = None
         if self._volume is not None:
@@ -308,6 +300,14 @@ class RunAssembly:
         over = waited >= grace
         if not over and (promised is None or len(self._beside) < promised or self._source.pending):
             return None
+        if self._source.pending and not self._placed:
+            self._placed = True
+            try:
+                if self._source.place_rows():
+                    self._begin_again()
+                    self._collect(self._stopped_at + waited, force=True)
+            except UnplacedRows as error:
+                return self._finish(Ending.INVALID, str(error), len(self._beside))
         received = len(self._beside)
         if self._volume is None or self._volume.frame_shape is None:
             detail = f": {self._source.problem}" if self._source.problem else ""
@@ -333,14 +333,9 @@ class RunAssembly:
 
     def _why_not_one_curve(self, angles_deg: NDArray[np.float64]) -> str | None:
         documents = self._documents
-        promised = documents.promised
-        own = promised.get(documents.detector_stream or "", len(self._beside))
-        for rival in sorted(self._rivals):
-            if (events := promised.get(rival, 0)) > own / 2:
-                return (
-                    f"the detector is in the streams {documents.detector_stream!r} ({own} events) and {rival!r} "
-                    f"({events}), and nothing says which is the rocking curve: call it 'primary'"
-                )
+        undecided = self._choice.why_undecided(documents, len(self._beside))
+        if undecided is not None:
+            return undecided
         return why_not_one_curve(documents.start or {}, documents.sample_positions, angles_deg)
 
     def _materials(self) -> CurveMaterials:

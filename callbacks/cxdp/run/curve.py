@@ -95,7 +95,7 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
     signal, streams, promised = documents.fields.angle, documents.streams, documents.promised
     own = {index: r.angle_deg for index, r in materials.beside.items() if r.angle_deg is not None}
     if own:
-        return joined(own, length), f"event:{signal}"
+        return unwound(joined(own, length)), f"event:{signal}"
     rejected: list[str] = []
     for stream in streams:
         if stream.name == BASELINE:
@@ -114,7 +114,7 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
             rejected.append(f"stream {stream.name!r} has {count} readings for {length} frames")
             continue
         scaled = {seq_num - 1: value * documents.fields.angle_scale for seq_num, value in series.items()}
-        return joined(scaled, length), f"event:{stream.name}/{signal}"
+        return unwound(joined(scaled, length)), f"event:{stream.name}/{signal}"
     stated = fly_angles(documents.start or {}, length)
     if stated is not None:
         return stated, "start:fly"
@@ -313,6 +313,14 @@ def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
         return False
     counts = rocking_curve[:, 1]
     return bool(counts[-1] <= PASSED_BELOW * np.nanmax(counts))
+
+
+def unwound(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return readbacks without a jump by a whole turn: some controllers count from 0 to 360 degrees."""
+    known = np.isfinite(angles_deg)
+    result = angles_deg.copy()
+    result[known] = np.unwrap(angles_deg[known], period=360.0)
+    return result
 
 
 def joined(frames: Mapping[int, float], length: int) -> NDArray[np.float64]:

@@ -118,6 +118,9 @@ def resolve_geometry(
                 problems.append(f"{field} (field {value.signal!r}) is in no event, baseline, configuration or start")
                 continue
             series, origin = found
+            if "_circles." in field:
+                # Some controllers count from 0 to 360 degrees: a motor at zero then seems to move by a turn.
+                series = np.unwrap(series, period=abs(360.0 / value.scale)).tolist()
             spread = max(series) - min(series)
             if spread > tolerance * max(1.0, abs(series[0])):
                 problems.append(f"{field} ({value.signal!r}) moved during the scan, {min(series):g} to {max(series):g}")
