@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from braggwatch.sim.bounded import Bounded
@@ -19,12 +20,16 @@ class AssetBook:
         By uid.
     datums
         By datum id.
+    order
+        Of each stream resource, by uid: counted as they came.
     """
 
     def __init__(self) -> None:
         self.resources: Bounded[str, Mapping[str, object]] = Bounded(_RESOURCES)
         self.stream_resources: Bounded[str, Mapping[str, object]] = Bounded(_RESOURCES)
         self.datums: Bounded[str, Mapping[str, object]] = Bounded(_DATUMS)
+        self.order: Bounded[str, int] = Bounded(_RESOURCES)
+        self._numbers = itertools.count()
 
     def put(self, name: str, doc: Mapping[str, object]) -> None:
         """Take a Resource, Datum or StreamResource document."""
@@ -33,4 +38,7 @@ class AssetBook:
         elif name == "datum":
             self.datums[str(doc["datum_id"])] = doc
         else:
-            self.stream_resources[str(doc["uid"])] = doc
+            uid = str(doc["uid"])
+            self.stream_resources[uid] = doc
+            if uid not in self.order:
+                self.order[uid] = next(self._numbers)

@@ -161,7 +161,9 @@ class FrameSource:
             raise RejectedDocument("too_many_frames", f"one stream datum announces {last - first} frames")
         new = False
         for offset in range(last - first):
-            version, target = (float(first + offset), uid), Streamed(uid, first + offset)
+            # A plan that was rewound repeats points further on in the file, or in a file that came later.
+            version = (float(self._book.order.get(uid, 0) * 2**32 + first + offset), uid)
+            target = Streamed(uid, first + offset)
             if is_detector_stream and data_key == self._fields.detector:
                 new |= self._locate(seq_first + offset, version, target)
             elif data_key in (self._fields.angle, self._fields.monitor, self._fields.transmission):

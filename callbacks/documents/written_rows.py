@@ -210,6 +210,8 @@ def _check_chunks(dataset: h5py.Dataset, first: int, last: int) -> None:
     rows = range(first // chunks[0] * chunks[0], last, chunks[0])
     others = [range(0, length, step) for length, step in zip(shape[1:], chunks[1:], strict=True)]
     for corner in itertools.islice(itertools.product(rows, *others), _MOST_CHUNKS):
+        # None, too, while a dataset is open twice in this process and was refreshed: HDF5 then takes all its chunks for
+        # the first, and would read another row. It is right again once the other has closed it.
         if dataset.id.get_chunk_info_by_coord(corner).byte_offset is None:
             raise RowNotWritten(f"{_file(dataset)}: row {first + 1} of {dataset.name} was not written yet")
 

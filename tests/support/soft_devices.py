@@ -53,10 +53,10 @@ class SoftSignal:
     parent = None
 
     def __init__(
-        self, name: str, value: float = 0.0, *, on_set: Callable[[float], None] | None = None, **key: object
+        self, name: str, value: float = 0.0, *, on_set: Callable[[float], object] | None = None, **key: Any
     ) -> None:
-        self.name, self.value, self._on_set = name, value, on_set
-        self._key = {"source": f"SIM:{name}", "dtype": "number", "shape": [], **key}
+        self.name, self.value, self.on_set = name, value, on_set
+        self._key: dict[str, object] = {"source": f"SIM:{name}", "dtype": "number", "shape": [], **key}
         self.configuration: dict[str, float] = {}
 
     def describe(self) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class SoftSignal:
 
     def set(self, value: float) -> _Done:
         self.value = value
-        if self._on_set is not None:
-            self._on_set(value)
+        if self.on_set is not None:
+            self.on_set(value)
         return _Done()
 
     def stop(self, *, success: bool = False) -> None:
@@ -98,7 +98,8 @@ class SoftDetector(SoftSignal):
     """Shows the frame that belongs to a motor's position; its frames travel inside the events."""
 
     def __init__(self, name: str, frames: np.ndarray, angles: np.ndarray, motor: SoftSignal, **key: object) -> None:
-        super().__init__(name, **{"dtype": "array", "shape": list(frames.shape[1:]), **key})
+        super().__init__(name)
+        self._key |= {"dtype": "array", "shape": list(frames.shape[1:]), **key}
         self.frames, self._angles, self._motor = frames, angles, motor
         self.shown: Any = frames[0]
 

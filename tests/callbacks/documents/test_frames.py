@@ -18,10 +18,10 @@ from bluesky import preprocessors as bpp
 from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     Hdf5Reader,
     Hdf5Rows,
-    NotReadableYet,
     PathMap,
     UnusableReference,
 )
+from braggwatch.callbacks.documents.written_rows import NotReadableYet
 from braggwatch.models.verdict import Outcome
 from support.hdf5 import dataset
 

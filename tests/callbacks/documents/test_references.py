@@ -148,3 +148,26 @@ def test_a_template_that_makes_no_name_is_refused(template, scan, bench, tmp_pat
     bench.feed(documents).wait(60)
     assert bench.result.verdict.outcome is Outcome.INVALID
     assert "no file name can be made" in bench.result.verdict.reason
+
+
+@pytest.mark.parametrize("new_file", [True, False])
+def test_points_repeated_after_a_rewind_are_the_later_ones(new_file, scan, bench, tmp_path: Path):
+    """The plan was paused after the 12th point and went back to the 9th; its detector opened a new file, or went on."""
+    old = np.zeros_like(scan.frames[8:12])
+    first, rest = np.concatenate([scan.frames[:8], old]), scan.frames[8:]
+    documents = scan.streamed(write(tmp_path / "one.h5", first if new_file else np.concatenate([first, rest])))
+    start, descriptor, resource, *points = documents
+    before, stop = points[:24], points[-1]
+    again = []
+    if new_file:
+        name, doc = scan.stream_resource(write(tmp_path / "two.h5", rest))
+        again.append((name, doc | {"uid": "another"}))
+    for index in range(8, 21):
+        name, doc = scan.stream_datum(index, index + 1)
+        at = index - 8 if new_file else index + 4
+        indices = {"start": at, "stop": at + 1}
+        used = "another" if new_file else doc["stream_resource"]
+        again.append((name, doc | {"uid": f"again/{index}", "stream_resource": used, "indices": indices}))
+        again.append(scan.event(index, scan.readings(index), retake=1))
+    bench.feed([start, descriptor, resource, *before, *again, stop])
+    assert_judged(bench, scan.frames)

@@ -167,7 +167,9 @@ def test_where_hdf5_cannot_tell_a_blank_row_is_waited_for_until_the_run_ends(opt
         read(path, 2, blank_is_written=False)
     scan.frames[2] = 0
     with h5py.File(path, "r+", libver="latest") as file:
-        file[DATASET][...] = scan.frames
+        whole = file[DATASET]
+        assert isinstance(whole, h5py.Dataset)
+        whole[...] = scan.frames
     bench.feed(scan.streamed(path))
     np.testing.assert_array_equal(bench.curve.frames, scan.frames)
     assert bench.result.verdict.outcome is Outcome.CLASSIFIED
@@ -182,3 +184,17 @@ def test_a_missing_row_keeps_no_other_from_being_read(scan, bench, tmp_path: Pat
     bench.feed(scan.streamed(tmp_path / "gap.h5")[:-1])
     (run,) = bench.callback._sorter.runs.values()
     assert run.progress == (20, 21)
+
+
+def test_a_dataset_that_is_open_twice_gives_no_other_row(scan, tmp_path: Path):
+    """HDF5 then reads its first chunk for each: the row is waited for until it can be told from others."""
+    path = scan.write(tmp_path / "scan.h5")
+    first = Hdf5Reader()
+    first.read(Hdf5Rows(path, DATASET, 0, 1, swmr=True))
+    held = first._open[path][DATASET]
+    assert isinstance(held, h5py.Dataset)
+    with pytest.raises(RowNotWritten):
+        read(path, 10, swmr=True)
+    del held
+    np.testing.assert_array_equal(read(path, 10, swmr=True), scan.frames[10])
+    first.close()

@@ -1,5 +1,7 @@
 """Runs as a RunEngine makes them beside the plain scan: each is judged from its own frames, or named."""
 
+# Soft devices have what a RunEngine uses of bluesky's protocols, not all of them.
+# pyright: reportArgumentType=false
 from __future__ import annotations
 
 import time
@@ -131,7 +133,7 @@ def test_a_sample_that_stands_still_but_for_noise_is_one_curve(unit, engine, sca
     noise = 0.005 if unit != "mm" else 5e-6
     x = SoftSignal("sample_x", 12.0, **({} if unit is None else {"units": unit}))
     detector = SoftDetector("det", scan.frames, scan.angles, th)
-    th._on_set = lambda _: x.set(12.0 + noise * rng.normal())
+    th.on_set = lambda _: x.set(12.0 + noise * rng.normal())
     run_engine(bp.list_scan([detector, x], th, scan.angles.tolist()))
     assert_judged(bench, scan.frames)
 
@@ -141,7 +143,7 @@ def test_a_sample_that_moved_while_it_was_rocked_is_named(unit, place, engine, s
     run_engine, bench = engine
     th, x = SoftSignal("th"), SoftSignal("sample_x", 0.0, **({} if unit is None else {"units": unit}))
     detector = SoftDetector("det", scan.frames, scan.angles, th)
-    th._on_set = lambda angle: x.set(place if angle > 0 else 0.0)
+    th.on_set = lambda angle: x.set(place if angle > 0 else 0.0)
     run_engine(bp.list_scan([detector, x], th, scan.angles.tolist()))
     outcome, reason = outcome_and_reason(bench)
     assert outcome is Outcome.INVALID
