@@ -19,9 +19,11 @@ from braggwatch.callbacks.cxdp.run.missing_detector import missing_detector
 from braggwatch.callbacks.cxdp.run.provisional import ProvisionalScreening
 from braggwatch.callbacks.cxdp.run.reflection import burgers_visibility
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.asset_book import AssetBook
 from braggwatch.callbacks.documents.contents import RunContents
 from braggwatch.callbacks.documents.counters import AssemblyCounters, MutableCounters
 from braggwatch.callbacks.documents.intake import DocumentIntake, KnownDocument
+from braggwatch.callbacks.documents.look_again import LookAgain
 from braggwatch.callbacks.documents.run_sorter import RunSorter
 from braggwatch.callbacks.documents.unrecorded import RunFate, UnrecordedRun, UnrecordedRuns
 from braggwatch.models.cxdp.classifier import Classifier
@@ -90,9 +92,10 @@ class ScreeningCallback:
         self._clock = clock
         settings = settings or AssemblySettings()
         counters = self._counters = MutableCounters()
+        book = AssetBook()
 
         def make_run(uid: str, now: float) -> RunAssembly:
-            return RunAssembly(uid, preset, settings, counters, now, self._take_ended, mirror)
+            return RunAssembly(uid, preset, settings, counters, now, self._take_ended, mirror, book)
 
         self._sorter = RunSorter(make_run, settings, counters, settings.max_open_runs)
         self._unrecorded = UnrecordedRuns(
@@ -100,6 +103,7 @@ class ScreeningCallback:
         )
         self._intake = DocumentIntake(self.take, self.expire, counters, settings, clock, self._unrecorded)
         self._report_failures = 0
+        self._again = LookAgain(self._look_again, settings.file_retry_s)
 
     @property
     def open_runs(self) -> int:
@@ -135,6 +139,7 @@ class ScreeningCallback:
     def __call__(self, name: str, doc: Mapping[str, object]) -> None:
         """Take one document of the event model."""
         self._intake(name, doc)
+        self._again.while_waiting(self._waits)
 
     def take(self, documents: Sequence[KnownDocument], now: float) -> None:
         """Take what one document brought, checked, without what belongs to others; ``now`` in monotonic seconds."""
@@ -155,16 +160,30 @@ class ScreeningCallback:
         return frozenset()
 
     def expire(self, now_monotonic: float) -> None:
-        """Retry unread files and report runs whose grace period or timeout is over; call it about once a second."""
-        self._intake.expire(now_monotonic)
-        self._sorter.expire(now_monotonic)
-        self._unrecorded.look(now_monotonic)
+        """Retry unread files and report runs whose grace period or timeout is over; call it about once a second.
+
+        Where documents come in a running event loop, as in a RunEngine, it is done for runs that have stopped.
+        """
+        with self._again.alone() as alone:
+            if alone:
+                self._intake.expire(now_monotonic)
+                self._sorter.expire(now_monotonic)
+                self._unrecorded.look(now_monotonic)
 
     def flush(self) -> None:
         """End and report every open run, as at shutdown."""
         self._sorter.flush(self._clock())
         self._intake.flush()
         self._unrecorded.flush(self._clock())
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a run has stopped, and waits for its files or for documents."""
+        return any(run.has_stopped for run in self._sorter.runs.values())
+
+    def _look_again(self) -> bool:
+        self.expire(self._clock())
+        return self._waits
 
     def _take_ended(self, run: AssembledRun) -> None:
         try:

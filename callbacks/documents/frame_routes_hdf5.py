@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 import h5py
@@ -13,6 +14,14 @@ import hdf5plugin  # noqa: F401 # pyright: ignore[reportUnusedImport] importing 
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.documents.markers import one_frame
+from braggwatch.callbacks.documents.written_rows import (
+    NotReadableYet,
+    RowNotWritten,
+    WrittenRows,
+    is_certain,
+    is_fill,
+)
 from braggwatch.sim.errors import BraggwatchError
 from braggwatch.sim.unlocked_hdf5 import check_not_being_written, open_unlocked
 
@@ -22,8 +31,7 @@ DEFAULT_DATASET = "/entry/data/data"
 """Where areaDetector's HDF5 plugin writes frames."""
 
 
-class NotReadableYet(BraggwatchError):  # noqa: N818 not an error: try again later
-    """The file or the rows are not there yet; try again."""
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class UnusableReference(BraggwatchError, ValueError):  # noqa: N818 the name says what is wrong
@@ -57,27 +65,42 @@ class PathMap:
     Parameters
     ----------
     root_map
-        Leading path as stated → as mounted here; the longest match wins, whole path components only.
+        Leading path as stated → as mounted here; the longest match wins, whole path components only. Roots of a Windows
+        computer may be written with either separator; case doesn't matter in them.
     allowed_roots
         Only files below these may be read; empty allows any.
     """
 
     def __init__(self, root_map: Mapping[str, str], allowed_roots: tuple[str, ...]) -> None:
-        self._root_map = {PurePosixPath(stated): Path(here) for stated, here in root_map.items()}
+        self._root_map = dict(root_map)
         self._allowed = tuple(Path(root).resolve() for root in allowed_roots)
 
-    def local(self, stated: str) -> Path:
+    def local(self, stated: str, *, windows: bool = False) -> Path:
         """Return the local path.
+
+        Parameters
+        ----------
+        windows
+            The path is one of a Windows computer; one that begins with a drive is taken for that anyway.
 
         Raises
         ------
         UnusableReference
-            If the path is relative or outside the allowed roots.
+            If the path is relative, outside the allowed roots, or Windows' own and not mapped.
         """
-        path = PurePosixPath(stated)
-        matches = [root for root in self._root_map if path.is_relative_to(root)]
-        best = max(matches, key=lambda root: len(root.parts), default=None)
-        result = Path(path) if best is None else self._root_map[best] / path.relative_to(best)
+        windows = windows or _DRIVE.match(stated) is not None
+        kind: type[PurePath] = PureWindowsPath if windows else PurePosixPath
+        path = kind(stated)
+        roots = [(kind(root), Path(here)) for root, here in self._root_map.items()]
+        matches = [(root, here) for root, here in roots if path.is_relative_to(root)]
+        if not matches and windows:
+            raise UnusableReference(
+                f"the path {stated!r} is that of a Windows computer: say in assembly.root_map where it is mounted here"
+            )
+        result = Path(path)
+        if matches:
+            best, here = max(matches, key=lambda match: len(match[0].parts))
+            result = here.joinpath(*path.relative_to(best).parts)
         if not result.is_absolute():
             raise UnusableReference(f"the path {stated!r} is relative")
         if self._allowed and not any(result.resolve().is_relative_to(root) for root in self._allowed):
@@ -95,41 +118,68 @@ class PathMap:
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.hostname not in (None, "localhost"):
             raise UnusableReference(f"only file://localhost/ can be read, not {uri!r:.200}")
-        return self.local(unquote(parts.path))
+        path = unquote(parts.path)
+        return self.local(path[1:] if _DRIVE.match(path[1:]) else path)
 
 
 class Hdf5Reader:
     """Reads rows. SWMR files stay open between reads, others are opened for each read; writers are never locked out.
 
     A file that its writer has open without SWMR is locked or marked: that raises `NotReadableYet`, never gives zeros.
+
+    Parameters
+    ----------
+    marks_gaps
+        As in `one_frame`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, marks_gaps: bool = True) -> None:
+        self._marks_gaps = marks_gaps
         self._open: dict[Path, h5py.File] = {}
+        self._written = WrittenRows()
 
-    def read(self, rows: Hdf5Rows) -> NDArray[np.generic]:
+    def read(self, rows: Hdf5Rows, *, blank_is_written: bool = True) -> NDArray[np.generic]:
         """Return one frame (rows, columns), or a 0-dimensional array for a scalar dataset.
+
+        Parameters
+        ----------
+        blank_is_written
+            False: where HDF5 can't tell whether a row was written, one that holds nothing but the fill value wasn't.
 
         Raises
         ------
+        RowNotWritten
+            If this row was not written yet.
         NotReadableYet
-            If file, dataset or rows are not there yet or can't be opened while they are written.
+            If file or dataset are not there yet or can't be opened while they are written.
         """
         try:
             if rows.swmr:
                 file = self._swmr(rows.path)
                 if file is not None:
-                    return self._cut(self._dataset(file, rows), rows)
+                    return self._cut(self._dataset(file, rows), rows, blank_is_written)
             with open_unlocked(rows.path) as plain:
                 dataset = self._dataset(plain, rows)
                 check_not_being_written(dataset)
-                found = self._cut(dataset, rows)
+                found = self._cut(dataset, rows, blank_is_written)
                 # A writer may have opened the file in between.
                 check_not_being_written(dataset)
                 return found
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             self._forget(rows.path)
             raise NotReadableYet(f"{rows.path.name}: {error}") from error
+
+    def column(self, path: Path, names: Sequence[str]) -> NDArray[np.generic] | None:
+        """Return the first of these datasets with one axis that a file has; None without any, or without the file."""
+        try:
+            file = self._swmr(path)
+            if file is not None:
+                return _first_column(file, names)
+            with open_unlocked(path) as plain:
+                return _first_column(plain, names)
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError):
+            self._forget(path)
+            return None
 
     def close(self) -> None:
         """Close every file."""
@@ -160,35 +210,31 @@ class Hdf5Reader:
             raise KeyError(f"{rows.dataset} is not a dataset")
         return dataset
 
-    @staticmethod
-    def _cut(dataset: h5py.Dataset, rows: Hdf5Rows) -> NDArray[np.generic]:
+    def _cut(self, dataset: h5py.Dataset, rows: Hdf5Rows, blank_is_written: bool) -> NDArray[np.generic]:
         dataset.id.refresh()
-        if dataset.ndim in (1, 3):
-            first, last = rows.index * rows.frames_per_event, (rows.index + 1) * rows.frames_per_event
-            if dataset.shape[0] < last:
-                raise NotReadableYet(f"{rows.path.name}: {dataset.shape[0]} of {last} rows written")
-            block = np.asarray(dataset[first:last])
-            if dataset.ndim == 1:
-                return np.asarray(block[0] if block.size == 1 else block.mean(dtype=np.float64))
-        elif dataset.ndim == 4:
-            if dataset.shape[0] <= rows.index:
-                raise NotReadableYet(f"{rows.path.name}: {dataset.shape[0]} of {rows.index + 1} events written")
-            block = np.asarray(dataset[rows.index])
-        elif dataset.ndim == 2 and rows.index == 0:
-            return np.asarray(dataset[()])
-        else:
+        if dataset.ndim == 2 and rows.index == 0:
+            self._written.check(dataset, 0, dataset.shape[0], swmr=rows.swmr)
+            return one_frame(np.asarray(dataset[()]), marks_gaps=self._marks_gaps)
+        first, last = rows.index * rows.frames_per_event, (rows.index + 1) * rows.frames_per_event
+        if dataset.ndim in (0, 2):
             raise KeyError(f"{rows.dataset} has {dataset.ndim} axes")
-        return stacked(block)
+        if dataset.ndim > 4 or (dataset.ndim == 4 and dataset.shape[-1] != 1):
+            first, last = rows.index, rows.index + 1  # exposures have an axis of their own
+        if dataset.shape[0] < last:
+            raise RowNotWritten(f"{rows.path.name}: {dataset.shape[0]} of {last} rows written")
+        self._written.check(dataset, first, last, swmr=rows.swmr)
+        block = np.asarray(dataset[first:last])
+        if dataset.ndim == 1:
+            return np.asarray(block[0] if block.size == 1 else block.mean(dtype=np.float64))
+        if not blank_is_written and not is_certain(dataset) and is_fill(block, dataset):
+            raise RowNotWritten(f"{rows.path.name}: row {first + 1} is blank, as rows are that were not written yet")
+        return one_frame(block, marks_gaps=self._marks_gaps)
 
 
-def stacked(block: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the sum over axis 0 of the exposures of one event; a single exposure is returned unchanged.
-
-    Sums of integers widen to 64 bits of the same signedness, so that no count is lost; a pixel saturated in one
-    exposure stays at or above the saturation level.
-    """
-    if block.shape[0] == 1:
-        return block[0]
-    if block.dtype.kind == "f":
-        return block.sum(axis=0, dtype=np.float64)
-    return block.sum(axis=0, dtype=np.uint64 if block.dtype.kind in "ub" else np.int64)
+def _first_column(file: h5py.File, names: Sequence[str]) -> NDArray[np.generic] | None:
+    for name in names:
+        dataset = file.get(name)
+        if isinstance(dataset, h5py.Dataset) and dataset.ndim == 1:
+            dataset.id.refresh()
+            return np.asarray(dataset[()])
+    return None

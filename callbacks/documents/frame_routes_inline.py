@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.documents.frame_routes_hdf5 import stacked
+from braggwatch.callbacks.documents.markers import one_frame
 from braggwatch.sim.errors import BraggwatchError
 
 
@@ -13,10 +13,11 @@ class UnusableFrame(BraggwatchError, ValueError):  # noqa: N818 the name says wh
     """A frame that is not a (rows, columns) array of real numbers, or not as its descriptor states."""
 
 
-def inline_frame(value: object) -> NDArray[np.generic]:
+def inline_frame(value: object, *, marks_gaps: bool = True) -> NDArray[np.generic]:
     """Return the (rows, columns) frame in an event's value; the dtype is the array's own.
 
-    A leading axis is taken as exposures of one point and summed. Nested lists are accepted (JSON recordings).
+    A leading axis is taken as exposures of one point and summed; axes of length one don't count. Nested lists are
+    accepted (JSON recordings). ``marks_gaps`` as in `one_frame`.
 
     Raises
     ------
@@ -29,11 +30,10 @@ def inline_frame(value: object) -> NDArray[np.generic]:
         raise UnusableFrame(f"the frame is not an array: {error}") from error
     if array.dtype.kind not in "uifb":
         raise UnusableFrame(f"a frame needs real numbers, got dtype {array.dtype}")
-    if array.ndim == 3 and array.shape[0] > 0:
-        array = stacked(array)
-    if array.ndim != 2 or 0 in array.shape:
-        raise UnusableFrame(f"a frame needs two axes, got shape {array.shape}")
-    return array
+    try:
+        return one_frame(array, marks_gaps=marks_gaps)
+    except ValueError as error:
+        raise UnusableFrame(f"a frame needs two axes, got shape {array.shape}") from error
 
 
 def check_shape(frame: NDArray[np.generic], stated: tuple[int, int] | None) -> None:
@@ -51,11 +51,16 @@ def check_shape(frame: NDArray[np.generic], stated: tuple[int, int] | None) -> N
 def stated_shape(data_key: object) -> tuple[int, tuple[int, int] | None]:
     """Return exposures per event and (rows, columns) from a descriptor's data key; None where it does not say.
 
-    The shape is ``[rows, columns]`` (inline), ``[1, rows, columns]`` or ``[exposures, rows, columns]``.
+    The shape is ``[rows, columns]`` (inline), ``[1, rows, columns]`` or ``[exposures, rows, columns]``; axes of length
+    one before these, or after rows and columns, don't count.
     """
     shape = data_key.get("shape") if isinstance(data_key, dict) else None
     if not isinstance(shape, list | tuple) or not all(isinstance(n, int) and n > 0 for n in shape):
         return 1, None
+    while len(shape) > 2 and shape[-1] == 1 and shape[-2] > 1:
+        shape = shape[:-1]
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
     if len(shape) == 2:
         return 1, (shape[0], shape[1])
     if len(shape) == 3:

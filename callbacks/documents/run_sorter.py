@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.callbacks.documents.counters import MutableCounters
@@ -17,6 +17,9 @@ from braggwatch.sim.bounded import Bounded
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 65536
+
+ASSETS: Final = frozenset({"resource", "stream_resource", "datum"})
+"""Documents on files. A detector that is staged once tells its file once, in the first of several runs."""
 
 
 class Run(Protocol):
@@ -171,6 +174,8 @@ class RunSorter(Generic[RunT]):
         if closed is RunFate.EVICTED and name != "stop":
             del self._closed[uid]
         elif closed is not None:
+            if name in ASSETS and self._runs:
+                return list(self._runs.values())
             self._counters.late += closed in (RunFate.RECORDED, RunFate.EVICTED)
             return []
         known = self._runs.get(uid)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from braggwatch.callbacks.documents.document_checks import finite, text
 
@@ -21,3 +22,14 @@ def sample_name(start: Mapping[str, object] | None, field: str) -> str | None:
 def started_at(start: Mapping[str, object] | None, stop: Mapping[str, object] | None) -> float:
     """Return the time of the start document, else of the stop document, seconds since the epoch; 0 without either."""
     return finite((start or {}).get("time")) or finite((stop or {}).get("time")) or 0.0
+
+
+def scan_streams(start: Mapping[str, object] | None) -> frozenset[str]:
+    """Return the streams that hold the scan's points, by the start document's ``hints``: ``[[fields], stream]``."""
+    hints = (start or {}).get("hints")
+    dimensions = cast("Mapping[str, object]", hints).get("dimensions") if isinstance(hints, Mapping) else None
+    if not isinstance(dimensions, list | tuple):
+        return frozenset()
+    pairs = [pair for pair in cast("Sequence[object]", dimensions) if isinstance(pair, list | tuple)]
+    named = [cast("Sequence[object]", pair)[1] for pair in pairs if len(cast("Sequence[object]", pair)) == 2]
+    return frozenset(name for name in named if isinstance(name, str))

@@ -141,7 +141,9 @@ class PatternRun:
                 self._counters.duplicates += 1
                 continue
             declaration = read_declaration(self.start, doc, detector, self._settings.sample_field)
-            fields = FrameFields(detector=detector, angle="", angle_scale=1.0, monitor=None, transmission=None)
+            fields = FrameFields(
+                detector=detector, angle="", angle_scale=1.0, monitor=None, transmission=None, marks_gaps=False
+            )
             data_keys = cast("Mapping[str, Mapping[str, object]]", doc["data_keys"])
             others = {s.declaration.detector for s in self._streams.values() if s.name == name} - {detector}
             label = f"{name}:{detector}" if others else name

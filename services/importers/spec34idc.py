@@ -317,8 +317,9 @@ def _signals(scan: SpecScan, stated: Mapping[str, float]) -> tuple[dict[str, flo
         if signal in signals:
             continue
         if motor not in scan.motors:
+            unfit = f" ({'; '.join(scan.unfit_lines)}: those motors are left out)" if scan.unfit_lines else ""
             raise ImportFailedError(
-                f"scan {scan.number} has no motor {motor!r} to take {signal} from: state it in {unit}, "
+                f"scan {scan.number} has no motor {motor!r} to take {signal} from{unfit}: state it in {unit}, "
                 f"e.g. --set {signal}=VALUE"
             )
         signals[signal] = scan.motors[motor] * factor

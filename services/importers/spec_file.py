@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +52,9 @@ class SpecScan:
         (N,) float64 readings by column label, in the file's order.
     stray_lines
         Lines inside the data block that are neither data nor comment.
+    unfit_lines
+        ``#P`` lines whose numbers don't fit their ``#O`` line, as ``"#P1 has 3 positions, #O1 4 names"``: which motor
+        stands where isn't known, so their motors are left out.
     digest
         SHA-256 of the scan's text, hexadecimal.
     """
@@ -66,6 +69,7 @@ class SpecScan:
     columns: Mapping[str, NDArray[np.float64]]
     stray_lines: tuple[str, ...]
     digest: str
+    unfit_lines: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -107,8 +111,8 @@ class _Header:
 
     epoch: float | None = None
     date: str | None = None
-    labels: dict[int, list[str]] | None = None
-    mnemonics: dict[int, list[str]] | None = None
+    labels: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    mnemonics: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
 
 
 def read_spec_scan(path: Path, number: int, *, occurrence: int | None = None) -> SpecScan:
@@ -178,26 +182,45 @@ def _add_to_header(header: _Header, line: str) -> None:
     elif line.startswith("#D ") and header.date is None:
         header.date = line[3:].strip()
     elif (match := _INDEXED.match(line)) and match[1] != "P":
-        separator = r"\s{2,}" if match[1] == "O" else r"\s+"
-        names = [name for name in re.split(separator, match[3].strip()) if name]
-        table = header.labels if match[1] == "O" else header.mnemonics
-        if table is None:
-            table = {}
-            if match[1] == "O":
-                header.labels = table
-            else:
-                header.mnemonics = table
-        table[int(match[2])] = names
+        _add_names(header, match)
+
+
+def _add_names(header: _Header, match: re.Match[str]) -> None:
+    separator = r"\s{2,}" if match[1] == "O" else r"\s+"
+    table = header.labels if match[1] == "O" else header.mnemonics
+    table[int(match[2])] = [name for name in re.split(separator, match[3].strip()) if name]
+
+
+def _with_names_of_scan(header: _Header, block: list[str]) -> _Header:
+    """Return the header with the names that the scan itself states: those are the names of its positions."""
+    own = _Header(epoch=header.epoch, date=header.date)
+    for line in block:
+        if (match := _INDEXED.match(line)) and match[1] != "P":
+            _add_names(own, match)
+    own.labels = own.labels or header.labels
+    own.mnemonics = own.mnemonics or header.mnemonics
+    return own
+
+
+def _without_channels(block: list[str]) -> Iterator[str]:
+    """Yield the lines of a scan without an analyser's channels: ``@A`` and what a backslash at the end continues."""
+    continues = False
+    for line in block:
+        channels = continues or line.startswith("@")
+        continues = channels and line.endswith("\\")
+        if not channels:
+            yield line
 
 
 def _parse(header: _Header, number: int, block: list[str]) -> SpecScan:
+    header = _with_names_of_scan(header, block)
     command_match = _SCAN_LINE.match(block[0])
     labels: list[str] = []
     date: str | None = None
     positions: dict[int, list[float]] = {}
     rows: list[list[float]] = []
     stray: list[str] = []
-    for line in block[1:]:
+    for line in _without_channels(block[1:]):
         if line.startswith("#L "):
             labels = [label for label in re.split(r"\s{2,}", line[3:].strip()) if label]
         elif line.startswith("#D ") and date is None:
@@ -220,7 +243,7 @@ def _parse(header: _Header, number: int, block: list[str]) -> SpecScan:
         raise SpecFileError(f"scan {number} holds no data")
     if len(set(labels)) != len(labels):
         raise SpecFileError(f"scan {number} names a column twice")
-    motors, lines = _motors(header, number, positions)
+    motors, lines, unfit = _motors(header, number, positions)
     table = np.array(rows, dtype=np.float64)
     return SpecScan(
         number=number,
@@ -233,6 +256,7 @@ def _parse(header: _Header, number: int, block: list[str]) -> SpecScan:
         columns={label: table[:, column] for column, label in enumerate(labels)},
         stray_lines=tuple(stray),
         digest=hashlib.sha256("\n".join(block).encode("latin-1")).hexdigest(),
+        unfit_lines=unfit,
     )
 
 
@@ -243,24 +267,28 @@ def _numbers(line: str) -> list[float] | None:
         return None
 
 
-def _motors(header: _Header, number: int, positions: dict[int, list[float]]) -> tuple[dict[str, float], dict[str, str]]:
+def _motors(
+    header: _Header, number: int, positions: dict[int, list[float]]
+) -> tuple[dict[str, float], dict[str, str], tuple[str, ...]]:
     motors: dict[str, float] = {}
     lines: dict[str, str] = {}
-    labels = header.labels or {}
+    unfit: list[str] = []
     for index, values in positions.items():
-        names = labels.get(index, [])
+        names = header.labels.get(index, [])
         if len(names) != len(values):
-            raise SpecFileError(f"scan {number}: #P{index} has {len(values)} positions, #O{index} {len(names)} names")
+            unfit.append(f"#P{index} has {len(values)} positions, #O{index} {len(names)} names")
+            logger.warning("scan %d: %s: its motors are left out", number, unfit[-1])
+            continue
         for name, value in zip(names, values, strict=True):
             motors[name] = value
             lines[name] = f"#O{index}/#P{index}"
-    return motors, lines
+    return motors, lines, tuple(unfit)
 
 
 def _mnemonics(header: _Header) -> dict[str, str]:
     result: dict[str, str] = {}
-    for index, mnemonics in (header.mnemonics or {}).items():
-        labels = (header.labels or {}).get(index, [])
+    for index, mnemonics in header.mnemonics.items():
+        labels = header.labels.get(index, [])
         if len(mnemonics) == len(labels):
             result.update(zip(mnemonics, labels, strict=True))
     return result

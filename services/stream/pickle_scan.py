@@ -37,6 +37,7 @@ _FIXED: Final[dict[int, int]] = {
     pickle.SETITEMS[0]: 0,
     pickle.MARK[0]: 0,
     pickle.REDUCE[0]: 0,
+    pickle.NEWOBJ[0]: 0,
     pickle.BUILD[0]: 0,
     pickle.MEMOIZE[0]: 0,
     pickle.BINGET[0]: 1,

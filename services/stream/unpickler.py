@@ -1,8 +1,9 @@
 """Reads pickled documents without running anything: no name in a pickle is ever imported or looked up.
 
-Each name on the allow-list is mapped to a small function of this module; every other name is refused. Arrays arrive as
-shells that collect their state and become numpy arrays only after shape, dtype and size were checked, because
-numpy's own ``__setstate__`` methods trust their input. Call forms: numpy 1 and 2, ``ndarray.__reduce__`` and
+Each name on the allow-list is mapped to a small function of this module; every other name stands for a class that can't
+be called and runs nothing: of its objects, what they hold is read (`foreign_classes`). Arrays arrive as shells that
+collect their state and become numpy arrays only after shape, dtype and size were checked, because numpy's own
+``__setstate__`` methods trust their input. Call forms: numpy 1 and 2, ``ndarray.__reduce__`` and
 ``__reduce_ex__(5)`` (numpy/core/src/multiarray/methods.c).
 """
 
@@ -16,6 +17,7 @@ from typing import Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.services.stream.foreign_classes import ForeignClass, foreign_class
 from braggwatch.services.stream.pickle_scan import scan
 from braggwatch.services.stream.rejection import DecoderLimits, RejectedMessage, RejectReason, clip
 from braggwatch.services.stream.wire_arrays import WireScalar, build_array, build_scalar, plain_dtype
@@ -132,15 +134,8 @@ def _make_complex(real: object, imaginary: object) -> complex:
     return complex(real, imaginary)
 
 
-def _enum_value(*arguments: object) -> str | int:
-    """Give the value of an enumeration member, whose class is never imported."""
-    if len(arguments) != 1 or not isinstance(arguments[0], (str, int)):
-        raise RejectedMessage(RejectReason.FORBIDDEN_TYPE, "object that is not an enumeration's member")
-    return arguments[0]
-
-
+_MOST_CLASSES: Final = 64
 _ARRAY_TYPE: Final = _ArrayType()
-_ENUM_MEMBER: Final = _Callable(_enum_value)
 _COMMON_NAMES: Final[Mapping[tuple[str, str], object]] = {
     ("numpy", "ndarray"): _ARRAY_TYPE,
     ("numpy", "dtype"): _Callable(_make_dtype),
@@ -164,6 +159,7 @@ class _RestrictedUnpickler(pickle.Unpickler):  # noqa: S301 (this is the safe on
         super().__init__(io.BytesIO(data))
         self._limits = limits
         self._enum_modules = enum_modules
+        self._foreign: list[ForeignClass] = []
         self._names: dict[tuple[str, str], object] = {
             **_COMMON_NAMES,
             ("numpy.core.multiarray", "_reconstruct"): _Callable(self._start_array),
@@ -176,10 +172,12 @@ class _RestrictedUnpickler(pickle.Unpickler):  # noqa: S301 (this is the safe on
         allowed = self._names.get((module_name, global_name))
         if allowed is not None:
             return allowed
+        if len(self._foreign) >= _MOST_CLASSES:
+            raise RejectedMessage(RejectReason.FORBIDDEN_CODE, f"name {clip(module_name)}.{clip(global_name)}")
         package = module_name.partition(".")[0]
-        if package in self._enum_modules and all(part.isidentifier() for part in global_name.split(".")):
-            return _ENUM_MEMBER
-        raise RejectedMessage(RejectReason.FORBIDDEN_CODE, f"name {clip(module_name)}.{clip(global_name)}")
+        found = foreign_class(module_name, global_name, enumeration=package in self._enum_modules)
+        self._foreign.append(found)
+        return found
 
     def persistent_load(self, pid: object) -> NoReturn:
         raise RejectedMessage(RejectReason.FORBIDDEN_CODE, f"persistent reference of type {type(pid).__name__}")

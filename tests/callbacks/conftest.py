@@ -64,7 +64,8 @@ def make_frames(count: int, shape: tuple[int, int] = (24, 20), dtype: str = "<u2
     rng = np.random.default_rng(seed)
     spot = np.exp(-(((rows - shape[0] // 2) / 3) ** 2) - ((columns - shape[1] // 2) / 3) ** 2)
     rock = np.exp(-(((np.arange(count) - count // 2) / (count / 8)) ** 2))
-    return rng.poisson(2000 * rock[:, None, None] * spot + 0.05).astype(dtype)
+    peak = 200 if np.dtype(dtype).itemsize == 1 else 2000
+    return rng.poisson(peak * rock[:, None, None] * spot + 0.05).astype(dtype)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.run.assembled_run import AssembledRun, Ending
 from braggwatch.callbacks.cxdp.run.curve import (
@@ -21,14 +22,19 @@ from braggwatch.callbacks.cxdp.run.frame_mirror import FrameMirror
 from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     UnresolvedGeometry,
 )
+from braggwatch.callbacks.cxdp.run.one_curve import why_not_one_curve
 from braggwatch.callbacks.cxdp.run.scan_documents import ScanDocuments, has_detector, stream_name
+from braggwatch.callbacks.cxdp.run.stream_choice import StreamChoice
 from braggwatch.callbacks.cxdp.run.volume import InconsistentFrame, Volume
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
+from braggwatch.callbacks.documents.asset_book import AssetBook
 from braggwatch.callbacks.documents.counters import MutableCounters
-from braggwatch.callbacks.documents.document_checks import RejectedDocument, text
+from braggwatch.callbacks.documents.document_checks import text
+from braggwatch.callbacks.documents.dropped_rows import UnplacedRows
 from braggwatch.callbacks.documents.frame_record import FrameRecord
 from braggwatch.callbacks.documents.frame_routes_inline import UnusableFrame
 from braggwatch.callbacks.documents.frames import FrameSource
+from braggwatch.callbacks.documents.run_sorter import ASSETS
 from braggwatch.sim.geometry.model import GeometryPreset
 
 
@@ -42,6 +48,8 @@ class RunAssembly:
     ----------
     report
         Called once with the ended run; its memory is free by then.
+    book
+        References to files that runs share; None: this run's own.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class RunAssembly:
         now: float,
         report: Callable[[AssembledRun], None],
         mirror: FrameMirror | None = None,
+        book: AssetBook | None = None,
     ) -> None:
         self._last_document = now
         self._report = report
@@ -61,9 +70,11 @@ class RunAssembly:
         self._mirror = mirror
         self._documents = ScanDocuments(uid, preset, settings)
         self._stopped_at = now
-        self._source = FrameSource(uid, self._documents.fields, settings)
+        self._source = FrameSource(uid, self._documents.fields, settings, book)
         self._volume: Volume | None = None
         self._beside: dict[int, FrameRecord] = {}
+        self._choice = StreamChoice()
+        self._placed = False
         self._fault: str | None = None
 
     @property
@@ -103,7 +114,8 @@ class RunAssembly:
         RejectedDocument
             If it contradicts what is known.
         """
-        self._last_document = now
+        if name not in ASSETS:  # those may be another run's
+            self._last_document = now
         try:
             self._counters.duplicates += not self._take(name, doc, now)
             self._collect(now, force=name == "stop")
@@ -145,6 +157,8 @@ class RunAssembly:
         try:
             angles, origin = find_angles_so_far(materials, begun)
             resolved = find_geometry(self._documents, self._volume.frame_shape, angles, origin)
+            if self._why_not_one_curve(angles) is not None:
+                return None
             built = build_curve(begun, self._volume, angles, resolved, so_far=True)
         except (UnresolvedGeometry, InconsistentFrame):
             return None
@@ -213,13 +227,27 @@ class RunAssembly:
         if not has_detector(doc, documents.fields.detector):
             return True
         stream = stream_name(doc)
-        if documents.detector_stream is None or (stream == "primary" != documents.detector_stream):
-            if self._beside:
-                raise RejectedDocument("second_detector_stream", "the detector is in a second stream")
+        if documents.detector_stream is None:
             documents.detector_stream = stream
+        elif stream != documents.detector_stream and self._choice.takes(
+            documents, doc, len(self._beside) + self._source.pending
+        ):
+            documents.detector_stream = stream
+            self._source.restart()
+            self._begin_again()
         if stream == documents.detector_stream:
             self._source.describe(cast("Mapping[str, object]", doc["data_keys"]))
         return True
+
+    def _begin_again(self) -> None:
+        """Give up the frames so far: they belong to another stream, or elsewhere in the curve."""
+        self._beside.clear()
+        self._fault = None
+        if self._volume is not None:
+            self._volume.clear()
+            self._volume = None
+            if self._mirror is not None:
+                self._mirror.dropped(self.uid)
 
     def _accept_event(self, doc: Mapping[str, object]) -> bool:
         documents = self._documents
@@ -251,7 +279,10 @@ class RunAssembly:
         """Move every available frame into the volume."""
         if self._fault is not None or self._documents.detector_stream is None or not self._source.pending:
             return
-        for record in self._source.poll(now, self._documents.frames_read, force=force):
+        # More may be written until the run ends.
+        stopped = self._documents.stop is not None
+        records = self._source.poll(now, self._documents.frames_read, force=force, blank_is_written=stopped)
+        for record in records:
             if self._volume is None:
                 saturation = self._documents.preset.saturation_counts
                 self._volume = Volume(self._settings, self._documents.expected, saturation, self._mirror, self.uid)
@@ -269,6 +300,14 @@ class RunAssembly:
         over = waited >= grace
         if not over and (promised is None or len(self._beside) < promised or self._source.pending):
             return None
+        if self._source.pending and not self._placed:
+            self._placed = True
+            try:
+                if self._source.place_rows():
+                    self._begin_again()
+                    self._collect(self._stopped_at + waited, force=True)
+            except UnplacedRows as error:
+                return self._finish(Ending.INVALID, str(error), len(self._beside))
         received = len(self._beside)
         if self._volume is None or self._volume.frame_shape is None:
             detail = f": {self._source.problem}" if self._source.problem else ""
@@ -283,11 +322,21 @@ class RunAssembly:
             return self._finish(Ending.INVALID, str(error), received)
         if not over and self._documents_missing() and any(not np.isfinite(angles[index]) for index in self._beside):
             return None
+        several = self._why_not_one_curve(angles)
+        if several is not None:
+            return self._finish(Ending.INVALID, several, received)
         try:
             built = build_curve(materials, self._volume, angles, resolved)
         except InconsistentFrame as error:
             return self._finish(Ending.INVALID, str(error), received)
         return self._finish(Ending.COMPLETE if built.reason is None else Ending.PARTIAL, built.reason, received, built)
+
+    def _why_not_one_curve(self, angles_deg: NDArray[np.float64]) -> str | None:
+        documents = self._documents
+        undecided = self._choice.why_undecided(documents, len(self._beside))
+        if undecided is not None:
+            return undecided
+        return why_not_one_curve(documents.start or {}, documents.sample_positions, angles_deg)
 
     def _materials(self) -> CurveMaterials:
         length = max(self._documents.expected or 0, max(self._beside) + 1)

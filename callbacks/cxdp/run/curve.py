@@ -27,6 +27,9 @@ from braggwatch.callbacks.documents.frames import FrameSource
 PASSED_BELOW = 0.1
 """The scan is past the peak once a frame has no more than this fraction of the brightest frame's counts."""
 
+MONITOR = "_monitor"
+"""How bluesky ends the name of a stream in which a signal is read whenever it changes, beside the frames."""
+
 _MOST_NAMED = 4
 
 
@@ -92,7 +95,7 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
     signal, streams, promised = documents.fields.angle, documents.streams, documents.promised
     own = {index: r.angle_deg for index, r in materials.beside.items() if r.angle_deg is not None}
     if own:
-        return joined(own, length), f"event:{signal}"
+        return unwound(joined(own, length)), f"event:{signal}"
     rejected: list[str] = []
     for stream in streams:
         if stream.name == BASELINE:
@@ -100,13 +103,18 @@ def find_angles(materials: CurveMaterials, *, so_far: bool = False) -> tuple[NDA
         series = stream.series(signal) or materials.source.scalars(stream.name, signal)
         if not series:
             continue
+        if stream.name.endswith(MONITOR):
+            rejected.append(
+                f"stream {stream.name!r} is a monitor's: its readings have times of their own, not a frame's"
+            )
+            continue
         count = promised.get(stream.name, max(series))
         ahead = so_far and count > length and stream is streams[0]
         if count != length and not ahead:
             rejected.append(f"stream {stream.name!r} has {count} readings for {length} frames")
             continue
         scaled = {seq_num - 1: value * documents.fields.angle_scale for seq_num, value in series.items()}
-        return joined(scaled, length), f"event:{stream.name}/{signal}"
+        return unwound(joined(scaled, length)), f"event:{stream.name}/{signal}"
     stated = fly_angles(documents.start or {}, length)
     if stated is not None:
         return stated, "start:fly"
@@ -261,7 +269,7 @@ def _beside_frames(
         return None
     values = {index: value for index, value in own.items() if value is not None}
     for stream in documents.streams:
-        if values or stream.name == BASELINE:
+        if values or stream.name == BASELINE or stream.name.endswith(MONITOR):
             continue
         series = stream.series(field) or materials.source.scalars(stream.name, field)
         if series and documents.promised.get(stream.name, max(series)) == present.size:
@@ -305,6 +313,14 @@ def peak_is_behind(rocking_curve: NDArray[np.float64] | None) -> bool:
         return False
     counts = rocking_curve[:, 1]
     return bool(counts[-1] <= PASSED_BELOW * np.nanmax(counts))
+
+
+def unwound(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return readbacks without a jump by a whole turn: some controllers count from 0 to 360 degrees."""
+    known = np.isfinite(angles_deg)
+    result = angles_deg.copy()
+    result[known] = np.unwrap(angles_deg[known], period=360.0)
+    return result
 
 
 def joined(frames: Mapping[int, float], length: int) -> NDArray[np.float64]:

@@ -1,15 +1,16 @@
 """What counts as a frame: not contradicted by its neighbours.
 
 A detector, a file writer or a beam now and then delivers what is no measurement: a blank frame, the last one again, a
-saturated one, one of which rows were lost, or frames behind an attenuator that no signal states. A few of them at the
-peak are enough for a wrong class. They are told from the frames alone, by what can't come from a crystal, and count as
-missing. A dark minimum of a split peak can: its counts fall and rise over several frames, and its image is another.
+saturated one, one whose counter began again at zero, one of which rows were lost, or frames behind an attenuator that
+no signal states. A few of them at the peak are enough for a wrong class. They are told from the frames alone, by what
+can't come from a crystal, and count as missing. A dark minimum of a split peak can: its counts fall and rise over
+several frames, and its image is another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from braggwatch.callbacks.cxdp.run.region import brightest_block, centred_region
 from braggwatch.callbacks.cxdp.run.scaled_frames import faintest_block
 from braggwatch.callbacks.cxdp.run.volume import usable_counts
+from braggwatch.callbacks.cxdp.run.wrapped_counters import wrapped_frames
 
-FaultKind = Literal["blank", "repeated", "saturated", "partly lost", "attenuated"]
+FaultKind = Literal["blank", "repeated", "saturated", "partly lost", "attenuated", "wrapped"]
 
 _FEWEST = 8
 # The zone: frames with this fraction of the brightest one's counts, and so many on either side; then so many at most.
@@ -74,6 +76,8 @@ class FrameFault:
                 return f"{name} {'is' if one else 'are'} saturated where the neighbours are not"
             case "partly lost":
                 return f"part of {name} is blank where the neighbours are bright"
+            case "wrapped":
+                return f"{name} {'holds' if one else 'hold'} counts that began again at zero: the counter is too small"
             case "attenuated":
                 return (
                     f"{name} {'holds' if one else 'hold'} {self.factor or 0.0:.2g} times the counts that the "
@@ -114,7 +118,9 @@ def find_faults(
     if usable.size < _FEWEST:
         return ()
     zone = _zone(frames, usable, angles_deg, totals, scale)
-    found: dict[FaultKind, list[int]] = {"saturated": flat}
+    places = wrapped_frames(zone.counts.reshape(len(zone.index), *zone.window) * zone.photon)
+    found: dict[FaultKind, list[int]] = {"saturated": flat, "wrapped": zone.index[places].tolist()}
+    zone = zone.without(places)
     for kind, test in _TESTS:
         places = [i for i in range(len(zone.index)) if test(zone, i)]
         found.setdefault(kind, []).extend(int(i) for i in zone.index[places])
@@ -153,6 +159,10 @@ class _Zone:
         The largest of them.
     scale
         (n, 1) normalisation by monitor and transmission.
+    window
+        Rows and columns of it.
+    photon
+        Raw counts of what ``counts`` has as one.
     """
 
     index: NDArray[np.intp]
@@ -160,6 +170,8 @@ class _Zone:
     totals: NDArray[np.float64]
     counts: NDArray[np.float64]
     scale: NDArray[np.float64]
+    window: tuple[int, int]
+    photon: float
     largest: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,7 +182,14 @@ class _Zone:
         kept = np.setdiff1d(np.arange(len(self.index)), np.fromiter(places, np.intp))
         if kept.size == self.index.size:
             return self
-        return _Zone(self.index[kept], self.positions[kept], self.totals[kept], self.counts[kept], self.scale[kept])
+        return replace(
+            self,
+            index=self.index[kept],
+            positions=self.positions[kept],
+            totals=self.totals[kept],
+            counts=self.counts[kept],
+            scale=self.scale[kept],
+        )
 
     def expected(self, place: int, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Return the lesser of the largest values before and after, along the first axis; None at an end."""
@@ -216,9 +235,9 @@ def _zone(
     photon = max(float(np.min(counts, where=counts > 0, initial=np.inf)), 1.0)
     step = float(np.median(np.diff(angles_deg[ordered])))
     places = (angles_deg[index] - angles_deg[index[0]]) / step if step > 0 else np.arange(index.size, dtype=np.float64)
-    if np.isfinite(photon):
-        counts /= photon
-    return _Zone(index, places, totals[index], counts, scale[index, None])
+    photon = photon if np.isfinite(photon) else 1.0
+    counts /= photon
+    return _Zone(index, places, totals[index], counts, scale[index, None], window.shape, photon)
 
 
 def _is_repeated(zone: _Zone, place: int) -> bool:

@@ -37,11 +37,11 @@ class GeometrySources:
     streams
         Readings by stream name, the detector's first.
     configuration
-        Field → value, of all descriptors' configuration.
+        Field → values, of the descriptors' configuration; several where one changed between descriptors.
     """
 
     start: Mapping[str, object]
-    configuration: Mapping[str, float]
+    configuration: Mapping[str, Sequence[float]]
     streams: Sequence[StreamReadings]
 
 
@@ -118,6 +118,9 @@ def resolve_geometry(
                 problems.append(f"{field} (field {value.signal!r}) is in no event, baseline, configuration or start")
                 continue
             series, origin = found
+            if "_circles." in field:
+                # Some controllers count from 0 to 360 degrees: a motor at zero then seems to move by a turn.
+                series = np.unwrap(series, period=abs(360.0 / value.scale)).tolist()
             spread = max(series) - min(series)
             if spread > tolerance * max(1.0, abs(series[0])):
                 problems.append(f"{field} ({value.signal!r}) moved during the scan, {min(series):g} to {max(series):g}")
@@ -191,6 +194,6 @@ def look_up(signal: str, sources: GeometrySources) -> tuple[list[float], str] | 
             origin = "baseline" if stream.name == BASELINE else "event"
             return [series[seq_num] for seq_num in sorted(series)], origin
     if signal in sources.configuration:
-        return [sources.configuration[signal]], "configuration"
+        return list(sources.configuration[signal]), "configuration"
     value = finite(sources.start.get(signal))
     return None if value is None else ([value], "start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from braggwatch.callbacks.cxdp.records import BurgersVisibility
 from braggwatch.callbacks.documents.document_checks import finite
@@ -14,8 +15,12 @@ from braggwatch.sim.crystallography.stated_lattice import UNSTATED, StatedLattic
 from braggwatch.sim.crystallography.visibility import visibility
 from braggwatch.sim.geometry.model import GeometryPreset
 
-_SEPARATED = re.compile(r"[-+]?\d+(?:[\s,;]+[-+]?\d+){2}")
-_RUN_TOGETHER = re.compile(r"(?:-?\d){3}")
+_NUMBER = r"[-+]?\d+(?:\.\d*)?"
+_SEPARATED = re.compile(rf"{_NUMBER}(?:[\s,;]+{_NUMBER}){{2,3}}")
+_RUN_TOGETHER = re.compile(r"(?:-?\d){3,4}")
+# What people write before the indices: "Au 111", "Al2O3 (1 0 4)", "hkl = 1 -1 1".
+_NAMED = re.compile(r"[A-Za-z]\w*\s*[\s=:(\[{]\s*|[A-Za-z]+(?=\d)")
+_KEYS = ("h", "k", "l")
 _LARGEST = 99
 _NEAR_WHOLE = 0.05
 
@@ -57,7 +62,7 @@ def stated_reflection(
     Parameters
     ----------
     field
-        Key of the start document: three whole numbers, or text such as ``"1 -1 1"`` or ``"1-11"``.
+        Key of the start document; see `read_miller`.
     lattice_field
         Key of the start document: a lattice's name, e.g. ``"bcc"``.
     """
@@ -86,25 +91,40 @@ def _lattice(preset: GeometryPreset, stated: object, field: str) -> StatedLattic
 
 
 def read_miller(value: object) -> Miller | None:
-    """Return three indices from a sequence or text; None for anything else, for 000 and for indices beyond 99.
+    """Return three indices from a sequence, text or a mapping; None for anything else, 000, and indices beyond 99.
 
-    Values within 0.05 of a whole number are rounded: a diffractometer's readback may be 1.003 instead of 1.
+    Text is ``"1 -1 1"``, ``"1-11"`` or ``"[1,1,1]"``, perhaps after a name: ``"Au 111"``. A mapping has the keys h, k
+    and l. Four indices are those of a hexagonal lattice, h k i l with i = -(h + k). Values within 0.05 of a whole
+    number are rounded: a diffractometer's readback may be 1.003 instead of 1.
     """
-    if isinstance(value, str):
-        text = value.strip().strip("()[]{}").strip()
-        pattern = r"[-+]?\d+" if _SEPARATED.fullmatch(text) else r"-?\d" if _RUN_TOGETHER.fullmatch(text) else None
-        numbers: Sequence[object] = [] if pattern is None else [int(part) for part in re.findall(pattern, text)]
-    else:
-        tolist = getattr(value, "tolist", None)
-        listed = tolist() if callable(tolist) else value
-        numbers = listed if isinstance(listed, list | tuple) else []
+    numbers = _stated_numbers(value)
     found = [number for item in numbers if (number := finite(item)) is not None]
-    if len(numbers) != 3 or len(found) != 3 or max(map(abs, found)) > _LARGEST + _NEAR_WHOLE:
+    if len(found) != len(numbers) or len(found) not in (3, 4) or max(map(abs, found)) > _LARGEST + _NEAR_WHOLE:
         return None
-    hkl = (round(found[0]), round(found[1]), round(found[2]))
-    if not any(hkl) or any(abs(number - index) > _NEAR_WHOLE for number, index in zip(found, hkl, strict=True)):
+    if any(abs(number - round(number)) > _NEAR_WHOLE for number in found):
         return None
-    return hkl
+    indices = [round(number) for number in found]
+    if len(indices) == 4:
+        h, k, i, l = indices  # noqa: E741 crystallography's names
+        if i != -(h + k):
+            return None
+        indices = [h, k, l]
+    return (indices[0], indices[1], indices[2]) if any(indices) else None
+
+
+def _stated_numbers(value: object) -> Sequence[object]:
+    if isinstance(value, str):
+        text = value.strip()
+        named = _NAMED.match(text)
+        text = text[named.end() if named else 0 :].strip().strip("()[]{}").strip()
+        pattern = _NUMBER if _SEPARATED.fullmatch(text) else r"-?\d" if _RUN_TOGETHER.fullmatch(text) else None
+        return [] if pattern is None else [float(part) for part in re.findall(pattern, text)]
+    if isinstance(value, Mapping):
+        stated = {str(key).lower(): item for key, item in cast("Mapping[object, object]", value).items()}
+        return [stated[key] for key in _KEYS] if all(key in stated for key in _KEYS) else []
+    tolist = getattr(value, "tolist", None)
+    listed = tolist() if callable(tolist) else value
+    return cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else []
 
 
 def burgers_visibility(reflection: StatedReflection) -> BurgersVisibility:

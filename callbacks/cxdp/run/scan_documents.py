@@ -12,6 +12,7 @@ from braggwatch.callbacks.cxdp.run.geometry_resolution import (
     scanned_signal,
     wanted_signals,
 )
+from braggwatch.callbacks.cxdp.run.one_curve import SamplePosition
 from braggwatch.callbacks.cxdp.run.reflection import StatedReflection, stated_reflection
 from braggwatch.callbacks.documents import start_facts
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
@@ -46,14 +47,17 @@ class ScanDocuments:
             preset.detector_field, signal.signal, signal.scale, preset.monitor_field, preset.transmission_field
         )
         beside = {preset.monitor_field, preset.transmission_field, *settings.position_fields.values()} - {None}
-        self._wanted = wanted_signals(preset) | cast("set[str]", beside)
+        self._geometry = wanted_signals(preset)
+        self._wanted = self._geometry | cast("set[str]", beside)
         self.start: Mapping[str, object] | None = None
         self.stop: Mapping[str, object] | None = None
         self.detector_stream: str | None = None
         self._stream_of: dict[str, str] = {}
         self._keys: dict[str, frozenset[str]] = {}
         self._readings: dict[str, StreamReadings] = {}
-        self._configuration: dict[str, float] = {}
+        self._configuration: dict[str, dict[str, float]] = {}
+        self._described: set[str] = set()
+        self._units: dict[str, str] = {}
 
     def begin(self, doc: Mapping[str, object]) -> bool:
         """Take the start document."""
@@ -76,13 +80,36 @@ class ScanDocuments:
         self._stream_of[uid] = stream
         self._keys[stream] = self._keys.get(stream, frozenset()) | frozenset(keys)
         self._readings.setdefault(stream, StreamReadings(stream))
+        for key in self._wanted & set(keys):
+            unit = (
+                text(cast("Mapping[str, object]", keys[key]).get("units")) if isinstance(keys[key], Mapping) else None
+            )
+            if unit is not None:
+                self._units[key] = unit
+        stated: dict[str, float] = {}
         for device in cast("Mapping[str, object]", doc.get("configuration") or {}).values():
             data = cast("Mapping[str, object]", device).get("data") if isinstance(device, Mapping) else None
             for key, value in cast("Mapping[str, object]", data or {}).items():
                 number = finite(value)
                 if number is not None and key in self._wanted:
-                    self._configuration[key] = number
+                    stated[key] = number
+        self._configuration[uid] = stated
         return True
+
+    def prefers(self, doc: Mapping[str, object]) -> bool | None:
+        """Tell whether a descriptor's stream is rather the rocking curve than the detector's stream so far.
+
+        Most says the start document's hints, then the name ``primary``, then that the scanned circle is read there.
+        None if nothing tells them apart.
+        """
+        keys = cast("Mapping[str, object]", doc["data_keys"])
+        new = self._rank(stream_name(doc), frozenset(keys))
+        known = self._rank(self.detector_stream or "", self._keys.get(self.detector_stream or "", frozenset()))
+        return None if new == known else new > known
+
+    def _rank(self, stream: str, keys: frozenset[str]) -> tuple[bool, bool, bool]:
+        hinted = stream in start_facts.scan_streams(self.start)
+        return hinted, stream == "primary", self.fields.angle in keys
 
     def read(self, doc: Mapping[str, object]) -> bool:
         """Take an event whose stream `matters`.
@@ -110,6 +137,7 @@ class ScanDocuments:
         stream = self._stream_of.get(str(doc["descriptor"]))
         if stream is None:
             raise RejectedDocument("no_descriptor", f"the descriptor came before run {self.uid} was evicted")
+        self._described.add(str(doc["descriptor"]))
         return stream
 
     def matters(self, stream: str) -> bool:
@@ -141,6 +169,11 @@ class ScanDocuments:
         return expected_frames(self.start or {}, self.promised_frames, self.settings.max_frames)
 
     @property
+    def announced(self) -> int | None:
+        """Number of frames announced by the start document; None if it doesn't say."""
+        return expected_frames(self.start or {}, None, self.settings.max_frames)
+
+    @property
     def frames_read(self) -> StreamReadings | None:
         """Readings of the detector's stream."""
         return self._readings.get(self.detector_stream or "")
@@ -153,7 +186,34 @@ class ScanDocuments:
     @property
     def sources(self) -> GeometrySources:
         """The documents to search for geometry values."""
-        return GeometrySources(self.start or {}, self._configuration, self.streams)
+        return GeometrySources(self.start or {}, self._configured, self.streams)
+
+    @property
+    def _configured(self) -> dict[str, list[float]]:
+        """Field → its values, in order, in the configuration of the detector's stream, else of the others.
+
+        A descriptor without data says what was before any were taken.
+        """
+        own: dict[str, list[float]] = {}
+        others: dict[str, list[float]] = {}
+        for uid, stated in self._configuration.items():
+            of_detector = self._stream_of[uid] == self.detector_stream
+            if of_detector and uid not in self._described and self._described:
+                of_detector = False
+            for key, value in stated.items():
+                (own if of_detector else others).setdefault(key, []).append(value)
+        return others | own
+
+    @property
+    def sample_positions(self) -> list[SamplePosition]:
+        """Readings of the sample motors that were read with each frame."""
+        frames, found = self.frames_read, list[SamplePosition]()
+        for field in dict.fromkeys(self.settings.position_fields.values()):
+            series = frames.series(field) if frames is not None else {}
+            values = [series[seq_num] for seq_num in sorted(series)]
+            if values and field not in self._geometry:
+                found.append(SamplePosition(field, values, self._units.get(field)))
+        return found
 
     @property
     def reflection(self) -> StatedReflection:
@@ -198,7 +258,7 @@ class ScanDocuments:
     @property
     def position(self) -> dict[str, float]:
         """Positions of the sample motors, by their names in the record, in their own units."""
-        sources = GeometrySources(self.start or {}, self._configuration, tuple(self._readings.values()))
+        sources = GeometrySources(self.start or {}, self._configured, tuple(self._readings.values()))
         found = {name: look_up(signal, sources) for name, signal in self.settings.position_fields.items()}
         return {name: values[0][0] for name, values in found.items() if values is not None}
 

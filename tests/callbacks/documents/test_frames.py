@@ -18,10 +18,10 @@ from bluesky import preprocessors as bpp
 from braggwatch.callbacks.documents.frame_routes_hdf5 import (
     Hdf5Reader,
     Hdf5Rows,
-    NotReadableYet,
     PathMap,
     UnusableReference,
 )
+from braggwatch.callbacks.documents.written_rows import NotReadableYet
 from braggwatch.models.verdict import Outcome
 from support.hdf5 import dataset
 
@@ -132,6 +132,17 @@ def test_angles_of_another_length_are_not_joined(scan, bench, tmp_path: Path):
     assert "5 readings for 21 frames" in bench.result.verdict.reason
 
 
+@pytest.mark.parametrize("readings", [20, 21, 22])
+def test_a_monitor_that_happens_to_have_a_reading_a_frame_is_no_readback(readings, scan, bench, tmp_path: Path):
+    """Bluesky's monitors read a motor whenever it changes: the n-th reading isn't the n-th frame's."""
+    path = scan.write(tmp_path / "fly.h5")
+    angles = [scan.descriptor(keys=("th",), name="th_monitor")]
+    angles += [scan.event(i, {"th": 0.001 * i**2}, name="th_monitor") for i in range(readings)]
+    bench.feed(scan.fly(path, *angles, num_events={"primary": 21, "th_monitor": readings})).wait(60)
+    assert bench.result.verdict.outcome is Outcome.INVALID
+    assert "'th_monitor' is a monitor's" in bench.result.verdict.reason
+
+
 def test_a_file_that_appears_late_is_read_later(scan, bench, tmp_path: Path):
     path = scan.write(tmp_path / "hidden.h5")
     documents = scan.resource_datum(tmp_path / "scan.h5")
@@ -226,11 +237,11 @@ def test_a_writer_is_never_locked_out_by_the_live_reader(swmr, scan, tmp_path: P
             [sys.executable, "-c", "import h5py, sys; h5py.File(sys.argv[1], 'a').close()", path], check=True
         )
 
-    def cut_meanwhile(dataset, rows):
+    def cut_meanwhile(self, dataset, rows, blank_is_written):
         next_scan()
-        return cut(dataset, rows)
+        return cut(self, dataset, rows, blank_is_written)
 
-    monkeypatch.setattr(Hdf5Reader, "_cut", staticmethod(cut_meanwhile))
+    monkeypatch.setattr(Hdf5Reader, "_cut", cut_meanwhile)
     frame = reader.read(Hdf5Rows(path, "/entry/data/data", 1, 1, swmr=swmr))
     np.testing.assert_array_equal(frame, scan.frames[1])
     next_scan()

@@ -115,6 +115,38 @@ def test_frames_that_are_no_measurement_are_named(
     assert f"{block.start + 1}" in fault.in_words
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2])
+@pytest.mark.parametrize("fringe", [4.0, 7.0])
+@pytest.mark.parametrize(("dtype", "peak"), [("u2", 7.5e4), ("u2", 2e5), ("u2", 1e6), ("u1", 600.0), ("u4", 5500.0)])
+def test_frames_whose_counter_wraps_are_found(turns: int, fringe: float, dtype: str, peak: float) -> None:
+    """Counters of 16, 8, and, in a wider type, 12 bits."""
+    frames = crystal(turns, fringe=fringe, peak=peak)
+    period = 2**12 if dtype == "u4" else 2 ** (8 * np.dtype(dtype).itemsize)
+    wrapped = (frames % period).astype(dtype)
+    brightest = int(frames.max(axis=(1, 2)).argmax())
+    faults = find_faults(
+        wrapped,
+        np.ones(COUNT, bool),
+        np.linspace(-0.2, 0.2, COUNT),
+        wrapped.sum(axis=(1, 2), dtype=np.float64),
+        np.ones(COUNT),
+    )
+    found = {index for fault in faults if fault.kind == "wrapped" for index in fault.frames}
+    assert brightest in found
+    assert "began again at zero" in next(fault.in_words for fault in faults if fault.kind == "wrapped")
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+@pytest.mark.parametrize("fringe", [2.6, 4.0, 7.0])
+@pytest.mark.parametrize("full", [2**12, 2**16])
+def test_a_peak_that_almost_fills_its_counter_is_whole(turns: int, fringe: float, full: int) -> None:
+    frames = crystal(turns, fringe=fringe, peak=0.95 * full)
+    frames = np.minimum(frames, full - 1)
+    frames[:, 30, 30] = 0
+    frames[:, 20, 40] = full - 1
+    assert [fault for fault in faults_of(frames) if fault.kind == "wrapped"] == []
+
+
 def test_hot_and_dead_pixels_that_never_change_repeat_nothing() -> None:
     frames = crystal(0, peak=1e3)
     frames[:, 5, 6] = 65535

@@ -112,3 +112,20 @@ def test_a_monitor_that_is_incomplete_is_not_used(scan, bench):
     del documents[5][1]["data"]["monitor"]
     bench.feed(documents)
     assert bench.curve.monitor is None
+
+
+@pytest.mark.parametrize("turn", [0.0, 360.0])
+def test_angles_that_go_over_a_whole_turn_are_those_without_it(turn, scan, bench):
+    """A controller that counts from 0 to 360 degrees, with the peak at zero, and an arm that stands at zero."""
+    documents = scan.inline()
+    for name, doc in documents:
+        if name == "event":
+            doc["data"]["th"] = doc["data"]["th"] % 360.0
+    descriptor = scan.descriptor(keys=("delta",), name="baseline")
+    arm = [scan.event(i, {"delta": value}, name="baseline") for i, value in enumerate([turn + 1e-4, turn - 1e-4])]
+    if turn == 0.0:
+        arm[1][1]["data"]["delta"] %= 360.0
+    bench.feed([documents[0], descriptor, *arm, *documents[1:]])
+    assert bench.result.verdict.outcome is Outcome.CLASSIFIED, bench.result.verdict.reason
+    steps = np.diff(bench.curve.angles_deg)
+    np.testing.assert_allclose(steps, np.diff(scan.angles), atol=1e-9)

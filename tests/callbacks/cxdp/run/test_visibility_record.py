@@ -211,6 +211,38 @@ def test_any_three_whole_numbers_are_read_back(hkl, separator):
     assert read_miller(np.array(hkl, dtype=float)) == hkl
 
 
+@pytest.mark.parametrize(
+    ("stated", "hkl"),
+    [
+        ("Au 111", (1, 1, 1)),
+        ("Au(111)", (1, 1, 1)),
+        ("Al2O3 (1 0 4)", (1, 0, 4)),
+        ("hkl = 1, -1, 1", (1, -1, 1)),
+        ("1.0 1.0 -1.0", (1, 1, -1)),
+        ({"h": 1, "k": 0.99, "l": 1}, (1, 1, 1)),
+        ({"H": 2, "K": 0, "L": 0}, (2, 0, 0)),
+        ([1, 0, -1, 2], (1, 0, 2)),
+        ("1 0 -1 2", (1, 0, 2)),
+        ("ZnO 0002", (0, 0, 2)),
+        ("10-10", (1, 0, 0)),
+        ("1111", None),
+        ([1, 1, 1, 1], None),
+        ({"h": 1, "k": 1}, None),
+        ("Au", None),
+        ("Au-111", None),
+        ("run 7", None),
+        ("1.5 1 1", None),
+    ],
+)
+def test_the_reflection_is_read_as_people_state_it(stated, hkl, scan, perfect_bench):
+    """A minus right behind a name may be a hyphen: that isn't guessed."""
+    assert read_miller(stated) == hkl
+    result = perfect_bench(hkl=None).feed(with_start(scan, hkl=stated)).result
+    assert result.burgers.hkl == hkl
+    if hkl is None:
+        assert "is not three whole numbers, one not zero" in result.burgers.statement
+
+
 @given(st.recursive(st.none() | st.text(max_size=9) | st.floats() | st.integers(), lambda s: st.lists(s, max_size=4)))
 def test_nothing_stated_breaks_it(value):
     hkl = read_miller(value)
