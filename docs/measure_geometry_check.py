@@ -109,6 +109,8 @@ def simulated(population: str, number: int) -> Scan:
 
 def preprocessed(scan: Scan, geometry: RockingGeometry) -> ModelInput:
     """Return what the preprocessing makes of a scan with a geometry."""
+    # the region of these frames begins at (0, 0), whatever the pixels count
+    geometry = geometry.model_copy(update={"roi_origin": (0, 0)})
     if geometry.transposed:
         rows, columns = geometry.chip_shape
         geometry = geometry.model_copy(update={"chip_shape": (columns, rows)})
