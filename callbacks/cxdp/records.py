@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck
 from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
 from braggwatch.models.cxdp.training_domain import TrainedFor
 from braggwatch.models.runtimes.device_input import DeviceBatch
@@ -76,6 +77,10 @@ class Quality(BaseModel):
     facet_angle_error_deg: FiniteFloat | None = Field(
         default=None,
         description="Median distance of the streak angles from the nearest ideal {111}/{100} angle.",
+    )
+    geometry: GeometryCheck | None = Field(
+        default=None,
+        description="Whether the scan contradicts its geometry; None where that wasn't checked, and in older records.",
     )
     flags: tuple[SoundText, ...] = ()
     invalid_reason: SoundText | None = Field(default=None, description="Why no class may be given; None if one may.")

@@ -13,7 +13,7 @@ from braggwatch.services.cli.apt import app as apt_app
 from braggwatch.services.cli.bundles import engine_command, models_command, promote_command
 from braggwatch.services.cli.console import EXIT_CODES
 from braggwatch.services.cli.cxdp import app as cxdp_app
-from braggwatch.services.cli.cxdp import classify_command
+from braggwatch.services.cli.cxdp import classify_command, geometry_command
 from braggwatch.services.cli.live import demo_command, doctor_command, screen_command
 from braggwatch.services.cli.older_spellings import add_older_spellings
 from braggwatch.services.cli.recordings import import_command, inspect_command, record_command, replay_command
@@ -44,6 +44,7 @@ for _panel, _commands in {
     for _name, _command in _commands.items():
         app.command(_name, epilog=EXIT_CODES, rich_help_panel=_panel)(_command)
 app.add_typer(import_command.app, name="import", rich_help_panel="Recordings")
+app.add_typer(geometry_command.app, name="geometry", rich_help_panel="Recordings")
 app.add_typer(models_command.app, name="models", rich_help_panel="Bundles")
 app.add_typer(engine_command.app, name="engine", rich_help_panel="Bundles")
 app.add_typer(cxdp_app.app, name="cxdp", rich_help_panel="CXDP")

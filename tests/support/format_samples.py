@@ -6,6 +6,7 @@ import base64
 
 import numpy as np
 
+from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict, TriedChange
 from braggwatch.callbacks.cxdp.records import (
     BurgersVisibility,
     GeometryOrigin,
@@ -45,6 +46,23 @@ QUALITY = Quality(
     d_deviation=0.0004,
     facet_angles_deg=(54.7, 70.5),
     facet_angle_error_deg=0.25,
+    geometry=GeometryCheck(
+        verdict=GeometryVerdict.INCONSISTENT,
+        statement="4 facet streaks are 9.5° off a cubic crystal's facets; what fits: row direction flipped ('y-')",
+        mends=("row direction flipped ('y-')",),
+        streaks=4,
+        misfit_deg=9.5,
+        tried=(
+            TriedChange(
+                changes=("row direction flipped ('y-')",),
+                d_spacing_A=2.355,
+                d_deviation=0.0004,
+                streaks=4,
+                misfit_deg=1.5,
+                fits=True,
+            ),
+        ),
+    ),
     flags=("2 saturated pixels", "scale not trusted"),
     invalid_reason="an example of a reason",
 )

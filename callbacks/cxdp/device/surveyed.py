@@ -67,7 +67,7 @@ class DeviceCube:
 
 
 class SurveyedOnDevice:
-    """`braggwatch.callbacks.cxdp.preprocess.model_input.SurveyedFrames` on a device.
+    """`braggwatch.callbacks.cxdp.preprocess.surveyed_frames.SurveyedFrames` on a device.
 
     The host gets 80 bytes for each frame of the survey, 131 kB of the frames' sum about the peak, and what the
     workspace hands out; the frames stay where they are. Hot readings are overwritten there.

@@ -86,23 +86,39 @@ def _shell(size: int) -> _Shell:
     )
 
 
-def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Find the directions of the streaks.
+@dataclass(frozen=True, slots=True)
+class Streaks:
+    """Streaks through a peak, strongest first, at most 7; none where nothing stands out.
+
+    Attributes
+    ----------
+    directions
+        (k, 3) unit vectors in voxel axes: lines, without a sense.
+    strength
+        (k,) by how many standard deviations of all directions each stands out.
+    """
+
+    directions: NDArray[np.float64]
+    strength: NDArray[np.float64]
+
+
+NO_STREAKS = Streaks(np.zeros((0, 3)), np.zeros(0))
+"""Nothing stands out."""
+
+
+def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32]) -> Streaks:
+    """Find the streaks.
 
     Parameters
     ----------
     intensity, coverage
         (n, n, n) cube centred on the peak at n / 2, and how far each voxel was measured.
-
-    Returns
-    -------
-    (k, 3) float64 unit vectors in voxel axes, strongest first, at most 7; none where nothing stands out.
     """
     shell = _shell(intensity.shape[0])
     flat, covered = intensity.ravel(), coverage.ravel()
     seen = (covered[shell.place] > 0.5) & (covered[shell.opposite] > 0.5)
     if seen.sum() < _DIRECTIONS:
-        return np.zeros((0, 3))
+        return NO_STREAKS
     # A streak runs both ways, an alien peak doesn't. The square root balances the shells and reduces Poisson noise.
     value = np.sqrt(np.minimum(flat[shell.place], flat[shell.opposite]).astype(np.float64)) * seen
     number = np.bincount(shell.radius_bin, weights=seen)
@@ -114,6 +130,7 @@ def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32])
     middle = float(np.median(score))
     spread = 1.4826 * float(np.median(np.abs(score - middle)))
     found: list[NDArray[np.float64]] = []
+    strength: list[float] = []
     free = score > middle + _SIGNIFICANCE * spread
     while free.any() and len(found) < _MOST_STREAKS:
         best = int(np.argmax(np.where(free, score, -np.inf)))
@@ -121,7 +138,8 @@ def facet_streaks(intensity: NDArray[np.float32], coverage: NDArray[np.float32])
         free &= np.abs(shell.directions @ shell.directions[best]) < np.cos(np.radians(_SEPARATION_DEG))
         if all(abs(float(direction @ other)) < np.cos(np.radians(_SEPARATION_DEG)) for other in found):
             found.append(direction)
-    return np.stack(found) if found else np.zeros((0, 3))
+            strength.append((float(score[best]) - middle) / max(spread, 1e-12))
+    return Streaks(np.stack(found), np.asarray(strength)) if found else NO_STREAKS
 
 
 def _refined(shell: _Shell, value: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:

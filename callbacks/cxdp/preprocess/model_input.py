@@ -5,24 +5,25 @@ The decisions are made here, independent of the device; `SurveyedFrames` reads t
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.cxdp.geometry_check.checking import check_geometry
+from braggwatch.callbacks.cxdp.geometry_check.rereading import Rereader
 from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics
+from braggwatch.callbacks.cxdp.preprocess.facets import facet_streaks
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import (
     CENTRE,
-    IndexPolynomial,
     QGrid,
     fit_index,
     subsamples,
     zoom,
 )
 from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import PreprocessingSettings
-from braggwatch.callbacks.cxdp.preprocess.quality import assess
+from braggwatch.callbacks.cxdp.preprocess.quality import assess, stated_crystal
 from braggwatch.callbacks.cxdp.preprocess.scale import SizeEstimate, estimate_size, voxel_size
-from braggwatch.callbacks.cxdp.preprocess.scan_plan import InvalidDataError, ScanPlan
+from braggwatch.callbacks.cxdp.preprocess.scan_plan import InvalidDataError
+from braggwatch.callbacks.cxdp.preprocess.surveyed_frames import GatheredCube, SurveyedFrames
 from braggwatch.callbacks.cxdp.records import ModelInput
 from braggwatch.sim.geometry.model import RockingGeometry
 from braggwatch.sim.geometry.q import RockingMap
@@ -33,50 +34,6 @@ _SCALE_ROUNDS = 3
 # Within this range of assumed over true size the estimate doesn't depend on the grid (to 0.5 %).
 _SIZE_BAND = (0.8, 1.7)
 _NEAR_PEAK_VOXELS = 5.0
-
-
-class GatheredCube(Protocol):
-    """A peak on an orthonormal grid, in host or device memory."""
-
-    @property
-    def intensity(self) -> NDArray[np.float32]:
-        """(64, 64, 64) float32 corrected counts."""
-        ...
-
-    @property
-    def coverage(self) -> NDArray[np.float32]:
-        """(64, 64, 64) float32 measured fraction of each voxel, 0 to 1."""
-        ...
-
-    def size(self, voxel_size_inv_A: float) -> SizeEstimate | None:
-        """See `braggwatch.callbacks.cxdp.preprocess.scale.estimate_size`."""
-        ...
-
-    def centre(self, window_voxels: float) -> NDArray[np.float64]:
-        """See `braggwatch.callbacks.cxdp.preprocess.peak_centre.peak_centre`."""
-        ...
-
-
-class SurveyedFrames(Protocol):
-    """Surveyed frames of one scan, in host or device memory."""
-
-    @property
-    def plan(self) -> ScanPlan:
-        """Order, geometry and corrections."""
-        ...
-
-    @property
-    def statistics(self) -> FrameStatistics:
-        """Result of the pass over the frames."""
-        ...
-
-    def image(self, rows: slice, columns: slice) -> NDArray[np.float64]:
-        """Return a window of the frames' sum: usable counts, not corrected."""
-        ...
-
-    def gather(self, polynomial: IndexPolynomial, samples: tuple[int, int, int]) -> GatheredCube:
-        """Pull a cube out of the frames, see `braggwatch.callbacks.cxdp.preprocess.orthonormalise.gather`."""
-        ...
 
 
 def make_model_input(
@@ -122,9 +79,18 @@ def make_model_input(
             size = settings.previous_size_nm
             step = _limited(voxel_size(size, settings.fringe_period_voxels), pixel)
             grid, cube = _gathered(frames, centre, step, near, single=False)
+    intensity, coverage = cube.intensity, cube.coverage
+    streaks = facet_streaks(intensity, coverage) if settings.facets else None
+    check = None
+    if streaks is not None and float(intensity.max()) > 0:
+        reader = Rereader(frames, grid, near)
+        check = check_geometry(geometry, stated_crystal(geometry, settings.max_d_deviation), streaks, reader)
+        if check.tried:
+            # a device holds one cube: that of the last geometry tried
+            _gathered(frames, centre, step, near, single=False)
     quality = assess(
-        intensity=cube.intensity,
-        coverage=cube.coverage,
+        intensity=intensity,
+        coverage=coverage,
         grid=grid,
         statistics=statistics,
         geometry=geometry,
@@ -133,10 +99,11 @@ def make_model_input(
         flags=plan.flags,
         max_d_deviation=settings.max_d_deviation,
         min_coverage=settings.min_coverage,
-        find_facets=settings.facets,
+        streaks=streaks,
+        check=check,
     )
     return ModelInput(
-        run_uid=run_uid, intensity=cube.intensity, basis=grid.basis, centre_inv_A=grid.centre_inv_A, quality=quality
+        run_uid=run_uid, intensity=intensity, basis=grid.basis, centre_inv_A=grid.centre_inv_A, quality=quality
     )
 
 

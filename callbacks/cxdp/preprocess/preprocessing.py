@@ -17,6 +17,7 @@ from braggwatch.callbacks.cxdp.preprocess.preprocessing_settings import Preproce
 from braggwatch.callbacks.cxdp.preprocess.quality import invalid_quality
 from braggwatch.callbacks.cxdp.preprocess.scale import SizeEstimate, estimate_size
 from braggwatch.callbacks.cxdp.preprocess.scan_plan import InvalidDataError, ScanPlan, plan_scan
+from braggwatch.callbacks.cxdp.preprocess.surveyed_frames import SurveyedFrames
 from braggwatch.callbacks.cxdp.preprocess.warm_up import artificial_curve
 from braggwatch.callbacks.cxdp.records import ModelInput, RockingCurve
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -92,21 +93,32 @@ def preprocess_curve(curve: RockingCurve, settings: PreprocessingSettings) -> Mo
         is raised for bad data.
     """
     try:
-        cube = readable(curve.frames)
-        plan = plan_scan(curve, settings)
-        corrections, statistics = survey(
-            cube,
-            plan.usable,
-            plan.images.gain,
-            plan.images.dark,
-            plan.frame_scale,
-            settings.saturation_counts,
-            settings.hot_ratio,
-            settings.hot_counts,
-        )
-        return make_model_input(_Frames(cube, plan, corrections, statistics), curve.geometry, settings, curve.run_uid)
+        return make_model_input(survey_curve(curve, settings), curve.geometry, settings, curve.run_uid)
     except InvalidDataError as error:
         return unusable_input(curve.run_uid, str(error))
+
+
+def survey_curve(curve: RockingCurve, settings: PreprocessingSettings) -> SurveyedFrames:
+    """Check a curve's readings and pass over its frames once; they can then be gathered from.
+
+    Raises
+    ------
+    InvalidDataError
+        If no class may be given.
+    """
+    cube = readable(curve.frames)
+    plan = plan_scan(curve, settings)
+    corrections, statistics = survey(
+        cube,
+        plan.usable,
+        plan.images.gain,
+        plan.images.dark,
+        plan.frame_scale,
+        settings.saturation_counts,
+        settings.hot_ratio,
+        settings.hot_counts,
+    )
+    return _Frames(cube, plan, corrections, statistics)
 
 
 def preprocess_arrays(

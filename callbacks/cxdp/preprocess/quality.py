@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.cxdp.geometry_check.checking import POSSIBLE_D_A, StatedCrystal
+from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict
 from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics
-from braggwatch.callbacks.cxdp.preprocess.facets import facet_streaks, ideal_angle_error_deg, mutual_angles_deg
+from braggwatch.callbacks.cxdp.preprocess.facets import Streaks, ideal_angle_error_deg, mutual_angles_deg
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import QGrid
 from braggwatch.callbacks.cxdp.records import Quality
 from braggwatch.sim.crystallography.lattices import LATTICES
 from braggwatch.sim.geometry.model import RockingGeometry
 
 _FEWEST_STREAKS = 4
-_FACET_ANGLE_LIMIT_DEG = 6.0
 
 
 def invalid_quality(reason: str) -> Quality:
@@ -47,6 +48,11 @@ def contradiction(d_spacing_A: float, geometry: RockingGeometry, max_d_deviation
     """
     expected = _stated_d_A(geometry)
     deviation = d_deviation(d_spacing_A, geometry)
+    if expected is None and not POSSIBLE_D_A[0] <= d_spacing_A <= POSSIBLE_D_A[1]:
+        return (
+            f"no crystal measured so has a d-spacing of {d_spacing_A:.4g} Å: check the unit of the energy (keV) and of "
+            "the distance (m) in the preset"
+        )
     if expected is None or deviation is None or abs(deviation) <= max_d_deviation:
         return None
     hkl = " ".join(map(str, geometry.hkl or ()))
@@ -67,6 +73,12 @@ def _stated_d_A(geometry: RockingGeometry) -> float | None:
     return None if c is None else LATTICES["hcp"].d_spacing(geometry.hkl, a, c)
 
 
+def stated_crystal(geometry: RockingGeometry, max_d_deviation: float) -> StatedCrystal:
+    """Return what the geometry states of the crystal, for the check of the geometry."""
+    hkl = geometry.hkl if geometry.crystal_lattice.system == "cubic" and geometry.hkl != (0, 0, 0) else None
+    return StatedCrystal(_stated_d_A(geometry), hkl, max_d_deviation)
+
+
 def _has_octahedra(geometry: RockingGeometry) -> bool:
     """Whether small crystals of this lattice may end in {111} and {100}; also where the lattice isn't known."""
     names = geometry.crystal_lattice.names
@@ -85,7 +97,8 @@ def assess(
     flags: tuple[str, ...],
     max_d_deviation: float,
     min_coverage: float,
-    find_facets: bool,
+    streaks: Streaks | None,
+    check: GeometryCheck | None,
 ) -> Quality:
     """Build the quality record of one model input.
 
@@ -107,15 +120,17 @@ def assess(
         Flags found before.
     max_d_deviation, min_coverage
         Limits, as in the settings.
-    find_facets
-        Whether to look for facet streaks.
+    streaks
+        Facet streaks, None where none were looked for.
+    check
+        Whether the scan contradicts its geometry, None where that wasn't checked.
     """
     noticed = list(flags)
     q = float(np.linalg.norm(grid.centre_inv_A))
     d_spacing = 2.0 * np.pi / q
     deviation = d_deviation(d_spacing, geometry)
     contradicted = contradiction(d_spacing, geometry, max_d_deviation)
-    if contradicted is not None:
+    if contradicted is not None and deviation is not None:
         noticed.append(f"d-spacing {d_spacing:.4f} Å is {deviation:+.1%} off the stated reflection")
     elif deviation is None and None not in (geometry.hkl, geometry.lattice_parameter_A):
         noticed.append("d-spacing not compared: a hexagonal lattice needs lattice_parameter_c_A in the preset")
@@ -129,21 +144,20 @@ def assess(
         noticed.append(f"{statistics.outliers} isolated hot readings were left out")
     angles: tuple[float, ...] = ()
     error: float | None = None
-    if find_facets:
-        streaks = facet_streaks(intensity, coverage)
-        angles = tuple(float(angle) for angle in mutual_angles_deg(streaks))
-        if len(streaks) >= _FEWEST_STREAKS and _has_octahedra(geometry):
+    if streaks is not None:
+        angles = tuple(float(angle) for angle in mutual_angles_deg(streaks.directions))
+        if len(streaks.directions) >= _FEWEST_STREAKS and _has_octahedra(geometry):
             error = ideal_angle_error_deg(np.asarray(angles))
-            if error > _FACET_ANGLE_LIMIT_DEG:
-                noticed.append(
-                    f"facet streaks are {error:.1f}° off the fcc angles: wrong geometry, or no faceted fcc particle"
-                )
     reason: str | None = None
     if not np.isfinite(intensity).all() or float(intensity.max()) <= 0:
         reason = "no intensity in the model input"
     elif contradicted is not None:
         # Checked before the coverage, which a wrong geometry reduces too.
         reason = contradicted
+        if check is not None and check.mends:
+            reason = f"{reason}; {_mend(check)}"
+    elif check is not None and check.verdict is GeometryVerdict.INCONSISTENT:
+        reason = f"the scan contradicts its geometry: {check.statement}"
     elif covered < min_coverage:
         reason = f"only {covered:.0%} of the model input was measured"
     return Quality(
@@ -159,6 +173,11 @@ def assess(
         d_deviation=deviation,
         facet_angles_deg=angles,
         facet_angle_error_deg=error,
+        geometry=check,
         flags=tuple(noticed),
         invalid_reason=reason,
     )
+
+
+def _mend(check: GeometryCheck) -> str:
+    return f"what fits: {'; or '.join(check.mends)}"

@@ -53,6 +53,8 @@ class ScanPlan:
         (N,) float64 normalisation by monitor and transmission, median 1.
     flags
         What was noticed, in words for an operator.
+    crop_origin
+        First (row, column) of the frames at hand within the delivered frame.
     """
 
     usable: NDArray[np.bool_]
@@ -61,6 +63,7 @@ class ScanPlan:
     images: DetectorImages
     frame_scale: NDArray[np.float64]
     flags: tuple[str, ...]
+    crop_origin: tuple[int, int]
 
 
 def detector_images(
@@ -133,4 +136,4 @@ def plan_scan(curve: RockingCurve, settings: PreprocessingSettings, images: Imag
     scale, unusable = frame_normalisation(count, curve.monitor, curve.transmission)
     if unusable:
         flags.append(f"{unusable} monitor or transmission readings are unusable")
-    return ScanPlan(usable, order, mapping, made, scale, tuple(flags))
+    return ScanPlan(usable, order, mapping, made, scale, tuple(flags), crop_origin)

@@ -16,7 +16,6 @@ from braggwatch.services.cli.console import (
     say,
     write_json,
 )
-from braggwatch.sim.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
     from braggwatch.services.recording.recordings import RecordedDocument
     from braggwatch.services.settings import Settings
-    from braggwatch.sim.crystallography.fcc import Miller
     from braggwatch.sim.geometry.model import GeometryPreset
 
 
@@ -65,39 +63,16 @@ def classify(
     Example: **braggwatch classify scan.h5 --geometry 34idc --frames /entry/data/data --angles /entry/th ...**
     """
     with clear_errors():
+        from braggwatch.services.cli.cxdp.scan_input import ScanInput, scan_documents
         from braggwatch.services.cxdp.preset import chosen_preset
-        from braggwatch.services.importers.assignments import parse_assignments, parse_names
-        from braggwatch.services.importers.hdf5 import Hdf5Options, hdf5_documents
         from braggwatch.services.settings import load_settings
-        from braggwatch.sim.validated import validated
 
         settings = load_settings(config)
-        hint = "" if frames is not None else f"; 'braggwatch inspect {file.name}' lists what the recording holds"
-        preset = chosen_preset(settings, geometry, hint=hint)
-        if frames is not None or angles is not None:
-            if frames is None or angles is None:
-                raise typer.BadParameter("an HDF5 file needs both", param_hint="--frames and --angles")
-            with validated("options"):
-                options = Hdf5Options(
-                    file=file,
-                    frames=frames,
-                    angles=angles,
-                    monitor=monitor,
-                    detector_field=preset.detector_field,
-                    scanned=preset.scanned,
-                    monitor_field=preset.monitor_field,
-                    stated=parse_assignments(set_ or []),
-                    read=parse_names(read or []),
-                    hkl=None if hkl is None else _reflection(hkl),
-                    hkl_field=settings.assembly.hkl_field,
-                )
-            records = hdf5_documents(options)
-        else:
-            if hkl is not None:
-                raise typer.BadParameter(
-                    "goes with --frames and --angles; a recording states its own reflection", param_hint="--hkl"
-                )
-            records = _recording(file, allow_truncated)
+        scan = ScanInput(
+            file, frames, angles, monitor, tuple(set_ or ()), tuple(read or ()), hkl, allow_truncated=allow_truncated
+        )
+        preset = chosen_preset(settings, geometry, hint=scan.hint)
+        records = scan_documents(scan, settings, preset)
         results: list[ScreeningResult] = []
         unrecorded: list[UnrecordedRun] = []
         with error_console().status("judging"):
@@ -171,25 +146,6 @@ def _reports(
         allow_untrained=settings.screening.allow_untrained_crystals,
         on_unrecorded=on_unrecorded,
     )
-
-
-def _recording(file: Path, allow_truncated: bool) -> Iterator[RecordedDocument]:
-    from braggwatch.services.recording.recordings import read_header, read_recording
-
-    with file.open("rb") as opened:
-        if opened.read(8) == b"\x89HDF\r\n\x1a\n":
-            raise InputError(f"{file.name} is an HDF5 file: say where the frames and angles are (--frames, --angles)")
-    read_header(file)
-    return read_recording(file, allow_truncated=allow_truncated)
-
-
-def _reflection(text: str) -> Miller:
-    from braggwatch.callbacks.cxdp.run.reflection import read_miller
-
-    found = read_miller(text)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is not three whole numbers: write e.g. '1 -1 1'", param_hint="--hkl")
-    return found
 
 
 def _draw(report: ScreeningReport, picture: Path, place: int) -> None:

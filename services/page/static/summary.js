@@ -49,6 +49,7 @@ export function drawSummary(node, result) {
   fact(facts, "Size L", quality?.size_nm == null ? NONE : `${figure(quality.size_nm)} nm${quality.scale_valid ? "" : " ?"}`);
   fact(facts, "Voxel", quality ? `${figure(quality.voxel_size_inv_A)} 1/Å` : NONE);
   fact(facts, "d", quality ? `${figure(quality.d_spacing_A, 5)} Å` : NONE, quality?.d_deviation == null ? "" : `${figure(quality.d_deviation * 100)} % from the stated reflection`);
+  fact(facts, "Geometry", quality?.geometry?.verdict ?? NONE, quality?.geometry?.statement ?? "");
   fact(facts, "Peak", quality ? `${figure(quality.peak_counts)} counts` : NONE);
   fact(facts, "Coverage", quality ? `${percent(quality.coverage)} %` : NONE, "Fraction of the model input that was measured");
   fact(facts, "Latency", seconds(result.latency_s), "From the last document to the verdict");

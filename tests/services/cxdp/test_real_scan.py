@@ -157,6 +157,51 @@ def test_a_geometry_that_contradicts_gold_111_gets_no_class(
     assert "contradicts the stated reflection (1 1 1)" in (result.verdict.reason or "")
 
 
+WRONG_SIGNS: dict[str, tuple[dict[str, object], set[str]]] = {
+    "columns": ({"column_direction": "x-"}, {"column direction flipped ('x+')"}),
+    "rows": ({"row_direction": "y+"}, {"row direction flipped ('y-')", "gamma's sign ('x+')"}),
+    "transposed": ({"transposed": True}, {"transposed (false)"}),
+    "delta": (
+        {
+            "detector_circles": (
+                PRESET.detector_circles[0].model_copy(update={"axis": "y-"}),
+                PRESET.detector_circles[1],
+            )
+        },
+        {"delta's sign ('y+')"},
+    ),
+    "rocking": (
+        {"sample_circles": (PRESET.sample_circles[0].model_copy(update={"axis": "y-"}), *PRESET.sample_circles[1:])},
+        {"rocking sign (th: 'y+')"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_SIGNS)
+def test_a_wrong_sign_gets_no_class_and_is_named(measured: Measured, preprocessor: CpuPreprocessor, what: str) -> None:
+    change, mends = WRONG_SIGNS[what]
+    preset = PRESET.model_copy(update=change)
+    (report,) = screen_documents(read_recording(measured.recording), preset, preprocessor, Certain())
+    result = report.result
+    assert (result.verdict.outcome, result.verdict.label) == (Outcome.INVALID, None)
+    assert result.quality is not None
+    assert result.quality.geometry is not None
+    assert result.quality.geometry.verdict == "inconsistent"
+    assert set(result.quality.geometry.mends) == mends
+    assert all(mend in (result.verdict.reason or "") for mend in mends)
+
+
+def test_five_per_cent_of_the_distance_leave_no_trace(
+    measured: Measured, preprocessor: CpuPreprocessor, reference: ScreeningReport
+) -> None:
+    preset = PRESET.model_copy(update={"distance_m": Signal(signal="detector_distance", scale=1.05)})
+    (report,) = screen_documents(read_recording(measured.recording), preset, preprocessor, Certain())
+    for result in (report.result, reference.result):
+        assert result.quality is not None
+        assert result.quality.geometry is not None
+        assert result.quality.geometry.verdict == "consistent"
+
+
 def through_resource(records: list[RecordedDocument], folder: Path) -> list[RecordedDocument]:
     """The run as a classic areaDetector would tell it."""
     _write_frames(records, folder)

@@ -36,7 +36,7 @@ def octahedron_pattern(rotation: NDArray[np.float64], peak: float = 1e5) -> NDAr
 @pytest.mark.parametrize("seed", range(4))
 def test_the_facets_of_an_octahedron_are_found(seed: int) -> None:
     rotation = rotated(seed)
-    streaks = facet_streaks(octahedron_pattern(rotation), COVERED)
+    streaks = facet_streaks(octahedron_pattern(rotation), COVERED).directions
     truth = NORMALS_111 @ rotation.T
     assert len(streaks) >= 4
     nearest = np.degrees(np.arccos(np.clip(np.abs(streaks[:4] @ truth.T).max(axis=1), 0, 1)))
@@ -48,8 +48,8 @@ def test_the_facets_of_an_octahedron_are_found(seed: int) -> None:
 
 def test_no_streaks_in_noise_and_none_where_nothing_was_measured() -> None:
     noise = np.random.default_rng(0).poisson(1.0, (64, 64, 64)).astype(np.float32)
-    assert len(facet_streaks(noise, COVERED)) <= 1
-    assert len(facet_streaks(octahedron_pattern(np.eye(3)), np.zeros_like(COVERED))) == 0
+    assert len(facet_streaks(noise, COVERED).directions) <= 1
+    assert len(facet_streaks(octahedron_pattern(np.eye(3)), np.zeros_like(COVERED)).directions) == 0
 
 
 def test_d_spacing_is_compared_with_the_stated_reflection() -> None:

@@ -57,7 +57,7 @@ def test_its_size_is_found(measured: ModelInput) -> None:
 
 
 def test_its_facets_have_the_angles_of_111(measured: ModelInput) -> None:
-    streaks = facet_streaks(measured.intensity, np.ones_like(measured.intensity))
+    streaks = facet_streaks(measured.intensity, np.ones_like(measured.intensity)).directions
     angles = mutual_angles_deg(streaks[:4])
     assert len(angles) == 6
     assert np.abs(angles - 70.53).max() < 4.0
