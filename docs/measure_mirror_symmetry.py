@@ -54,7 +54,7 @@ def off_centre(intensity: NDArray[np.float64]) -> float:
 def row_of(info: SampleInfo) -> str:
     """Return the row that a sample counts in: a perfect crystal by its strain, a line by its distance."""
     if info.label == "perfect":
-        return f"perfect, strain {_bin(info.strain_rad, _STRAINS)} rad rms"
+        return f"perfect, strain {_bin(info.strain_rad or 0.0, _STRAINS)} rad rms"
     return f"{info.label}, line at {_bin(info.line_distance, _DISTANCES)} of the size"
 
 

@@ -1,4 +1,4 @@
-"""Mirror images of a volume that keep the Q axis a Q axis.
+"""Mirror images of a volume about its middle voxel n // 2, where the peak is, that keep the Q axis a Q axis.
 
 For fcc crystals the direction of the dislocation line relative to Q is the main cue between screw and edge, so that
 rotations which move Q to another axis change the class. The eight products of the three mirror flips keep it.
@@ -43,5 +43,7 @@ def symmetry_batch(volume: NDArray[np.floating], copies: SymmetryCopies) -> NDAr
         raise ValueError(f"a volume has three axes, got shape {volume.shape}")
     batch = np.empty((copies, *volume.shape), dtype=np.float32)
     for number, axes in enumerate(mirrored_axes(copies)):
-        batch[number] = np.flip(volume, axes)
+        # about the peak's own voxel n // 2: of an even number of planes the first has no partner and stays
+        even = [axis for axis in axes if volume.shape[axis] % 2 == 0]
+        batch[number] = np.roll(np.flip(volume, axes), [1] * len(even), even)
     return batch

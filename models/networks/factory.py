@@ -71,18 +71,21 @@ def network_from_weights(weights: Mapping[str, Tensor]) -> tuple[nn.Module, Netw
     """
     if "head.weight" not in weights:
         raise InputError("these weights are of no network known here: they lack head.weight")
-    first = weights.get("convolutions.0.weight")
-    if first is None:
-        found = network_class(weights)
-        kind = next(name for name, one in _FOVEATED.items() if one is found)
-    else:
-        kind = "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
+    kind = _kind_of(weights)
     network = make_network(kind, len(weights["head.weight"]))
     try:
         network.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise InputError(f"these weights are not of the {kind} network: {str(error).splitlines()[0]}") from error
     return network, kind
+
+
+def _kind_of(weights: Mapping[str, Tensor]) -> NetworkKind:
+    first = weights.get("convolutions.0.weight")
+    if first is not None:
+        return "paper-half" if len(first) == _PAPER_WIDTHS["paper-half"] else "paper"
+    found = network_class(weights)
+    return next(kind for kind, one in _FOVEATED.items() if one is found)
 
 
 class NamedClasses(nn.Module):

@@ -243,15 +243,15 @@ def find_centre(
 
 @wp.kernel(enable_backward=False)
 def mirror(volume: wp.array3d[wp.float32], flipped: wp.array2d[wp.int32], batch: wp.array4d[wp.float32]):
-    """Write one voxel of one mirror image; ``flipped`` (B, 3) says along which axes."""
+    """Write one voxel of one mirror image about voxel n/2 of even n; ``flipped`` (B, 3) says along which axes."""
     b, i, j, k = wp.tid()
     ii = i
     jj = j
     kk = k
     if flipped[b, 0] != 0:
-        ii = volume.shape[0] - 1 - i
+        ii = (volume.shape[0] - i) % volume.shape[0]
     if flipped[b, 1] != 0:
-        jj = volume.shape[1] - 1 - j
+        jj = (volume.shape[1] - j) % volume.shape[1]
     if flipped[b, 2] != 0:
-        kk = volume.shape[2] - 1 - k
+        kk = (volume.shape[2] - k) % volume.shape[2]
     batch[b, i, j, k] = volume[ii, jj, kk]

@@ -50,7 +50,7 @@ def recalibrate(
     The weights stay; the result is another version. For crystals of your own whose answers you know, or where a newer
     Braggwatch checks what the bundle's makers couldn't.
 
-    Example: **braggwatch cxdp recalibrate production --version 1.7.0 --calibration data/calibration --test data/test**
+    Example: **braggwatch cxdp recalibrate production --version 1.9.0 --calibration data/calibration --test data/test**
     """
     with clear_errors():
         from braggwatch.models.bundling.bundle import Bundle

@@ -18,7 +18,7 @@ from braggwatch.models.bundling.registry import Registry, default_root
 from braggwatch.models.bundling.tasks import TASK_MODULES, Task, task_named
 
 SHIPPED = Registry().list()
-OLDER = {name for name in SHIPPED if name not in ("cxdp-fcc/1.6.0", "cxdp-fcc/1.7.0")}
+OLDER = {name for name in SHIPPED if name not in ("cxdp-fcc/1.6.0", "cxdp-fcc/1.8.0")}
 """Written before some of the fields were there, which are added with their defaults."""
 
 

@@ -32,17 +32,20 @@ def test_a_line_at_the_rim_is_found_or_lies_outside_what_perfect_speaks_of() -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "truth", "reason"),
+    ("name", "truth", "reasons"),
     [
-        ("2_blur_screw_as_perfect", "screw", "lost contrast"),
-        ("4_plate4_screw_as_edge", "screw", "flatter than"),
-        ("6_gap_perfect_as_screw", "perfect", "a gap or blank frames through the peak"),
+        ("2_blur_screw_as_perfect", "screw", ("lost contrast",)),
+        ("4_plate4_screw_as_edge", "screw", ("flatter than", "can't rule out", "is asked for")),
+        ("5_strain1.5_perfect_as_screw", "perfect", ("can't rule out", "is asked for")),
+        ("6_gap_perfect_as_screw", "perfect", ("a gap or blank frames through the peak",)),
     ],
 )
-def test_what_takes_the_evidence_away_leaves_no_class_and_is_named(name: str, truth: str, reason: str) -> None:
+def test_what_takes_the_evidence_away_leaves_no_class_and_is_named(
+    name: str, truth: str, reasons: tuple[str, ...]
+) -> None:
     verdict = judged(name)
     if verdict["label"] is None:
         assert verdict["outcome"] == "unsure"
-        assert reason in str(verdict["reason"])
+        assert any(reason in str(verdict["reason"]) for reason in reasons)
     else:
         assert verdict["label"] == truth
