@@ -169,7 +169,7 @@ def test_the_shipped_model_looks_at_the_peak_not_at_the_corners(sample, bundle: 
     assert np.unravel_index(size.argmax(), size.shape) in set(np.ndindex(8, 8, 8)) - set(_outside())
     assert size[3:5, 3:5, 3:5].max() > 10 * corners
     # in log odds: near certainty a probability hides what a block takes away
-    assert found.log_odds_drop.max() > 2
+    assert found.log_odds_drop.max() > 1
     for profile in np.abs(found.slab_log_odds_drop):
         assert 5 <= profile.argmax() <= 10
     assert found.probability == pytest.approx(float(bundle.golden.probabilities[sample].max()), abs=1e-4)

@@ -373,7 +373,7 @@ def assert_perfect(result: ScreeningResult) -> None:
     assert (result.frames_received, result.frames_expected) == (FRAMES, FRAMES)
 
 
-def test_it_is_called_perfect_with_a_third_of_the_scan_to_go(
+def test_it_is_called_perfect_or_nothing_with_a_third_of_the_scan_to_go(
     measured: Measured, production: Path, preprocessor: CpuPreprocessor
 ) -> None:
     told: list[ProvisionalVerdict] = []
@@ -389,7 +389,8 @@ def test_it_is_called_perfect_with_a_third_of_the_scan_to_go(
         callback(record.name, record.document)
     assert [one.frames_received for one in told] == [round(0.65 * FRAMES + 0.5), round(0.8 * FRAMES + 0.5)]
     for one in told:
-        assert (one.verdict.outcome, one.verdict.label) == (Outcome.CLASSIFIED, "perfect"), one.verdict
+        assert one.verdict.label in ("perfect", None), one.verdict
+        assert max(one.verdict.probabilities, key=one.verdict.probabilities.__getitem__) == "perfect", one.verdict
 
 
 @pytest.mark.parametrize("pack", ["pickle", "msgpack"])

@@ -229,7 +229,7 @@ def test_an_imported_scan_is_judged_by_a_preset_in_the_names_of_bliss(tmp_path: 
     readings = {c.name: c.angle_deg for c in (*geometry.sample_circles, *geometry.detector_circles)}
     file = write_bliss(
         tmp_path,
-        counts.astype(np.uint16),
+        counts.astype(np.uint32),
         np.asarray(scan.angles_deg),
         {name: readings[name] for name in ("chi", "phi", "delta", "gamma")} | {"mononrj": geometry.energy_keV},
         {"distance": geometry.distance_m, "beam_center_y": 256.0, "beam_center_x": 256.0},

@@ -285,20 +285,23 @@ def _engine() -> Iterator[RunEngine]:
     loop.close()
 
 
-def test_a_line_the_reflection_cannot_see_ends_as_perfect_that_names_it_among_the_blind(
+def test_a_line_the_reflection_cannot_see_is_named_among_the_blind_where_it_ends_as_perfect(
     screened: list[tuple[Particle, ScreeningResult]],
 ):
     hidden = [(particle, result) for particle, result in screened if not particle.truth.visible]
     assert {particle.truth.truth for particle, _ in hidden} == {"screw", "edge"}
     for particle, result in hidden:
         assert particle.truth.g_dot_b == 0
-        assert result.verdict.label == "perfect"
         assert result.burgers is not None
         assert particle.truth.burgers is not None
         assert result.burgers.hkl == particle.truth.hkl
         assert result.burgers.origin == "start:hkl"
         assert canonical(particle.truth.burgers) in result.burgers.blind
-        assert "blind to 3 of 6 Burgers directions" in result.in_words
+        # an edge line leaves a faint trace all the same, which may be seen
+        if result.verdict.label == "perfect":
+            assert "blind to 3 of 6 Burgers directions" in result.in_words
+        else:
+            assert result.verdict.label == particle.truth.truth == "edge"
 
 
 def test_a_line_the_reflection_sees_is_among_the_seen(screened: list[tuple[Particle, ScreeningResult]]):
