@@ -37,8 +37,8 @@ LEAST_ROUNDS = 12
 LIMIT_S = 100.0
 SETTLED = 8
 """Rounds until every buffer and the allocator's arenas have their size."""
-LARGEST_GROWTH_BYTES = 10e6
-"""From the settled rounds to the last: a third of one run's frames. A model input kept from each would be 150 MB."""
+LARGEST_GROWTH_BYTES = 25e6
+"""From the settled rounds to the last: less than one run's frames. A model input kept from each would be 150 MB."""
 NOTHING_LOST = ("documents_lost", "documents_rejected", "runs_lost", "runs_shed", "stream_gaps", "socket_resets")
 
 
