@@ -95,6 +95,14 @@ def recording(case: Case, folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def memory_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the C library give freed memory back at once: what a process still has is what it keeps, not spare room."""
+    for name, value in (("ARENA_MAX", 1), ("MMAP_THRESHOLD_", 2**16), ("TRIM_THRESHOLD_", 2**17)):
+        monkeypatch.setenv(f"MALLOC_{name}", str(value))
+
+
+@pytest.mark.usefixtures("memory_given_back")
 def test_hours_of_scans_at_full_speed(case: Case, recording: Path, folder: Path) -> None:
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(running_proxy())
