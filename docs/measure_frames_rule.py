@@ -26,7 +26,8 @@ from braggwatch.callbacks.cxdp.screening_callback import ScreeningCallback
 from braggwatch.callbacks.documents.assembly_settings import AssemblySettings
 from braggwatch.models.bundling.registry import Registry
 from braggwatch.models.cxdp.classifier import BundleClassifier
-from braggwatch.sim.cxdp.datasets import DatasetSpec, make_sample
+from braggwatch.sim.cxdp.datasets import DatasetSpec
+from braggwatch.sim.cxdp.scan_frames import scan_frames
 from braggwatch.sim.geometry.model import GeometryPreset, RockingGeometry
 
 FIRST = 3_000_000
@@ -75,22 +76,10 @@ def specification(population: str) -> DatasetSpec:
 
 def simulated(population: str, number: int) -> Scan:
     """Return one scan before its preprocessing."""
-    spec, kept = specification(population), list[Scan]()
-
-    def keep(
-        frames: NDArray[np.generic],
-        angles_deg: NDArray[np.float64],
-        present: NDArray[np.bool_],
-        geometry: RockingGeometry,
-        dead: NDArray[np.bool_],
-        fringe_period_voxels: float,  # noqa: ARG001 - a preprocessing's signature
-    ) -> tuple[NDArray[np.float32] | None, str]:
-        label = spec.classes[number % len(spec.classes)]
-        kept.append(Scan(label, frames.astype(np.uint32), angles_deg, present, dead, geometry))
-        return None, "only kept"
-
-    make_sample(spec, number, keep)
-    return kept[0]
+    spec = specification(population)
+    made = scan_frames(spec, number)
+    label = spec.classes[number % len(spec.classes)]
+    return Scan(label, made.frames.astype(np.uint32), made.angles_deg, made.present, made.dead, made.geometry)
 
 
 def spoilt(scan: Scan, kind: str, rng: np.random.Generator) -> NDArray[np.uint32]:

@@ -37,8 +37,9 @@ from braggwatch.services.cxdp.detector_arrays import read_detector_array
 from braggwatch.services.cxdp.recorded_runs import screen_documents
 from braggwatch.services.recording.recordings import read_recording
 from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.cxdp.datasets import DatasetSpec, make_sample
+from braggwatch.sim.cxdp.datasets import DatasetSpec
 from braggwatch.sim.cxdp.diffraction_setup import random_setup
+from braggwatch.sim.cxdp.scan_frames import scan_frames
 from braggwatch.sim.geometry import geometry_from_values, load_preset
 from braggwatch.sim.geometry.model import GeometryPreset, RockingGeometry
 from braggwatch.sim.geometry.q import rocking_map
@@ -89,22 +90,11 @@ def specification(population: str) -> DatasetSpec:
 
 def simulated(population: str, number: int) -> Scan:
     """Return one scan before its preprocessing."""
-    spec, kept = specification(population), list[Scan]()
-
-    def keep(
-        frames: NDArray[np.generic],
-        angles_deg: NDArray[np.float64],
-        present: NDArray[np.bool_],
-        geometry: RockingGeometry,
-        dead: NDArray[np.bool_],
-        fringe_period_voxels: float,  # noqa: ARG001 - a preprocessing's signature
-    ) -> tuple[NDArray[np.float32] | None, str]:
-        curve = RockingCurve("", frames.astype(np.uint32), angles_deg, present, None, None, (0, 0), geometry)
-        kept.append(Scan(spec.classes[number % len(spec.classes)], curve, dead))
-        return None, "only kept"
-
-    make_sample(spec, number, keep, LatticePlanes() if population == POPULATIONS[2] else None)
-    return kept[0]
+    spec = specification(population)
+    made = scan_frames(spec, number, LatticePlanes() if population == POPULATIONS[2] else None)
+    frames = made.frames.astype(np.uint32)
+    curve = RockingCurve("", frames, made.angles_deg, made.present, None, None, (0, 0), made.geometry)
+    return Scan(spec.classes[number % len(spec.classes)], curve, made.dead)
 
 
 def preprocessed(scan: Scan, geometry: RockingGeometry) -> ModelInput:
@@ -213,7 +203,7 @@ def count_wrong(scans: int) -> None:
             if leaves_no_trace(seen):
                 counts["no trace"] += 1
             elif check is None:
-                counts["otherwise invalid"] += 1
+                counts["invalid for another reason"] += 1
             elif check.verdict != "inconsistent":
                 counts[str(check.verdict)] += 1
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braggwatch.callbacks.documents.markers import one_frame
+from braggwatch.callbacks.documents.markers import essential_shape, one_frame
 from braggwatch.sim.errors import BraggwatchError
 
 
@@ -57,10 +57,7 @@ def stated_shape(data_key: object) -> tuple[int, tuple[int, int] | None]:
     shape = data_key.get("shape") if isinstance(data_key, dict) else None
     if not isinstance(shape, list | tuple) or not all(isinstance(n, int) and n > 0 for n in shape):
         return 1, None
-    while len(shape) > 2 and shape[-1] == 1 and shape[-2] > 1:
-        shape = shape[:-1]
-    while len(shape) > 3 and shape[0] == 1:
-        shape = shape[1:]
+    shape = essential_shape(tuple(shape))
     if len(shape) == 2:
         return 1, (shape[0], shape[1])
     if len(shape) == 3:

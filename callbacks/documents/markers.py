@@ -76,14 +76,20 @@ def one_frame(block: NDArray[np.generic], *, marks_gaps: bool) -> NDArray[np.gen
     ValueError
         If there are more axes, or none.
     """
-    while block.ndim > 2 and block.shape[-1] == 1 and block.shape[-2] > 1:
-        block = block[..., 0]
-    while block.ndim > 3 and block.shape[0] == 1:
-        block = block[0]
+    block = block.reshape(essential_shape(block.shape))
     if block.ndim not in (2, 3) or 0 in block.shape:
         raise ValueError(f"an event's frame has the shape {block.shape}")
     frame = block if block.ndim == 2 else stacked(block, marks_gaps=marks_gaps)
     return marked(frame) if marks_gaps else frame
+
+
+def essential_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a frame's shape without axes of length one before exposures, rows and columns, and after these."""
+    while len(shape) > 2 and shape[-1] == 1 and shape[-2] > 1:
+        shape = shape[:-1]
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def stacked(block: NDArray[np.generic], *, marks_gaps: bool) -> NDArray[np.generic]:

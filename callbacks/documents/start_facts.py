@@ -24,12 +24,15 @@ def started_at(start: Mapping[str, object] | None, stop: Mapping[str, object] | 
     return finite((start or {}).get("time")) or finite((stop or {}).get("time")) or 0.0
 
 
-def scan_streams(start: Mapping[str, object] | None) -> frozenset[str]:
-    """Return the streams that hold the scan's points, by the start document's ``hints``: ``[[fields], stream]``."""
+def scan_dimensions(start: Mapping[str, object] | None) -> Sequence[object] | None:
+    """Return the dimensions that the start document's ``hints`` state, one entry each; None where it states none."""
     hints = (start or {}).get("hints")
     dimensions = cast("Mapping[str, object]", hints).get("dimensions") if isinstance(hints, Mapping) else None
-    if not isinstance(dimensions, list | tuple):
-        return frozenset()
-    pairs = [pair for pair in cast("Sequence[object]", dimensions) if isinstance(pair, list | tuple)]
-    named = [cast("Sequence[object]", pair)[1] for pair in pairs if len(cast("Sequence[object]", pair)) == 2]
+    return cast("Sequence[object]", dimensions) if isinstance(dimensions, list | tuple) else None
+
+
+def scan_streams(start: Mapping[str, object] | None) -> frozenset[str]:
+    """Return the streams that hold the scan's points, by the start document's ``hints``: ``[[fields], stream]``."""
+    listed = [pair for pair in scan_dimensions(start) or () if isinstance(pair, list | tuple)]
+    named = [pair[1] for pair in cast("list[Sequence[object]]", listed) if len(pair) == 2]
     return frozenset(name for name in named if isinstance(name, str))

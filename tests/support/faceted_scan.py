@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.records import RockingCurve
 from braggwatch.sim.cxdp.crystal import Crystal, build_crystal, random_crystal_spec
-from braggwatch.sim.cxdp.datasets import DatasetSpec, make_sample
-from braggwatch.sim.geometry.model import RockingGeometry
+from braggwatch.sim.cxdp.datasets import DatasetSpec
+from braggwatch.sim.cxdp.scan_frames import scan_frames
 
 
 class Drawn:
@@ -33,21 +30,8 @@ class Drawn:
 
 def faceted_scan(number: int, **shape: object) -> RockingCurve:
     """A noiseless scan with 1e5 counts at the peak and its exact geometry; fields of the shape may be changed."""
-    kept: list[RockingCurve] = []
-
-    def keep(
-        frames: NDArray[np.generic],
-        angles_deg: NDArray[np.float64],
-        present: NDArray[np.bool_],
-        geometry: RockingGeometry,
-        dead: NDArray[np.bool_],
-        fringe_period_voxels: float,
-    ) -> tuple[None, str]:
-        counts = frames.astype(np.int32)
-        counts[:, dead] = 0
-        kept.append(RockingCurve("run", counts, angles_deg, present, None, None, (0, 0), geometry))
-        return None, "only kept"
-
-    make_sample(DatasetSpec(nuisance="none"), number, keep, Drawn(**shape))
-    counts = kept[0].frames.astype(np.float64)
-    return replace(kept[0], frames=np.rint(counts * (1e5 / float(counts.max()))).astype(np.int32))
+    made = scan_frames(DatasetSpec(nuisance="none"), number, Drawn(**shape))
+    frames = made.frames.astype(np.int32)
+    frames[:, made.dead] = 0
+    frames = np.rint(frames * (1e5 / float(frames.max()))).astype(np.int32)
+    return RockingCurve("run", frames, made.angles_deg, made.present, None, None, (0, 0), made.geometry)

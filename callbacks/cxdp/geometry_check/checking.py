@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from braggwatch.callbacks.cxdp.geometry_check.candidates import Candidate, FrameReader, candidates
 from braggwatch.callbacks.cxdp.geometry_check.changes import GeometryChange, double_changes, single_changes
 from braggwatch.callbacks.cxdp.geometry_check.star import StarFit, fit_star
-from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict, TriedChange
+from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict, TriedChange, what_fits
 from braggwatch.callbacks.cxdp.preprocess.facets import Streaks
 from braggwatch.sim.crystallography.miller import Miller
 from braggwatch.sim.geometry.model import RockingGeometry
@@ -207,7 +207,7 @@ def _judged(
         star_words = f"{fit.streaks or 'no'} facet streak{'s' if fit.streaks != 1 else ''}, too few to compare"
     else:
         star_words = f"{fit.streaks} facet streaks are {fit.misfit_deg:.1f}° off a cubic crystal's facets"
-    mended = f"what fits: {'; or '.join(mends)}" if mends else ""
+    mended = what_fits(mends) if mends else ""
     if not crystal.allows(d):
         hint = mended or "no change tried fits"
         if not mends and crystal.d_A is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -30,6 +31,11 @@ class TriedChange(BaseModel):
     streaks: int | None = Field(description="Facet streaks found; None where the frames weren't read again.")
     misfit_deg: FiniteFloat | None = Field(description="Of the streaks from the crystal's facets, root mean square.")
     fits: bool = Field(description="Whether it mends the contradiction.")
+
+
+def what_fits(mends: Sequence[str]) -> str:
+    """Say which changes mend a contradiction, one or several that a scan can't tell apart."""
+    return f"what fits: {'; or '.join(mends)}"
 
 
 class GeometryCheck(BaseModel):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braggwatch.callbacks.cxdp.geometry_check.checking import POSSIBLE_D_A, StatedCrystal
-from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict
+from braggwatch.callbacks.cxdp.geometry_check.verdict import GeometryCheck, GeometryVerdict, what_fits
 from braggwatch.callbacks.cxdp.preprocess.corrections import FrameStatistics
 from braggwatch.callbacks.cxdp.preprocess.facets import Streaks, ideal_angle_error_deg, mutual_angles_deg
 from braggwatch.callbacks.cxdp.preprocess.orthonormalise import QGrid
@@ -155,7 +155,7 @@ def assess(
         # Checked before the coverage, which a wrong geometry reduces too.
         reason = contradicted
         if check is not None and check.mends:
-            reason = f"{reason}; {_mend(check)}"
+            reason = f"{reason}; {what_fits(check.mends)}"
     elif check is not None and check.verdict is GeometryVerdict.INCONSISTENT:
         reason = f"the scan contradicts its geometry: {check.statement}"
     elif covered < min_coverage:
@@ -177,7 +177,3 @@ def assess(
         flags=tuple(noticed),
         invalid_reason=reason,
     )
-
-
-def _mend(check: GeometryCheck) -> str:
-    return f"what fits: {'; or '.join(check.mends)}"

@@ -12,6 +12,8 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from braggwatch.callbacks.documents.start_facts import scan_dimensions
+
 _FEWEST: Final = 8
 # A curve crosses these shares of its range once.
 _LOW, _HIGH = 0.25, 0.75
@@ -75,13 +77,11 @@ def _moved(position: SamplePosition) -> bool:
 
 def _outer_dimensions(start: Mapping[str, object]) -> str | None:
     """Return the extents of a plan over several dimensions, as bluesky's plans state them; None for one."""
-    shape, hints = start.get("shape"), start.get("hints")
-    dimensions = cast("Mapping[str, object]", hints).get("dimensions") if isinstance(hints, Mapping) else None
-    if not isinstance(shape, list | tuple) or not isinstance(dimensions, list | tuple):
+    shape, dimensions = start.get("shape"), scan_dimensions(start)
+    if not isinstance(shape, list | tuple) or dimensions is None:
         return None
     extents = cast("Sequence[object]", shape)
-    named = cast("Sequence[object]", dimensions)
-    if len(extents) != len(named) or not all(isinstance(n, int) for n in extents):
+    if len(extents) != len(dimensions) or not all(isinstance(n, int) for n in extents):
         return None
     longer = [n for n in cast("Sequence[int]", extents) if n > 1]
     return " × ".join(map(str, longer)) + " points" if len(longer) > 1 else None

@@ -197,9 +197,8 @@ class ScanDocuments:
         own: dict[str, list[float]] = {}
         others: dict[str, list[float]] = {}
         for uid, stated in self._configuration.items():
-            of_detector = self._stream_of[uid] == self.detector_stream
-            if of_detector and uid not in self._described and self._described:
-                of_detector = False
+            has_data = uid in self._described or not self._described
+            of_detector = has_data and self._stream_of[uid] == self.detector_stream
             for key, value in stated.items():
                 (own if of_detector else others).setdefault(key, []).append(value)
         return others | own

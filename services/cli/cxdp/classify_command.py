@@ -16,6 +16,19 @@ from braggwatch.services.cli.console import (
     say,
     write_json,
 )
+from braggwatch.services.cli.cxdp.scan_input import (
+    AllowTruncated,
+    Angles,
+    Config,
+    Frames,
+    Geometry,
+    Monitor,
+    Read,
+    ScanInput,
+    Stated,
+    numbered,
+    scan_documents,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,19 +42,15 @@ if TYPE_CHECKING:
 
 def classify(
     file: Annotated[Path, typer.Argument(help="Recording, or HDF5 file of one rocking curve.", metavar="FILE")],
-    geometry: Annotated[str | None, typer.Option(help="Geometry preset or its file; else the settings'.")] = None,
+    geometry: Geometry = None,
     model: Annotated[str | None, typer.Option(help="Bundle name, alias or folder; else the settings'.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings (TOML).")] = None,
+    config: Config = None,
     picture: Annotated[Path | None, typer.Option(help="PNG with three slices of what the network saw.")] = None,
-    frames: Annotated[str | None, typer.Option(help="HDF5: dataset of the frames, (N, rows, columns).")] = None,
-    angles: Annotated[str | None, typer.Option(help="HDF5: dataset of the scanned circle, degrees.")] = None,
-    monitor: Annotated[str | None, typer.Option(help="HDF5: dataset of the incident intensity.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="HDF5: state a signal of the geometry.")
-    ] = None,
-    read: Annotated[
-        list[str] | None, typer.Option("--read", metavar="NAME=DATASET", help="HDF5: read a signal from a dataset.")
-    ] = None,
+    frames: Frames = None,
+    angles: Angles = None,
+    monitor: Monitor = None,
+    set_: Stated = None,
+    read: Read = None,
     hkl: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +59,7 @@ def classify(
             "the geometry's.",
         ),
     ] = None,
-    allow_truncated: Annotated[bool, typer.Option(help="Take a recording that was cut short.")] = False,
+    allow_truncated: AllowTruncated = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON record a run, as the service stores it.")] = False,
 ) -> None:
     """Judge the runs of a recording, or a rocking curve in an HDF5 file, with the callback that judges live ones.
@@ -63,7 +72,6 @@ def classify(
     Example: **braggwatch classify scan.h5 --geometry 34idc --frames /entry/data/data --angles /entry/th ...**
     """
     with clear_errors():
-        from braggwatch.services.cli.cxdp.scan_input import ScanInput, scan_documents
         from braggwatch.services.cxdp.preset import chosen_preset
         from braggwatch.services.settings import load_settings
 
@@ -152,5 +160,5 @@ def _draw(report: ScreeningReport, picture: Path, place: int) -> None:
     from braggwatch.models.slice_picture import render_slices, write_png
 
     if report.model_input is not None:
-        path = picture if place == 1 else picture.with_stem(f"{picture.stem}_{place}")
+        path = numbered(picture, place)
         write_png(path, render_slices(report.model_input.intensity))

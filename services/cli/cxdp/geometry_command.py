@@ -8,6 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from braggwatch.services.cli.console import EXIT_CODES, ExitCode, clear_errors, console, error_console, say, write_json
+from braggwatch.services.cli.cxdp.scan_input import (
+    AllowTruncated,
+    Angles,
+    Config,
+    Frames,
+    Geometry,
+    Monitor,
+    Read,
+    ScanInput,
+    Stated,
+    numbered,
+    scan_documents,
+)
 
 if TYPE_CHECKING:
     from braggwatch.callbacks.documents.unrecorded import UnrecordedRun
@@ -19,24 +32,20 @@ app = typer.Typer(help="What recorded scans tell of their geometry.", no_args_is
 @app.command(epilog=EXIT_CODES)
 def check(
     file: Annotated[Path, typer.Argument(help="Recording, or HDF5 file of one rocking curve.", metavar="SCAN")],
-    geometry: Annotated[str | None, typer.Option(help="Geometry preset or its file; else the settings'.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings (TOML).")] = None,
+    geometry: Geometry = None,
+    config: Config = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG with the streaks about the peak, and where the crystal's facets have them.")
     ] = None,
-    frames: Annotated[str | None, typer.Option(help="HDF5: dataset of the frames, (N, rows, columns).")] = None,
-    angles: Annotated[str | None, typer.Option(help="HDF5: dataset of the scanned circle, degrees.")] = None,
-    monitor: Annotated[str | None, typer.Option(help="HDF5: dataset of the incident intensity.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="HDF5: state a signal of the geometry.")
-    ] = None,
-    read: Annotated[
-        list[str] | None, typer.Option("--read", metavar="NAME=DATASET", help="HDF5: read a signal from a dataset.")
-    ] = None,
+    frames: Frames = None,
+    angles: Angles = None,
+    monitor: Monitor = None,
+    set_: Stated = None,
+    read: Read = None,
     hkl: Annotated[
         str | None, typer.Option(metavar="'H K L'", help="HDF5: the reflection; else the geometry's.")
     ] = None,
-    allow_truncated: Annotated[bool, typer.Option(help="Take a recording that was cut short.")] = False,
+    allow_truncated: AllowTruncated = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
 ) -> None:
     """Tell whether scans contradict their geometry, and which change of it would mend that.
@@ -53,7 +62,6 @@ def check(
     Example: **braggwatch geometry check scan54.bwrec --geometry 34idc --picture streaks.png**
     """
     with clear_errors():
-        from braggwatch.services.cli.cxdp.scan_input import ScanInput, scan_documents
         from braggwatch.services.cxdp.geometry_reports import geometry_reports
         from braggwatch.services.cxdp.preprocessing import preprocessing_settings
         from braggwatch.services.cxdp.preset import chosen_preset
@@ -133,5 +141,5 @@ def _draw(report: GeometryReport, picture: Path, place: int) -> None:
     from braggwatch.callbacks.cxdp.geometry_check.streak_picture import streak_picture
     from braggwatch.models.slice_picture import write_png
 
-    path = picture if place == 1 else picture.with_stem(f"{picture.stem}_{place}")
+    path = numbered(picture, place)
     write_png(path, streak_picture(report.examined.views))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     from braggwatch.services.settings import Settings
     from braggwatch.sim.crystallography.fcc import Miller
     from braggwatch.sim.geometry.model import GeometryPreset
+
+
+Geometry = Annotated[str | None, typer.Option(help="Geometry preset or its file; else the settings'.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings (TOML).")]
+Frames = Annotated[str | None, typer.Option(help="HDF5: dataset of the frames, (N, rows, columns).")]
+Angles = Annotated[str | None, typer.Option(help="HDF5: dataset of the scanned circle, degrees.")]
+Monitor = Annotated[str | None, typer.Option(help="HDF5: dataset of the incident intensity.")]
+Stated = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="HDF5: state a signal of the geometry.")
+]
+Read = Annotated[
+    list[str] | None, typer.Option("--read", metavar="NAME=DATASET", help="HDF5: read a signal from a dataset.")
+]
+AllowTruncated = Annotated[bool, typer.Option(help="Take a recording that was cut short.")]
+
+
+def numbered(picture: Path, place: int) -> Path:
+    """Return the picture's path for a file's run at a place from 1: from the second on, the place is in its name."""
+    return picture if place == 1 else picture.with_stem(f"{picture.stem}_{place}")
 
 
 @dataclass(frozen=True, slots=True)
