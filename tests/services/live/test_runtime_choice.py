@@ -141,7 +141,8 @@ def test_the_doctor_tells_a_driver_that_cannot_start_from_none(monkeypatch: pyte
         ({"onnxruntime", "onnxruntime-gpu"}, Status.WARN),
         (set(), Status.FAIL),
     ],
-    ids=str,
+    # named, since a set's order, and so its text, differs between the processes that share the tests
+    ids=["onnxruntime", "onnxruntime-gpu", "both", "neither"],
 )
 def test_the_doctor_takes_either_onnxruntime_but_not_both(
     monkeypatch: pytest.MonkeyPatch, installed: set[str], status: Status
